@@ -1,0 +1,38 @@
+# make study    install into .venv and answer the first question: studies/softmax_variants.yaml
+# make test     install with the test extras; linter, types, all tests
+# make clean    remove what the two installed and built; studies' databases and runs stay
+#
+# PYTHON: the interpreter that .venv is made from, 3.11 or later.
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2
+
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: study test clean
+
+study: .venv/installed
+	$(BIN)/tunemax study run studies/softmax_variants.yaml
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The stamps are older than their sources exactly if the pins or the dependencies have changed since. setuptools comes first,
+# from the same pins, so that the build of tunemax itself needs nothing else.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("tunemax needs Python 3.11 or later; %s is %d.%d: make PYTHON=python3.11" % ("$(PYTHON)", sys.version_info[0], sys.version_info[1]) if sys.version_info < (3, 11) else 0)'
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(PIP) install --constraint constraints.txt setuptools
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find gpt envs search tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""A member on disk: one safetensors file whose header holds the rest as JSON. Nothing is unpickled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import safetensors
+import safetensors.torch
+
+from gpt.config import Config
+from gpt.errors import TunemaxError
+from gpt.fields import explain
+from gpt.files import write_whole
+from gpt.trainer import Snapshot
+
+FORMAT = 1
+
+
+class Header(pydantic.BaseModel):
+    """What a checkpoint says of itself. values: the active fields as they were, controls that were set since the start included."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    format: int
+    variant: str
+    config: dict[str, Any]
+    values: dict[str, Any]
+    iteration: int
+    data: str
+
+
+def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
+    """Write a snapshot, whole or not at all. fingerprint: that of the data it was trained on."""
+    header = Header(
+        format=FORMAT,
+        variant=snapshot.config.softmax.name,
+        config=snapshot.config.flat(),
+        values=dict(snapshot.values),
+        iteration=snapshot.iteration,
+        data=fingerprint,
+    )
+    data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
+    write_whole(path, data)
+
+
+def load(path: Path, fingerprint: str | None = None) -> Snapshot:
+    """Read a snapshot. Raises TunemaxError if there is none, it is damaged, of a newer format, or of other data than `fingerprint`."""
+    if not path.is_file():
+        raise TunemaxError(f"{path}: no checkpoint here")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = Header.model_validate_json((file.metadata() or {})["tunemax"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
+        raise TunemaxError(f"{path}: not a tunemax checkpoint, or damaged ({reason}); train again or use another copy") from error
+    if header.format != FORMAT:
+        raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
+    if fingerprint is not None and header.data != fingerprint:
+        raise TunemaxError(f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names")
+    config = Config.of(header.config)
+    if config.softmax.name != header.variant:
+        raise TunemaxError(f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy")
+    return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors)

@@ -1,0 +1,233 @@
+"""The configuration of one member: model, its softmax variant, training, logging.
+
+Everything outside this module speaks of a configuration as flat names and values (``{"n_layer": 4, "constantmax.gamma": 80}``):
+command line, study file, Optuna parameters, checkpoints. `Config.of` checks them and `Config.flat` gives them back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any, Literal, Self, TypeVar
+
+import pydantic
+
+from gpt.errors import TunemaxError, did_you_mean
+from gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from gpt.softmax import Variant, find_variant, variants
+
+F = TypeVar("F", bound=Fields)
+
+
+class ModelConfig(Fields):
+    """The shape of the GPT, and which softmax variant its attention uses."""
+
+    n_layer: int = setting(4, "transformer blocks", ge=1, le=96, search=Range(1, 8, step=1), shared=True)
+    n_head: int = setting(4, "attention heads; must divide n_embd", ge=1, le=128, search=Choices((1, 2, 4, 8)), shared=True)
+    n_embd: int = setting(64, "width of the residual stream", ge=1, le=16384, search=Choices((32, 64, 128, 256)), shared=True)
+    block_size: int = setting(64, "context length in tokens", ge=1, le=65536, search=Choices((32, 64, 128, 256)), shared=True)
+    dropout: float = setting(
+        0.0, "share of activations dropped in training", ge=0, lt=1, search=Range(0.0, 0.3), control=Control("logit", 0.0, 0.9)
+    )
+    bias: bool = setting(False, "biases in linear layers and layer norms", search=Choices((False, True)), shared=True)
+    position: Literal["learned", "rotary"] = setting(
+        "learned", "position information: a learned table, or rotary (RoPE)", search=Choices(("learned", "rotary")), shared=True
+    )
+    norm_position: Literal["pre", "post"] = setting(
+        "pre", "layer norm before each sublayer, or after the residual sum", search=Choices(("pre", "post")), shared=True
+    )
+    tie_weights: bool = setting(True, "the output matrix is the token embedding", search=Choices((True, False)), shared=True)
+    softmax_variant: str = setting("softmax", "what replaces the softmax of attention", search=Choices(tuple(variants())))
+
+    @pydantic.field_validator("softmax_variant", mode="after")
+    @classmethod
+    def _canonical(cls, name: str) -> str:
+        return find_variant(shown(name)).name
+
+    @pydantic.model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd = {self.n_embd} is not divisible by n_head = {self.n_head}; change one of them")
+        if self.position == "rotary" and self.head_width % 2:
+            raise ValueError(f"n_embd / n_head = {self.head_width} is odd; rotary positions need an even width of a head")
+        return self
+
+    @property
+    def head_width(self) -> int:
+        return self.n_embd // self.n_head
+
+
+class TrainConfig(Fields):
+    """What is trained on, for how long, and how."""
+
+    dataset: str = setting("python_stdlib", "python_stdlib, shakespeare_char, or the path of a text file or folder")
+    seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
+    max_iters: int = setting(1000, "the horizon: iterations to train", ge=1)
+    batch_size: int = setting(12, "windows a batch", ge=1, search=Choices((4, 8, 16, 32)), shared=True)
+    learning_rate: float = setting(
+        1e-3, "peak learning rate of AdamW", gt=0, le=10, search=Range(1e-4, 3e-2, log=True), control=Control("multiplicative", 1e-6, 1.0)
+    )
+    variant_lr_ratio: float = setting(
+        1.0,
+        "learning rate of a variant's own scalars, relative to learning_rate",
+        ge=0,
+        le=1e4,
+        search=Range(0.1, 100, log=True),
+        any_of=[condition for variant in variants().values() for condition in variant.learns()],
+        control=Control("multiplicative", 1e-3, 1e4),
+    )
+    schedule: Literal["cosine", "constant", "linear", "wsd"] = setting(
+        "cosine",
+        "learning rate after the warm-up; wsd is warm-up, stable, linear decay",
+        search=Choices(("cosine", "constant", "linear", "wsd")),
+    )
+    warmup_fraction: float = setting(
+        0.05, "share of the horizon over which the learning rate rises from 0", ge=0, le=1, search=Range(0.0, 0.3)
+    )
+    decay_fraction: float = setting(
+        0.2, "share of the horizon over which wsd decays", ge=0, le=1, search=Range(0.1, 0.5), when={"schedule": ("wsd",)}
+    )
+    min_lr_ratio: float = setting(
+        0.1, "final learning rate, relative to the peak", ge=0, le=1, search=Range(0.0, 0.3), when={"schedule": ("cosine", "linear", "wsd")}
+    )
+    weight_decay: float = setting(
+        0.1,
+        "decoupled weight decay, on matrices only",
+        ge=0,
+        le=100,
+        search=Range(1e-3, 1.0, log=True),
+        control=Control("multiplicative", 1e-6, 10.0),
+    )
+    beta1: float = setting(0.9, "decay of AdamW's first moment", ge=0, lt=1, search=Range(0.8, 0.98))
+    beta2: float = setting(0.99, "decay of AdamW's second moment", ge=0, lt=1, search=Range(0.9, 0.999))
+    grad_clip: float = setting(
+        1.0,
+        "largest norm of a member's gradient; 0 does not clip",
+        ge=0,
+        search=Range(0.1, 10, log=True),
+        control=Control("multiplicative", 1e-3, 1e3),
+    )
+    eval_interval: int = setting(100, "iterations between evaluations", ge=1, identity=False)
+    eval_iters: int = setting(50, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0)
+    divergence_margin: float = setting(1.0, "a training loss above ln(vocabulary) + margin has diverged, in nats", gt=0)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic; bf16 autocasts matrix products", shared=True)
+    device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)
+    compile: bool = setting(
+        False, "compile forward and backward: faster after about half a minute; needs a C++ compiler", identity=False, shared=True
+    )
+
+
+class LogConfig(Fields):
+    """What is written where."""
+
+    out_dir: str = setting("", "folder of the run; runs/<dataset>-<variant>-<identity> if empty", identity=False)
+    log_interval: int = setting(10, "iterations between lines of training loss", ge=1, identity=False)
+    tensorboard: bool = setting(True, "write TensorBoard event files", identity=False)
+    tensorboard_project: str = setting("", "folder between the TensorBoard root and the run", identity=False)
+    tensorboard_run_name: str = setting("", "name of the run in TensorBoard; the name of its folder if empty", identity=False)
+    tensorboard_histograms: bool = setting(
+        False,
+        "histograms of attention weights and of learnables, at every evaluation",
+        when={"tensorboard": (True,)},
+        identity=False,
+        neutral=False,
+    )
+
+
+class Config(pydantic.BaseModel):
+    """All fields of one member. Frozen and valid; made by `Config.of`. Only the chosen variant's own group is held."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    model: ModelConfig
+    softmax: pydantic.SerializeAsAny[Variant]
+    train: TrainConfig
+    log: LogConfig
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None = None) -> Config:
+        """A checked configuration from flat names and values; what is not named takes its default.
+
+        Values of variants that are not chosen are checked, then dropped: they are inert. Raises TunemaxError.
+        """
+        specs = all_specs()
+        checked: dict[str, Any] = {}
+        for given, value in (values or {}).items():
+            name = resolve(given)
+            if name in checked:
+                raise TunemaxError(f"{name}: given twice, also under another name; keep one")
+            checked[name] = specs[name].check(value)
+        model = _group(ModelConfig, "", checked)
+        softmax = find_variant(model.softmax_variant)
+        return cls(
+            model=model,
+            softmax=_group(softmax, f"{softmax.name}.", checked),
+            train=_group(TrainConfig, "", checked),
+            log=_group(LogConfig, "", checked),
+        )
+
+    def flat(self) -> dict[str, Any]:
+        """Every field by its flat name, inert ones included; `Config.of(config.flat()) == config`."""
+        own = {f"{self.softmax.name}.{name}": value for name, value in dict(self.softmax).items()}
+        return {**dict(self.model), **own, **dict(self.train), **dict(self.log)}
+
+    def active(self) -> dict[str, Any]:
+        """The flat fields that mean something in this configuration."""
+        values = self.flat()
+        specs = all_specs()
+        return {name: value for name, value in values.items() if specs[name].active(values)}
+
+    def replace(self, values: Mapping[str, Any]) -> Config:
+        """This configuration with some flat fields changed, checked again."""
+        return Config.of({**self.flat(), **{resolve(name): value for name, value in values.items()}})
+
+    @cached_property
+    def identity(self) -> str:
+        """Sixteen hexadecimal digits; equal exactly if the same thing would be trained and measured.
+
+        Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay out,
+        so a field added to tunemax leaves every older identity as it was.
+        """
+        specs = all_specs()
+        named = {
+            name: value for name, value in self.active().items() if specs[name].declared.identity and value != specs[name].declared.neutral
+        }
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def bucket(self) -> tuple[tuple[str, Any], ...]:
+        """What members must share to be stacked in one trainer (beside the data)."""
+        specs = all_specs()
+        return tuple((name, value) for name, value in self.flat().items() if specs[name].declared.shared)
+
+
+@lru_cache(maxsize=1)
+def all_specs() -> dict[str, FieldSpec]:
+    """Every field by its flat name, in groups model (each variant's own fields behind it), training, logging."""
+    groups = [
+        specs_of(ModelConfig, "model"),
+        *(variant.specs() for variant in variants().values()),
+        specs_of(TrainConfig, "training"),
+        specs_of(LogConfig, "logging"),
+    ]
+    return {spec.name: spec for group in groups for spec in group}
+
+
+def resolve(name: str) -> str:
+    """The canonical flat name: ``consmax.gamma`` is ``constantmax.gamma``. Raises TunemaxError for an unknown one."""
+    group, dot, field = str(name).rpartition(".")
+    owner = next((variant.name for variant in variants().values() if group in variant.aliases), group)
+    canonical = f"{owner}{dot}{field}"
+    if canonical not in all_specs():
+        raise TunemaxError(f"{shown(name)}: no such field{did_you_mean(canonical, all_specs())}")
+    return canonical
+
+
+def _group(fields: type[F], prefix: str, values: Mapping[str, Any]) -> F:
+    own = {name: values[prefix + name] for name in fields.model_fields if prefix + name in values}
+    try:
+        return fields(**own)
+    except pydantic.ValidationError as error:
+        raise TunemaxError(explain(error, prefix.rstrip("."))) from error

@@ -1,0 +1,142 @@
+"""Prepared tokens as training sees them: batches that follow from (seed, iteration), and fixed validation windows."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt.data.manifest import PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
+from gpt.errors import TunemaxError, did_you_mean
+
+Ids = npt.NDArray[np.int64]
+
+BLOCK = 256  # iterations whose offsets are drawn at once: drawing each by itself costs ten times a batch's gather
+BLOCKS_KEPT = 512  # more than the members of a trainer, which all walk through their blocks at the same pace
+
+
+class Corpus:
+    """The tokens of one prepared folder, memory-mapped; made by `load` or `open_data`.
+
+    manifest: what they are. train: token ids (n,), uint16. slices: the same for tuning, confirmation and test, disjoint.
+    Nothing here has a position that moves: every method is a function of its arguments, so an evaluation cannot disturb a
+    training, and a resumed member sees exactly what it would have seen.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, tokens: Tokens) -> None:
+        """tokens: all parts one behind the other, in the order of `PARTS`."""
+        ends = list(itertools.accumulate(manifest.token_counts[part] for part in PARTS))
+        self.folder = folder
+        self.manifest = manifest
+        self._parts: dict[str, Tokens] = {part: tokens[start:end] for part, start, end in zip(PARTS, [0, *ends[:-1]], ends, strict=True)}
+        self.train = self._parts["train"]
+        self.slices: dict[str, Tokens] = {part: self._parts[part] for part in SLICES}
+
+    def batch(self, seed: int, iteration: int, batch_size: int, block_size: int) -> tuple[Ids, Ids]:
+        """Inputs and targets of one iteration, each (batch_size, block_size) int64; targets are the inputs one token later."""
+        windows = self.at(self.batch_offsets(seed, iteration, batch_size, block_size), block_size)
+        return windows[:, :-1], windows[:, 1:]
+
+    def batch_offsets(self, seed: int, iteration: int, batch_size: int, block_size: int) -> Ids:
+        """Where the windows of one iteration begin in `train`: (batch_size,), read-only, uniform, with replacement.
+
+        A function of the arguments and the length of the training text alone. seed, iteration: ≥ 0.
+        Raises TunemaxError if the text is shorter than a window.
+        """
+        self._require("train", block_size)
+        block, row = divmod(iteration, BLOCK)
+        offsets: Ids = _drawn(seed, block, batch_size, len(self.train) - block_size)[row]
+        return offsets
+
+    def at(self, offsets: Ids, block_size: int) -> Ids:
+        """Windows of `train` from each offset, (*offsets.shape, block_size + 1), in one gather; offsets of many members may be stacked."""
+        windows: Ids = self.train[offsets[..., None] + np.arange(block_size + 1)].astype(np.int64)
+        return windows
+
+    def windows(self, slice: str, block_size: int, count: int) -> Ids:
+        """`count` windows of a slice spread evenly over it, or all of them if count is 0 or too many: (n, block_size + 1).
+
+        Fixed by the arguments. No token is an input of two windows; the last target of one is the first input of its neighbour.
+        Raises TunemaxError for an unknown slice, or one shorter than a window.
+        """
+        tokens = self._require(slice, block_size)
+        whole = (len(tokens) - 1) // block_size
+        chosen = np.arange(count) * whole // count if 0 < count < whole else np.arange(whole)
+        windows: Ids = tokens[chosen[:, None] * block_size + np.arange(block_size + 1)].astype(np.int64)
+        return windows
+
+    def check_context(self, block_size: int) -> None:
+        """Refuse, before anything is trained, a context that does not fit into the training text and every slice."""
+        for part in PARTS:
+            self._require(part, block_size)
+
+    def bytes_per_token(self, slice: str) -> float:
+        """Bytes of UTF-8 text a token of the slice stands for: bits a byte = nats a token / (ln 2 · this)."""
+        return self.manifest.bytes_per_token(_part(slice))
+
+    def encode(self, text: str) -> Tokens:
+        """Token ids (n,). Raises TunemaxError for a character outside the vocabulary."""
+        return self.manifest.codec.encode(text)
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Text of token ids. Raises TunemaxError for an id outside the vocabulary."""
+        return self.manifest.codec.decode(ids)
+
+    def _require(self, part: str, block_size: int) -> Tokens:
+        tokens = self._parts[_part(part)]
+        if len(tokens) <= block_size:
+            raise TunemaxError(
+                f"block_size = {block_size}: {part} of {self.manifest.name} has {len(tokens)} tokens, and a window needs "
+                f"{block_size + 1}; give more text or a smaller block_size"
+            )
+        return tokens
+
+
+def load(folder: Path) -> Corpus:
+    """Open prepared tokens. Raises TunemaxError for a folder whose manifest or tokens are missing, damaged or at odds."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TunemaxError(f"{folder}: no such folder; expected one that `tunemax prepare` wrote")
+    manifest = read_manifest(folder)
+    path = folder / TOKENS
+    expected = 2 * sum(manifest.token_counts.values())
+    again = "delete the folder and prepare the data again"
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if size != expected:
+            raise TunemaxError(f"{path}: has {size} bytes where the manifest says {expected}; {again}")
+        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r").view(np.ndarray)  # a plain view: indexing a memmap itself is slow
+    except OSError as error:
+        raise TunemaxError(f"{path}: cannot be read ({error.strerror}); {again}") from error
+    if sha256 != manifest.sha256:
+        raise TunemaxError(f"{path}: the tokens are not those of the manifest (sha256 differs); {again}")
+    if (largest := int(tokens.max())) >= manifest.vocab_size:
+        raise TunemaxError(f"{path}: token id {largest} is outside the vocabulary of {manifest.vocab_size}; {again}")
+    return Corpus(folder, manifest, tokens)
+
+
+@lru_cache(maxsize=BLOCKS_KEPT)
+def _drawn(seed: int, block: int, batch_size: int, span: int) -> Ids:
+    """Offsets below `span` for the iterations of one block: (BLOCK, batch_size).
+
+    Philox's raw bits are the same in every numpy; what `Generator` makes of them need not be. The modulo's bias is span / 2⁶⁴.
+    """
+    philox = np.random.Philox(key=np.array([seed, block], dtype=np.uint64))
+    bits = philox.random_raw(BLOCK * batch_size).reshape(BLOCK, batch_size)
+    offsets: Ids = (bits % np.uint64(span)).astype(np.int64)
+    offsets.setflags(write=False)
+    return offsets
+
+
+def _part(name: str) -> Part:
+    for part in PARTS:
+        if part == name:
+            return part
+    raise TunemaxError(f"slice = {name}: no such slice{did_you_mean(name, PARTS)}")

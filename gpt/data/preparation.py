@@ -1,0 +1,120 @@
+"""From a source to a folder of tokens: `prepare`.
+
+The data folder holds ``<name>-<fingerprint>/`` with tokens.bin and manifest.json for every text that was ever prepared, and
+in ``.stamps/`` one small file for every state of a source, with the name of the folder that it became. Both only ever
+appear whole and never change, so any number of processes may prepare at once: the first to finish is the one that stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from gpt.data.corpus import Corpus, load
+from gpt.data.manifest import FORMAT, MANIFEST, PARTS, TOKENS, Manifest, Part, Tokenizer, fingerprint, is_prepared
+from gpt.data.sources import DATASETS, Source, find_source
+from gpt.errors import TunemaxError
+from gpt.files import partial_folder, write_through, write_whole
+
+
+def data_root() -> Path:
+    """Where prepared data lies: the environment's TUNEMAX_DATA, else ~/.cache/tunemax/data."""
+    return Path(os.environ.get("TUNEMAX_DATA") or "~/.cache/tunemax/data").expanduser()
+
+
+def open_data(dataset: str) -> Corpus:
+    """The tokens of a dataset, prepared first if they are not there. Raises TunemaxError."""
+    return load(prepare(dataset))
+
+
+def prepare(dataset: str, folder: Path | None = None) -> Path:
+    """Make a dataset's tokens unless they are there, and return the folder that holds them.
+
+    dataset: python_stdlib, shakespeare_char, or the path of a text file, a folder of text files, or a folder of prepared tokens.
+    folder: where all prepared data lies; `data_root()` by default.
+    A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing half-written.
+    """
+    given = Path(os.path.expanduser(dataset))
+    root = Path(folder) if folder else data_root()
+    try:
+        if dataset and dataset not in DATASETS and is_prepared(given):
+            return given
+        source = find_source(dataset, root)
+        return _stamped(source, root) or _prepare(source, root)
+    except OSError as error:
+        raise TunemaxError(
+            f"dataset = {dataset}: {error.filename or root}: {error.strerror or error}; check the path and its rights"
+        ) from error
+
+
+def _stamped(source: Source, root: Path) -> Path | None:
+    """The folder that the source in its present state was made into, if it still is there."""
+    try:
+        folder = root / _stamp(source, root).read_text()
+    except FileNotFoundError:
+        return None
+    return folder if is_prepared(folder) else None
+
+
+def _prepare(source: Source, root: Path) -> Path:
+    with partial_folder(root) as partial:
+        made = partial / source.name
+        made.mkdir()
+        manifest = _write_tokens(source, made / TOKENS)
+        write_through(made / MANIFEST, manifest.to_json())
+        folder = root / f"{source.name}-{manifest.fingerprint[:12]}"
+        try:
+            os.rename(made, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+            load(folder)  # the same text is there already, and a folder with files in it is never replaced
+    write_whole(_stamp(source, root), folder.name.encode())
+    return folder
+
+
+def _write_tokens(source: Source, path: Path) -> Manifest:
+    texts = source.read()
+    tokenizer = Tokenizer("byte")
+    if source.tokenizer == "char":
+        texts = {part: list(pieces) for part, pieces in texts.items()}
+        characters = {character for pieces in texts.values() for piece in pieces for character in piece.decode()}
+        tokenizer = Tokenizer("char", "".join(sorted(characters)))
+    tokens: dict[Part, int] = dict.fromkeys(PARTS, 0)
+    sizes: dict[Part, int] = dict.fromkeys(PARTS, 0)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for part in PARTS:
+            for piece in texts[part]:
+                ids = tokenizer.tokens(piece)
+                data = ids.astype("<u2").tobytes()
+                file.write(data)
+                digest.update(data)
+                tokens[part] += len(ids)
+                sizes[part] += len(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    if empty := [part for part in PARTS if not tokens[part]]:
+        raise TunemaxError(
+            f"{source.origin}: no text for {', '.join(empty)}; give more text (a folder's files are kept whole: join them into one)"
+        )
+    return Manifest(
+        format=FORMAT,
+        name=source.name,
+        source=source.origin,
+        tokenizer=tokenizer.kind,
+        vocabulary=tokenizer.vocabulary,
+        vocab_size=tokenizer.vocab_size,
+        token_counts=tokens,
+        byte_counts=sizes,
+        sha256=digest.hexdigest(),
+        fingerprint=fingerprint(tokenizer, tokens, digest.hexdigest()),
+    )
+
+
+def _stamp(source: Source, root: Path) -> Path:
+    """The name of a stamp is the hash of all that could change the tokens."""
+    told = json.dumps([FORMAT, source.name, *source.stamp])
+    return root / ".stamps" / hashlib.sha256(told.encode()).hexdigest()[:32]

@@ -1,0 +1,232 @@
+"""A field is declared once: its metadata, and the one walker over it.
+
+A field is an attribute of a `Fields` class with a `setting(...)` as its default. Type, default, help and valid range are
+pydantic's; search range, condition, control and stacking are ours. Whoever needs to know the fields (the check of a
+config, the command line, a study's space, an RL action, the reference in docs/) walks `specs_of` and finds the rest there.
+"""
+
+from __future__ import annotations
+
+import operator
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import annotated_types
+import pydantic
+
+from gpt.errors import TunemaxError
+
+Value = bool | int | float | str
+Condition = Mapping[str, tuple[Value, ...]]
+"""Holds if each named field has one of its values."""
+Move = Literal["additive", "multiplicative", "logit"]
+
+
+class Fields(pydantic.BaseModel):
+    """A group of fields: frozen, no unknown names, no NaN or infinity."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A numeric search range, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A categorical search range."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Control:
+    """How an action moves a field while a training runs, and between which bounds."""
+
+    move: Move
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What tunemax adds to a pydantic field; see `setting`."""
+
+    search: Range | Choices | None
+    when: Condition
+    any_of: tuple[Condition, ...]
+    control: Control | None
+    learnable: bool
+    shared: bool
+    identity: bool
+    neutral: Value | None
+
+
+def setting(
+    default: Value,
+    help: str,
+    *,
+    search: Range | Choices | None = None,
+    when: Condition | None = None,
+    any_of: Sequence[Condition] = (),
+    control: Control | None = None,
+    learnable: bool = False,
+    shared: bool = False,
+    identity: bool = True,
+    neutral: Value | None = None,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+) -> Any:
+    """Declare a field.
+
+    search: its dimension when a study asks for the field without a range of its own.
+    when: the condition under which the field means anything; else it is inert.
+    any_of: further conditions, one of which must hold too.
+    control: how it moves during training; None if it cannot.
+    learnable: SGD may move it; it then has columns in `theta` and is only started here.
+    shared: members must agree on it to be stacked in one trainer.
+    identity: it can change what is trained or measured (where files go cannot).
+    neutral: for a field added to a released tunemax: the value at which older code would have trained the same thing.
+    gt, ge, lt, le: the valid range.
+    """
+    info: Any = pydantic.Field(default, description=help, gt=gt, ge=ge, lt=lt, le=le)
+    info.metadata.append(Declaration(search, when or {}, tuple(any_of), control, learnable, shared, identity, neutral))
+    return info
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One field as the walker sees it, under the name that users type (``learning_rate``, ``constantmax.gamma``)."""
+
+    name: str
+    group: str
+    info: pydantic.fields.FieldInfo
+    declared: Declaration
+    when: Condition
+    any_of: tuple[Condition, ...] = ()
+
+    @property
+    def annotation(self) -> Any:
+        return self.info.annotation
+
+    @property
+    def default(self) -> Any:
+        return self.info.default
+
+    @property
+    def help(self) -> str:
+        return self.info.description or ""
+
+    @property
+    def is_scalar(self) -> bool:
+        """A float: it may differ between stacked members. Everything else chooses a code path or a shape."""
+        return self.annotation is float
+
+    @property
+    def options(self) -> tuple[Value, ...]:
+        """The allowed values of a Literal or a bool, else nothing."""
+        if self.annotation is bool:
+            return (False, True)
+        return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
+
+    def active(self, values: Mapping[str, Any]) -> bool:
+        """Whether the field means anything beside these values. Another variant's fields may be missing: then they are inert."""
+
+        def holds(condition: Condition) -> bool:
+            return all(values.get(name) in allowed for name, allowed in condition.items())
+
+        return holds(self.when) and (not self.any_of or any(holds(condition) for condition in self.any_of))
+
+    @property
+    def depends_on(self) -> set[str]:
+        """The fields that its conditions name."""
+        return {name for condition in (self.when, *self.any_of) for name in condition}
+
+    def check(self, value: Any) -> Any:
+        """The value as the field's type, or a TunemaxError that says what was expected.
+
+        Text is read as a number, a truth value or an option where the field is one; a truth value is no number.
+        """
+        if isinstance(value, bool) and self.annotation in (int, float):
+            raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.valid()}")
+        if isinstance(value, str):
+            value = next((option for option in self.options if shown(option) == value), value)
+        try:
+            checked = self._adapter.validate_python(value)
+        except pydantic.ValidationError as error:
+            raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.valid()}") from error
+        return checked + 0.0 if self.annotation is float else checked  # -0.0 trains what 0.0 does, so it is written the same
+
+    @cached_property
+    def _adapter(self) -> pydantic.TypeAdapter[Any]:
+        annotated = operator.getitem(cast(Any, typing.Annotated), (self.annotation, self.info))  # a type known only at run time
+        return pydantic.TypeAdapter(annotated, config=pydantic.ConfigDict(allow_inf_nan=False))
+
+    def valid(self) -> str:
+        """The valid values in words: ``a number > 0``, ``one of fp32, bf16``, ``true or false``."""
+        if self.annotation is bool:
+            return "true or false"
+        if self.options:
+            return "one of " + ", ".join(shown(option) for option in self.options)
+        kinds: dict[Any, str] = {int: "a whole number", float: "a number", str: "text"}
+        signs = {annotated_types.Gt: ">", annotated_types.Ge: "≥", annotated_types.Lt: "<", annotated_types.Le: "≤"}
+        limits = [
+            f"{sign} {shown(getattr(bound, kind.__name__.lower()))}"
+            for bound in self.info.metadata
+            for kind, sign in signs.items()
+            if isinstance(bound, kind)
+        ]
+        return " ".join([kinds.get(self.annotation, str(self.annotation)), " and ".join(limits)]).strip()
+
+
+def specs_of(fields: type[Fields], group: str, prefix: str = "", when: Condition | None = None) -> list[FieldSpec]:
+    """The fields of one class in order of declaration. `prefix` names a variant's group, `when` the condition of the whole class."""
+    specs = []
+    for name, info in fields.model_fields.items():
+        declared = next(item for item in info.metadata if isinstance(item, Declaration))
+        own, *alternatives = (
+            {prefix + other: allowed for other, allowed in condition.items()} for condition in (declared.when, *declared.any_of)
+        )
+        specs.append(FieldSpec(prefix + name, group, info, declared, {**(when or {}), **own}, tuple(alternatives)))
+    return specs
+
+
+def explain(error: pydantic.ValidationError, name: str = "") -> str:
+    """One line for the first thing that pydantic found: the name, the value, the expectation."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join([name] * bool(name) + [shown(part) for part in first["loc"]])
+    if first["type"] == "extra_forbidden":
+        return f"{where}: no such name here"
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    if first["type"] in ("value_error", "assertion_error"):
+        about, text = "", str(first["ctx"]["error"])
+    else:
+        text = first["msg"].removeprefix("Input ").removeprefix("should be ")
+        about, text = "expected ", text[0].lower() + text[1:]
+    given = "" if isinstance(first["input"], Mapping) else f" = {shown(first['input'])}"  # a whole group says nothing
+    return f"{where}{given}: {about}{text}" if where else about + text
+
+
+def shown(value: Any) -> str:
+    """A value as a user would type it: on one line, nothing unprintable, cut when long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        text = str(value) if value.bit_length() < 200 else hex(value)  # Python refuses to write out very long numbers
+    else:
+        text = repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
+    if not text.isprintable():
+        text = ascii(text)[1:-1]
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,48 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".partial-"
+STALE_SECONDS = 24 * 3600  # what a killed process left behind is swept a day later, when nobody can still be writing it
+
+
+@contextmanager
+def partial_folder(root: Path) -> Iterator[Path]:
+    """A hidden folder in `root` to write in; what is to stay is renamed out of it, the rest goes when the block ends."""
+    root.mkdir(parents=True, exist_ok=True)
+    for leftover in root.glob(PARTIAL + "*"):
+        if time.time() - _modified(leftover) > STALE_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=root) as folder:
+        yield Path(folder)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that every reader sees all of `data` or what was there before."""
+    with partial_folder(path.parent) as folder:
+        partial = folder / path.name
+        write_through(partial, data)
+        os.replace(partial, path)
+
+
+def write_through(path: Path, data: bytes) -> None:
+    """Write and wait for the disk: a rename must not outlive the bytes that it stands for."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # its owner has just finished
+        return time.time()

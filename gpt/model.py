@@ -1,0 +1,153 @@
+"""A decoder-only GPT of K stacked members, read top to bottom. One member is K = 1.
+
+K members, B windows, T tokens, C width, H heads, D width of a head, V vocabulary. Members differ in their weights, their
+scalars and, by lane, in their softmax variant; they share everything else, so each layer is one batched product for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt.config import ModelConfig
+from gpt.layout import learnable_name
+from gpt.random import Dropout
+from gpt.softmax import Variant, from_column
+
+Views = Mapping[str, Tensor]
+Observer = Callable[[int, "Lane", Variant, Tensor, Tensor], None]
+"""Called with (layer, lane, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The rows of one variant and code path: contiguous in `theta`."""
+
+    variant: Variant
+    rows: slice
+    scalars: Mapping[str, Tensor]
+    """The float fields that SGD does not move, (k, 1, 1, 1, 1), one value a member."""
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo cannot follow pydantic: the graph breaks here
+    def bound(self, layer: int, views: Views, windows: int) -> Variant:
+        """The variant with this layer's values, each broadcastable to logits (k, B, H, T, T), B being `windows`."""
+        values = dict(self.scalars)
+        for field, form in self.variant.learned().items():
+            columns = views[learnable_name(layer, self.variant.name, field)][self.rows]  # (k, H)
+            used = columns if self.variant.per_head else columns[:, :1].expand_as(columns)
+            # Spread over windows and heads, so that the gradient is summed window by window: one sum of everything would be
+            # shared out between threads, and differently when a member is alone.
+            values[field] = from_column(used, form)[:, None, :, None, None].expand(-1, windows, -1, 1, 1)
+        return self.variant.bind(values)
+
+
+def losses(
+    views: Views, tokens: Tensor, model: ModelConfig, lanes: Sequence[Lane], dropout: Dropout | None = None, observe: Observer | None = None
+) -> Tensor:
+    """Mean cross entropy of each window in nats, (K, B). tokens: (K, B, T + 1); at position t, token t + 1 is asked for."""
+    inputs, targets = tokens[..., :-1], tokens[..., 1:]
+    logits = forward(views, inputs, model, lanes, dropout, observe)  # (K, B, T, V)
+    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+    return F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape).mean(-1)
+
+
+def forward(
+    views: Views, tokens: Tensor, model: ModelConfig, lanes: Sequence[Lane], dropout: Dropout | None = None, observe: Observer | None = None
+) -> Tensor:
+    """Logits of the next token, (K, B, T, V), from tokens (K, B, T). `dropout` None drops nothing."""
+    pre = model.norm_position == "pre"
+
+    def drop(x: Tensor, site: str) -> Tensor:
+        return x if dropout is None else dropout(x, site)
+
+    x = embed(views["wte"], tokens)  # (K, B, T, C)
+    if model.position == "learned":
+        x = x + views["wpe"][:, None, : tokens.shape[-1]]
+    x = drop(x, "embed")
+    for layer in range(model.n_layer):
+        name = f"h.{layer}"
+        h = norm(views, f"{name}.ln_1", x) if pre else x
+        h = drop(attention(views, h, model, lanes, layer, dropout, observe), f"{name}.attn")
+        x = x + h if pre else norm(views, f"{name}.ln_1", x + h)
+        h = norm(views, f"{name}.ln_2", x) if pre else x
+        h = linear(views, f"{name}.mlp.proj", F.gelu(linear(views, f"{name}.mlp.fc", h)))
+        h = drop(h, f"{name}.mlp")
+        x = x + h if pre else norm(views, f"{name}.ln_2", x + h)
+    if pre:
+        x = norm(views, "ln_f", x)
+    head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
+    return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
+
+
+def attention(
+    views: Views,
+    x: Tensor,
+    model: ModelConfig,
+    lanes: Sequence[Lane],
+    layer: int,
+    dropout: Dropout | None,
+    observe: Observer | None,
+) -> Tensor:
+    """Causal self-attention, (K, B, T, C) to the same; each lane's variant makes the weights of its own rows."""
+    K, B, T, C = x.shape
+    H, D = model.n_head, model.head_width
+    qkv = linear(views, f"h.{layer}.attn.qkv", x).view(K, B, T, 3, H, D).permute(3, 0, 1, 4, 2, 5)
+    q, k, v = qkv[0], qkv[1], qkv[2]  # (K, B, H, T, D)
+    if model.position == "rotary":
+        q, k = rotate(q), rotate(k)
+    bound = [lane.bound(layer, views, B) for lane in lanes]
+    if x.is_cuda and dropout is None and observe is None and all(variant.fused for variant in bound):
+        heads = torch.cat([variant.attend(q[lane.rows], k[lane.rows], v[lane.rows]) for lane, variant in zip(lanes, bound, strict=True)])
+    else:
+        mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()
+        logits = torch.bmm((q * D**-0.5).reshape(-1, T, D), k.reshape(-1, T, D).mT).view(K, B, H, T, T)
+        if logits.dtype == torch.bfloat16:
+            logits = logits.float()  # 8 bits of a logit of 5 are an error of 2 % in its weight
+        parts = []
+        for lane, variant in zip(lanes, bound, strict=True):
+            own = logits if len(lanes) == 1 else logits[lane.rows]
+            if observe is not None:
+                observe(layer, lane, variant, own, mask)
+            parts.append(variant.weights(own, mask))
+        weights = parts[0] if len(parts) == 1 else torch.cat(parts)  # (K, B, H, T, T)
+        if dropout is not None:
+            weights = dropout(weights, f"h.{layer}.weights")
+        heads = torch.bmm(weights.reshape(-1, T, T), v.reshape(-1, T, D)).view(K, B, H, T, D)
+    return linear(views, f"h.{layer}.attn.proj", heads.transpose(2, 3).reshape(K, B, T, C))
+
+
+def embed(table: Tensor, tokens: Tensor) -> Tensor:
+    """Rows of each member's own table (K, V, C) for its tokens (K, B, T): (K, B, T, C)."""
+    K, V, C = table.shape
+    first = torch.arange(K, device=tokens.device).view(K, 1, 1) * V
+    return F.embedding(tokens + first, table.reshape(K * V, C))
+
+
+def linear(views: Views, name: str, x: Tensor) -> Tensor:
+    """x (K, B, T, in) times each member's own weight (K, in, out), plus its bias if it has one."""
+    weight, bias = views[f"{name}.weight"], views.get(f"{name}.bias")
+    rows = x.flatten(1, 2)  # (K, B·T, in)
+    out = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias[:, None], rows, weight)
+    return out.view(*x.shape[:-1], -1)
+
+
+def norm(views: Views, name: str, x: Tensor) -> Tensor:
+    """Layer norm of (K, B, T, C) with each member's own weight and bias."""
+    out = F.layer_norm(x, x.shape[-1:]) * views[f"{name}.weight"][:, None, None]
+    bias = views.get(f"{name}.bias")
+    return out if bias is None else out + bias[:, None, None]
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Rotary positions (RoFormer, arXiv 2104.09864, eq. 34) for queries or keys (..., T, D), D even."""
+    T, D = x.shape[-2:]
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    rates = 10000.0 ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)
+    angles = torch.outer(torch.arange(T, device=x.device, dtype=dtype), rates)  # (T, D/2)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)

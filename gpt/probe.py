@@ -1,0 +1,96 @@
+"""What attention really does: the row maxima and denominators that a variant's constants stand for, measured on a fixed batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt.model import Lane
+from gpt.softmax import Variant
+from gpt.trainer import Member, Trainer
+
+WINDOWS = 8
+"""Windows of the probe batch: the first of the tuning slice."""
+WEIGHT_EDGES = np.linspace(-8, 4, 241)
+"""Between which powers of ten attention weights are counted; what is smaller, 0 too, or larger falls into the outermost bins."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Means over the rows of the probe batch, (L, H) each, for one member.
+
+    row_max: the largest allowed logit of a row; what constantmax's β stands for.
+    denominator: Σ e^(x − row_max) over the allowed keys; what constantmax's γ stands for.
+    row_sum: the sum of a row's weights, 1 for a normalised variant.
+    guarded: the share of allowed entries at which the variant's guard acted.
+    learnables: the variant's learnables, (L, H) or (L, 1).
+    weights: how many attention weights of allowed keys lie in each bin of WEIGHT_EDGES, (L, H, bins), if the member's
+        configuration asks for `tensorboard_histograms`.
+    """
+
+    row_max: Tensor
+    denominator: Tensor
+    row_sum: Tensor
+    guarded: Tensor
+    learnables: dict[str, Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
+
+
+def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[Member, Probe]:
+    """Measure some members of a trainer, or all. Training is not affected."""
+    members = [member for member in trainer.members if members is None or member in members]
+    if not members:
+        return {}
+    counted = any(member.config.log.tensorboard_histograms for member in members)
+    found: list[list[Tensor]] = []
+
+    def observe(layer: int, lane: Lane, variant: Variant, logits: Tensor, mask: Tensor) -> None:
+        found.append([measure.cpu() for measure in _measures(variant, logits, mask, counted)])
+
+    windows = trainer.corpus.windows("tuning", trainer.model.block_size, WINDOWS)
+    trainer.window_losses(members, windows, observe)
+    per_layer = len(found) // trainer.model.n_layer
+    layers = [found[start : start + per_layer] for start in range(0, len(found), per_layer)]
+    # found holds, layer by layer and lane by lane, four measures (k, H), and the counts (k, H, bins) if they are asked for
+    row_max, denominator, row_sum, guarded, *counts = (
+        torch.stack([torch.cat([lane[i] for lane in layer]) for layer in layers], dim=1)  # (K, L, H, ...)
+        for i in range(len(found[0]))
+    )
+    return {
+        member: Probe(
+            row_max[row],
+            denominator[row],
+            row_sum[row],
+            guarded[row],
+            trainer.learnables(member),
+            counts[0][row] if member.config.log.tensorboard_histograms else None,
+        )
+        for row, member in enumerate(members)
+    }
+
+
+def _measures(variant: Variant, logits: Tensor, mask: Tensor, counted: bool) -> list[Tensor]:
+    """Mean row maximum, denominator, row sum and share of guarded entries of logits (k, B, H, T, T): four of (k, H).
+
+    If counted is true, the counts of the weights, (k, H, bins), are the fifth.
+    """
+    allowed = logits.masked_fill(~mask, -math.inf)
+    maxima = allowed.amax(-1)  # (k, B, H, T)
+    denominators = (allowed - maxima[..., None]).exp().sum(-1)
+    weights = variant.weights(logits, mask)
+    guarded = variant.guarded(logits, mask).sum((1, 3, 4)) / (mask.sum() * logits.shape[1])
+    found = [maxima.mean((1, 3)), denominators.mean((1, 3)), weights.sum(-1).mean((1, 3)), guarded]
+    return [*found, _counts(weights, mask)] if counted else found
+
+
+def _counts(weights: Tensor, mask: Tensor) -> Tensor:
+    """How many weights of allowed keys lie in each bin, (k, H, bins), from weights (k, B, H, T, T)."""
+    low, high, bins = float(WEIGHT_EDGES[0]), float(WEIGHT_EDGES[-1]), len(WEIGHT_EDGES) - 1
+    heads = weights.transpose(1, 2)[..., mask]  # (k, H, B, allowed entries)
+    powers = heads.float().abs().clamp_min(10.0**low).log10().clamp(low, high)
+    return torch.stack([torch.stack([head.histc(bins, low, high) for head in member]) for member in powers])

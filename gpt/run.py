@@ -1,0 +1,259 @@
+"""One training as a user starts it: a folder with its configuration, log, checkpoint and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import pydantic
+import torch
+
+from gpt import checkpoint
+from gpt.board import Board
+from gpt.config import Config, all_specs
+from gpt.data import Corpus, open_data
+from gpt.errors import TunemaxError
+from gpt.fields import explain
+from gpt.files import write_whole
+from gpt.probe import probe
+from gpt.trainer import Member, Trainer
+
+CONFIG, LOG, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
+
+
+class Record(pydantic.BaseModel):
+    """What CONFIG holds: the configuration in flat names, its identity, and the fingerprint of the data."""
+
+    config: dict[str, Any]
+    identity: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a run's log. Losses in nats a token; NaN where something was not measured."""
+
+    iteration: int
+    train_loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens_per_s: float
+    peak_memory_mb: float
+    validation_loss: float = math.nan
+    perplexity: float = math.nan
+    bits_per_byte: float = math.nan
+
+    @classmethod
+    def of(cls, trainer: Trainer, member: Member, loss: float, tokens_per_s: float = math.nan, peak_memory_mb: float = math.nan) -> Self:
+        """A member as it is now. loss: on the tuning slice; NaN if it was not evaluated."""
+        return cls(
+            iteration=member.iteration,
+            train_loss=member.train_loss,
+            learning_rate=member.learning_rate,
+            grad_norm=member.grad_norm,
+            tokens_per_s=tokens_per_s,
+            peak_memory_mb=peak_memory_mb,
+            validation_loss=loss,
+            perplexity=perplexity(loss),
+            bits_per_byte=loss / math.log(2) / trainer.corpus.bytes_per_token("tuning"),
+        )
+
+    def to_json(self) -> str:
+        """Without what was not measured: NaN is not JSON."""
+        return json.dumps({name: value for name, value in asdict(self).items() if math.isfinite(value)})
+
+    def tags(self) -> dict[str, float]:
+        """The same under TensorBoard's names."""
+        return {
+            "loss/train": self.train_loss,
+            "loss/validation": self.validation_loss,
+            "loss/perplexity": self.perplexity,
+            "loss/bits_per_byte": self.bits_per_byte,
+            "train/learning_rate": self.learning_rate,
+            "train/grad_norm": self.grad_norm,
+            "speed/tokens_per_s": self.tokens_per_s,
+            "memory/peak_mb": self.peak_memory_mb,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    iteration: int
+    rows: list[Row]
+    event: str | None
+
+
+def run_folder(config: Config) -> Path:
+    """`out_dir`, or a name made of data, variant and identity."""
+    name = f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}"
+    return Path(config.log.out_dir or f"runs/{name}")
+
+
+def train(config: Config, report: Callable[[Row], None]) -> Result:
+    """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run."""
+    folder = run_folder(config)
+    if (folder / CONFIG).exists():
+        raise TunemaxError(f"{folder}: holds a run already; continue it with --resume {folder}, or choose another --out_dir")
+    corpus = open_data(config.train.dataset)
+    trainer = Trainer(config, corpus)
+    member = trainer.add(config)
+    _record(config, corpus, folder)
+    return _go_on(trainer, member, folder, report)
+
+
+def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
+    """Go on with an interrupted run, or train a finished one longer (`max_iters` in changes).
+
+    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or for a change
+    that would make it another training.
+    """
+    if not (folder / CONFIG).is_file():
+        raise TunemaxError(f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}")
+    try:
+        record = Record.model_validate_json((folder / CONFIG).read_bytes())
+    except pydantic.ValidationError as error:
+        raise TunemaxError(f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run") from error
+    config = Config.of(record.config)
+    changed = config.replace(changes)
+    for name, value in changed.active().items():
+        if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:
+            raise TunemaxError(f"{name}: cannot change when a run is resumed (it was {config.flat().get(name)}); start a new run")
+    corpus = open_data(config.train.dataset)
+    if corpus.manifest.fingerprint != record.data:
+        raise TunemaxError(f"{folder}: {config.train.dataset} is not the text it was trained on any more; start a new run")
+    trainer = Trainer(changed, corpus)
+    if (folder / CHECKPOINT).exists():
+        saved = checkpoint.load(folder / CHECKPOINT, corpus.manifest.fingerprint)
+        member = trainer.restore(replace(saved, config=changed, values=changed.active()))
+    else:
+        member = trainer.add(changed)
+    logged = _forget_after(folder / LOG, member.iteration)
+    if logged >= changed.train.max_iters:
+        raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
+    _record(changed, corpus, folder)
+    return _go_on(trainer, member, folder, report, logged)
+
+
+def _record(config: Config, corpus: Corpus, folder: Path) -> None:
+    record = Record(config=config.flat(), identity=config.identity, data=corpus.manifest.fingerprint)
+    write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
+
+
+def _go_on(trainer: Trainer, member: Member, folder: Path, report: Callable[[Row], None], logged: int | None = None) -> Result:
+    """Train to the horizon; log, evaluate and checkpoint on the way. logged: where the log of a resumed run ends."""
+    train, log = member.config.train, member.config.log
+    rows: list[Row] = []
+    with _Journal(trainer, member, folder, resumed=logged is not None) as journal:
+        if logged is not None and logged < member.iteration and _due(member):  # the interrupt came between training and logging
+            rows.append(journal.write(math.nan))
+            report(rows[-1])
+        while member.iteration < train.max_iters and member.event is None:
+            n = min(every - member.iteration % every for every in (log.log_interval, train.eval_interval))
+            n = min(n, train.max_iters - member.iteration)
+            start = time.perf_counter()
+            trainer.step(n)
+            rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
+            report(rows[-1])
+        journal.end()
+    return Result(folder, member.iteration, rows, member.event.reason if member.event else None)
+
+
+def _due(member: Member) -> bool:
+    """Whether a line of the log belongs to this iteration."""
+    return member.iteration % member.config.log.log_interval == 0 or _evaluation_due(member)
+
+
+def _evaluation_due(member: Member) -> bool:
+    train = member.config.train
+    return member.iteration % train.eval_interval == 0 or member.iteration == train.max_iters or member.event is not None
+
+
+class _Journal:
+    """What a run leaves in its folder: lines of the log, events, checkpoints. An interrupt leaves one more checkpoint behind."""
+
+    def __init__(self, trainer: Trainer, member: Member, folder: Path, resumed: bool) -> None:
+        self._trainer, self._member, self._folder = trainer, member, folder
+        self._stack = ExitStack()
+        self._log = self._stack.enter_context(open(folder / LOG, "a", buffering=1))  # noqa: SIM115 - closed with the stack
+        self._board: Board | None = None
+        if member.config.log.tensorboard:
+            # What the events tell beyond the checkpoint will be told again.
+            resumed_at = member.iteration + 1 if resumed else None
+            self._board = self._stack.enter_context(Board(_board_folder(folder, member.config), member.config, resumed_at=resumed_at))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stack:
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
+                if self._member.event is None:
+                    self._save()
+                at = self._member.iteration
+                print(f"interrupted at iteration {at}; continue with tunemax train --resume {self._folder}", file=sys.stderr)
+
+    def write(self, tokens_per_s: float) -> Row:
+        """Measure and log this iteration; with an evaluation goes a checkpoint, unless the member has diverged."""
+        evaluate = _evaluation_due(self._member)
+        loss = self._trainer.evaluate()[self._member] if evaluate else math.nan
+        row = Row.of(self._trainer, self._member, loss, tokens_per_s, peak_memory_mb(self._trainer.device))
+        self._log.write(row.to_json() + "\n")
+        if self._board:
+            self._board.write(row.tags(), row.iteration, probe(self._trainer)[self._member] if evaluate else None)
+        if evaluate and not self._member.event:
+            self._save()
+        return row
+
+    def end(self) -> None:
+        """Say where it is shown that the run is over."""
+        if self._board:
+            self._board.end(completed=self._member.event is None)
+
+    def _save(self) -> None:
+        checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, self._trainer.corpus.manifest.fingerprint)
+
+
+def perplexity(loss: float) -> float:
+    """e^loss; infinite where that is beyond a float."""
+    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that this process has used, in MB: of the GPU, or of the host."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _board_folder(folder: Path, config: Config) -> Path:
+    """Where the event file goes: the run's own folder, unless a project or a name was asked for."""
+    log = config.log
+    if not (log.tensorboard_project or log.tensorboard_run_name):
+        return folder
+    return folder.parent / log.tensorboard_project / (log.tensorboard_run_name or folder.name)
+
+
+def _forget_after(log: Path, iteration: int) -> int:
+    """Drop the log rows that the resumed run will write again, and a last line that a crash cut short. Returns where the rest ends."""
+    kept, end = [], 0
+    for line in log.read_text().splitlines() if log.exists() else ():
+        try:
+            at = int(json.loads(line)["iteration"])
+        except ValueError:
+            break
+        if at <= iteration:
+            kept.append(line)
+            end = at
+    write_whole(log, "".join(line + "\n" for line in kept).encode())
+    return end

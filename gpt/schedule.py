@@ -1,0 +1,25 @@
+"""Learning rate schedules: pure functions of progress."""
+
+from __future__ import annotations
+
+import math
+
+from gpt.config import TrainConfig
+
+
+def lr_factor(train: TrainConfig, iteration: int) -> float:
+    """The learning rate of iteration 0, 1, … relative to the peak; past the horizon it stays at its last value.
+
+    Linear warm-up over `warmup_fraction` of the horizon, then: `constant`; `cosine` or `linear` down to `min_lr_ratio`; or `wsd`,
+    stable until the last `decay_fraction` of the horizon, then linear down to `min_lr_ratio` (arXiv 2404.06395).
+    """
+    iteration = min(iteration, train.max_iters - 1)
+    warmup = round(train.warmup_fraction * train.max_iters)
+    if iteration < warmup:
+        return (iteration + 1) / warmup
+    if train.schedule == "constant":
+        return 1.0
+    start = max(warmup, train.max_iters - round(train.decay_fraction * train.max_iters)) if train.schedule == "wsd" else warmup
+    progress = min(max((iteration - start) / max(train.max_iters - 1 - start, 1), 0.0), 1.0)
+    left = 0.5 * (1 + math.cos(math.pi * progress)) if train.schedule == "cosine" else 1 - progress
+    return train.min_lr_ratio + (1 - train.min_lr_ratio) * left

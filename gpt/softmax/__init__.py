@@ -1,0 +1,12 @@
+"""Softmax variants: one class each, registered by being defined in a module of this package."""
+
+import importlib
+import pkgutil
+
+from gpt.softmax.base import Form, Variant, find_variant, from_column, to_column, variants
+from gpt.softmax.numerics import GUARD
+
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
+
+__all__ = ["GUARD", "Form", "Variant", "find_variant", "from_column", "to_column", "variants"]

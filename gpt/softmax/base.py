@@ -1,0 +1,137 @@
+"""The contract of a softmax variant, and the registry of all of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt.errors import TunemaxError, did_you_mean
+from gpt.fields import Condition, Fields, FieldSpec, Value, specs_of
+
+_registry: dict[str, type[Variant]] = {}
+
+
+class Variant(Fields, ABC):
+    """One replacement of the attention softmax: its parameters are its fields, its formula is `weights`.
+
+    In a config the fields hold plain numbers. To compute, a trainer binds them (`bind`) to tensors that broadcast against
+    the logits of a lane, one value a member and, for a learnable, one a layer or a head. Every float field is such a
+    number; every other field chooses a code path, which all members of a lane share. Half-precision logits are computed in
+    fp32 (`numerics.wide`) and may be met by bound values in fp32.
+
+    A subclass registers itself by being defined with a name; the contract tests then run over it.
+    """
+
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    source: ClassVar[str]
+    """Where the formula comes from (paper and equation)."""
+    baselines: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
+    """Known settings that a study tries first, as changes to the defaults; `{}` is the defaults."""
+    fused: ClassVar[bool] = False
+    """Whether `attend` is faster than products with `weights` on a GPU."""
+
+    def __init_subclass__(cls, name: str, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.name, cls.aliases = name, aliases
+        for key in (name, *aliases):
+            if _registry.setdefault(key, cls).__qualname__ != cls.__qualname__:
+                raise TypeError(f"softmax variant name {key!r} is taken by {_registry[key].__qualname__}")
+
+    @abstractmethod
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Attention weights of the allowed keys.
+
+        logits: (..., Tq, Tk), already divided by the square root of the head's width. mask: boolean, broadcastable to
+        logits, True where a query may attend. Returns weights of the same shape and dtype, exactly 0 where the mask is
+        False and for a row that may attend to nothing. They do not depend on how far the tensor is padded. They and their
+        gradients are finite for all finite logits up to 1e4 in size: where a formula would overflow, a guard is part of it.
+        """
+
+    def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect there.
+
+        Never, unless a variant says otherwise.
+        """
+        return torch.zeros_like(logits, dtype=torch.bool)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Causal attention output (..., T, D) from queries, keys and values (..., T, D). Equals `weights` times v."""
+        mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        return self.weights(q @ k.mT * q.shape[-1] ** -0.5, mask) @ v
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the weights of every row sum to 1 with these parameters (plain numbers, not bound ones)."""
+        return False
+
+    def learned(self) -> dict[str, Form]:
+        """The learnable fields that SGD moves with these parameters, and the form in which `theta` holds each."""
+        return {}
+
+    @property
+    def per_head(self) -> bool:
+        """Whether learnables are one a head, or one a layer."""
+        return False
+
+    def bind(self, values: Mapping[str, Tensor]) -> Self:
+        """This variant with tensors in place of some of its numbers."""
+        return cast(Self, self.model_construct(**{**dict(self), **values}))
+
+    @property
+    def code_path(self) -> tuple[Value, ...]:
+        """What members must share to stand in one lane: the variant, and all its active fields that are not floats."""
+        values = dict(self)
+        return (self.name, *(values[s.name] for s in specs_of(type(self), "model") if not s.is_scalar and s.active(values)))
+
+    @classmethod
+    def learns(cls) -> list[Condition]:
+        """The conditions under which SGD moves something of this variant: a learnable `x` is switched on by `learn_x`."""
+        specs = {spec.name: spec for spec in cls.specs()}
+        learnable = [spec.name.rpartition(".")[2] for spec in specs.values() if spec.declared.learnable]
+        missing = [name for name in learnable if f"{cls.name}.learn_{name}" not in specs]
+        if missing:
+            raise TypeError(f"{cls.__qualname__}.{missing[0]} is learnable: declare a boolean field learn_{missing[0]} that switches it on")
+        switches = [specs[f"{cls.name}.learn_{name}"] for name in learnable]
+        return [{**switch.when, switch.name: (True,)} for switch in switches]
+
+    @classmethod
+    def specs(cls) -> list[FieldSpec]:
+        return specs_of(cls, "model", prefix=f"{cls.name}.", when={"softmax_variant": (cls.name,)})
+
+
+Form = Literal["raw", "log", "softplus"]
+"""How `theta` holds a learnable: itself (it may leave its domain, which is an event), its logarithm, or the inverse of softplus."""
+
+
+def to_column(value: float, form: Form) -> float:
+    """The number in `theta` that stands for a learnable's value."""
+    if form == "log":
+        return math.log(value)
+    return value + math.log(-math.expm1(-value)) if form == "softplus" else value
+
+
+def from_column(column: Tensor, form: Form) -> Tensor:
+    """The value of a learnable, from its columns in `theta`."""
+    if form == "log":
+        return column.exp()
+    # softplus(c) = −ln σ(−c). On a CPU torch's softplus rounds by an element's place in memory, that is, by the number of members.
+    return -F.logsigmoid(-column) if form == "softplus" else column
+
+
+def variants() -> dict[str, type[Variant]]:
+    """Every registered variant by its name, in order of registration (aliases left out)."""
+    return {name: cls for name, cls in _registry.items() if name == cls.name}
+
+
+def find_variant(name: str) -> type[Variant]:
+    """The variant of this name or alias. Raises TunemaxError for an unknown one."""
+    if name not in _registry:
+        raise TunemaxError(f"softmax_variant = {name}: no such variant{did_you_mean(name, _registry)}")
+    return _registry[name]

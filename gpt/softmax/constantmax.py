@@ -1,0 +1,75 @@
+"""Constantmax: no maximum and no row sum, two learnable constants instead."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from gpt.fields import Choices, Control, Range, setting
+from gpt.softmax.base import Form, Variant
+from gpt.softmax.numerics import GUARD, capped_exp, number, wide
+
+
+class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
+    """b^(x − β) / γ, elementwise (Liu et al., ConSmax, arXiv 2402.10930, eq. 2).
+
+    Computed as exp((x − β)·ln b − ln γ), the exponent clamped at GUARD: above it the weight is constant and has no gradient.
+    With base e only g = −β − ln γ matters to the function; β and γ differ in how gradients move them.
+    """
+
+    source = "Liu et al., ConSmax, arXiv 2402.10930, eq. 2"
+    baselines = ({}, {"beta": 1.0, "gamma": 125.0})
+
+    beta: float = setting(
+        2.5, "β, subtracted from every logit", ge=-1e4, le=1e4, search=Range(0.5, 10), control=Control("additive", -10, 20), learnable=True
+    )
+    gamma: float = setting(
+        100.0,
+        "γ, divides every weight",
+        ge=1e-6,
+        le=1e9,
+        search=Range(1, 1000, log=True),
+        control=Control("multiplicative", 1e-3, 1e6),
+        learnable=True,
+    )
+    base: float = setting(
+        2.718281828459045, "b, the base of the power", gt=1, le=16, search=Range(1.5, 5), control=Control("additive", 1.05, 16)
+    )
+    learn_beta: bool = setting(True, "SGD moves β from its start", search=Choices((True, False)))
+    learn_gamma: bool = setting(True, "SGD moves γ from its start", search=Choices((True, False)))
+    gamma_form: Literal["log", "raw"] = setting(
+        "log",
+        "how SGD holds γ: its logarithm, or itself (then Adam at 1e-3 hardly moves a γ of 100)",
+        when={"learn_gamma": (True,)},
+        search=Choices(("log", "raw")),
+    )
+    sharing: Literal["layer", "head"] = setting(
+        "layer",
+        "one learned β and γ a layer, or one a head",
+        any_of=({"learn_beta": (True,)}, {"learn_gamma": (True,)}),
+        search=Choices(("layer", "head")),
+    )
+
+    def _exponent(self, logits: Tensor) -> Tensor:
+        x = wide(logits)
+        rate = number(self.base, x).log()
+        return x * rate - (number(self.beta, x) * rate + number(self.gamma, x).log())
+
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        return capped_exp(self._exponent(logits), mask, logits.dtype)
+
+    def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
+        return (self._exponent(logits) > GUARD[logits.dtype]) & mask
+
+    def learned(self) -> dict[str, Form]:
+        forms: dict[str, Form] = {}
+        if self.learn_beta:
+            forms["beta"] = "raw"
+        if self.learn_gamma:
+            forms["gamma"] = self.gamma_form
+        return forms
+
+    @property
+    def per_head(self) -> bool:
+        return self.sharing == "head"

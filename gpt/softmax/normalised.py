@@ -1,0 +1,104 @@
+"""Variants that are a softmax of an elementwise score: softmax itself, softermax and the sigsoftmaxes.
+
+Each weight is e^score over the sum of its row, with the row maximum of the score subtracted, so none of them can overflow.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt.fields import Choices, Control, Range, setting
+from gpt.softmax.base import Variant
+from gpt.softmax.numerics import GUARD, capped, masked_softmax, number, wide
+
+LN2 = math.log(2.0)
+
+
+class Softmax(Variant, name="softmax"):
+    """e^(x − max) / Σ over the row (Vaswani et al., Attention is all you need, arXiv 1706.03762, eq. 1). No parameters."""
+
+    source = "Vaswani et al., Attention is all you need, arXiv 1706.03762, eq. 1"
+    fused = True
+
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        return masked_softmax(logits, mask)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # The fused kernels want exactly four dimensions (batch, heads, T, D).
+        queries, keys, values = (part.reshape(-1, *part.shape[-3:]) for part in (q, k, v))
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True).view(*q.shape[:-1], v.shape[-1])
+
+    @property
+    def normalised(self) -> bool:
+        return True
+
+
+class Softermax(Variant, name="softermax"):
+    """2^(x − max) / Σ over the row (Stevens et al., Softermax, arXiv 2103.09301).
+
+    Without the subtraction it is 2^x / Σ: the same function until the exponent x·ln 2 leaves ±GUARD, beyond which it stays
+    constant and has no gradient. Both are computed in fp32 at least, so fp16 has the limit of fp32.
+    """
+
+    source = "Stevens et al., Softermax, arXiv 2103.09301"
+
+    subtract_max: bool = setting(True, "subtract the maximum of the row; without it large logits saturate", search=Choices((True, False)))
+
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        exponent = wide(logits) * LN2
+        if not self.subtract_max:
+            limit = GUARD[exponent.dtype]
+            exponent = capped(exponent, -limit, limit)
+        return masked_softmax(exponent, mask).to(logits.dtype)
+
+    def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
+        if self.subtract_max:
+            return super().guarded(logits, mask)
+        exponent = wide(logits) * LN2
+        return (exponent.abs() > GUARD[exponent.dtype]) & mask
+
+    @property
+    def normalised(self) -> bool:
+        return True
+
+
+class Sigsoftmax(Variant, name="sigsoftmax"):
+    """e^x·σ(x) / Σ e^x·σ(x) over the row (Kanai et al., Sigsoftmax, arXiv 1805.10829).
+
+    Computed as the softmax of x + ln σ(x), which no logit can overflow. No parameters.
+    """
+
+    source = "Kanai et al., Sigsoftmax, arXiv 1805.10829"
+
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        return _sigsoftmax(wide(logits), mask).to(logits.dtype)
+
+    @property
+    def normalised(self) -> bool:
+        return True
+
+
+class SigsoftmaxBase2(Variant, name="sigsoftmax_base2"):
+    """b^x·σ_b(x) / Σ b^x·σ_b(x) over the row, where σ_b(x) = 1/(1 + b^−x) and b = 2: sigsoftmax of x·ln b.
+
+    Sigsoftmax (Kanai et al., arXiv 1805.10829) with another base, as in ReaLLMASIC's nanoGPT.
+    """
+
+    source = "Kanai et al., Sigsoftmax, arXiv 1805.10829, with the base of ReaLLMASIC's nanoGPT, softmax_variations.py"
+
+    base: float = setting(2.0, "b, the base of the powers", gt=1, le=16, search=Range(1.5, 3), control=Control("additive", 1.05, 16))
+
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        x = wide(logits)
+        return _sigsoftmax(x * number(self.base, x).log(), mask).to(logits.dtype)
+
+    @property
+    def normalised(self) -> bool:
+        return True
+
+
+def _sigsoftmax(x: Tensor, mask: Tensor) -> Tensor:
+    return masked_softmax(x + F.logsigmoid(x), mask)

@@ -1,0 +1,166 @@
+"""Strongermax: a softmax of any strength, each of its parts open to change."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt.fields import Choices, Control, Range, setting
+from gpt.softmax.base import Form, Variant
+from gpt.softmax.numerics import GUARD, allowed_keys, capped_exp, lowered, masked_softmax, number, wide
+
+
+class Strongermax(Variant, name="strongermax"):
+    """s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor (ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax).
+
+    m is the maximum of the row or a guess at it. obo ("off by one", Miller 2023) is added to the sum as it stands after the
+    subtraction of m, so with a row maximum it is a share of the largest weight, not of an absolute one.
+
+    Divided by the sum, it is a softmax times the share that obo leaves: nothing can overflow. Not divided, the exponent
+    (x − m)·ln s/τ − ln divisor is clamped at GUARD, above which a weight is constant and has no gradient (a row maximum
+    keeps it below unless the divisor is tiny). `clamp` cuts logits off before all this.
+    """
+
+    source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax; obo: Miller, Attention is off by one, 2023"
+    baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
+
+    strength: float = setting(
+        2.718281828459045, "s, the base of the power", gt=1, le=16, search=Range(2, 4.5), control=Control("additive", 1.05, 16)
+    )
+    temperature: float = setting(
+        1.0,
+        "τ, divides the logits",
+        ge=1e-3,
+        le=1e3,
+        search=Range(0.5, 2, log=True),
+        control=Control("multiplicative", 1e-2, 1e2),
+        learnable=True,
+    )
+    learn_temperature: bool = setting(False, "SGD moves τ from its start, in log form", search=Choices((False, True)))
+    maximum: Literal["row", "guess"] = setting(
+        "row", "m, subtracted from the logits: the maximum of the row, or a guess at it", search=Choices(("row", "guess"))
+    )
+    guess: float = setting(
+        1.0, "the guess at the maximum", when={"maximum": ("guess",)}, search=Range(0, 10), control=Control("additive", -100, 100)
+    )
+    divide_by_sum: bool = setting(True, "divide by obo plus the sum of the row", search=Choices((True, False)))
+    obo: float = setting(
+        0.0,
+        "added to the sum of the row",
+        when={"divide_by_sum": (True,)},
+        ge=0,
+        le=1e6,
+        search=Range(0, 2),
+        control=Control("additive", 0, 100),
+        learnable=True,
+    )
+    learn_obo: bool = setting(
+        False,
+        "SGD moves obo from its start, which must be above 0, in softplus form",
+        when={"divide_by_sum": (True,)},
+        search=Choices((False, True)),
+    )
+    sharing: Literal["layer", "head"] = setting(
+        "layer",
+        "one learned τ and obo a layer, or one a head",
+        any_of=({"learn_temperature": (True,)}, {"learn_obo": (True,), "divide_by_sum": (True,)}),
+        search=Choices(("layer", "head")),
+    )
+    divisor: float = setting(
+        1.0,
+        "divides every weight",
+        ge=1e-3,
+        le=1e9,
+        search=Range(1, 1000, log=True),
+        control=Control("multiplicative", 1e-3, 1e6),
+    )
+    div_by_seq_len: bool = setting(False, "divide also by the number of keys that the row may attend to", search=Choices((False, True)))
+    clamp: bool = setting(False, "cut logits off at clamp_value, before anything is subtracted", search=Choices((False, True)))
+    clamp_value: float = setting(
+        88.0,
+        "the largest logit when clamp is on",
+        when={"clamp": (True,)},
+        search=Range(25, 88),
+        control=Control("additive", -100, 1000),
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _softplus_has_no_zero(self) -> Self:
+        if "obo" in self.learned() and self.obo <= 0:
+            raise ValueError(f"obo = {self.obo:g} cannot start SGD with learn_obo: softplus form needs a start > 0, such as obo = 1")
+        return self
+
+    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        x = wide(logits)
+        scores = self._scores(x)
+        if self.divide_by_sum:
+            weights = masked_softmax(scores, mask)
+            weights = weights * (self._share(weights, scores, mask) / number(self.divisor, x))
+        else:
+            weights = capped_exp(self._exponent(scores, mask), mask, logits.dtype)
+        if self.div_by_seq_len:
+            weights = weights / allowed_keys(mask, x)
+        return weights.to(logits.dtype)
+
+    def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
+        x = wide(logits)
+        acts = torch.zeros_like(x, dtype=torch.bool)
+        if self.clamp:
+            acts = acts | (x > number(self.clamp_value, x))
+        if not self.divide_by_sum:
+            acts = acts | (self._exponent(self._scores(x), mask) > GUARD[logits.dtype])
+        return acts & mask
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """x·ln s/τ, clamped if wanted; nothing subtracted yet."""
+        if self.clamp:
+            x = torch.minimum(x, number(self.clamp_value, x))
+        return x * self._rate(x)
+
+    def _rate(self, like: Tensor) -> Tensor:
+        return number(self.strength, like).log() / number(self.temperature, like)
+
+    def _exponent(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """(x − m)·ln s/τ − ln divisor."""
+        if self.maximum == "guess":
+            maximum = number(self.guess, scores) * self._rate(scores)
+        else:
+            scores = lowered(scores, mask)
+            maximum = scores.amax(dim=-1, keepdim=True)
+        return scores - maximum - number(self.divisor, scores).log()
+
+    def _share(self, weights: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+        """Σ / (obo + Σ) of each row, (..., Tq, 1), from its softmax weights.
+
+        The largest weight of a softmax is 1/Σ for the Σ with the row maximum subtracted. In log form, since with a guess
+        far from the maximum Σ itself has no bounds.
+        """
+        obo = number(self.obo, scores)
+        absent = torch.finfo(scores.dtype).min / 2  # a logarithm of 0 that can be added to
+        log_obo = torch.where(obo > 0, torch.where(obo > 0, obo, 1.0).log(), absent)
+        log_sum = -weights.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny).log()
+        if self.maximum == "guess":
+            row_maximum = lowered(scores, mask).amax(dim=-1, keepdim=True)
+            log_sum = log_sum + (row_maximum - number(self.guess, scores) * self._rate(scores))
+        return F.logsigmoid(log_sum - log_obo).exp()  # torch.sigmoid rounds by an element's place in memory
+
+    def learned(self) -> dict[str, Form]:
+        forms: dict[str, Form] = {}
+        if self.learn_temperature:
+            forms["temperature"] = "log"
+        if self.learn_obo and self.divide_by_sum:
+            forms["obo"] = "softplus"
+        return forms
+
+    @property
+    def per_head(self) -> bool:
+        return self.sharing == "head"
+
+    @property
+    def normalised(self) -> bool:
+        plain = self.divisor == 1 and self.obo == 0 and not self.div_by_seq_len
+        return self.divide_by_sum and plain

@@ -1,0 +1,382 @@
+"""Training of K members in lockstep. A member is a row: to add, remove, fork, replace or restore one is to move a row."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt.compilation import compiled_losses
+from gpt.config import Config, all_specs, resolve
+from gpt.data import Corpus
+from gpt.errors import TunemaxError
+from gpt.fields import FieldSpec
+from gpt.interrupt import held_back
+from gpt.layout import Kind, Layout, learnable_name
+from gpt.model import Lane, Observer, forward, losses
+from gpt.optimizer import Update, adamw_, clip_
+from gpt.random import Dropout
+from gpt.schedule import lr_factor
+from gpt.softmax import from_column, to_column
+
+EVAL_WINDOWS = 64
+"""Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Why a member should not train on, found at this iteration."""
+
+    reason: str
+    iteration: int
+
+
+@dataclass(eq=False)
+class Member:
+    """One training: a handle that stays valid while its row moves. Read it; change it through its trainer."""
+
+    config: Config
+    values: dict[str, Any]
+    """The active fields as they are now: those of the config, but for controls that were set since."""
+    iteration: int = 0
+    event: Event | None = None
+    train_loss: float = math.nan
+    """Mean loss of the last call of `step`, in nats a token."""
+    grad_norm: float = math.nan
+    """Norm of the last gradient before clipping."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next iteration."""
+        return float(self.values["learning_rate"]) * lr_factor(self.config.train, self.iteration)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All there is to a member, by name: enough to go on elsewhere, bit for bit."""
+
+    config: Config
+    values: Mapping[str, Any]
+    iteration: int
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    """`theta/NAME`, `first/NAME`, `second/NAME` for every parameter in use, and `count`; on the CPU."""
+
+
+class Trainer:
+    """K members of one bucket on one corpus.
+
+    Members may come and go between two calls; rows of one variant and code path lie side by side (a lane). In eager mode on
+    a CPU a member's numbers do not depend, in any bit, on who its neighbours are.
+
+    Args:
+        config: any member's configuration; it fixes the bucket (shapes, batch, precision, device).
+        corpus: the prepared text.
+        dtype: of parameters and arithmetic; float64 is for tests.
+
+    Raises TunemaxError for a device that is not here, or a text shorter than the context.
+    """
+
+    def __init__(self, config: Config, corpus: Corpus, dtype: torch.dtype = torch.float32) -> None:
+        corpus.check_context(config.model.block_size)
+        self.bucket = config.bucket
+        self.corpus = corpus
+        self.model = config.model
+        self.batch_size = config.train.batch_size
+        self.bf16 = config.train.precision == "bf16"
+        self.device = find_device(config.train.device)
+        self.layout = Layout(config.model, corpus.manifest.vocab_size)
+        self._losses = compiled_losses() if config.train.compile else losses
+        self.members: list[Member] = []
+        self._theta, self._first, self._second = (torch.zeros(0, self.layout.size, dtype=dtype, device=self.device) for _ in range(3))
+        self._count = torch.zeros(0, 1, device=self.device)
+        self._on_device = None if self.device.type == "cpu" else torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
+
+    # ------------------------------------------------------------------------------------------- members come and go
+
+    def add(self, config: Config) -> Member:
+        """A new member at its initial weights. Raises TunemaxError if it is not of this trainer's bucket."""
+        member = Member(config, config.active())
+        return self._insert(member, self.layout.start(config), None, None, 0.0)
+
+    def remove(self, member: Member) -> None:
+        """Forget a member; its row is gone."""
+        row = self.members.index(member)
+        keep = [index for index in range(len(self.members)) if index != row]
+        with held_back():
+            self._theta, self._first, self._second, self._count = (
+                rows.detach()[keep] for rows in (self._theta, self._first, self._second, self._count)
+            )
+            self.members.remove(member)
+
+    def replace(self, member: Member, config: Config) -> Member:
+        """Give a member's place to a new one; it keeps it if the new one cannot be stacked here."""
+        new = self.add(config)
+        self.remove(member)
+        return new
+
+    def snapshot(self, member: Member) -> Snapshot:
+        """A copy of everything about a member, in memory."""
+        row = self.members.index(member)
+        used = self._used(member.config)
+        tensors = {"count": self._count[row].cpu().clone()}
+        for kind, rows in (("theta", self._theta), ("first", self._first), ("second", self._second)):
+            views = self.layout.split(rows[row].detach())
+            tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
+        return Snapshot(member.config, dict(member.values), member.iteration, tensors)
+
+    def restore(self, snapshot: Snapshot) -> Member:
+        """A member that goes on from a snapshot. Raises TunemaxError if names or shapes are not those of its configuration."""
+        used = self._used(snapshot.config)
+        expected = {"count"} | {f"{kind}/{name}" for kind in ("theta", "first", "second") for name in used}
+        count = snapshot.tensors.get("count", torch.empty(0))
+        if snapshot.tensors.keys() != expected:
+            odd = sorted(snapshot.tensors.keys() ^ expected)[0]
+            raise TunemaxError(f"snapshot: parameter {odd} does not belong to a {snapshot.config.softmax.name} model of this shape")
+        if count.shape != (1,) or float(count) != snapshot.iteration:
+            raise TunemaxError(f"snapshot: count {count.tolist()} does not go with iteration {snapshot.iteration}; use another copy")
+        rows = []
+        for kind in ("theta", "first", "second"):
+            row = torch.zeros(self.layout.size, dtype=self._theta.dtype)
+            views = self.layout.split(row)
+            for name, columns in used.items():
+                tensor = snapshot.tensors[f"{kind}/{name}"]
+                if tensor.shape != views[name][columns].shape:
+                    found, wanted = list(tensor.shape), list(views[name][columns].shape)
+                    raise TunemaxError(f"snapshot: {name} has shape {found}, this configuration needs {wanted}")
+                views[name][columns] = tensor
+            rows.append(row)
+        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration)
+        return self._insert(member, rows[0], rows[1], rows[2], float(count))
+
+    def fork(self, member: Member) -> Member:
+        """A second member that goes on from where this one is."""
+        return self.restore(self.snapshot(member))
+
+    def set(self, member: Member, control: str, value: float) -> None:
+        """Change a field of a running member.
+
+        A learnable that SGD moves is put to this value in every layer; its moments stay. Raises TunemaxError for a field
+        that is no control, that is inert here, or a value outside its valid range or not possible beside the other fields.
+        """
+        name = resolve(control)
+        spec = all_specs()[name]
+        if spec.declared.control is None:
+            raise TunemaxError(f"{name}: not a control; it cannot change while a training runs")
+        if name not in member.values:
+            raise TunemaxError(
+                f"{name}: means nothing for this member ({', '.join(f'{n} is {member.config.flat().get(n)}' for n in spec.when)})"
+            )
+        member.values[name] = member.config.replace({**member.values, name: value}).active()[name]
+        own = name.rpartition(".")[2]
+        forms = member.config.softmax.learned() if "." in name else {}
+        if own in forms:
+            columns = self._theta[self.members.index(member), self.layout.spans["learnable"]].detach()
+            self.layout.learnable(columns, member.config, own).fill_(to_column(member.values[name], forms[own]))
+
+    # ------------------------------------------------------------------------------------------------------ training
+
+    def step(self, n: int = 1) -> None:
+        """Train every member for n iterations. Losses are looked at once, at the end; a member that diverged gets its event."""
+        if not self.members:
+            return
+        lanes = self._lanes()
+        limits = self._tensor([member.values["grad_clip"] for member in self.members])
+        learnable = self.layout.spans["learnable"]
+        trace = []
+        for batch in self._batches(n):
+            theta = self._theta.requires_grad_()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = self._losses(self.layout.split(theta), batch, self.model, lanes, self._dropout()).mean(1)  # (K,)
+            (grad,) = torch.autograd.grad(loss.sum(), theta)
+            norms = clip_(grad, limits)
+            updates = [_update(member) for member in self.members]
+            with torch.no_grad(), held_back():
+                adamw_(theta.detach(), grad, self._first, self._second, self._count, self.layout.spans, updates)
+                for member in self.members:
+                    member.iteration += 1
+            trace.append(torch.cat((loss.detach()[:, None], norms[:, None], theta.detach()[:, learnable]), dim=1))
+        if trace:
+            self._look(torch.stack(trace).cpu())
+
+    def evaluate(self, part: str = "tuning", members: Iterable[Member] | None = None) -> dict[Member, float]:
+        """Loss of each member on fixed windows of a validation slice, in nats a token. Training is not affected."""
+        chosen = list(self.members if members is None else members)
+        if not chosen:
+            return {}
+        wanted = {member: member.config.train.eval_iters * self.batch_size for member in chosen}
+        result: dict[Member, float] = {}
+        for count in dict.fromkeys(wanted.values()):
+            group = [member for member in chosen if wanted[member] == count]
+            windows = self.corpus.windows(part, self.model.block_size, count)
+            total = np.zeros(len(group))
+            for start in range(0, len(windows), EVAL_WINDOWS):
+                batch = windows[start : start + EVAL_WINDOWS]
+                total += self.window_losses(group, batch).sum(1)
+            result |= dict(zip(group, (total / len(windows)).tolist(), strict=True))
+        return result
+
+    def window_losses(self, members: list[Member], windows: np.ndarray[Any, Any], observe: Observer | None = None) -> np.ndarray[Any, Any]:
+        """Mean loss of each window (K, B), without dropout, for windows (B, T + 1) that all members share."""
+        ordered = [member for member in self.members if member in members]
+        rows = [self.members.index(member) for member in ordered]
+        tokens = torch.from_numpy(windows).to(self.device).expand(len(rows), *windows.shape)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            theta = self._theta if len(rows) == len(self.members) else self._theta[rows]
+            loss = losses(self.layout.split(theta.detach()), tokens, self.model, self._lanes(ordered), observe=observe)
+        order = [ordered.index(member) for member in members]
+        return np.asarray(loss.double().cpu().numpy()[order])
+
+    def logits(self, member: Member, tokens: Tensor) -> Tensor:
+        """What a member says of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
+        row = self.members.index(member)
+        views = self.layout.split(self._theta[row : row + 1].detach())
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return forward(views, tokens.to(self.device)[None], self.model, self._lanes([member]))[0].float().cpu()
+
+    def learnables(self, member: Member) -> dict[str, Tensor]:
+        """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
+        columns = self._theta[self.members.index(member), self.layout.spans["learnable"]].detach().cpu()
+        return self._learnables(member, columns)
+
+    # ------------------------------------------------------------------------------------------------------- inside
+
+    def _insert(self, member: Member, theta: Tensor, first: Tensor | None, second: Tensor | None, count: float) -> Member:
+        if member.config.bucket != self.bucket:
+            ours = dict(self.bucket)
+            name, value = next((n, v) for n, v in member.config.bucket if ours[n] != v)
+            raise TunemaxError(f"{name} = {value}: members stacked here have {ours[name]}; train this configuration in another trainer")
+        paths = [other.config.softmax.code_path for other in self.members]
+        path = member.config.softmax.code_path
+        row = len(paths) - paths[::-1].index(path) if path in paths else len(paths)
+        order = [*range(row), len(paths), *range(row, len(paths))]
+        zero = torch.zeros(self.layout.size)
+        new = (theta, zero if first is None else first, zero if second is None else second, torch.tensor([count]))
+        with held_back():
+            self._theta, self._first, self._second, self._count = (
+                torch.cat((old.detach(), one.to(old)[None]))[order]
+                for old, one in zip((self._theta, self._first, self._second, self._count), new, strict=True)
+            )
+            self.members.insert(row, member)
+        return member
+
+    def _used(self, config: Config) -> dict[str, slice]:
+        """The parameters of a configuration, and which part of each it uses."""
+        forms = config.softmax.learned()
+        learned = {learnable_name(layer, config.softmax.name, name) for layer in range(self.model.n_layer) for name in forms}
+        width = self.model.n_head if config.softmax.per_head else 1
+        return {
+            p.name: slice(width) if p.kind == "learnable" else slice(None)
+            for p in self.layout.parameters
+            if p.kind != "learnable" or p.name in learned
+        }
+
+    def _lanes(self, members: list[Member] | None = None) -> list[Lane]:
+        lanes, row = [], 0
+        chosen = self.members if members is None else members
+        for _, group in itertools.groupby(chosen, key=lambda member: member.config.softmax.code_path):
+            of_lane = list(group)
+            variant = of_lane[0].config.softmax
+            names = [n for n in type(variant).specs() if n.is_scalar and n.name.rpartition(".")[2] not in variant.learned()]
+            scalars = {
+                spec.name.rpartition(".")[2]: self._tensor([m.values.get(spec.name, spec.default) for m in of_lane]).view(-1, 1, 1, 1, 1)
+                for spec in names
+            }
+            lanes.append(Lane(variant, slice(row, row + len(of_lane)), scalars))
+            row += len(of_lane)
+        return lanes
+
+    def _batches(self, n: int) -> Iterator[Tensor]:
+        """Each member's own next windows, (K, B, T + 1), n times. Offsets go to the device at once: a copy a step would make it wait."""
+        T, seeds = self.model.block_size, [(member.config.train.seed, member.iteration) for member in self.members]
+        offsets = np.array(
+            [[self.corpus.batch_offsets(seed, start + i, self.batch_size, T) for seed, start in seeds] for i in range(n)]
+        )  # (n, K, B)
+        if self._on_device is None:
+            yield from (torch.from_numpy(self.corpus.at(now, T)) for now in offsets)
+        else:
+            within = torch.arange(T + 1, device=self.device)
+            yield from (self._on_device[now[..., None] + within].long() for now in torch.from_numpy(offsets).to(self.device))
+
+    def _dropout(self) -> Dropout | None:
+        rates = [float(member.values["dropout"]) for member in self.members]
+        seeds, iterations = [m.config.train.seed for m in self.members], [m.iteration for m in self.members]
+        return Dropout(rates, seeds, iterations) if any(rates) else None
+
+    def _look(self, trace: Tensor) -> None:
+        """Read losses, norms and learnable columns (n, K, 2 + columns) of the last iterations, and note what has gone wrong."""
+        for row, member in enumerate(self.members):
+            loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]
+            member.train_loss, member.grad_norm = float(loss.mean()), float(norm[-1])
+            found = [self._left_domain(member, columns), self._too_large(member, loss, norm)]
+            if member.event is None and (known := [event for event in found if event]):
+                member.event = min(known, key=lambda event: event.iteration)
+
+    def _too_large(self, member: Member, loss: Tensor, norm: Tensor) -> Event | None:
+        """The first iteration whose loss (n,) is above the cap, or whose loss or gradient norm (n,) is not finite."""
+        cap = divergence_cap(member.config, self.corpus)
+        for i, (value, size) in enumerate(zip(loss.tolist(), norm.tolist(), strict=True)):
+            at = member.iteration - len(loss) + i + 1
+            if not math.isfinite(value):
+                return Event(f"diverged: training loss is {value}", at)
+            if value > cap:
+                return Event(f"diverged: training loss {value:.3g} above {cap:.3g}", at)
+            if not math.isfinite(size):
+                return Event(f"diverged: norm of the gradient is {size}", at)
+        return None
+
+    def _left_domain(self, member: Member, columns: Tensor) -> Event | None:
+        """The first iteration after which a learnable, of the columns (n, columns), was outside its field's valid range."""
+        for name, values in self._learnables(member, columns).items():
+            spec = all_specs()[f"{member.config.softmax.name}.{name}"]
+            if _outside(spec, values):
+                i, reason = next((i, reason) for i, now in enumerate(values) if (reason := _outside(spec, now)))
+                return Event(f"diverged: a learnable left its domain: {reason}", member.iteration - len(values) + i + 1)
+        return None
+
+    def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
+        """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
+        forms = member.config.softmax.learned()
+        return {name: from_column(self.layout.learnable(columns, member.config, name), form) for name, form in forms.items()}
+
+    def _tensor(self, values: list[Any]) -> Tensor:
+        return torch.tensor(values, dtype=self._theta.dtype, device=self.device)
+
+
+def divergence_cap(config: Config, corpus: Corpus) -> float:
+    """The training loss above which a member has diverged, in nats: that of guessing evenly, plus a margin."""
+    return math.log(corpus.manifest.vocab_size) + config.train.divergence_margin
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a `device` field. Raises TunemaxError if this machine does not have it."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TunemaxError(f"device = {name}: not usable on this machine; use auto or cpu") from error
+    return device
+
+
+def _update(member: Member) -> Update:
+    values, rate = member.values, member.learning_rate
+    rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
+    return Update(rates, values["weight_decay"], values["beta1"], values["beta2"])
+
+
+def _outside(spec: FieldSpec, values: Tensor) -> str | None:
+    """What is wrong with values of a field. NaN is not looked at: it comes of something else, and shows in the loss."""
+    known = values[~values.isnan()]
+    try:
+        for extreme in (known.min(), known.max()) if len(known) else ():
+            spec.check(float(extreme))
+    except TunemaxError as error:
+        return str(error)
+    return None

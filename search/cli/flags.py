@@ -1,0 +1,67 @@
+"""A flag for every field: ``--n_layer 4``, ``--constantmax.gamma 80``, ``--no-bias``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from gpt.fields import Condition, FieldSpec, shown
+from gpt.softmax import variants
+from search.cli.parser import Parser
+
+_DEST = "field "  # before a field's name in the parsed arguments, so that no field can meet another argument
+
+
+def add_field_flags(parser: Parser, specs: Iterable[FieldSpec]) -> None:
+    """One flag a field, in an argument group for each of the fields' groups.
+
+    Values stay text, which `Config.of` checks. Dashes for underscores and a variant's aliases are understood too.
+    """
+    groups: dict[str, Any] = {}
+    for spec in specs:
+        if spec.group not in groups:
+            groups[spec.group] = parser.add_argument_group(spec.group)
+        flag, dest, help = f"--{spec.name}", _DEST + spec.name, explained(spec).replace("%", "%%")
+        if spec.annotation is bool:
+            groups[spec.group].add_argument(flag, dest=dest, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
+        else:
+            groups[spec.group].add_argument(flag, dest=dest, default=argparse.SUPPRESS, metavar=_metavar(spec), help=help)
+        for name in _spellings(spec.name):
+            parser.spellings |= {f"--{name}": flag, f"--no-{name}": f"--no-{spec.name}"}
+
+
+def config_from(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The flat fields that were given on the command line, with their values as they were typed."""
+    return {key.removeprefix(_DEST): value for key, value in vars(arguments).items() if key.startswith(_DEST)}
+
+
+def explained(spec: FieldSpec) -> str:
+    """``transformer blocks (default 4; a whole number ≥ 1)``, and the condition if there is one."""
+    facts = [f"default {shown(spec.default) or 'empty'}", spec.valid()]
+    if meaning := condition(spec):
+        facts.append(f"only with {meaning}")
+    return f"{spec.help} ({'; '.join(facts)})"
+
+
+def condition(spec: FieldSpec) -> str:
+    """When the field means anything: ``schedule = cosine or wsd and …``; empty for always."""
+
+    def words(condition: Condition) -> list[str]:
+        return [f"{name} = {' or '.join(shown(value) for value in allowed)}" for name, allowed in condition.items()]
+
+    either = " or ".join(" and ".join(words(alternative)) for alternative in spec.any_of)
+    return " and ".join([*words(spec.when), *([f"({either})" if len(spec.any_of) > 1 and spec.when else either] if either else [])])
+
+
+def _metavar(spec: FieldSpec) -> str:
+    if spec.options:
+        return "{" + ",".join(shown(option) for option in spec.options) + "}"
+    return {int: "N", float: "X"}.get(spec.annotation, "TEXT")
+
+
+def _spellings(name: str) -> set[str]:
+    group, dot, field = name.rpartition(".")
+    aliases = variants()[group].aliases if dot else ()
+    names = {name, *(f"{alias}.{field}" for alias in aliases)}
+    return names | {other.replace("_", "-") for other in names}

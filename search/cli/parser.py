@@ -1,0 +1,72 @@
+"""The argument parser of every command: one line for a mistake, and flags that may be read from the fields when needed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gpt.errors import TunemaxError, did_you_mean
+
+if TYPE_CHECKING:
+    Subcommands = argparse._SubParsersAction["Parser"]
+
+_NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse has it, but mistakes are raised as TunemaxError, with the nearest name that exists.
+
+    fill: adds the arguments when the command is first used, for those whose reading is slow.
+    spellings: other ways to write a flag, each with the flag that it stands for.
+    """
+
+    def __init__(self, *, fill: Callable[[Parser], None] | None = None, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+        self.fill = fill
+        self.spellings: dict[str, str] = {}
+        self._negative_number_matcher = _NEGATIVE_NUMBER  # argparse's own knows no exponents
+        self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+
+    # argparse calls this for every sub-command too, and leaves what it does not know to the parser above, which cannot help.
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.fill:
+            fill, self.fill = self.fill, None
+            fill(self)
+        parsed, unknown = super().parse_known_args([self._spelt(word) for word in args or ()], namespace)
+        if unknown:
+            self._refuse(unknown[0])
+        return parsed, []
+
+    def error(self, message: str) -> NoReturn:
+        raise TunemaxError(f"{message.removeprefix('argument ')}; see `{self.prog} --help`")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            kind = "command" if isinstance(action, argparse._SubParsersAction) else "value"
+            raise TunemaxError(f"{value}: no such {kind}{did_you_mean(str(value), map(str, action.choices))}")
+
+    def _spelt(self, word: str) -> str:
+        flag, equals, value = word.partition("=")
+        return self.spellings.get(flag, flag) + equals + value
+
+    def _refuse(self, word: str) -> NoReturn:
+        flag = word.partition("=")[0]
+        if not flag.startswith("-"):
+            raise TunemaxError(f"{word}: nothing more was expected; see `{self.prog} --help`")
+        near = did_you_mean(flag.replace("-", "_").replace("__", "--", 1), self._option_string_actions)
+        raise TunemaxError(f"{flag}: no such flag" + (near if "did you mean" in near else f"; see `{self.prog} --help`"))
+
+
+def add_command(
+    commands: Subcommands,
+    name: str,
+    help: str,
+    run: Callable[[argparse.Namespace], None],
+    fill: Callable[[Parser], None] | None = None,
+) -> Parser:
+    """A parser for one command, which `run` carries out."""
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", fill=fill)
+    parser.set_defaults(run=run)
+    return parser

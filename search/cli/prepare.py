@@ -1,0 +1,28 @@
+"""``tunemax prepare DATASET``: tokens on disk, ready to be trained on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from search.cli.parser import add_command
+
+if TYPE_CHECKING:
+    from search.cli.parser import Subcommands
+
+
+def register(commands: Subcommands) -> None:
+    parser = add_command(commands, "prepare", "tokenize a dataset once, for all trainings on this machine", run)
+    parser.add_argument("dataset", metavar="DATASET", help="python_stdlib, shakespeare_char, or the path of a text file or folder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prepare it if need be; its folder goes to stdout, what is in it to stderr."""
+    from gpt.data import load, prepare
+
+    folder = prepare(arguments.dataset)
+    manifest = load(folder).manifest
+    counts = ", ".join(f"{part} {count:,}" for part, count in manifest.token_counts.items())
+    print(f"{manifest.name}: tokens: {counts}; vocabulary {manifest.vocab_size} ({manifest.tokenizer})", file=sys.stderr)
+    print(folder)

@@ -1,0 +1,76 @@
+"""``tunemax train``: one training from flags, from a run that stopped, or from a study's winner."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt.errors import TunemaxError
+from search.cli.parser import Parser, add_command
+from search.cli.study import default_storage
+
+if TYPE_CHECKING:
+    from gpt.run import Row
+    from search.cli.parser import Subcommands
+
+
+def register(commands: Subcommands) -> None:
+    parser = add_command(commands, "train", "train one configuration", run, fill=_fill)
+    parser.usage = "%(prog)s [--resume RUN | --from STUDY [--trial N] [--storage URL]] [--FIELD VALUE ...]"
+
+
+def _fill(parser: Parser) -> None:
+    from gpt.config import all_specs
+    from search.cli.flags import add_field_flags
+
+    start = parser.add_argument_group("start")
+    start.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
+    start.add_argument("--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them")
+    start.add_argument("--trial", type=_number, metavar="N", help="with --from: this trial instead of the best")
+    start.add_argument("--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it")
+    add_field_flags(parser, all_specs().values())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, with the fields that were given over those of the run or the trial it starts from."""
+    from gpt import run as runs
+    from gpt.config import Config
+    from search.cli.flags import config_from
+
+    given = config_from(arguments)
+    if arguments.resume and arguments.study:
+        raise TunemaxError("--resume and --from both say where to start; give one of them")
+    if not arguments.study and (arguments.trial is not None or arguments.storage):
+        raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
+    if arguments.resume:
+        result = runs.resume(Path(arguments.resume), given, _say)
+    else:
+        result = runs.train(Config.of({**_trial(arguments), **given}), _say)
+    end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
+    print(f"{end}; the run is in {result.folder}")
+
+
+def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of the study's trial to start from; nothing without --from."""
+    if not arguments.study:
+        return {}
+    from search import winner
+
+    return dict(winner.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
+
+
+def _say(row: Row) -> None:
+    measured = "" if math.isnan(row.validation_loss) else f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
+    print(
+        f"iteration {row.iteration}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
+        f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s",
+        flush=True,
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise TunemaxError(f"--trial = {text}: expected a whole number ≥ 0")
+    return int(text)

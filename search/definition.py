@@ -1,0 +1,355 @@
+"""What a study is: the models of a study file, its checks, and the sibling studies that follow from it.
+
+A definition is complete: default ranges, the compared values and the file's name are written out in it, so that the copy in
+Optuna's storage means the same after the fields' defaults have changed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+import random
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import pydantic
+
+from gpt.config import Config, all_specs, resolve
+from gpt.errors import TunemaxError, did_you_mean
+from gpt.fields import Choices, FieldSpec, Value, explain
+from gpt.softmax import find_variant
+from search.dimension import (
+    OWNED,
+    Dimension,
+    Space,
+    active_dimensions,
+    check_value,
+    combinations,
+    inert_because,
+    options,
+    points,
+    read_dimension,
+    shown,
+)
+from search.located import Fault, Where, read_yaml
+from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
+
+ATTRIBUTE = "tunemax:definition"
+"""The user attribute of an Optuna study that holds `StudyDefinition.to_json`."""
+
+GRID_LIMIT = 10_000
+CLASH_LIMIT = 400
+"""Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+class Budget(pydantic.BaseModel):
+    """What each sibling study may spend."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    trials: int = pydantic.Field(ge=1, le=GRID_LIMIT, description="trainings for each sibling; a grid may leave it out")
+    horizon: int = pydantic.Field(ge=1, le=10**9, description="iterations of each trial")
+    seconds: float | None = pydantic.Field(None, gt=0, description="no new trial starts later than this in one `study run`")
+
+
+class StudyDefinition(pydantic.BaseModel):
+    """A question, complete and checked. Made by `load_study_file` or `define`; stored as JSON beside its trials."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
+    name: str = pydantic.Field(pattern=r"^[a-z0-9_-]+$", max_length=100, description="name of the study; default: the file's name")
+    data: str = pydantic.Field(
+        "python_stdlib", min_length=1, description="python_stdlib, shakespeare_char, or the path of a text file or folder"
+    )
+    fingerprint: str | None = None
+    direction: Literal["minimize", "maximize"] = "minimize"
+    base: dict[str, Value] = pydantic.Field(default_factory=dict, description="fields that are the same in all trials")
+    per: str | None = pydantic.Field(None, description="field with one sibling study for each of its values, each tuned on its own")
+    compare: tuple[Value, ...] = pydantic.Field((), description="values of `per`; default: all of them")
+    space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
+    sampler: Sampler = Sampler()
+    pruner: Pruner = Pruner()
+    budget: Budget
+    seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
+    workers: int = pydantic.Field(2, ge=1, le=1024, description="worker processes of `study run`")
+    slots: int = pydantic.Field(8, ge=1, le=4096, description="members that a worker trains at once")
+
+    def siblings(self) -> dict[str, dict[str, Value]]:
+        """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
+        fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
+        if self.per is None:
+            return {self.name: fixed}
+        return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
+
+    @property
+    def first_rung(self) -> int | None:
+        """The first iteration at which a trial may be stopped early; None if none ever is."""
+        return None if self.pruner.name == "none" else math.ceil(self.pruner.warmup * self.budget.horizon - 1e-9)
+
+    def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
+        """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
+        return active_dimensions(self.space, fixed)
+
+    def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
+        """This definition, tied to the data that it will be trained on."""
+        return self.model_copy(update={"fingerprint": fingerprint})
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> StudyDefinition:
+        """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
+        try:
+            return cls.model_validate_json(text)
+        except pydantic.ValidationError as error:
+            raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error
+
+
+def load_study_file(file: str | Path) -> StudyDefinition:
+    """Read and check a study file. Raises TunemaxError: ``FILE:LINE: field: value, expectation, remedy``."""
+    path = Path(file)
+    located = read_yaml(path)
+    try:
+        return define(located.data, name=path.stem)
+    except Fault as fault:
+        raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
+
+
+def define(data: Any, *, name: str) -> StudyDefinition:
+    """Check the plain data of a study file. name: the study's, if the data does not give one. Raises Fault."""
+    known = [key for key in StudyDefinition.model_fields if key not in ("fingerprint", "direction")]
+    if not isinstance(data, dict):
+        raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {'empty' if data is None else shown(data)}")
+    for key in data:
+        if key not in known:
+            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
+    given = {key: value for key, value in data.items() if value is not None}
+    if "name" not in given and not re.fullmatch(r"[a-z0-9_-]{1,100}", name):
+        raise Fault((), f"the file's name {name} cannot name a study; add `name:` with letters a-z, digits, _ and -")
+    base = _read_base(_mapping(given, "base"))
+    space = _read_space(_mapping(given, "space"), base)
+    per, compare = _read_per(given, base, space)
+    for key in ("budget", "sampler", "pruner"):
+        if isinstance(given.get(key), dict):
+            given[key] = {option: value for option, value in given[key].items() if value is not None}
+    named = {"name": name, **given, "base": base, "space": space, "per": per, "compare": compare}
+    for key in ("sampler", "pruner"):
+        if isinstance(given.get(key), str):
+            named[key] = {"name": given[key]}
+    if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
+        named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
+    definition = _model(StudyDefinition, named)
+    _check_siblings(definition)
+    if definition.sampler.name != "grid":
+        return definition
+    size = _grid_size(definition)
+    if given["budget"].get("trials", size) != size:
+        raise Fault(
+            ("budget", "trials"), f"{given['budget']['trials']}, but the grid has {size} points and trains each once; leave trials out"
+        )
+    return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": size})})
+
+
+def _read_base(given: Mapping[str, Any]) -> dict[str, Value]:
+    base: dict[str, Value] = {}
+    for spec, key, value in _fields("base", given):
+        base[spec.name] = check_value(spec, value, ("base", key))
+    return base
+
+
+def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str, Dimension]:
+    space: dict[str, Dimension] = {}
+    for spec, key, value in _fields("space", given):
+        if spec.name in base:
+            raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
+        space[spec.name] = read_dimension(spec, value, ("space", key))
+    return space
+
+
+def _read_per(given: Mapping[str, Any], base: Mapping[str, Value], space: Mapping[str, Dimension]) -> tuple[str | None, tuple[Value, ...]]:
+    """The field that tells siblings apart, and its values."""
+    if "per" not in given:
+        if "compare" in given:
+            raise Fault(("compare",), "needs `per`, the field whose values are compared; add per: softmax_variant")
+        return None, ()
+    if not isinstance(given["per"], str):
+        raise Fault(("per",), f"{shown(given['per'])}, expected the name of a field, such as softmax_variant")
+    ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
+    for place, names in (("base", base), ("space", space)):
+        if spec.name in names:
+            raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; take it out of {place}")
+    if not spec.declared.identity:
+        raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
+    values = given.get("compare", list(options(spec)))
+    if not isinstance(values, list) or not values:
+        raise Fault(("compare",), f"expected a list of values of {spec.name} ({spec.valid()})")
+    compare = tuple(check_value(spec, value, ("compare", index)) for index, value in enumerate(values))
+    for index, value in enumerate(compare):
+        if value in compare[:index]:
+            raise Fault(("compare", index), f"{shown(value)} is listed twice; keep one")
+    return spec.name, compare
+
+
+def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) -> list[tuple[FieldSpec, str, Any]]:
+    """The fields that a part of the file names, with the keys as written and their values."""
+    found: dict[str, tuple[FieldSpec, str, Any]] = {}
+    for key, value in given.items():
+        at = where or (place, key)
+        try:
+            name = resolve(str(key))
+        except TunemaxError as error:
+            raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
+        if name in OWNED:
+            raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
+        if name in found:
+            raise Fault(at, f"given twice, also as {found[name][1]}; keep one")
+        found[name] = (all_specs()[name], key, value)
+    return list(found.values())
+
+
+def _check_siblings(definition: StudyDefinition) -> None:
+    """Every sibling is a valid configuration, and every dimension means something in one of them at least."""
+    siblings = definition.siblings()
+    for fixed in siblings.values():
+        _check_combinations(definition, fixed)
+    for name in definition.space:
+        reasons = [inert_because(name, definition.space, fixed) for fixed in siblings.values()]
+        if None not in reasons:
+            own = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+            raise Fault(("space", name), f"{own}; take it out, or change what makes it inert")
+
+
+def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
+    """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
+
+    Fields restrict each other within a group only (the model's shape, one variant's own), so groups are tried one by one.
+    """
+    specs = all_specs()
+    groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
+    for group in sorted(set(groups.values())):
+        names = {name for name in groups if groups[name] == group}
+        names |= {other for name in names for other in specs[name].depends_on}
+        possible, clash = 0, ""
+        for chosen in _tried({name: dimension for name, dimension in definition.space.items() if name in names}, fixed):
+            try:
+                Config.of({**fixed, **chosen})
+                possible += 1
+            except TunemaxError as error:
+                clash = clash or str(error)
+            if clash and possible:
+                raise Fault(("space",), f"{clash}; every combination of values must be possible")
+        if clash:
+            raise Fault(("base",), clash)
+
+
+def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Combinations of all values of choices and short stepped ranges, and the ends of the others."""
+
+    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
+        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
+            return points(spec, dimension)
+        return tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
+
+    first = list(itertools.islice(combinations(space, fixed, values), CLASH_LIMIT))
+    yield from first
+    draw = random.Random(0)
+    for _ in range(CLASH_LIMIT if len(first) == CLASH_LIMIT else 0):
+        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
+
+
+def _grid_size(definition: StudyDefinition) -> int:
+    """The points of the grid, the same number in every sibling."""
+    for name, dimension in definition.space.items():
+        if not points(all_specs()[name], dimension):
+            raise Fault(("space", name), "a grid needs few values; list them, or give the range a step")
+    sizes = {
+        name: sum(1 for _ in itertools.islice(combinations(definition.space, fixed, points), GRID_LIMIT + 1))
+        for name, fixed in definition.siblings().items()
+    }
+    if max(sizes.values()) > GRID_LIMIT:
+        raise Fault(("space",), f"the grid has more than {GRID_LIMIT} points; list fewer values")
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise Fault(("space",), f"the siblings' grids differ in size ({told}), so their budgets would; make one study of each")
+    return sizes.popitem()[1]
+
+
+def _mapping(given: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = given.get(key, {})
+    if not isinstance(value, dict):
+        raise Fault((key,), f"{shown(value)}, expected `name: value` lines")
+    return value
+
+
+def _model(model: type[M], values: dict[str, Any]) -> M:
+    """Pydantic's check, its first complaint as a Fault with our words for unknown keys."""
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        # A misspelt key is told before the one that is missing because of it.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        where: Where = first["loc"]
+        if first["type"] == "extra_forbidden":
+            part = model.model_fields[str(where[0])].annotation
+            keys = part.model_fields if isinstance(part, type) and issubclass(part, pydantic.BaseModel) else ()
+            raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), keys)}") from None
+        if first["type"] == "missing":
+            raise Fault(where, "missing; a study file needs it") from None
+        if first["type"] == "value_error":
+            raise Fault(where, str(first["ctx"]["error"])) from None
+        expected = first["msg"].removeprefix("Input ").removeprefix("should be ")
+        raise Fault(where, f"{shown(first['input'])}, expected {expected[0].lower()}{expected[1:]}") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file, for editors: every key and field with its help, its valid values and its default."""
+    schema = StudyDefinition.model_json_schema()
+    properties = schema["properties"]
+    settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
+    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity}
+    for inner in ("fingerprint", "direction"):
+        del properties[inner]
+    properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
+    properties["space"]["properties"] = {name: _dimension_schema(spec) for name, spec in searchable.items()}
+    for part in ("base", "space"):
+        properties[part]["additionalProperties"] = False
+    properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
+    properties["compare"].update(minItems=1, uniqueItems=True)
+    for part, names in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        schema["$defs"][part.capitalize()]["properties"]["name"]["enum"] = list(names)
+        properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
+    schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
+    used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Pruner", "Sampler")}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}
+    return {**schema, **head, "$defs": used, "required": ["question", "space", "budget"]}
+
+
+def _value_schema(spec: FieldSpec) -> dict[str, Any]:
+    annotated = operator.getitem(cast(Any, Annotated), (spec.annotation, spec.info))  # a type known only at run time
+    schema = {**pydantic.TypeAdapter[Any](annotated).json_schema(), "description": spec.help, "default": spec.default}
+    if spec.name == "softmax_variant":
+        schema["enum"] = [name for variant in options(spec) for name in (variant, *find_variant(str(variant)).aliases)]
+    return schema
+
+
+def _dimension_schema(spec: FieldSpec) -> dict[str, Any]:
+    value = {key: part for key, part in _value_schema(spec).items() if key not in ("default", "description", "title")}
+    choices = {"type": "array", "items": value, "minItems": 2, "uniqueItems": True}
+    forms: list[dict[str, Any]] = [
+        choices,
+        {"type": "object", "properties": {"choices": choices}, "required": ["choices"], "additionalProperties": False},
+    ]
+    if spec.declared.search is not None:
+        forms.insert(0, {"const": "default"})
+    if spec.annotation in (int, float):
+        step = {"type": ["number", "null"], "exclusiveMinimum": 0}
+        ends = {"low": value, "high": value, "log": {"type": "boolean"}, "step": step}
+        forms.append({"type": "object", "properties": ends, "minProperties": 1, "additionalProperties": False})
+    return {"description": spec.help, "anyOf": forms}

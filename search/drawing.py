@@ -1,0 +1,98 @@
+"""A small chart as PNG, drawn with Pillow: for a picture beside every trial, Matplotlib would take longer than the trial."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, HEIGHT = 640, 400
+FINE = 2
+"""Pixels drawn for each pixel kept: lines come out smooth."""
+LEFT, TOP, RIGHT, BOTTOM = 66, 58, 24, 50
+"""The margins around the frame."""
+INK, FAINT, PAPER, GRID = "#2b2f36", "#8a8f98", "#ffffff", "#e4e7ec"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name in the legend, its points, its colour."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: str
+
+
+def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
+    """Lines over a common axis, as PNG of WIDTH by HEIGHT.
+
+    title: in bold ink on top. note: in small letters below it. across: what the horizontal axis counts.
+    """
+    image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
+    pen = ImageDraw.Draw(image)
+    frame = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+    points = [point for line in lines for point in line.points if math.isfinite(point[1])]
+    x_low, x_high = _span([x for x, _ in points], pad=0)
+    y_low, y_high = _span([y for _, y in points], pad=0.06)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        left, top, right, bottom = frame
+        return left + (x - x_low) / (x_high - x_low) * (right - left), bottom - (y - y_low) / (y_high - y_low) * (bottom - top)
+
+    _text(pen, (LEFT, 10), title, 17, INK)
+    _text(pen, (LEFT, 33), note, 12, FAINT)
+    for tick in _ticks(y_low, y_high):
+        _, y = place(x_low, tick)
+        _stroke(pen, [(frame[0], y), (frame[2], y)], GRID, 1)
+        _text(pen, (frame[0] - 8, y), f"{tick:g}", 12, FAINT, "rm")
+    for tick in _ticks(x_low, x_high):
+        x, _ = place(tick, y_low)
+        _stroke(pen, [(x, frame[3]), (x, frame[3] + 4)], FAINT, 1)
+        _text(pen, (x, frame[3] + 8), f"{tick:,.0f}", 12, FAINT, "mt")
+    _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
+    _stroke(pen, [(frame[0], frame[3]), (frame[2], frame[3])], FAINT, 1)
+    for row, line in enumerate(lines):
+        track = [place(x, y) for x, y in line.points if math.isfinite(y)]
+        _stroke(pen, track, line.colour, 2)
+        for x, y in track if len(track) <= 40 else track[-1:]:
+            pen.ellipse([(x - 3) * FINE, (y - 3) * FINE, (x + 3) * FINE, (y + 3) * FINE], fill=line.colour)
+        middle = frame[1] + 10 + 18 * row
+        _stroke(pen, [(frame[2] - 150, middle), (frame[2] - 128, middle)], line.colour, 2)
+        _text(pen, (frame[2] - 120, middle), line.name, 12, INK, "lm")
+    file = io.BytesIO()
+    image.reduce(FINE).quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
+    return file.getvalue()
+
+
+def _span(values: Sequence[float], pad: float) -> tuple[float, float]:
+    """The ends of an axis: of what there is, with some room; never of length 0."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = (high - low) * pad
+    return (low - room, high + room) if high > low else (low - 0.5, high + 0.5)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to eight round values between two ends."""
+    rough = (high - low) / 6
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * (first + i), 12) for i in range(int((high - first * step) / step + 1e-9) + 1)]
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size * FINE)
+
+
+def _text(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
+    pen.text((at[0] * FINE, at[1] * FINE), text, fill=colour, font=_font(size), anchor=anchor)
+
+
+def _stroke(pen: ImageDraw.ImageDraw, track: Sequence[tuple[float, float]], colour: str, width: int) -> None:
+    if len(track) > 1:
+        pen.line([(x * FINE, y * FINE) for x, y in track], fill=colour, width=width * FINE, joint="curve")

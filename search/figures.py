@@ -1,0 +1,167 @@
+"""Figures of a question for the dashboard, as Plotly's own plain data: its learning curves, its ranges, and where learnables went.
+
+They are drawn by the browser, so nothing of Plotly is needed here. Colours are readable on a light page and on a dark one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.leaderboard import TOP, Candidate, Leaderboard
+from search.records import TRAJECTORY, state
+
+Figure = dict[str, Any]
+"""``{"data": [trace, …], "layout": {…}}``; see https://plotly.com/javascript/reference."""
+
+COLOURS = ("#636efa", "#ef553b", "#00a878", "#ab63fa", "#ff9f43", "#17becf", "#e45fb2", "#8c9a2b", "#b07d62", "#7f8fa6")
+GREY = "#8a8f98"
+POINTS = 40
+"""Of a curve, at the most: a figure is read by every open page every few seconds."""
+EARLY = 0.2
+"""The share of the horizon whose losses may lie above the frame."""
+
+
+def learning_curves(candidates: Sequence[Candidate]) -> Figure:
+    """Validation loss by iteration: each candidate's best trial bold, the next four thin, the running ones dotted."""
+    traces, late = [], []
+    for colour, candidate in zip(_colours(candidates), candidates, strict=True):
+        best = _best(candidate.trials)
+        running = [trial for trial in candidate.trials if trial.state == TrialState.RUNNING]
+        styles = (
+            (best[:1], {"width": 3}, "lines+markers", 1.0),
+            (best[1:], {"width": 1}, "lines", 0.45),
+            (running, {"width": 1.5, "dash": "dot"}, "lines", 0.8),
+        )
+        shown = False
+        for trials, line, mode, opacity in styles:
+            curves = [(trial, _thinned(trial.intermediate_values)) for trial in trials if trial.intermediate_values]
+            if not curves:
+                continue
+            x, y, text = _joined((list(points), list(points.values()), f"trial {trial.number}") for trial, points in curves)
+            trace = {"type": "scatter", "x": x, "y": y, "text": text, "name": candidate.name, "legendgroup": candidate.name}
+            marker = {"size": 5, "color": colour}
+            traces.append(trace | {"mode": mode, "line": line | {"color": colour}, "marker": marker, "opacity": opacity})
+            traces[-1] |= {"showlegend": not shown, "hovertemplate": f"{candidate.name} %{{text}}<br>%{{x}}: %{{y:.4f}}<extra></extra>"}
+            shown = True
+            late += [loss for _, points in curves for at, loss in points.items() if at >= EARLY * max(points)]
+    layout = _layout(
+        "Learning curves", "the best trial, the next four thin, the running dotted", "iteration", "validation loss (nats a token)"
+    )
+    if late:
+        layout["yaxis"]["range"] = _padded(min(late), max(late))
+    return {"data": traces, "layout": layout}
+
+
+def ranges(board: Leaderboard, candidates: Sequence[Candidate]) -> Figure:
+    """The best five results of each candidate on a line, best candidate on top: where two overlap, the order is not sure."""
+    colours = dict(zip((candidate.name for candidate in candidates), _colours(candidates), strict=True))
+    traces = []
+    for entry in board.entries:
+        top = [_short(value) for value in entry.values[:TOP] if math.isfinite(value)]
+        if not top:
+            continue
+        marker = {"color": colours[entry.name], "size": [13, *[7] * (len(top) - 1)], "opacity": [1, *[0.6] * (len(top) - 1)]}
+        trace = {"type": "scatter", "mode": "lines+markers", "x": top, "y": [entry.name] * len(top), "marker": marker}
+        traces.append(trace | {"line": {"color": colours[entry.name], "width": 3}, "hovertemplate": "%{y}: %{x:.4f}<extra></extra>"})
+    layout = _layout("Leaderboard", "the best five results of each candidate", "validation loss at the horizon (nats a token)", "")
+    layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+    return {"data": traces, "layout": layout | {"showlegend": False}}
+
+
+def trajectories(candidate: Candidate) -> Figure | None:
+    """How the learnables of a candidate moved: of its best trial, layer by layer, and as means of its next four. None if none did."""
+    found = [(trial, json.loads(told)) for trial in _best(candidate.trials) if (told := trial.system_attrs.get(TRAJECTORY))]
+    names = [name for name in found[0][1] if name != "iteration"] if found else []
+    if not names:
+        return None
+    traces = []
+    layout = _layout(f"{' and '.join(names)} of {candidate.name}", "each layer of the best trial, means of the next four", "iteration", "")
+    for row, name in enumerate(names):
+        axis = "" if row == 0 else str(row + 1)
+        values = []
+        for rank, (trial, told) in reversed(list(enumerate(found))):
+            if name not in told:  # a trial of other settings
+                continue
+            means = [sum(layers) / len(layers) for layers in told[name]]
+            columns = list(zip(*told[name], strict=True)) if rank == 0 else [means]
+            values += [value for column in columns for value in column]
+            for layer, column in enumerate(columns):
+                label = f"layer {layer}" if rank == 0 else "mean of the next four"
+                line = {"color": COLOURS[layer % len(COLOURS)], "width": 3} if rank == 0 else {"color": GREY, "width": 1}
+                points = _thinned(dict(zip(told["iteration"], column, strict=True)))
+                trace = {"type": "scatter", "mode": "lines", "x": list(points), "y": list(points.values()), "name": label, "line": line}
+                hover = f"{name} of trial {trial.number}<br>%{{x}}: %{{y:.4g}}<extra>{label}</extra>"
+                once = row == 0 and rank in (0, 1)
+                traces.append(trace | {"yaxis": f"y{axis}", "legendgroup": label, "showlegend": once, "hovertemplate": hover})
+        height = 1 / len(names)
+        low, high = 1 - (row + 1) * height + (0.06 if row < len(names) - 1 else 0), 1 - row * height
+        wide = min(values) > 0 and max(values) / min(values) > 5
+        layout[f"yaxis{axis}"] = _axis(name) | {"domain": [low, high], "type": "log" if wide else "linear"}
+    layout["xaxis"] |= {"anchor": f"y{len(names)}" if len(names) > 1 else "y"}
+    return {"data": traces, "layout": layout}
+
+
+def _best(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that the leaderboard's best five values come from, best first."""
+    complete = [trial for trial in trials if state(trial) == "complete"]
+    return sorted(complete, key=lambda trial: (trial.value, trial.number))[:TOP]
+
+
+def _thinned(points: Mapping[int, float]) -> dict[int, float]:
+    """Not more than POINTS of a curve, first and last among them; a value that is no number ends up as a gap."""
+    steps = sorted(points)
+    every = max(1, math.ceil((len(steps) - 1) / (POINTS - 1)))
+    kept = {*steps[::every], *steps[-1:]}
+    return {step: _short(points[step]) for step in sorted(kept) if math.isfinite(points[step])}
+
+
+def _joined(curves: Iterable[tuple[list[int], list[float], str]]) -> tuple[list[int | None], list[float | None], list[str]]:
+    """Many curves as one trace, a gap between two of them: a legend of one line, and half the text."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    for steps, values, label in curves:
+        if x:
+            x, y, text = [*x, None], [*y, None], [*text, ""]
+        x, y, text = [*x, *steps], [*y, *values], [*text, *[label] * len(steps)]
+    return x, y, text
+
+
+def _colours(candidates: Sequence[Candidate]) -> list[str]:
+    """One each, by its place in the question: it keeps it while ranks change."""
+    return [COLOURS[index % len(COLOURS)] for index in range(len(candidates))]
+
+
+def _layout(title: str, explained: str, x: str, y: str) -> Figure:
+    return {
+        "title": {"text": f"<b>{title}</b><br><sub>{explained}</sub>", "font": {"size": 16}, "x": 0, "xanchor": "left"},
+        "font": {"color": GREY},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY},
+        "hovermode": "closest",
+        "uirevision": "kept",  # a zoom survives the next version
+        "xaxis": _axis(x),
+        "yaxis": _axis(y),
+    }
+
+
+def _axis(title: str) -> Figure:
+    line = "rgba(138,143,152,0.25)"
+    return {"title": {"text": title, "standoff": 10}, "gridcolor": line, "zeroline": False, "linecolor": line, "automargin": True}
+
+
+def _padded(low: float, high: float) -> list[float]:
+    pad = 0.05 * (high - low) or 0.01
+    return [_short(low - pad), _short(high + pad)]
+
+
+def _short(value: float) -> float:
+    """Six digits: enough to look at."""
+    return float(f"{value:.6g}")

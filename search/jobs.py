@@ -1,0 +1,159 @@
+"""One trial's way through a slot: from a claimed trial to a configuration, reports, and what it is told in the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gpt.config import Config
+from gpt.data import Corpus
+from gpt.trainer import Member, Trainer, divergence_cap
+from search import records
+from search.definition import StudyDefinition
+from search.space import suggest
+
+CHUNK = 10
+"""Iterations between two looks at the stop signal."""
+
+
+def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any]) -> Config:
+    """What a trial is to train: base, what its sibling fixes, and what the sampler suggests. Recorded on the trial."""
+    config = Config.of(suggest(trial, definition, fixed))
+    trial.storage.set_trial_system_attr(trial._trial_id, records.CONFIG, json.dumps(config.flat()))
+    trial.set_user_attr(records.IDENTITY, config.identity)
+    return config
+
+
+def trained_before(study: optuna.Study, config: Config) -> FrozenTrial | None:
+    """The first finished trial of the study that trained the same thing (a duplicate is never the first)."""
+    for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        if other.user_attrs.get(records.IDENTITY) == config.identity and records.DUPLICATE_OF not in other.user_attrs:
+            return other
+    return None
+
+
+def mark_duplicate(trial: optuna.Trial, original: FrozenTrial) -> None:
+    """Give a trial the reports of the one that it repeats, and the mark; it cost nothing."""
+    for step, value in sorted(original.intermediate_values.items()):
+        _report(trial, value, step)
+    trial.set_user_attr(records.DUPLICATE_OF, original.number)
+    trial.set_user_attr(records.ITERATIONS, 0)
+    if records.DIVERGED in original.user_attrs:
+        trial.set_user_attr(records.DIVERGED, original.user_attrs[records.DIVERGED])
+
+
+@dataclass
+class Job:
+    """A trial in a slot: its member in a trainer, and its last report."""
+
+    trial: optuna.Trial
+    trainer: Trainer
+    member: Member
+    first_rung: int | None
+    """The pruner is asked from this iteration on: to ask it costs a reading of the whole study."""
+    value: float = math.nan
+    evaluated: int = 0
+    """Iteration of the last evaluation."""
+    alone: bool = False
+    """Nothing else is to be trained in this worker meanwhile."""
+    saved: float = field(default_factory=time.monotonic)
+    """When its snapshot was written, or the trial taken."""
+
+    @property
+    def at_stop(self) -> bool:
+        """Whether the member is at a point where it is evaluated."""
+        train, done = self.member.config.train, self.member.iteration
+        return done % train.eval_interval == 0 or done >= train.max_iters
+
+    @property
+    def due(self) -> int:
+        """Iterations to the next report; 0 where one is to be made."""
+        train, done = self.member.config.train, self.member.iteration
+        if self.at_stop and done != self.evaluated:
+            return 0
+        return min(train.eval_interval - done % train.eval_interval, train.max_iters - done)
+
+    @property
+    def stride(self) -> int:
+        """Iterations to the next look at the stop signal, at most CHUNK: from an evaluation on the same ones, interrupted or not."""
+        return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
+
+    def report(self, loss: float) -> str | None:
+        """Take the loss at an evaluation point. Returns how the trial ends here (complete, pruned, diverged), or None."""
+        cap = divergence_cap(self.member.config, self.trainer.corpus)
+        diverged = self.member.event is not None or not loss <= cap
+        self.value = cap if diverged else loss
+        _report(self.trial, self.value, self.member.iteration)
+        self.evaluated = self.member.iteration
+        if diverged:
+            return "diverged"
+        if self.member.iteration >= self.member.config.train.max_iters:
+            return "complete"
+        if self.first_rung is None or self.member.iteration < self.first_rung:
+            return None
+        return "pruned" if self.trial.should_prune() else None
+
+    def record(self, end: str) -> None:
+        """Write on the trial what the training cost and found; it must still run."""
+        member, trial = self.member, self.trial
+        train = member.config.train
+        trial.set_user_attr(records.ITERATIONS, member.iteration)
+        trial.set_user_attr(records.TOKENS, member.iteration * train.batch_size * member.config.model.block_size)
+        trial.set_user_attr(records.RATE, member.learning_rate)
+        if math.isfinite(member.train_loss):
+            trial.set_user_attr(records.TRAIN_LOSS, member.train_loss)
+        for name, values in self.trainer.learnables(member).items():
+            if values.isfinite().all():
+                trial.set_user_attr(records.LEARNED + name, float(values.mean()))
+        if end == "diverged":
+            trial.set_user_attr(records.DIVERGED, member.event.reason if member.event else "diverged: validation loss above the cap")
+
+
+def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
+    """Finish a trial; False if somebody else (a stock command line, another worker) has finished it or put it back meanwhile.
+
+    value: of a COMPLETE trial; Optuna takes a PRUNED one's from its last report.
+    """
+    try:
+        found = trial.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state, skip_if_finished=True)
+    except ValueError:
+        if trial.storage.get_trial(trial._trial_id).state == TrialState.WAITING:
+            return False
+        raise
+    return found.state == state and (state != TrialState.COMPLETE or found.value == value)
+
+
+def _report(trial: optuna.Trial, value: float, step: int) -> None:
+    """Report, silently if the trial was interrupted after it had reported this very step: it reports the same again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*already reported", category=UserWarning)
+        trial.report(value, step)
+
+
+def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any], corpus: Corpus) -> float:
+    """Train one trial by itself, for plain ``study.optimize``. Raises optuna.TrialPruned when the pruner says so."""
+    config = configuration(trial, definition, fixed)
+    if original := trained_before(trial.study, config):
+        mark_duplicate(trial, original)
+        if original.state == TrialState.PRUNED:
+            raise optuna.TrialPruned
+        assert original.value is not None
+        return original.value
+    trainer = Trainer(config, corpus)
+    job = Job(trial, trainer, trainer.add(config), definition.first_rung)
+    end = None
+    while end is None:
+        trainer.step(job.due)
+        end = job.report(trainer.evaluate()[job.member])
+    job.record(end)
+    if end == "pruned":
+        raise optuna.TrialPruned
+    return job.value

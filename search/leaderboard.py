@@ -1,0 +1,159 @@
+"""The leaderboard of a question: what tuning found for each candidate, and whether a repeat would find the same order."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from search.question import Question
+from search.records import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
+
+TOP = 5
+SEPARABLE = 0.7
+"""Least rank correlation between two repeats at which an order of candidates is called one."""
+RESAMPLES = 200
+LEAST = 3
+"""Results a candidate must have before anything is said of a repeat: drawing anew from one or two shows no chance at all."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate: a sibling study, or the trials of one softmax variant in a study that has it as a dimension."""
+
+    name: str
+    study: str
+    best: Outcome | None
+    """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token."""
+    median_of_top: float | None
+    """Median value of the five best; less lucky than the best alone."""
+    complete: int
+    """Trials trained to the horizon; the diverged and the duplicates are counted by themselves."""
+    pruned: int
+    diverged: int
+    duplicate: int
+    failed: int
+    cancelled: int
+    running: int
+    waiting: int
+    member_steps: int
+    tokens: int
+    values: tuple[float, ...] = ()
+    """Values of the trials that count, best first."""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Candidates by their best value; those without one last."""
+
+    question: str
+    name: str
+    entries: tuple[Entry, ...]
+    repeatability: float | None
+    """Expected rank correlation of two repeats of the search; None while there are too few results to say."""
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return sum(entry.waiting + entry.running for entry in self.entries)
+
+    @property
+    def separable(self) -> bool:
+        return self.repeatability is not None and self.repeatability >= SEPARABLE
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on how far the order can be trusted."""
+        so_far = "tuned, not confirmed" + (f"; {self.left} trials still to come" if self.left else "")
+        if self.repeatability is None:
+            return f"{so_far}."
+        agreement = f"expected rank correlation of a repeat {self.repeatability:.2f}"
+        if self.separable:
+            return f"{so_far}: {agreement}."
+        remedy = "give it more trials or a longer horizon"
+        return f"{so_far}: not separable at this budget ({agreement}, {SEPARABLE} needed); {remedy}."
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"separable": self.separable, "left": self.left, "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is compared: its name, the study that it is in, and its trials."""
+
+    name: str
+    study: str
+    trials: Sequence[FrozenTrial]
+
+
+def candidates(question: Question) -> list[Candidate]:
+    """Read the storage: every candidate with all its trials, in the question's order."""
+    found = []
+    for study, trials in question.trials().items():
+        groups = _by_variant(trials) if question.variant_is_dimension else {study.rpartition("/")[2]: trials}
+        found += [Candidate(name, study, group) for name, group in groups.items()]
+    return found
+
+
+def leaderboard(question: Question) -> Leaderboard:
+    """Read the storage and rank the candidates."""
+    return rank(question, candidates(question))
+
+
+def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
+    """The leaderboard of candidates that are read already."""
+    entries = [_entry(candidate.name, candidate.study, candidate.trials) for candidate in found]
+    entries.sort(key=lambda entry: (entry.best is None, entry.best.value if entry.best else 0.0, entry.name))
+    return Leaderboard(question.definition.question, question.name, tuple(entries), repeatability([entry.values for entry in entries]))
+
+
+def repeatability(values: Sequence[Sequence[float]]) -> float | None:
+    """Expected Spearman correlation between the orders that two repeats of a search would give.
+
+    values: for each candidate the results of its trials. Each resample draws every candidate's trials anew, with
+    replacement, and ranks the candidates by their best; pairs of resamples stand for pairs of repeats. Chance of the seed is
+    not in it (all trials have the tuning seed), so it is an upper bound on what fresh seeds would show. None for fewer than
+    two candidates, or fewer than LEAST results of one.
+    """
+    from scipy.stats import rankdata
+
+    filled = sorted(sorted(results) for results in values if results)  # in whatever order they come, the same draws
+    if len(filled) < 2 or min(map(len, filled)) < LEAST:
+        return None
+    rng = np.random.default_rng(0)
+    bests = np.stack([rng.choice(results, (RESAMPLES, len(results))).min(axis=1) for results in filled], axis=1)
+    ranks = rankdata(bests, axis=1)
+    first, second = ranks[: RESAMPLES // 2], ranks[RESAMPLES // 2 :]
+    a, b = (r - r.mean(axis=1, keepdims=True) for r in (first, second))
+    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    correlation = np.divide((a * b).sum(axis=1), spread, out=np.zeros_like(spread), where=spread > 0)
+    return float(correlation.mean())
+
+
+def _entry(name: str, study: str, trials: Sequence[FrozenTrial]) -> Entry:
+    ranked = outcomes(list(trials))
+    own = [found for found in ranked if found.duplicate_of is None]
+    top = [found.value for found in own[:TOP]]
+    counts = Counter(map(state, trials))
+    return Entry(
+        name=name,
+        study=study,
+        best=ranked[0] if ranked else None,
+        median_of_top=statistics.median(top) if top else None,
+        **{name: counts[name] for name in STATES},
+        member_steps=sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials),
+        tokens=sum(trial.user_attrs.get(TOKENS, 0) for trial in trials),
+        values=tuple(found.value for found in own),
+    )
+
+
+def _by_variant(trials: Sequence[FrozenTrial]) -> Mapping[str, list[FrozenTrial]]:
+    groups: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.params.get("softmax_variant", "(not yet chosen)"), []).append(trial)
+    return groups

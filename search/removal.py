@@ -1,0 +1,52 @@
+"""A question and everything of it, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+
+import optuna
+from optuna.trial import TrialState
+
+from gpt.errors import TunemaxError
+from search import records
+from search.artifacts import remove_artifacts
+from search.places import runs_folder
+from search.question import Question, alone, load
+from search.storage import shown
+
+
+def delete(question: Question) -> None:
+    """Remove a question: its trials' files, then its studies.
+
+    Raises TunemaxError, and removes nothing, while a trial runs. Cut short, it can be done again.
+    """
+    with alone(question.storage):
+        question = load(question.storage, question.name)  # a candidate may have joined
+        _check_quiet(question)
+        root = runs_folder(question.storage.url)
+        for study, trials in question.trials().items():
+            remove_artifacts(question.storage.url, trials)
+            if (root / study).exists():
+                shutil.rmtree(root / study)
+        with contextlib.suppress(OSError):  # it is gone, or holds something else
+            (root / question.name).rmdir()
+        for study in question.siblings:
+            optuna.delete_study(study_name=study, storage=question.storage)
+
+
+def _check_quiet(question: Question) -> None:
+    """Raise TunemaxError if a trial runs, with the way to end it."""
+    running = [(study, trial) for study, trials in question.trials().items() for trial in trials if trial.state == TrialState.RUNNING]
+    for study, trial in running:
+        if records.WORKER not in trial.user_attrs:
+            path = shown(question.storage.url)
+            url = path if "://" in path else f"sqlite:///{path}"
+            words = ["--storage", url, "--study-name", study, "--trial-number", str(trial.number), "--state", "fail"]
+            told = shlex.join(["optuna", "tell", *words])
+            raise TunemaxError(f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {told}")
+    if running:
+        hosts = ", ".join(sorted({trial.user_attrs[records.WORKER].partition(":")[0] for _, trial in running}))
+        stop = f"stop them there with Ctrl-C, or with tunemax study cancel {question.name} --now"
+        raise TunemaxError(f"{question.name}: {len(running)} trials run on {hosts}; {stop}")

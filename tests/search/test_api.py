@@ -1,0 +1,101 @@
+"""Studies from Python: plain Optuna, with our objective."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from gpt.config import Config
+from gpt.data import Corpus
+from gpt.errors import TunemaxError
+from search import objective, open_study, records
+from search.definition import StudyDefinition
+from search.question import Question, create
+from search.storage import open_storage
+
+Ask = Callable[..., Question]
+GRID = {
+    "sampler": "grid",
+    "space": {"learning_rate": [1e-3, 1e-2, 5.0], "weight_decay": [0.0, 0.1]},
+    "budget": {"trials": None, "horizon": 40},
+}
+
+
+def told(study: optuna.Study) -> list[tuple[Any, ...]]:
+    trials = study.get_trials()
+    return [(trial.params, trial.state, trial.value, trial.intermediate_values[10], trial.system_attrs[records.CONFIG]) for trial in trials]
+
+
+def test_optimize_finds_what_a_worker_finds(
+    ask: Ask, work: Callable[..., Any], where: str, tmp_path: Path, defined: Callable[..., StudyDefinition], corpus: Corpus
+) -> None:
+    ask(**GRID)
+    for name in ("q/softmax", "q/polymax"):
+        study = open_study(name, where)
+        study.optimize(objective(study), n_trials=6)
+    worked = create(str(tmp_path / "other.db"), defined(**GRID), corpus)
+    work(worked)
+    for name in worked.siblings:
+        assert told(open_study(name, where)) == told(worked.study(name))
+        assert [records.state(trial) for trial in open_study(name, where).get_trials()] == ["complete"] * 4 + ["diverged"] * 2
+
+
+def test_waiting_trials_come_first_and_then_new_ones(ask: Ask, where: str) -> None:
+    ask(compare=["softmax"], budget={"trials": 2})
+    study = open_study("q/softmax", where)
+    study.optimize(objective(study), n_trials=3)
+    trials = study.get_trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+    assert trials[0].params == {"learning_rate": 1e-3}
+
+
+def test_it_prunes_and_marks_duplicates_as_a_worker_does(ask: Ask, where: str) -> None:
+    ask(
+        compare=["softmax"],
+        sampler="grid",
+        pruner={"name": "median", "startup": 1},
+        space={"learning_rate": [3e-2, 1e-6]},
+        budget={"trials": 2, "horizon": 40},
+    )
+    study = open_study("q/softmax", where)
+    for rate in (3e-2, 1e-6):
+        study.enqueue_trial({"learning_rate": rate})
+    study.optimize(objective(study), n_trials=4)
+    assert [records.state(trial) for trial in study.get_trials()] == ["complete", "pruned", "duplicate", "duplicate"]
+    assert [trial.value for trial in study.get_trials()[:2]] == [trial.value for trial in study.get_trials()[2:]]
+
+
+def test_a_study_opens_with_the_sampler_and_pruner_of_its_file(ask: Ask, where: str) -> None:
+    ask(name="a", sampler="tpe", pruner="median")
+    ask(name="b")
+    first, second = open_study("a/softmax", where), open_study("b/softmax", where)
+    assert (type(first.sampler), type(first.pruner)) == (TPESampler, MedianPruner)
+    assert (type(second.sampler), type(second.pruner)) == (RandomSampler, NopPruner)
+
+
+def test_the_objective_serves_a_study_that_optuna_opened(ask: Ask, where: str) -> None:
+    ask(compare=["softmax"])
+    study = optuna.load_study(study_name="q/softmax", storage=f"sqlite:///{where}")
+    study.optimize(objective(study), n_trials=1)
+    trial = study.get_trials()[0]
+    assert trial.value == study.best_value
+    assert Config.of(json.loads(trial.system_attrs[records.CONFIG])).train.max_iters == 20
+
+
+def test_what_tunemax_did_not_define_is_refused(ask: Ask, where: str, tmp_path: Path) -> None:
+    ask()
+    optuna.create_study(study_name="theirs", storage=open_storage(where, create=False))
+    with pytest.raises(TunemaxError, match="study theirs: not defined by tunemax; make it with tunemax study create FILE"):
+        open_study("theirs", where)
+    with pytest.raises(TunemaxError, match="study q/softmx: not in this storage; did you mean `q/softmax`"):
+        open_study("q/softmx", where)
+    with pytest.raises(TunemaxError, match=r"missing\.db: no such database"):
+        open_study("q/softmax", tmp_path / "missing.db")

@@ -1,0 +1,167 @@
+"""A run with real worker processes: killed, refused, doubled, out of time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from gpt.data import Corpus
+from gpt.errors import TunemaxError
+from search import records
+from search.definition import StudyDefinition
+from search.events import Event, Finished, Gone, Note, Reported, Started
+from search.question import Question, create
+from search.queue import claim
+from search.recovery import mark, reap
+from search.samplers import make_sampler
+from search.supervisor import _follow, run
+
+Ask = Callable[..., Question]
+GRID = {
+    "sampler": "grid",
+    "space": {"learning_rate": [1e-3, 1e-2, 5e-2], "weight_decay": [0.0, 0.1]},
+    "budget": {"trials": None, "horizon": 40},
+}
+
+
+def results(question: Question) -> dict[tuple[str, Any], tuple[str, float | None, int]]:
+    """What became of each point of each candidate."""
+    return {
+        (name, tuple(sorted(trial.params.items()))): (trial.state.name, trial.value, trial.user_attrs[records.ITERATIONS])
+        for name, trials in question.trials().items()
+        for trial in trials
+    }
+
+
+def states(question: Question) -> Counter[TrialState]:
+    return Counter(trial.state for trials in question.trials().values() for trial in trials)
+
+
+def no_children() -> bool:
+    return not multiprocessing.active_children()
+
+
+def test_a_killed_worker_loses_nothing_and_changes_nothing(
+    ask: Ask,
+    work: Callable[..., Any],
+    where: str,
+    tmp_path: Path,
+    defined: Callable[..., StudyDefinition],
+    corpus: Corpus,
+) -> None:
+    undisturbed = create(str(tmp_path / "other.db"), defined(**GRID), corpus)
+    work(undisturbed)
+
+    question, heard = ask(**GRID), []
+
+    def kill_once(event: Event) -> None:
+        if isinstance(event, Reported) and not any(isinstance(other, Reported) for other in heard):
+            victim = multiprocessing.active_children()[0]
+            os.kill(victim.pid or 0, signal.SIGKILL)
+        heard.append(event)
+
+    assert run(where, "q", workers=1, slots=3, seconds=None, report=kill_once)
+    assert [event.text for event in heard if isinstance(event, Note)] == ["worker 0 died (killed by SIGKILL); started again"]
+    assert results(question) == results(undisturbed)
+    ended = Counter((event.study, event.trial) for event in heard if isinstance(event, Finished))
+    assert set(ended.values()) == {1}
+    assert len(ended) == 12
+    assert no_children()
+
+
+def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.supervisor.RESTARTS", 1)
+    question, notes = ask(budget={"trials": 3, "horizon": 2000}), []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+        elif isinstance(event, Started):
+            for victim in multiprocessing.active_children():
+                os.kill(victim.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(TunemaxError, match="q: a worker died 2 times in a row; what is finished is kept, the rest waits"):
+        run(where, "q", workers=1, slots=2, seconds=None, report=kill)
+    assert [note.partition(";")[2] for note in notes] == [" started again", ""]
+    assert states(question) == {TrialState.WAITING: 6}
+    assert no_children()
+
+
+@pytest.mark.parametrize(("state", "expected"), [("complete", 0), ("pruned", 0), ("returned", 4), ("failed", 4), ("dropped", 4)])
+def test_only_results_make_up_for_deaths(state: str, expected: int) -> None:
+    deaths, begun = Counter({0: 4, 1: 2}), {0: {("q/softmax", 3)}}
+    _follow(Finished(0, "q/softmax", 3, 20, state, None), begun, deaths)
+    assert deaths == {0: expected, 1: 2}
+    assert begun == {0: set()}
+
+
+def test_what_the_user_must_mend_is_said_once_and_nothing_is_taken(
+    ask: Ask, where: str, text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[Event] = []
+    copy = Path(where).with_name("copy.txt")
+    copy.write_text(text.read_text())
+    question = ask(data=str(copy))
+    copy.write_text("something else. " * 3000)
+    with pytest.raises(TunemaxError, match=r"q: data .*copy\.txt has fingerprint"):
+        run(where, "q", workers=2, slots=2, seconds=None, report=told.append)
+    assert all(isinstance(event, Gone) for event in told)
+    assert capfd.readouterr() == ("", "")
+    assert states(question) == {TrialState.WAITING: 6}
+    assert no_children()
+
+
+def test_two_runs_at_once_share_the_trials(ask: Ask, where: str, work: Callable[..., Any]) -> None:
+    question, told = ask(budget={"trials": 8, "horizon": 60}), []
+    joined = threading.Event()
+
+    def join(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Reported) and not joined.is_set():
+            joined.set()
+            told.extend(work(question, slots=2, index=1))  # another worker, beside those of the run
+
+    assert run(where, "q", workers=1, slots=2, seconds=None, report=join)
+    ended = Counter((event.study, event.trial) for event in told if isinstance(event, Finished))
+    assert set(ended.values()) == {1}
+    assert len(ended) == 16
+    assert states(question) == {TrialState.COMPLETE: 16}
+
+
+def test_trials_of_a_dead_worker_are_taken_up_by_the_next_run(ask: Ask, where: str) -> None:
+    question = ask(compare=["softmax"])
+    for number, worker in enumerate((mark().replace(f":{os.getpid()}:", ":4194305:"), mark(), "elsewhere:1:0")):
+        trial = claim("q/softmax", question.storage, make_sampler(question.definition, "q/softmax", 0))
+        assert trial is not None
+        assert trial.number == number
+        trial.set_user_attr(records.WORKER, worker)
+    assert reap(question) == 1
+    assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["WAITING", "RUNNING", "RUNNING"]
+    assert run(where, "q", workers=1, slots=2, seconds=None, report=lambda _: None)
+    assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["COMPLETE", "RUNNING", "RUNNING"]
+
+
+def test_with_nothing_to_do_no_worker_is_started(ask: Ask, where: str, work: Callable[..., Any]) -> None:
+    work(ask())
+    assert run(where, "q", workers=2, slots=2, seconds=None, report=lambda event: pytest.fail(f"{event}"))
+
+
+def test_few_trials_are_spread_over_the_workers(ask: Ask, where: str) -> None:
+    ask(budget={"trials": 2})
+    told: list[Event] = []
+    assert run(where, "q", workers=2, slots=8, seconds=None, report=told.append)
+    running: Counter[int] = Counter()
+    for event in told:
+        if isinstance(event, (Started, Finished)):
+            running[event.worker] += 1 if isinstance(event, Started) else -1
+            assert running[event.worker] <= 2, "one worker took what the other was to have"
+    assert sum(isinstance(event, Finished) for event in told) == 4

@@ -1,0 +1,157 @@
+"""What a run prints: a picture on a terminal that leaves no trace, lines of text elsewhere."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import sys
+import termios
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from search.events import Finished, Note, Reported, Started
+from search.progress import Candidate, Progress
+from search.view import STATUS, shown
+
+ROOT = Path(__file__).parents[2]
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+RUN = """
+    import os, signal, subprocess, sys, time
+    from search.events import Finished, Note, Reported, Started
+    from search.progress import Candidate, Progress
+    from search.view import shown
+
+    progress = Progress({"q/softmax": Candidate(2), "q/polymax": Candidate(2)})
+    with shown(progress) as view:
+        view(Started(0, "q/softmax", 0, 40))
+        view(Reported(0, "q/softmax", 0, 20, 3.5))
+        time.sleep(0.4)
+        subprocess.run([sys.executable, "-c", "import sys; sys.stderr.write('last words\\\\nof a worker\\\\n')"])
+        view(Note(0, "worker 0 died"))
+        view(Finished(0, "q/softmax", 0, 40, "complete", 3.25))
+        time.sleep(0.4)
+        if sys.argv[1:]:
+            raise SystemExit("something went wrong")
+    print("the leaderboard")
+"""
+
+
+def on_terminal(*words: str, columns: int = 80, rows: int = 24, **environment: str) -> str:
+    """All that a terminal of this size gets from a small run."""
+    process, terminal = pty.fork()
+    if process == 0:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        os.chdir(ROOT)
+        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
+        source = textwrap.dedent(RUN)
+        os.execve(sys.executable, [sys.executable, "-c", source, *words], {**kept, "TERM": "xterm-256color", **environment})
+    said = b""
+    while select.select([terminal], [], [], 60)[0]:
+        try:
+            said += os.read(terminal, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.waitpid(process, 0)
+    os.close(terminal)
+    return said.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    return on_terminal()
+
+
+def test_a_terminal_shows_the_picture_and_keeps_only_the_summary(said: str) -> None:
+    text = CONTROL.sub("", said)
+    assert re.search(r"softmax +#0 +━━━━━───── +20/40 +3.5000 +▄", text)
+    assert re.search(r"softmax +━+─+ +1/2 +1 ", text)
+    erased = said.rindex("\x1b[2K")
+    left = CONTROL.sub("", said[erased:]).strip("\r\n").splitlines()
+    assert left[0] == "worker 0 died"
+    assert re.fullmatch(r"1/4 trials: 1 complete  0:0\d elapsed  [\d,]+ member-steps/s", left[1])
+    assert left[2:] == ["the leaderboard"]
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor is back"
+
+
+def test_what_a_worker_writes_scrolls_above_the_picture(said: str) -> None:
+    drawn = CONTROL.sub("", said)
+    assert "\rlast words\nof a worker\n0/4 trials" in drawn, "whole, and the picture is below again"
+    assert drawn.count("last words") == 1
+
+
+def test_the_picture_is_calm(said: str) -> None:
+    assert CONTROL.sub("", said).count("candidate") <= 2 * 10, "four times a second, and once for each thing that scrolls"
+    assert "\x1b[2J" not in said, "the screen is never wiped"
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40), (40, 10)])
+def test_no_line_is_longer_than_the_terminal(columns: int, rows: int) -> None:
+    lines = CONTROL.sub("", on_terminal(columns=columns, rows=rows)).replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= max(columns, len("1/4 trials: 1 complete  0:00 elapsed  100,000 member-steps/s"))
+    assert any(line.startswith("0/4 trials") for line in lines)
+
+
+def test_colours_are_left_out_on_request(said: str) -> None:
+    coloured = re.compile(r"\x1b\[[0-9;]*3[0-7][0-9;]*m")
+    assert coloured.search(said)
+    plain = on_terminal(NO_COLOR="1")
+    assert not coloured.search(plain)
+    assert "━" in plain
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}], ids=str)
+def test_a_terminal_that_cannot_draw_gets_lines(environment: dict[str, str]) -> None:
+    said = on_terminal(**environment)
+    assert "\x1b" not in said
+    assert "q/softmax trial 0: complete at iteration 40  loss 3.2500  [1/4]\n" in said
+
+
+def test_a_fault_leaves_a_clean_terminal_too() -> None:
+    said = on_terminal("fail")
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")
+    assert CONTROL.sub("", said[said.rindex("\x1b[2K") :]).strip("\r\n").splitlines() == ["worker 0 died", "something went wrong"]
+
+
+# ---- without a terminal ----------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_a_line_a_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = [0.0]
+    progress = Progress({"q/softmax": Candidate(8), "q/polymax": Candidate(8)}, now=lambda: seconds[0])
+    events = (
+        Started(0, "q/softmax", 0, 40),
+        Started(0, "q/softmax", 1, 40),
+        Reported(0, "q/softmax", 0, 20, 3.5),
+        Note(0, "a worker died"),
+        Finished(0, "q/softmax", 0, 40, "complete", 3.0),
+    )
+    with shown(progress) as view:
+        for event in events:
+            seconds[0] += STATUS / 4
+            view(event)
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "0/16 trials  2 running  0:30 elapsed  about 12 min left  1 member-steps/s",
+        "q/softmax trial 0: complete at iteration 40  loss 3.0000  [1/16]",
+        "1/16 trials: 1 complete  0:38 elapsed  1 member-steps/s",
+    ]
+    assert err == "a worker died\n"
+
+
+def test_a_run_with_nothing_to_do_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown(Progress({"q/softmax": Candidate(8)})):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_forced_colours_do_not_make_a_file_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with shown(Progress({"q/softmax": Candidate(8)})) as view:
+        view(Finished(0, "q/softmax", 0, 40, "complete", 3.0))
+    assert "\x1b" not in capsys.readouterr().out

@@ -1,0 +1,60 @@
+"""The benchmark runs and prints whole tables. What it measures is not looked at: that depends on the machine and its load."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Title of each table that a quick run prints, to its rows by column."""
+    draw = random.Random(1)
+    text = tmp_path_factory.mktemp("text") / "words.txt"
+    text.write_text(" ".join(draw.choice(("a", "stack", "of", "members", "trains", "in", "lockstep")) for _ in range(8000)))
+    words = [sys.executable, str(BENCHMARKS / "stack.py"), "--quick", "--mixed", "--data", str(text)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "torch" in done.stdout
+    assert "CPU: " in done.stdout
+    found = {}
+    for title, body in re.findall(r"^### (.+)\n\n((?:\|.*\n)+)", done.stdout, re.MULTILINE):
+        header, _, *rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in body.splitlines()]
+        found[title] = [dict(zip(header, row, strict=True)) for row in rows]
+    return found
+
+
+def test_every_shape_compares_the_stacks_with_the_plain_loop(tables: dict[str, list[dict[str, str]]]) -> None:
+    shapes = {title: rows for title, rows in tables.items() if re.match(r"S\d: ", title)}
+    assert [title.partition(",")[0] for title in shapes] == ["S0: 2 layers x 32", "S1: 4 layers x 64", "S2: 4 layers x 128"]
+    for rows in shapes.values():
+        names = [row[""] for row in rows]
+        assert names == ["plain PyTorch loop", "softmax K=1", "softmax K=8", "7 variants K=8"]
+        assert rows[0]["to plain (min-max)"] == "1.00 (1.00-1.00)"
+        assert rows[1]["to K=1"] == "1.00"
+        assert all(float(row["steps/s"]) > 0 for row in rows)
+
+
+def test_the_overhead_of_a_trial_is_the_sum_of_its_parts(tables: dict[str, list[dict[str, str]]]) -> None:
+    (times,) = (rows for title, rows in tables.items() if title.startswith("Overhead of a trial"))
+    assert {row["sampler, pruner"].rpartition(",")[0] for row in times} == {
+        f"{sampler}, {pruner}" for sampler in ("random", "tpe") for pruner in ("none", "median")
+    }
+    for row in times:
+        parts = {name: float(cell) for name, cell in row.items() if name not in ("sampler, pruner", "all", "min-max")}
+        assert sum(parts.values()) == pytest.approx(float(row["all"]), abs=0.2)  # each is rounded to a hundredth or a tenth
+        assert (parts["prune?"] > 0) == ("median" in row["sampler, pruner"])
+        assert min(parts[name] for name in ("claim", "report", "tell")) > 0
+
+
+def test_statements_are_counted_where_they_are_sent(tables: dict[str, list[dict[str, str]]]) -> None:
+    for row in tables["SQL statements of a trial"]:
+        assert float(row["claim"]) >= 1
+        assert float(row["configure"]) == 0

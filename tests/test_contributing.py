@@ -1,0 +1,221 @@
+"""CONTRIBUTING.md keeps its word: its diffs are applied to a copy of the sources, and what it promises is seen there."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt.config import Config
+from search.definition import load_study_file
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
+SOURCES = ("gpt", "envs", "search", "tests/gpt", "tests/conftest.py", "pyproject.toml")
+TUNEMAX = "import sys; from search.cli import main; sys.exit(main())"
+# What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the base.
+QUESTIONS = """
+import json, sys
+from pathlib import Path
+import gpt
+from gpt.config import Config
+from gpt.data import open_data
+from gpt.errors import TunemaxError
+from gpt.trainer import Trainer
+from search.definition import load_study_file
+from search.space import distributions
+
+def refusal(values):
+    try:
+        Config.of(values)
+    except TunemaxError as error:
+        return str(error)
+
+study, text, configs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+definition = load_study_file(study)
+config = Config.of({"softmax_variant": "constantmax", "constantmax.learn_base": True, "n_layer": 1, "n_head": 2, "n_embd": 8,
+                    "block_size": 8, "batch_size": 2, "learning_rate": 0.01, "dataset": text})
+trainer = Trainer(config, open_data(text))
+member = trainer.add(config)
+trainer.step(5)
+print(json.dumps({
+    "from": str(Path(gpt.__file__).parents[1]),
+    "dimensions": {name: {field: str(found) for field, found in distributions(definition, fixed).items()}
+                   for name, fixed in definition.siblings().items()},
+    "refused": [refusal({"constantmax.learn_base": "maybe"}), refusal({"constantmax.lern_base": True})],
+    "identities": [Config.of(values).identity for values in configs],
+    "base": trainer.learnables(member)["base"].flatten().tolist(),
+}))
+"""
+STUDY = """
+question: Does a base that is learned do better, and what does softmax1 do?
+per: softmax_variant
+compare: [softmax, constantmax, softmax1]
+space: {learning_rate: default, constantmax.learn_base: default, softmax1.obo: default}
+budget: {trials: 2, horizon: 10}
+"""
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of the guide that are marked as this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
+
+
+FIELD, VARIANT, ORACLE = blocks("diff")
+
+
+def files(diff: str) -> list[str]:
+    return re.findall(r"^\+\+\+ b/(.*)$", diff, flags=re.MULTILINE)
+
+
+def python(folder: Path, *words: str) -> str:
+    """What Python prints that runs in a folder, on the sources that are there."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env={**own, "PYTHONPATH": str(folder), "COLUMNS": "400"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources to which the diffs of the guide are applied, and nothing else."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for diff in (FIELD, VARIANT, ORACLE):
+        apply(diff, folder)
+    return folder
+
+
+def apply(diff: str, folder: Path) -> None:
+    outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}  # in a repository git would look for the files there
+    done = subprocess.run(["git", "apply", "-"], input=diff, cwd=folder, env=outside, capture_output=True, text=True)
+    assert done.returncode == 0, f"a diff in CONTRIBUTING.md does not fit the sources any more: {done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("to be or not to be, that is the question. " * 400)
+    return path
+
+
+# ---- the diffs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_field_is_a_diff_of_one_class(copy: Path) -> None:
+    assert files(FIELD) == ["gpt/softmax/constantmax.py"]
+    before, after = (ast.parse((root / "gpt/softmax/constantmax.py").read_text()) for root in (ROOT, copy))
+    changed = [new for old, new in zip(before.body, after.body, strict=True) if ast.dump(old) != ast.dump(new)]
+    assert [node.name for node in changed if isinstance(node, ast.ClassDef)] == ["Constantmax"]
+    assert len(changed) == 1
+
+
+def test_a_variant_is_a_diff_of_one_new_class(copy: Path) -> None:
+    assert files(VARIANT) == ["gpt/softmax/softmax1.py"]
+    assert not (ROOT / "gpt/softmax/softmax1.py").exists(), "softmax1 is part of tunemax now; the guide needs another example"
+    body = ast.parse((copy / "gpt/softmax/softmax1.py").read_text()).body
+    assert [node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))] == ["Softmax1"]
+
+
+def test_an_oracle_is_a_test(copy: Path) -> None:
+    assert files(ORACLE) == ["tests/gpt/test_softmax_contract.py"]
+
+
+def test_the_diffs_are_in_house_style(copy: Path) -> None:
+    changed = files(FIELD) + files(VARIANT) + files(ORACLE)
+    python(copy, "-m", "ruff", "check", "--no-cache", *changed)
+    python(copy, "-m", "ruff", "format", "--no-cache", "--check", *changed)
+
+
+# ---- what follows from them ------------------------------------------------------------------------------------------
+
+
+def test_flags_appear_in_their_group(copy: Path) -> None:
+    lines = [line.strip() for line in python(copy, "-c", TUNEMAX, "train", "--help").splitlines()]
+    of_model = lines[lines.index("model:") : lines.index("training:")]
+    for flag in ("--constantmax.learn_base, --no-constantmax.learn_base", "--softmax1.obo", "--softmax1.learn_obo"):
+        assert any(line.startswith(flag) for line in of_model), flag
+
+
+def test_rows_of_the_reference_appear(copy: Path) -> None:
+    rows = python(copy, "-c", TUNEMAX, "fields", "--markdown").splitlines()
+    assert (
+        "| `constantmax.learn_base` | false | true or false | SGD moves b from its start, in log form; "
+        "only with softmax_variant = constantmax | false, true |  |" in rows
+    )
+    assert "## softmax1" in rows
+    assert any(row.startswith("| `softmax1.obo` | 1 | ") for row in rows)
+
+
+def test_dimension_check_identity_and_effect_follow(copy: Path, text: Path) -> None:
+    (copy / "study.yaml").write_text(STUDY)
+    old: list[dict[str, Any]] = [{}, *({"softmax_variant": name} for name in ("constantmax", "strongermax")), {"n_layer": 2, "seed": 3}]
+    constantmax = {"softmax_variant": "constantmax"}
+    only_base = {**constantmax, "constantmax.learn_base": True, "constantmax.learn_beta": False, "constantmax.learn_gamma": False}
+    new = [{"constantmax.learn_base": False}, {"constantmax.learn_base": True}, only_base, {**only_base, "constantmax.sharing": "head"}]
+    asked = [*old, *({**constantmax, **values} for values in new)]
+    found = json.loads(python(copy, "-c", QUESTIONS, "study.yaml", str(text), json.dumps(asked)))
+    assert Path(found["from"]).samefile(copy)
+    dimensions = found["dimensions"]
+    assert dimensions["study/constantmax"]["constantmax.learn_base"] == "CategoricalDistribution(choices=(False, True))"
+    assert list(dimensions["study/softmax1"]) == ["learning_rate", "softmax1.obo"]
+    assert list(dimensions["study/softmax"]) == ["learning_rate"]
+    assert found["refused"] == [
+        "constantmax.learn_base = maybe: expected true or false",
+        "constantmax.lern_base: no such field; did you mean `constantmax.learn_base`?",
+    ]
+    assert found["identities"][: len(old)] == [Config.of(values).identity for values in old]
+    neutral, *moved = found["identities"][len(old) :]
+    assert neutral == Config.of(constantmax).identity
+    assert len({neutral, *moved}) == 4
+    assert all(base != pytest.approx(2.718281828459045, rel=1e-4) for base in found["base"])
+
+
+def test_contract_tests_appear_and_pass(copy: Path) -> None:
+    names = "constantmax or softmax1 or released"
+    suites = ("tests/gpt/test_softmax_contract.py", "tests/gpt/test_config.py", "tests/gpt/test_fields.py")
+    passed = [
+        line.split(" PASSED")[0]
+        for line in python(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", names, *suites).splitlines()
+        if " PASSED" in line
+    ]
+    for expected in (
+        "test_huge_logits_stay_finite[torch.float32-constantmax:beta=10,gamma=1000,base=5,learn_base=True]",
+        "test_weights_are_those_of_the_formula[softmax1:defaults]",
+        "test_learnables_get_gradients[softmax1:obo=10,learn_obo=True]",
+        "test_identity_of_a_released_configuration_never_changes",
+        "test_a_search_range_is_valid_and_not_empty[constantmax.learn_base]",
+        "test_a_control_moves_between_valid_numbers[softmax1.obo]",
+    ):
+        assert any(line.endswith(expected) for line in passed), f"{expected} is not among the {len(passed)} tests that passed"
+
+
+def test_the_new_variant_trains(copy: Path, text: Path) -> None:
+    shape = "--n_layer 1 --n_head 2 --n_embd 8 --block_size 8 --batch_size 2 --eval_iters 1 --max_iters 4 --no-tensorboard"
+    words = ["train", "--softmax_variant", "softmax1", "--softmax1.learn_obo", *shape.split(), "--dataset", str(text), "--out_dir", "run"]
+    assert "finished at iteration 4" in python(copy, "-c", TUNEMAX, *words)
+    assert json.loads((copy / "run/config.json").read_text())["config"]["softmax1.learn_obo"] is True
+
+
+# ---- the study -------------------------------------------------------------------------------------------------------
+
+
+def test_the_study_of_the_guide_is_one(tmp_path: Path) -> None:
+    (study,) = blocks("yaml")
+    (tmp_path / "constantmax_sharing.yaml").write_text(study)
+    definition = load_study_file(tmp_path / "constantmax_sharing.yaml")
+    assert study.startswith(f"# {definition.question}\n")
+    assert list(definition.siblings()) == ["constantmax_sharing/layer", "constantmax_sharing/head"]

@@ -1,0 +1,141 @@
+"""The documents are true: links lead somewhere, commands parse, examples load, and nothing that they list is missing or gone."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+from gpt.config import Config
+from gpt.fields import shown
+from gpt.softmax import Variant, variants
+from search.cli import build
+from search.cli.flags import config_from
+from search.definition import Budget, StudyDefinition, load_study_file
+from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+STUDY_FILES = (ROOT / "docs/study_files.md").read_text()
+VARIANTS = (ROOT / "docs/variants.md").read_text()
+over_documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language; those that name none for an empty one."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for name, block in fenced if name == language]
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading of second rank."""
+    return text.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all table rows below the tables' heads, without backticks."""
+    tables = re.findall(r"^\|.*\n\|---.*\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()]
+
+
+# ---- every document --------------------------------------------------------------------------------------------------
+
+
+@over_documents
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
+    dead = [target for target in targets if "://" not in target and not (document.parent / target).exists()]
+    assert not dead
+
+
+@over_documents
+def test_commands_and_their_values_are_possible(document: Path) -> None:
+    lines = [line for block in blocks(document.read_text(), "") for line in block.splitlines()]
+    for line in lines:
+        words = shlex.split(line.partition(" > ")[0], comments=True)
+        if words and Path(words[0]).name == "tunemax":
+            arguments = build().parse_args(words[1:])
+            if words[1] == "train":
+                Config.of(config_from(arguments))
+
+
+# ---- study files -----------------------------------------------------------------------------------------------------
+
+
+@over_documents
+def test_study_files_that_are_shown_can_be_run(document: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(document.read_text(), "yaml")):
+        path = tmp_path / f"study_{number}.yaml"
+        path.write_text(block)
+        load_study_file(path)
+
+
+def test_the_mistake_that_is_shown_is_what_one_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (message,) = blocks(STUDY_FILES, "text")
+    Path("question.yaml").write_text(blocks(STUDY_FILES, "yaml")[0].replace("learning_rate", "learning_rte"))
+    with pytest.raises(Exception, match="learning_rte") as caught:
+        load_study_file("question.yaml")
+    assert f"tunemax: {caught.value}\n" == message
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), [("Keys", StudyDefinition), ("`budget`", Budget), ("`sampler`", Sampler), ("`pruner`", Pruner)], ids=str
+)
+def test_every_key_is_described_with_its_default(heading: str, model: type[pydantic.BaseModel]) -> None:
+    described = {row[0]: row[1] for row in rows(section(STUDY_FILES, heading)) if len(row) == 3}
+    keys = {name: info for name, info in model.model_fields.items() if name not in ("fingerprint", "direction")}
+    assert list(described) == list(keys)
+    for name, info in keys.items():
+        default: Any = info.default
+        if isinstance(default, (Sampler, Pruner)):
+            default = default.name
+        if isinstance(default, (str, int)):
+            assert described[name] == str(default)
+        elif isinstance(default, float):
+            assert described[name] == "1/3"
+            assert default == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("heading", "known"), [("`sampler`", SAMPLERS), ("`pruner`", PRUNERS)])
+def test_every_sampler_and_pruner_is_described(heading: str, known: dict[str, str]) -> None:
+    assert {row[0]: row[1] for row in rows(section(STUDY_FILES, heading)) if len(row) == 2} == known
+
+
+def test_every_way_to_write_a_dimension_is_one(tmp_path: Path) -> None:
+    ways = [row[0] for row in rows(section(STUDY_FILES, "`space`"))]
+    assert len(ways) == 4
+    for way in ways:
+        values = way.replace("a, b, c", "50, 100, 200")
+        path = tmp_path / "study.yaml"
+        base, space = "{softmax_variant: constantmax}", f"{{constantmax.gamma: {values}}}"
+        path.write_text(f"question: a range\nbase: {base}\nspace: {space}\nbudget: {{trials: 1, horizon: 1}}")
+        assert load_study_file(path).space
+
+
+# ---- variants --------------------------------------------------------------------------------------------------------
+
+
+def test_every_variant_is_described_and_no_other() -> None:
+    described = re.findall(r"^## `(.*)`$", VARIANTS, flags=re.MULTILINE)
+    assert sorted(described) == sorted(variants()), "give each variant of gpt/softmax a section in docs/variants.md"
+
+
+@pytest.mark.parametrize("variant", variants().values(), ids=lambda variant: variant.name)
+def test_a_variant_is_described_with_its_source_and_parameters(variant: type[Variant]) -> None:
+    text = section(VARIANTS, f"`{variant.name}`")
+    assert f"Source: {variant.source}." in text
+    assert all(f"`{alias}`" in text for alias in variant.aliases)
+    parameters = re.findall(r"^- `(.*)` = ([^:\n]*)", text, flags=re.MULTILINE)
+    assert parameters == [(name, shown(info.default)) for name, info in variant.model_fields.items()]
+
+
+# ---- the map ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_map_of_the_sources_is_complete() -> None:
+    named = {row[0] for row in rows(section((ROOT / "CONTRIBUTING.md").read_text(), "Where things live"))}
+    there = {path.relative_to(ROOT).as_posix() for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")}
+    assert named == {name for name in there if not name.endswith("__init__.py")}, "CONTRIBUTING.md has a map of all files"
