@@ -273,10 +273,12 @@ def start() -> Iterator[Callable[..., Running]]:
 def test_a_run_that_is_told_to_end_keeps_what_is_finished_and_says_how_to_go_on(
     study_file: Callable[..., Path], start: Callable[..., Running], work: Callable[..., Any], ask: Ask
 ) -> None:
-    file = study_file(**GRID, workers=1, slots=1)
+    long: dict[str, Any] = {**GRID, "budget": {"trials": None, "horizon": 400}, "base": {"eval_interval": 40}}
+    file = study_file(**long, workers=1, slots=1)
     storage = str(file.with_name("tunemax.db"))
     run = start("study", "run", str(file))
-    run.read_until("complete at iteration 100")
+    run.read_until("complete at iteration 400")
+    until(lambda: under_way(storage))
     run.process.terminate()
     status, out, err = run.end()
     assert status == 130
@@ -285,10 +287,16 @@ def test_a_run_that_is_told_to_end_keeps_what_is_finished_and_says_how_to_go_on(
     assert re.search(r"Tuned, not confirmed; \d trials still to come", out[-1])
     assert states(storage) == {TrialState.COMPLETE, TrialState.WAITING}
 
-    undisturbed = ask(**GRID)
+    undisturbed = ask(**long)
     work(undisturbed)
     work(load_from(storage, "q"))
     assert values(load_from(storage, "q")) == values(undisturbed)
+
+
+def under_way(storage: str) -> bool:
+    """Whether a trial is being trained that has been evaluated, and has most of its horizon before it."""
+    trials = [trial for each in load_from(storage, "q").trials().values() for trial in each]
+    return any(trial.state == TrialState.RUNNING and 1 < len(trial.intermediate_values) < 5 for trial in trials)
 
 
 def values(question: Question) -> dict[tuple[str, str], float | None]:
