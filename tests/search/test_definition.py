@@ -418,9 +418,7 @@ Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:ya
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(study_data())
-@example(
-    {"name": "08", "question": "1e5", "compare": ["softmax"], "space": {"learning_rate": [0.1, 0.2]}, "budget": {"trials": 1, "horizon": 1}}
-)
+@example({"name": "08", "question": "1e5", "space": {"learning_rate": [0.1, 0.2]}, "budget": {"trials": 1, "horizon": 1}})
 def test_every_valid_study_survives_its_file_and_its_storage(data: dict[str, Any]) -> None:
     study = define(data, name="unused")
     assert define(parse_yaml(yaml.dump(data, Dumper=Quoted, allow_unicode=True)).data, name="unused") == study
