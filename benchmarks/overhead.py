@@ -1,4 +1,7 @@
-"""What a trial costs beside its training: a whole worker on a SQLite study, minus the time inside step and evaluate."""
+"""What a trial costs beside its training: a whole worker on a SQLite study, minus the time inside step and evaluate.
+
+Everything that a worker of `study run` does is in it: TensorBoard, trajectories, artifacts and snapshots too.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,12 @@ import search.worker
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.trainer import Trainer
+from search.artifacts import Artifacts
+from search.boards import Boards
 from search.definition import StudyDefinition, define
 from search.question import create
+from search.snapshots import Snapshots
+from search.trajectories import Trajectories
 from search.worker import Worker
 
 REPORTS, INTERVAL = 10, 2
@@ -47,6 +54,7 @@ _BASE = {
 }
 _SPACE = dict.fromkeys(("learning_rate", "weight_decay", "beta1", "beta2", "grad_clip", "warmup_fraction"), "default")
 
+WATCHING = ("started", "evaluated", "ending")
 SPANS: tuple[tuple[str, object, str], ...] = (
     (TRAINING, Trainer, "step"),
     (TRAINING, Trainer, "evaluate"),
@@ -62,6 +70,10 @@ SPANS: tuple[tuple[str, object, str], ...] = (
     ("record", search.jobs.Job, "record"),
     ("record", optuna.Trial, "set_user_attr"),
     ("tell", search.jobs, "tell"),
+    *(("tensorboard", Boards, name) for name in WATCHING),
+    *(("trajectory", Trajectories, name) for name in WATCHING),
+    *(("artifacts", Artifacts, name) for name in WATCHING),
+    *(("snapshot", Snapshots, name) for name in ("save", "member", "remove")),
 )
 """What is timed: its label, where it is looked up when it is called, and its name there."""
 LABELS = tuple(dict.fromkeys(label for label, _, _ in SPANS if label != TRAINING))
@@ -135,7 +147,9 @@ def measure(corpus: Corpus, dataset: str, sampler: str, pruner: str, trials: int
         engine = question.storage.engine
         clock = Clock()
         with clock.watching(engine):
-            Worker(question, corpus, 0, slots, report=lambda event: None).run()
+            url = question.storage.url
+            watchers = [Boards(question), Trajectories(url), Artifacts(url, note=print)]
+            Worker(question, corpus, 0, slots, report=lambda event: None, watchers=watchers).run()
         finished = sum(trial.state.is_finished() for trial in question.trials()["overhead"])
         engine.dispose()
     if finished != trials:

@@ -111,6 +111,9 @@ class TrainConfig(Fields):
     )
     eval_interval: int = setting(100, "iterations between evaluations", ge=1, identity=False)
     eval_iters: int = setting(50, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0)
+    eval_slice: Literal["tuning", "confirmation", "test"] = setting(
+        "tuning", "validation text to evaluate on: tuning decides, confirmation confirms, test is kept for the end", neutral="tuning"
+    )
     divergence_margin: float = setting(1.0, "a training loss above ln(vocabulary) + margin has diverged, in nats", gt=0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic; bf16 autocasts matrix products", shared=True)
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)

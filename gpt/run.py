@@ -53,7 +53,7 @@ class Row:
 
     @classmethod
     def of(cls, trainer: Trainer, member: Member, loss: float, tokens_per_s: float = math.nan, peak_memory_mb: float = math.nan) -> Self:
-        """A member as it is now. loss: on the tuning slice; NaN if it was not evaluated."""
+        """A member as it is now. loss: on the configuration's validation slice; NaN if it was not evaluated."""
         return cls(
             iteration=member.iteration,
             train_loss=member.train_loss,
@@ -63,7 +63,7 @@ class Row:
             peak_memory_mb=peak_memory_mb,
             validation_loss=loss,
             perplexity=perplexity(loss),
-            bits_per_byte=loss / math.log(2) / trainer.corpus.bytes_per_token("tuning"),
+            bits_per_byte=loss / math.log(2) / trainer.corpus.bytes_per_token(member.config.train.eval_slice),
         )
 
     def to_json(self) -> str:

@@ -204,16 +204,19 @@ class Trainer:
         if trace:
             self._look(torch.stack(trace).cpu())
 
-    def evaluate(self, part: str = "tuning", members: Iterable[Member] | None = None) -> dict[Member, float]:
-        """Loss of each member on fixed windows of a validation slice, in nats a token. Training is not affected."""
+    def evaluate(self, part: str | None = None, members: Iterable[Member] | None = None) -> dict[Member, float]:
+        """Loss of each member on fixed windows of a validation slice, in nats a token. Training is not affected.
+
+        part: tuning, confirmation or test; None for the one in each member's configuration. Raises TunemaxError for another.
+        """
         chosen = list(self.members if members is None else members)
         if not chosen:
             return {}
-        wanted = {member: member.config.train.eval_iters * self.batch_size for member in chosen}
+        wanted = {member: (part or member.config.train.eval_slice, member.config.train.eval_iters * self.batch_size) for member in chosen}
         result: dict[Member, float] = {}
-        for count in dict.fromkeys(wanted.values()):
-            group = [member for member in chosen if wanted[member] == count]
-            windows = self.corpus.windows(part, self.model.block_size, count)
+        for where, count in dict.fromkeys(wanted.values()):
+            group = [member for member in chosen if wanted[member] == (where, count)]
+            windows = self.corpus.windows(where, self.model.block_size, count)
             total = np.zeros(len(group))
             for start in range(0, len(windows), EVAL_WINDOWS):
                 batch = windows[start : start + EVAL_WINDOWS]

@@ -18,14 +18,14 @@ from pathlib import Path
 from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from gpt.errors import TunemaxError
 from gpt.sample import generate
 from gpt.trainer import Member
 from search.drawing import Line, draw
 from search.figures import COLOURS
-from search.jobs import Job
+from search.jobs import Job, frozen
 from search.places import runs_folder
 
 CONFIG, CURVE, SAMPLE = "config.json", "curve.png", "sample.txt"
@@ -101,12 +101,12 @@ class Artifacts:
         self._seen: dict[Member, Seen] = {}
 
     def started(self, job: Job) -> None:
-        before = job.trial.storage.get_trial(job.trial._trial_id)
+        before = frozen(job.trial)
         seen = Seen({meta.filename for meta in uploaded(before)}, dict(before.intermediate_values))
         self._seen[job.member] = seen
         self._upload(job, seen, CONFIG, lambda: json.dumps(job.member.config.flat(), indent=1).encode())
 
-    def evaluated(self, job: Job, loss: float) -> None:
+    def evaluated(self, job: Job) -> None:
         seen = self._seen[job.member]
         seen.validation[job.member.iteration] = job.value
         seen.training[job.member.iteration] = job.member.train_loss
@@ -169,10 +169,8 @@ def sample(job: Job) -> str:
 
 def _leads(job: Job) -> bool:
     """Whether a trial that is about to complete will be the best of its study."""
-    try:
-        return job.value < job.trial.study.best_value
-    except ValueError:  # it is the first
-        return True
+    complete = job.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return all(trial.value is None or job.value < trial.value for trial in complete)
 
 
 def _printable(text: str) -> str:

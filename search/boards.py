@@ -43,7 +43,7 @@ class Boards:
         )
         self._open[job.member] = job, board
 
-    def evaluated(self, job: Job, loss: float) -> None:
+    def evaluated(self, job: Job) -> None:
         """job.value is what the trial has reported: for one that has diverged the cap, so that no earlier loss stays its last."""
         if job.member in self._open:
             _, board = self._open[job.member]

@@ -74,6 +74,7 @@ def _simple(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
         "per": "the sibling studies would be others",
         "seed": "all trials share one seed, so that they differ by their settings only",
         "question": "",
+        "confirm": "",
         "workers": "",
         "slots": "",
     }

@@ -10,10 +10,9 @@ import itertools
 import math
 import operator
 import random
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import pydantic
 
@@ -35,11 +34,11 @@ from search.dimension import (
     shown,
 )
 from search.located import Fault, Where, read_yaml
+from search.stage import NAME, Confirm, Confirms, is_name
 from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
 
-ATTRIBUTE = "tunemax:definition"
-"""The user attribute of an Optuna study that holds `StudyDefinition.to_json`."""
-
+INNER = ("fingerprint", "direction", "confirms")
+"""Parts of a definition that no study file has."""
 GRID_LIMIT = 10_000
 CLASH_LIMIT = 400
 """Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
@@ -63,7 +62,7 @@ class StudyDefinition(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
-    name: str = pydantic.Field(pattern=r"^[a-z0-9_-]+$", max_length=100, description="name of the study; default: the file's name")
+    name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(
         "python_stdlib", min_length=1, description="python_stdlib, shakespeare_char, or the path of a text file or folder"
     )
@@ -76,12 +75,19 @@ class StudyDefinition(pydantic.BaseModel):
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
     budget: Budget
+    confirm: Confirm | None = pydantic.Field(
+        None, description="train the winners anew on fresh seeds when all trials are done; a number of seeds, or these keys"
+    )
+    confirms: Confirms | None = None
     seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
     workers: int = pydantic.Field(2, ge=1, le=1024, description="worker processes of `study run`")
     slots: int = pydantic.Field(8, ge=1, le=4096, description="members that a worker trains at once")
 
     def siblings(self) -> dict[str, dict[str, Value]]:
         """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
+        if self.confirms:
+            same: dict[str, Value] = {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
+            return {f"{self.name}/{name}": _without_seed(frozen.fields) | same for name, frozen in self.confirms.winners.items()}
         fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
         if self.per is None:
             return {self.name: fixed}
@@ -124,15 +130,17 @@ def load_study_file(file: str | Path) -> StudyDefinition:
 
 def define(data: Any, *, name: str) -> StudyDefinition:
     """Check the plain data of a study file. name: the study's, if the data does not give one. Raises Fault."""
-    known = [key for key in StudyDefinition.model_fields if key not in ("fingerprint", "direction")]
+    known = [key for key in StudyDefinition.model_fields if key not in INNER]
     if not isinstance(data, dict):
         raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {'empty' if data is None else shown(data)}")
     for key in data:
         if key not in known:
             raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
     given = {key: value for key, value in data.items() if value is not None}
-    if "name" not in given and not re.fullmatch(r"[a-z0-9_-]{1,100}", name):
-        raise Fault((), f"the file's name {name} cannot name a study; add `name:` with letters a-z, digits, _ and -")
+    if "name" not in given and not is_name(name):
+        raise Fault((), f"the file's name {name} cannot name a study; add `name:` with at most 80 letters a-z, digits, _ and -")
+    if isinstance(given.get("name"), str) and not is_name(given["name"]):
+        raise Fault(("name",), f"{shown(given['name'])}, expected at most 80 letters a-z, digits, _ and -")
     base = _read_base(_mapping(given, "base"))
     space = _read_space(_mapping(given, "space"), base)
     per, compare = _read_per(given, base, space)
@@ -143,10 +151,13 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     for key in ("sampler", "pruner"):
         if isinstance(given.get(key), str):
             named[key] = {"name": given[key]}
+    if type(given.get("confirm")) is int:
+        named["confirm"] = {"seeds": given["confirm"]}
     if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _model(StudyDefinition, named)
     _check_siblings(definition)
+    _check_stage(definition)
     if definition.sampler.name != "grid":
         return definition
     size = _grid_size(definition)
@@ -226,6 +237,16 @@ def _check_siblings(definition: StudyDefinition) -> None:
             raise Fault(("space", name), f"{own}; take it out, or change what makes it inert")
 
 
+def _check_stage(definition: StudyDefinition) -> None:
+    """The reference of a confirmation is one of the candidates."""
+    reference = definition.confirm.reference if definition.confirm else None
+    compared = list(map(shown, definition.compare))
+    if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
+        compared = list(map(shown, searched.values))
+    if reference is not None and reference not in compared:
+        raise Fault(("confirm", "reference"), f"{reference}, no candidate of this study{did_you_mean(reference, compared)}")
+
+
 def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
@@ -281,6 +302,10 @@ def _grid_size(definition: StudyDefinition) -> int:
     return sizes.popitem()[1]
 
 
+def _without_seed(fields: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in fields.items() if name != "seed"}
+
+
 def _mapping(given: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = given.get(key, {})
     if not isinstance(value, dict):
@@ -298,7 +323,8 @@ def _model(model: type[M], values: dict[str, Any]) -> M:
         where: Where = first["loc"]
         if first["type"] == "extra_forbidden":
             part = model.model_fields[str(where[0])].annotation
-            keys = part.model_fields if isinstance(part, type) and issubclass(part, pydantic.BaseModel) else ()
+            parts = [each for each in get_args(part) or (part,) if isinstance(each, type) and issubclass(each, pydantic.BaseModel)]
+            keys = parts[0].model_fields if parts else ()
             raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), keys)}") from None
         if first["type"] == "missing":
             raise Fault(where, "missing; a study file needs it") from None
@@ -314,10 +340,14 @@ def json_schema() -> dict[str, Any]:
     properties = schema["properties"]
     settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
     searchable = {name: spec for name, spec in settable.items() if spec.declared.identity}
-    for inner in ("fingerprint", "direction"):
+    for inner in INNER:
         del properties[inner]
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
     properties["space"]["properties"] = {name: _dimension_schema(spec) for name, spec in searchable.items()}
+    properties["name"]["pattern"] = f"^{NAME}$"
+    properties["confirm"] = {"anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]} | {
+        "description": properties["confirm"]["description"]
+    }
     for part in ("base", "space"):
         properties[part]["additionalProperties"] = False
     properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
@@ -326,7 +356,7 @@ def json_schema() -> dict[str, Any]:
         schema["$defs"][part.capitalize()]["properties"]["name"]["enum"] = list(names)
         properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
     schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
-    used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Pruner", "Sampler")}
+    used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Confirm", "Pruner", "Sampler")}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}
     return {**schema, **head, "$defs": used, "required": ["question", "space", "budget"]}
 

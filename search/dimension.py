@@ -28,6 +28,7 @@ OWNED: Mapping[str, str] = {
     "dataset": "data",
     "seed": "seed",
     "max_iters": "budget.horizon",
+    "eval_slice": "the stage (trials are tuned on one slice, winners confirmed on another)",
     "out_dir": "the place of the study (each trial gets a folder of its own)",
     "tensorboard_run_name": "the trials' numbers",
 }

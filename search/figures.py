@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.confirmation import Confirmation
 from search.leaderboard import TOP, Candidate, Leaderboard
 from search.records import TRAJECTORY, state
 
@@ -69,6 +70,34 @@ def ranges(board: Leaderboard, candidates: Sequence[Candidate]) -> Figure:
         trace = {"type": "scatter", "mode": "lines+markers", "x": top, "y": [entry.name] * len(top), "marker": marker}
         traces.append(trace | {"line": {"color": colours[entry.name], "width": 3}, "hovertemplate": "%{y}: %{x:.4f}<extra></extra>"})
     layout = _layout("Leaderboard", "the best five results of each candidate", "validation loss at the horizon (nats a token)", "")
+    layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+    return {"data": traces, "layout": layout | {"showlegend": False}}
+
+
+def intervals(found: Confirmation, candidates: Sequence[Candidate]) -> Figure:
+    """The mean loss of each confirmed winner with its 95 % interval, and every seed as a small point; the best on top."""
+    colours = dict(zip((candidate.name for candidate in candidates), _colours(candidates), strict=True))
+    traces: list[Figure] = []
+    for entry in found.entries:
+        if entry.estimate is None:
+            continue
+        colour, mean = colours.get(entry.candidate, GREY), entry.estimate
+        losses = [_short(loss) for _, loss in sorted(entry.losses.items())]
+        seeds = [f"seed {seed}" for seed in sorted(entry.losses)]
+        dots = {"type": "scatter", "mode": "markers", "x": losses, "y": [entry.candidate] * len(losses), "text": seeds}
+        traces.append(dots | {"marker": {"color": colour, "size": 5, "opacity": 0.35}, "hovertemplate": "%{text}: %{x:.4f}<extra></extra>"})
+        span = {"type": "data", "symmetric": False, "array": [_short(mean.high - mean.mean)], "arrayminus": [_short(mean.mean - mean.low)]}
+        point = {
+            "type": "scatter",
+            "mode": "markers",
+            "x": [_short(mean.mean)],
+            "y": [entry.candidate],
+            "marker": {"color": colour, "size": 11},
+        }
+        hover = f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})<extra></extra>"
+        traces.append(point | {"error_x": span | {"color": colour, "thickness": 3, "width": 8}, "hovertemplate": hover})
+    title = f"Confirmed at {found.horizon:,} iterations"
+    layout = _layout(title, "mean over fresh seeds, 95 % interval; small: each seed", "validation loss (nats a token)", "")
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
     return {"data": traces, "layout": layout | {"showlegend": False}}
 

@@ -60,6 +60,7 @@ class Job:
     first_rung: int | None
     """The pruner is asked from this iteration on: to ask it costs a reading of the whole study."""
     value: float = math.nan
+    diverged: bool = False
     evaluated: int = 0
     """Iteration of the last evaluation."""
     alone: bool = False
@@ -86,35 +87,41 @@ class Job:
         """Iterations to the next look at the stop signal, at most CHUNK: from an evaluation on the same ones, interrupted or not."""
         return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
 
-    def report(self, loss: float) -> str | None:
-        """Take the loss at an evaluation point. Returns how the trial ends here (complete, pruned, diverged), or None."""
+    def take(self, loss: float) -> None:
+        """Take the loss at an evaluation point: `value` is what the trial is to report, for one that has diverged the cap."""
         cap = divergence_cap(self.member.config, self.trainer.corpus)
-        diverged = self.member.event is not None or not loss <= cap
-        self.value = cap if diverged else loss
-        _report(self.trial, self.value, self.member.iteration)
+        self.diverged = self.member.event is not None or not loss <= cap
+        self.value = cap if self.diverged else loss
         self.evaluated = self.member.iteration
-        if diverged:
+
+    def end(self) -> str | None:
+        """How the trial ends where it has just reported (complete, pruned, diverged), or None."""
+        if self.diverged:
             return "diverged"
         if self.member.iteration >= self.member.config.train.max_iters:
             return "complete"
         if self.first_rung is None or self.member.iteration < self.first_rung:
             return None
+        frozen(self.trial).intermediate_values[self.member.iteration] = self.value  # the pruner looks there
         return "pruned" if self.trial.should_prune() else None
 
-    def record(self, end: str) -> None:
-        """Write on the trial what the training cost and found; it must still run."""
-        member, trial = self.member, self.trial
+    def findings(self, end: str) -> dict[str, Any]:
+        """What the training cost and found, as user attributes."""
+        member = self.member
         train = member.config.train
-        trial.set_user_attr(records.ITERATIONS, member.iteration)
-        trial.set_user_attr(records.TOKENS, member.iteration * train.batch_size * member.config.model.block_size)
-        trial.set_user_attr(records.RATE, member.learning_rate)
+        found: dict[str, Any] = {
+            records.ITERATIONS: member.iteration,
+            records.TOKENS: member.iteration * train.batch_size * member.config.model.block_size,
+            records.RATE: member.learning_rate,
+        }
         if math.isfinite(member.train_loss):
-            trial.set_user_attr(records.TRAIN_LOSS, member.train_loss)
+            found[records.TRAIN_LOSS] = member.train_loss
         for name, values in self.trainer.learnables(member).items():
             if values.isfinite().all():
-                trial.set_user_attr(records.LEARNED + name, float(values.mean()))
+                found[records.LEARNED + name] = float(values.mean())
         if end == "diverged":
-            trial.set_user_attr(records.DIVERGED, member.event.reason if member.event else "diverged: validation loss above the cap")
+            found[records.DIVERGED] = member.event.reason if member.event else "diverged: validation loss above the cap"
+        return found
 
 
 def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
@@ -129,6 +136,11 @@ def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
             return False
         raise
     return found.state == state and (state != TrialState.COMPLETE or found.value == value)
+
+
+def frozen(trial: optuna.Trial) -> FrozenTrial:
+    """A trial as it was claimed, and with what it has suggested since; without a look into the storage."""
+    return trial._cached_frozen_trial
 
 
 def _report(trial: optuna.Trial, value: float, step: int) -> None:
@@ -152,8 +164,11 @@ def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping
     end = None
     while end is None:
         trainer.step(job.due)
-        end = job.report(trainer.evaluate()[job.member])
-    job.record(end)
+        job.take(trainer.evaluate()[job.member])
+        _report(trial, job.value, job.member.iteration)
+        end = job.end()
+    for name, finding in job.findings(end).items():
+        trial.set_user_attr(name, finding)
     if end == "pruned":
         raise optuna.TrialPruned
     return job.value

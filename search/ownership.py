@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,10 @@ from optuna.storages._rdb.models import (
     TrialIntermediateValueModel,
     TrialModel,
     TrialUserAttributeModel,
+    TrialValueModel,
 )
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from search import records
@@ -106,16 +107,43 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
     return count
 
 
+def report(storage: BaseStorage, mark: str, reports: Mapping[int, tuple[int, float]]) -> set[int]:
+    """Write what trials report, all of them in one transaction. Returns those that still run under this mark; only they report.
+
+    reports: trial → step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
+    """
+    ours = _running_under(mark).where(TrialModel.trial_id.in_(list(reports)))
+    made = TrialIntermediateValueModel
+    with _transaction(storage) as session:
+        trials = set(session.scalars(ours.with_for_update(of=TrialModel)))
+        before = {(trial, step) for trial, step in session.execute(select(made.trial_id, made.step).where(made.trial_id.in_(trials)))}
+        for trial in sorted(trials):
+            step, value = reports[trial]
+            if (trial, step) not in before:
+                stored, kind = made.intermediate_value_to_stored_repr(value)
+                session.add(made(trial_id=trial, step=step, intermediate_value=stored, intermediate_value_type=kind))
+    return trials
+
+
+def finish(storage: BaseStorage, trial_id: int, mark: str, state: TrialState, value: float, attributes: Mapping[str, Any]) -> bool:
+    """End a trial with its value and user attributes, in one transaction. False if it runs no more, or under another mark."""
+    with _transaction(storage) as session:
+        trial = _locked(session, trial_id)
+        if trial is None or trial.state != TrialState.RUNNING or _attribute(session, trial, records.WORKER) != mark:
+            return False
+        for key, attribute in attributes.items():
+            _write(session, trial, key, attribute)
+        stored, kind = TrialValueModel.value_to_stored_repr(value)
+        session.add(TrialValueModel(trial_id=trial_id, objective=0, value=stored, value_type=kind))
+        trial.state = state
+        trial.datetime_complete = datetime.now()
+        return True
+
+
 def owned(storage: BaseStorage, trial_ids: Iterable[int], mark: str) -> set[int]:
     """Which of these trials still run under this mark."""
-    marked = select(TrialModel.trial_id).join(TrialUserAttributeModel, _mark_of_trial())
-    wanted = marked.where(
-        TrialModel.trial_id.in_(list(trial_ids)),
-        TrialModel.state == TrialState.RUNNING,
-        TrialUserAttributeModel.value_json == json.dumps(mark),
-    )
     with _transaction(storage) as session:
-        return set(session.scalars(wanted))
+        return set(session.scalars(_running_under(mark).where(TrialModel.trial_id.in_(list(trial_ids)))))
 
 
 def held(storage: BaseStorage, studies: Iterable[str]) -> list[Held]:
@@ -184,6 +212,12 @@ def _transaction(storage: BaseStorage) -> Iterator[Session]:
     assert isinstance(backend, RDBStorage)
     with Session(backend.engine) as session, session.begin():
         yield session
+
+
+def _running_under(mark: str) -> Select[Any]:
+    """A query for the trials that run under a mark."""
+    marked = select(TrialModel.trial_id).join(TrialUserAttributeModel, _mark_of_trial())
+    return marked.where(TrialModel.state == TrialState.RUNNING, TrialUserAttributeModel.value_json == json.dumps(mark))
 
 
 def _locked(session: Session, trial_id: int) -> Any:

@@ -23,6 +23,7 @@ from gpt.data import Corpus
 from gpt.errors import TunemaxError, did_you_mean
 from gpt.fields import Choices
 from search import records
+from search.cache import TrialCache
 from search.changes import changes
 from search.definition import StudyDefinition
 from search.queue import enqueue
@@ -53,8 +54,8 @@ class Question:
 
     @cached_property
     def cached(self) -> BaseStorage:
-        """The storage behind Optuna's cache of finished trials: one for everything that is read here."""
-        return optuna.storages.get_storage(self.storage)
+        """The storage behind a cache of trials: one for everything that is read here."""
+        return TrialCache(self.storage)
 
     def trials(self) -> dict[str, list[FrozenTrial]]:
         """Every trial of every sibling, by study name."""
@@ -94,16 +95,19 @@ def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Qu
             present = load(storage, definition.name).definition
             definition = _with_trials(definition, max(definition.budget.trials, present.budget.trials))
             changes(present, definition).check(definition.name)
-        return _write(storage, definition)
+        return lay_out(storage, definition)
 
 
 def extend(question: Question, trials: int) -> Question:
     """Give every candidate this many trials more. Raises TunemaxError for a grid, which is complete."""
     with alone(question.storage):
         definition = load(question.storage, question.name).definition
+        if definition.confirms:
+            more = f"tunemax study confirm {definition.confirms.question} --seeds N"
+            raise TunemaxError(f"{question.name}: a confirmation; give it more seeds with {more}")
         if definition.sampler.name == "grid":
             raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
-        return _write(question.storage, _with_trials(definition, definition.budget.trials + trials))
+        return lay_out(question.storage, _with_trials(definition, definition.budget.trials + trials))
 
 
 def load(storage: RDBStorage, name: str) -> Question:
@@ -134,8 +138,8 @@ def load_from(where: str | Path, name: str) -> Question:
     return load(open_storage(where, create=False), name)
 
 
-def _write(storage: RDBStorage, definition: StudyDefinition) -> Question:
-    """Bring the storage's studies to a definition: missing siblings are created, missing trials enqueued.
+def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
+    """Bring the storage's studies to a definition: missing siblings are created, missing trials enqueued. Only inside `alone`.
 
     Cut short, it leaves the last sibling under its old definition, which is the one that `load` reads; done again, it
     completes what is there.

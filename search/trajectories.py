@@ -36,7 +36,7 @@ class Trajectories:
             self._noted[job.member] = _read(self._path(job)) if job.member.iteration else {}
             self._note(job)
 
-    def evaluated(self, job: Job, loss: float) -> None:
+    def evaluated(self, job: Job) -> None:
         if job.member in self._noted:
             self._note(job)
 

@@ -24,7 +24,7 @@ from gpt.trainer import Trainer
 from search import jobs, records
 from search.events import Advanced, Event, Finished, Note, Reported, Started
 from search.jobs import Job
-from search.ownership import beating, owned
+from search.ownership import beating, finish, owned, report
 from search.question import Question
 from search.queue import claim, give_back, must_be_alone
 from search.recovery import mark
@@ -44,8 +44,8 @@ class Watcher(Protocol):
     def started(self, job: Job) -> None:
         """The trial has its member, at iteration 0 or wherever it goes on."""
 
-    def evaluated(self, job: Job, loss: float) -> None:
-        """It was evaluated and has reported."""
+    def evaluated(self, job: Job) -> None:
+        """It was evaluated and has reported `job.value`."""
 
     def ending(self, job: Job, end: str) -> None:
         """It is complete, pruned or diverged, or it is returned, and still ours in the storage; or dropped, and ours no more."""
@@ -103,6 +103,8 @@ class Worker:
     def _fill(self) -> None:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
 
+        In a confirmation those with the most do, so that the seeds of one winner stand side by side: a stack of one variant is faster.
+
         A trial on which workers have died gets all slots, once they are free, so that it takes no other with it.
         """
         empty: set[str] = set()
@@ -113,7 +115,8 @@ class Worker:
             open_names = [name for name in turned if name not in empty]
             if not open_names:
                 return
-            name = min(open_names, key=lambda name: here[name])
+            choose = max if self.question.definition.confirms else min
+            name = choose(open_names, key=lambda name: here[name])
             if not self._start(name):
                 empty.add(name)
 
@@ -157,7 +160,7 @@ class Worker:
             return None
         trainer = self._trainer(config)
         member = self._snapshots.member(trainer, config, name, trial.number)
-        before = self.question.cached.get_trial(trial._trial_id)
+        before = jobs.frozen(trial)
         reported = member.iteration <= (before.last_step or 0)
         evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
         return Job(trial, trainer, member, definition.first_rung, evaluated=evaluated, alone=must_be_alone(before))
@@ -179,16 +182,20 @@ class Worker:
                 return
             reached = [job for job in mine if not job.due]
             losses = trainer.evaluate(members=[job.member for job in reached])
-            ours = owned(self.question.storage, [job.trial._trial_id for job in reached], self._mark)
             for job in reached:
-                self._see(job, losses[job.member]) if job.trial._trial_id in ours else self._drop(job)
+                job.take(losses[job.member])
+            reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}
+            ours = report(self.question.storage, self._mark, reports)
+            for job in reached:
+                self._see(job) if job.trial._trial_id in ours else self._drop(job)
 
-    def _see(self, job: Job, loss: float) -> None:
+    def _see(self, job: Job) -> None:
+        """Decide on a trial that has reported: it ends here, or trains on."""
         name, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
         try:
-            end = job.report(loss)
+            end = job.end()
             for watcher in self.watchers:
-                watcher.evaluated(job, loss)
+                watcher.evaluated(job)
             if end is not None:
                 self._end(job, end)
         except UpdateFinishedTrialError:
@@ -206,10 +213,12 @@ class Worker:
         self.report(Finished(self.index, name, number, at, end, job.value, reason))
 
     def _end(self, job: Job, end: str) -> None:
-        job.record(end)
+        """Tell how a trial has ended, as `study.tell` would. Raises UpdateFinishedTrialError if it is ours no more."""
         for watcher in self.watchers:
             watcher.ending(job, end)
-        if not jobs.tell(job.trial, TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE, job.value):
+        state, trial = TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE, job.trial
+        trial.study.sampler.after_trial(trial.study, jobs.frozen(trial), state, [job.value])
+        if not finish(self.question.storage, trial._trial_id, self._mark, state, job.value, job.findings(end)):
             raise UpdateFinishedTrialError
 
     def _drop(self, job: Job) -> None:

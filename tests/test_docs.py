@@ -13,7 +13,8 @@ from gpt.fields import shown
 from gpt.softmax import Variant, variants
 from search.cli import build
 from search.cli.flags import config_from
-from search.definition import Budget, StudyDefinition, load_study_file
+from search.definition import INNER, Budget, StudyDefinition, load_study_file
+from search.stage import Confirm
 from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
 
 ROOT = Path(__file__).parents[1]
@@ -82,11 +83,13 @@ def test_the_mistake_that_is_shown_is_what_one_sees(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("heading", "model"), [("Keys", StudyDefinition), ("`budget`", Budget), ("`sampler`", Sampler), ("`pruner`", Pruner)], ids=str
+    ("heading", "model"),
+    [("Keys", StudyDefinition), ("`budget`", Budget), ("`confirm`", Confirm), ("`sampler`", Sampler), ("`pruner`", Pruner)],
+    ids=str,
 )
 def test_every_key_is_described_with_its_default(heading: str, model: type[pydantic.BaseModel]) -> None:
     described = {row[0]: row[1] for row in rows(section(STUDY_FILES, heading)) if len(row) == 3}
-    keys = {name: info for name, info in model.model_fields.items() if name not in ("fingerprint", "direction")}
+    keys = {name: info for name, info in model.model_fields.items() if name not in INNER}
     assert list(described) == list(keys)
     for name, info in keys.items():
         default: Any = info.default

@@ -164,6 +164,14 @@ def test_evaluation_covers_as_many_windows_as_asked(small: Make, corpus: Corpus)
     assert len(corpus.windows("tuning", 16, 0)) > 64  # more than one pass
 
 
+def test_members_are_evaluated_on_the_slices_of_their_configurations(small: Make, corpus: Corpus) -> None:
+    trainer = Trainer(small(), corpus)
+    tuned, confirmed = trainer.add(small()), trainer.add(small(eval_slice="confirmation"))
+    found = trainer.evaluate()
+    assert found[tuned] != found[confirmed]
+    assert found == {tuned: trainer.evaluate("tuning")[tuned], confirmed: trainer.evaluate("confirmation")[confirmed]}
+
+
 def test_an_unknown_slice_is_refused(small: Make, corpus: Corpus) -> None:
     trainer, _ = started(small(), corpus)
     with pytest.raises(TunemaxError, match="did you mean `tuning`"):

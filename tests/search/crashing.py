@@ -22,8 +22,6 @@ from typing import Any
 import sqlalchemy
 import torch
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 
 import gpt.files
 import search.ownership
@@ -81,10 +79,6 @@ def always(*_: Any, **__: Any) -> bool:
     return True
 
 
-def finishing(_storage: RDBStorage, _trial_id: int, state: TrialState, values: Any = None) -> bool:
-    return state.is_finished()
-
-
 def half_written(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data[: len(data) // 2])
@@ -117,15 +111,13 @@ def at(point: str, nth: int) -> None:
                 search.ownership.take, always, nth, after=True
             )
         case "in a report":
-            die_in_transaction(RDBStorage, "set_trial_intermediate_value", always, nth)
+            die_in_transaction(search.worker, "report", always, nth)
         case "after a report":
-            name = "set_trial_intermediate_value"
-            setattr(RDBStorage, name, dying(getattr(RDBStorage, name), always, nth, after=True))
+            search.worker.report = dying(search.ownership.report, always, nth, after=True)  # type: ignore[attr-defined]
         case "in a tell":
-            die_in_transaction(RDBStorage, "set_trial_state_values", finishing, nth)
+            die_in_transaction(search.worker, "finish", always, nth)
         case "after a tell":
-            name = "set_trial_state_values"
-            setattr(RDBStorage, name, dying(getattr(RDBStorage, name), finishing, nth, after=True))
+            search.worker.finish = dying(search.ownership.finish, always, nth, after=True)  # type: ignore[attr-defined]
         case "in a return":
             die_in_transaction(search.worker, "give_back", always, nth)
         case _:

@@ -1,0 +1,78 @@
+"""What a command is about: the storage and the question that its words name, and the words to go on with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt.errors import TunemaxError
+from search.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from search.definition import StudyDefinition
+    from search.question import Question
+
+DATABASE = "tunemax.db"
+"""Where studies lie unless --storage or TUNEMAX_STORAGE says otherwise: beside the study file, or in studies/."""
+
+
+def default_storage(folder: Path = Path("studies")) -> str:
+    return os.environ.get("TUNEMAX_STORAGE") or str(folder / DATABASE)
+
+
+def create_from(path: Path, where: str | None) -> Question:
+    from gpt.data import open_data
+    from search.definition import load_study_file
+    from search.question import create as create_question
+
+    definition: StudyDefinition = load_study_file(path)
+    corpus = open_data(definition.data)
+    return create_question(where or default_storage(path.parent), definition, corpus)
+
+
+def opened(arguments: argparse.Namespace, name: str) -> Question:
+    from search.question import load_from
+
+    return load_from(arguments.storage or default_storage(), name)
+
+
+def revived(arguments: argparse.Namespace, name: str) -> Question:
+    """A question whose dead workers' trials wait again."""
+    from search.recovery import reap
+
+    question = opened(arguments, name)
+    reap(question)
+    return question
+
+
+def states(question: Question) -> Counter[str]:
+    from search.records import state
+
+    return Counter(state(trial) for trials in question.trials().values() for trial in trials)
+
+
+def run_command(arguments: argparse.Namespace, what: str) -> str:
+    """What to type to go on with a study file or a question, in the storage that was asked for."""
+    return shlex.join(["tunemax", "study", "run", what, *(["--storage", arguments.storage] if arguments.storage else [])])
+
+
+def storage_flag(parser: Parser, *, as_json: bool = False) -> None:
+    parser.add_argument(
+        "--storage", metavar="URL", help=f"path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else {DATABASE} beside the study files)"
+    )
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def positive(flag: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) == 0:
+            raise TunemaxError(f"{flag} = {text}: expected a whole number ≥ 1")
+        return int(text)
+
+    return read

@@ -1,0 +1,241 @@
+"""The statistics of a claim: intervals, paired comparisons, and how sure one may be.
+
+Everything that tunemax says about a difference comes from here. Losses are compared in pairs by seed: a seed decides the initial
+values and the order of the data of both sides, so its luck is in both and leaves the difference. Lower is better.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+CONFIDENCE = 0.95
+ALPHA = 1 - CONFIDENCE
+"""A difference is called one if its corrected p is below this."""
+POWER = 0.8
+MANY = 30
+"""From so many values on an interval is BCa's: below, its 95 % covers less (88.5 % at 8, 92.7 % at 12), and t is used."""
+EXACT = 16
+"""Up to so many pairs all signs are tried; above, DRAWS random ones."""
+DRAWS = 100_000
+MOST = 10_000
+"""Seeds above which nobody would ask."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval. sd: of the values. method: ``t`` or ``BCa``."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    sd: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of n, as a share with its 95 % interval (Wilson's)."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside the reference, paired by seed."""
+
+    name: str
+    reference: str
+    n: int
+    """Pairs."""
+    difference: Estimate
+    """Candidate minus reference."""
+    relative: tuple[float, float, float]
+    """Mean difference and its interval as shares of the reference's mean."""
+    p: float
+    """Of two-sided random signs."""
+    p_holm: float
+    """Corrected for all comparisons with this reference."""
+    p_least: float
+    """The smallest corrected p that so many pairs can have."""
+    superiority: float
+    """P(candidate < reference), over all pairs of one run of each; a tie counts half."""
+    correlation: float
+    """Of the pairs (Pearson's). NaN if one side does not vary."""
+    effect: float
+    """The mean difference in units of the seeds' standard deviation, the pooled one of both sides."""
+    verdict: str
+    """better, worse, or tie."""
+    seeds_needed: int | None
+    """Pairs that would show a difference of this size; None if more than MOST."""
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """The mean of at least two values; None for fewer. The interval is Student's t, from MANY values on the BCa bootstrap's."""
+    if len(values) < 2:
+        return None
+    given = np.sort(np.asarray(values, float))  # in whatever order they come, the same draws
+    mean, sd = float(given.mean()), float(given.std(ddof=1))
+    if np.ptp(given) <= 1e-12 * np.abs(given).max():
+        return Estimate(len(given), mean, mean, mean, 0.0, "t" if len(given) < MANY else "BCa")
+    if len(given) < MANY:
+        from scipy.stats import t
+
+        half = float(t.ppf(1 - ALPHA / 2, len(given) - 1)) * sd / math.sqrt(len(given))
+        return Estimate(len(given), mean, mean - half, mean + half, sd, "t")
+    from scipy.stats import bootstrap
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of data so degenerate that the acceleration is not defined; the interval is then NaN
+        drawn = bootstrap((given,), np.mean, confidence_level=CONFIDENCE, method="BCa", rng=np.random.default_rng(0)).confidence_interval
+    return Estimate(len(given), mean, float(drawn.low), float(drawn.high), sd, "BCa")
+
+
+def share(count: int, n: int) -> Share:
+    """So many of n, with Wilson's interval; 0 to 1 if n is 0."""
+    if n == 0:
+        return Share(0, 0, 0.0, 1.0)
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Share(count, n, float(found.low), float(found.high))
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """The share of random signs under which the mean of the differences is at least as far from zero: a two-sided p.
+
+    Exact for up to EXACT differences, from all 2^n signs; else from DRAWS random ones, the given signs counted among them.
+    """
+    given = np.sort(np.abs(np.asarray(differences, float)))
+    seen = abs(float(np.sum(differences)))
+    near = 1e-9 * float(given.sum())
+    if seen <= near:
+        return 1.0
+    n = len(given)
+    if n <= EXACT:
+        sums = np.zeros(1)
+        for size in given:
+            sums = np.concatenate((sums + size, sums - size))
+        return float(np.mean(np.abs(sums) >= seen - near))
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(DRAWS // 1000):
+        signs = rng.integers(0, 2, (1000, n)) * 2 - 1
+        hits += int(np.sum(np.abs(signs @ given) >= seen - near))
+    return (hits + 1) / (DRAWS + 1)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's correction of several p, in the order given: the smallest is multiplied by their number, the next by one less, …"""
+    corrected, so_far = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        so_far = max(so_far, min(1.0, (len(ps) - rank) * ps[index]))
+        corrected[index] = so_far
+    return corrected
+
+
+def least_p(n: int, family: int = 1) -> float:
+    """The smallest p that n pairs can have by sign flips, corrected for the smallest of a family of comparisons."""
+    return min(1.0, family * (2.0 ** (1 - n) if n <= EXACT else 1 / (DRAWS + 1)))
+
+
+def separable_note(n: int, family: int = 1) -> str | None:
+    """What to say of so few seeds that no difference could ever be shown; None if they are enough."""
+    if least_p(n, family) < ALPHA:
+        return None
+    enough = next(count for count in range(n, 60) if least_p(count, family) < ALPHA)
+    among = f" among {family} comparisons" if family > 1 else ""
+    return f"{n} seeds can never show a difference{among} (smallest p {least_p(n, family):.2g}); {enough} or more could."
+
+
+def seeds_for(difference: float, sd: float, family: int = 1) -> int | None:
+    """Pairs with which a difference of this size is found with a power of 80 %; None for more than MOST, or a difference of 0.
+
+    sd: of the paired differences. family: comparisons that are made; the strictest step of Holm's correction is planned for.
+    Paired t test, two-sided; never fewer than sign flips need.
+    """
+    least = next(n for n in range(2, 60) if least_p(n, family) < ALPHA)
+    if difference == 0:
+        return None
+    if sd == 0:
+        return least
+    low, high = least, MOST
+    if _power(high, abs(difference) / sd, family) < POWER:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(middle, abs(difference) / sd, family) >= POWER else (middle + 1, high)
+    return low
+
+
+def _power(n: int, effect: float, family: int) -> float:
+    from scipy.stats import nct, norm, t
+
+    edge, shift = float(t.ppf(1 - ALPHA / family / 2, n - 1)), effect * math.sqrt(n)
+    found = float(nct.sf(edge, n - 1, shift))
+    return found if math.isfinite(found) else float(norm.sf(edge - shift))
+
+
+def compare(losses: Mapping[str, Mapping[int, float]], reference: str) -> list[Comparison]:
+    """Each candidate beside the reference, over the seeds that both have; those with fewer than two are left out.
+
+    losses: candidate → seed → loss. Raises KeyError if the reference is not among them.
+    """
+    found = [
+        one for name, own in losses.items() if name != reference and (one := _paired(name, reference, own, losses[reference])) is not None
+    ]
+    corrected = holm([one.p for one in found])
+    return [_judged(one, p, len(found)) for one, p in zip(found, corrected, strict=True)]
+
+
+def _paired(name: str, reference: str, own: Mapping[int, float], other: Mapping[int, float]) -> Comparison | None:
+    """A comparison by itself, not yet corrected for others beside it."""
+    seeds = sorted(own.keys() & other.keys())
+    a, b = np.array([own[seed] for seed in seeds]), np.array([other[seed] for seed in seeds])
+    difference = estimate([float(value) for value in a - b])
+    if difference is None:
+        return None
+    base = float(b.mean())
+    pooled = math.sqrt((float(a.var(ddof=1)) + float(b.var(ddof=1))) / 2)
+    varied = np.ptp(a) > 0 and np.ptp(b) > 0
+    above = a[:, None] - b[None, :]
+    return Comparison(
+        name=name,
+        reference=reference,
+        n=len(seeds),
+        difference=difference,
+        relative=(difference.mean / base, difference.low / base, difference.high / base),
+        p=sign_flip([float(value) for value in a - b]),
+        p_holm=math.nan,
+        p_least=math.nan,
+        superiority=float(np.mean(above < 0) + np.mean(above == 0) / 2),
+        correlation=float(np.corrcoef(a, b)[0, 1]) if varied else math.nan,
+        effect=difference.mean / pooled if pooled else math.copysign(math.inf, difference.mean) if difference.mean else 0.0,
+        verdict="tie",
+        seeds_needed=None,
+    )
+
+
+def _judged(one: Comparison, p: float, family: int) -> Comparison:
+    verdict = "tie" if p >= ALPHA else "better" if one.difference.mean < 0 else "worse"
+    needed = seeds_for(one.difference.mean, one.difference.sd, family)
+    return replace(one, p_holm=p, p_least=least_p(one.n, family), verdict=verdict, seeds_needed=needed)
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's correlation; NaN for fewer than two values, or if one side does not vary."""
+    from scipy.stats import rankdata
+
+    if len(a) < 2:
+        return math.nan
+    first, second = rankdata(a), rankdata(b)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(np.corrcoef(first, second)[0, 1])
