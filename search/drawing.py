@@ -32,8 +32,6 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
 
     title: in bold ink on top. note: in small letters below it. across: what the horizontal axis counts.
     """
-    image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
-    pen = ImageDraw.Draw(image)
     frame = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     points = [point for line in lines for point in line.points if math.isfinite(point[1])]
     x_low, x_high = _span([x for x, _ in points], pad=0)
@@ -43,28 +41,36 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
         left, top, right, bottom = frame
         return left + (x - x_low) / (x_high - x_low) * (right - left), bottom - (y - y_low) / (y_high - y_low) * (bottom - top)
 
-    _text(pen, (LEFT, 10), title, 17, INK)
-    _text(pen, (LEFT, 33), note, 12, FAINT)
+    image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
+    pen = ImageDraw.Draw(image)
     for tick in _ticks(y_low, y_high):
         _, y = place(x_low, tick)
         _stroke(pen, [(frame[0], y), (frame[2], y)], GRID, 1)
-        _text(pen, (frame[0] - 8, y), f"{tick:g}", 12, FAINT, "rm")
     for tick in _ticks(x_low, x_high):
         x, _ = place(tick, y_low)
         _stroke(pen, [(x, frame[3]), (x, frame[3] + 4)], FAINT, 1)
-        _text(pen, (x, frame[3] + 8), f"{tick:,.0f}", 12, FAINT, "mt")
-    _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
     _stroke(pen, [(frame[0], frame[3]), (frame[2], frame[3])], FAINT, 1)
-    for row, line in enumerate(lines):
+    legend = [frame[1] + 10 + 18 * row for row in range(len(lines))]
+    for middle, line in zip(legend, lines, strict=True):
         track = [place(x, y) for x, y in line.points if math.isfinite(y)]
         _stroke(pen, track, line.colour, 2)
         for x, y in track if len(track) <= 40 else track[-1:]:
             pen.ellipse([(x - 3) * FINE, (y - 3) * FINE, (x + 3) * FINE, (y + 3) * FINE], fill=line.colour)
-        middle = frame[1] + 10 + 18 * row
         _stroke(pen, [(frame[2] - 150, middle), (frame[2] - 128, middle)], line.colour, 2)
+
+    image = image.reduce(FINE)  # text is smooth without
+    pen = ImageDraw.Draw(image)
+    _text(pen, (LEFT, 10), title, 17, INK)
+    _text(pen, (LEFT, 33), note, 12, FAINT)
+    for tick in _ticks(y_low, y_high):
+        _text(pen, (frame[0] - 8, place(x_low, tick)[1]), f"{tick:g}", 12, FAINT, "rm")
+    for tick in _ticks(x_low, x_high):
+        _text(pen, (place(tick, y_low)[0], frame[3] + 8), f"{tick:,.0f}", 12, FAINT, "mt")
+    _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
+    for middle, line in zip(legend, lines, strict=True):
         _text(pen, (frame[2] - 120, middle), line.name, 12, INK, "lm")
     file = io.BytesIO()
-    image.reduce(FINE).quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
+    image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
     return file.getvalue()
 
 
@@ -86,11 +92,11 @@ def _ticks(low: float, high: float) -> list[float]:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size * FINE)
+    return ImageFont.load_default(size)
 
 
 def _text(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
-    pen.text((at[0] * FINE, at[1] * FINE), text, fill=colour, font=_font(size), anchor=anchor)
+    pen.text(at, text, fill=colour, font=_font(size), anchor=anchor)
 
 
 def _stroke(pen: ImageDraw.ImageDraw, track: Sequence[tuple[float, float]], colour: str, width: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
@@ -53,7 +53,7 @@ class Question:
         return "softmax_variant" in self.definition.space
 
     @cached_property
-    def cached(self) -> BaseStorage:
+    def cached(self) -> TrialCache:
         """The storage behind a cache of trials: one for everything that is read here."""
         return TrialCache(self.storage)
 

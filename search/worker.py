@@ -146,7 +146,8 @@ class Worker:
         """Give a claimed trial its member; None if there is nothing to train."""
         definition = self.question.definition
         try:
-            config = jobs.configuration(trial, definition, self.question.siblings[name])
+            with self.question.cached.one_write():
+                config = jobs.configuration(trial, definition, self.question.siblings[name])
         except (TunemaxError, ValueError) as error:  # somebody has enqueued what no configuration, or no dimension, can have
             trial.set_user_attr(records.REASON, str(error))
             jobs.tell(trial, TrialState.FAIL, None)
@@ -214,8 +215,9 @@ class Worker:
 
     def _end(self, job: Job, end: str) -> None:
         """Tell how a trial has ended, as `study.tell` would. Raises UpdateFinishedTrialError if it is ours no more."""
-        for watcher in self.watchers:
-            watcher.ending(job, end)
+        with self.question.cached.one_write():
+            for watcher in self.watchers:
+                watcher.ending(job, end)
         state, trial = TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE, job.trial
         trial.study.sampler.after_trial(trial.study, jobs.frozen(trial), state, [job.value])
         if not finish(self.question.storage, trial._trial_id, self._mark, state, job.value, job.findings(end)):
