@@ -23,7 +23,7 @@ from search.definition import Budget, StudyDefinition
 from search.leaderboard import Leaderboard, leaderboard
 from search.question import Question, alone, lay_out, load, questions
 from search.records import ITERATIONS, state
-from search.stage import Confirm, Confirms, Frozen, confirmation_name
+from search.stage import MOST_SEEDS, Confirm, Confirms, Frozen, confirmation_name
 from search.statistics import Comparison, Estimate, compare, estimate, separable_note
 from search.strategy import Pruner, Sampler
 
@@ -125,10 +125,9 @@ class Confirmation:
         for entry in ties:
             assert entry.versus is not None
             needed = entry.versus.seeds_needed
-            if needed is None:
-                told.append(
-                    f"{entry.candidate} and {self.reference} differ by so little that no number of seeds up to 10,000 would show it."
-                )
+            if needed is None or needed > MOST_SEEDS:
+                many = f"more than {MOST_SEEDS:,}" if needed is None else f"about {needed:,}"
+                told.append(f"A difference as small as that of {entry.candidate} and {self.reference} would need {many} seeds.")
             else:
                 command = self.command(max(needed, self.seeds + 1))
                 told.append(f"If {entry.candidate} and {self.reference} differ by so much, about {needed} seeds would show it: {command}")

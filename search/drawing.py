@@ -43,10 +43,10 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
 
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
     pen = ImageDraw.Draw(image)
-    for tick in _ticks(y_low, y_high):
+    for tick in ticks(y_low, y_high):
         _, y = place(x_low, tick)
         _stroke(pen, [(frame[0], y), (frame[2], y)], GRID, 1)
-    for tick in _ticks(x_low, x_high):
+    for tick in ticks(x_low, x_high):
         x, _ = place(tick, y_low)
         _stroke(pen, [(x, frame[3]), (x, frame[3] + 4)], FAINT, 1)
     _stroke(pen, [(frame[0], frame[3]), (frame[2], frame[3])], FAINT, 1)
@@ -62,9 +62,9 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
     pen = ImageDraw.Draw(image)
     _text(pen, (LEFT, 10), title, 17, INK)
     _text(pen, (LEFT, 33), note, 12, FAINT)
-    for tick in _ticks(y_low, y_high):
+    for tick in ticks(y_low, y_high):
         _text(pen, (frame[0] - 8, place(x_low, tick)[1]), f"{tick:g}", 12, FAINT, "rm")
-    for tick in _ticks(x_low, x_high):
+    for tick in ticks(x_low, x_high):
         _text(pen, (place(tick, y_low)[0], frame[3] + 8), f"{tick:,.0f}", 12, FAINT, "mt")
     _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
     for middle, line in zip(legend, lines, strict=True):
@@ -81,7 +81,7 @@ def _span(values: Sequence[float], pad: float) -> tuple[float, float]:
     return (low - room, high + room) if high > low else (low - 0.5, high + 0.5)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Four to eight round values between two ends."""
     rough = (high - low) / 6
     power = 10 ** math.floor(math.log10(rough))

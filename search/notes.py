@@ -90,6 +90,7 @@ def _commands(question: Question, board: Leaderboard, confirmed: Sequence[Confir
             *next_stage,
             ["study", "best", study],
             ["train", "--from", study, "--max_iters", longer],
+            ["report", question.name],
             ["dashboard"],
         ],
     )

@@ -57,6 +57,13 @@ class Browser:
     def open(self, address: str) -> None:
         self._send("POST", "/url", {"url": address})
 
+    def emulate(self, *, scheme: str | None = None, width: int | None = None) -> None:
+        """Have the colours that a reader prefers (light or dark), or the screen of a phone of so many pixels."""
+        if scheme:
+            self._command("setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        if width:
+            self._command("setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
+
     def run(self, script: str, *arguments: Any) -> Any:
         """What a piece of JavaScript returns."""
         return self._send("POST", "/execute/sync", {"script": script, "args": list(arguments)})
@@ -85,6 +92,9 @@ class Browser:
     def picture(self, path: Path) -> None:
         """Save what the window shows, as PNG."""
         path.write_bytes(base64.b64decode(self._send("GET", "/screenshot")))
+
+    def _command(self, name: str, parameters: dict[str, Any]) -> None:
+        self._send("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{name}", "params": parameters})
 
     def _port(self) -> str:
         assert self._driver.stdout

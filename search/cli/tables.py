@@ -33,7 +33,8 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
     frozen = f"{', '.join(again)}: tuning has found a better trial since; what is confirmed is the one before."
     explained = (
         f"Confirmed: winners trained anew for {found.horizon:,} iterations on {found.seeds} fresh seeds, evaluated on text that tuning "
-        "has not seen. Mean loss ± half of its 95 % interval; p by sign flips, corrected for all comparisons (Holm)."
+        "has not seen, so that its losses are not those of tuning. Mean ± half of its 95 % interval; p by sign flips, corrected for all "
+        "comparisons (Holm)."
     )
     return "\n".join(
         [

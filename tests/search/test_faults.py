@@ -393,8 +393,13 @@ def test_a_laptop_that_slept_finds_its_trials_taken_and_goes_on(
     taken = [trial for trial in trials_of(question) if records.FAILURES in trial.user_attrs]
     assert all(trial.user_attrs[records.FAILURES][0]["reason"].startswith("no heartbeat from laptop for ") for trial in taken)
 
+    asleep = True
+
     def wake(event: Event) -> None:
-        if isinstance(event, Reported):  # all three are in slots by then: awake, the laptop might take one of them back itself
+        """Once, or it may have ended by then; when all three are in slots: before, it might take one of them back itself."""
+        nonlocal asleep
+        if asleep and isinstance(event, Reported):
+            asleep = False
             os.kill(laptop, signal.SIGCONT)
 
     monkeypatch.setattr(recovery, "GRACE", 120.0)

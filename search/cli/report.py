@@ -1,0 +1,31 @@
+"""``tunemax report``: a question as a file to read and to pass on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.cli.asked import revived, storage_flag
+from search.cli.parser import add_command
+
+if TYPE_CHECKING:
+    from search.cli.parser import Subcommands
+
+
+def register(commands: Subcommands) -> None:
+    parser = add_command(commands, "report", "write a question's report: HTML that works offline, Markdown, CSV", report)
+    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument("--out", metavar="FOLDER", help="where to (default: report/ in the question's folder of runs)")
+    storage_flag(parser)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    from search.question import load
+    from search.report import write
+
+    question = revived(arguments, arguments.question)
+    if question.definition.confirms:
+        question = load(question.storage, question.definition.confirms.question)
+    for path in write(question, Path(arguments.out) if arguments.out else None):
+        print(path)
