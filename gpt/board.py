@@ -13,10 +13,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo, SessionS
 
 from gpt.config import Config, all_specs
 from gpt.event_file import EventFile, charts, finite, histogram, scalar, session
-from gpt.probe import WEIGHT_EDGES, Probe
+from gpt.probe import STANDS_FOR, WEIGHT_EDGES, Probe
 
-STANDS_FOR = {"beta": "row_max", "gamma": "denominator"}
-"""Learnable → the measured quantity it replaces; shown in one chart."""
 MEASURES = ("row_max", "denominator", "row_sum", "guarded")
 """What is shown of a probe beside the learnables."""
 

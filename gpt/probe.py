@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import weakref
+from collections.abc import Collection, MutableMapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,8 @@ from gpt.model import Lane
 from gpt.softmax import Variant
 from gpt.trainer import Member, Trainer
 
+STANDS_FOR = {"beta": "row_max", "gamma": "denominator"}
+"""Learnable → the measured quantity that it replaces."""
 WINDOWS = 8
 """Windows of the probe batch: the first of the tuning slice."""
 WEIGHT_EDGES = np.linspace(-8, 4, 241)
@@ -39,6 +42,21 @@ class Probe:
     guarded: Tensor
     learnables: dict[str, Tensor] = field(default_factory=dict)
     weights: Tensor | None = None
+
+
+class Probes:
+    """What was last measured of each member. Members that are evaluated at one iteration are measured together."""
+
+    def __init__(self) -> None:
+        self._known: MutableMapping[Member, tuple[int, Probe]] = weakref.WeakKeyDictionary()
+
+    def of(self, trainer: Trainer, member: Member) -> Probe:
+        """What is true of a member of this trainer where it is now."""
+        known = self._known.get(member)
+        if known is None or known[0] != member.iteration:
+            together = {other for other in trainer.members if other is member or other.evaluation_due}
+            self._known.update({other: (other.iteration, found) for other, found in probe(trainer, together).items()})
+        return self._known[member][1]
 
 
 def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[Member, Probe]:

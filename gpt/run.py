@@ -175,8 +175,7 @@ def _due(member: Member) -> bool:
 
 
 def _evaluation_due(member: Member) -> bool:
-    train = member.config.train
-    return member.iteration % train.eval_interval == 0 or member.iteration == train.max_iters or member.event is not None
+    return member.evaluation_due or member.event is not None
 
 
 class _Journal:

@@ -56,6 +56,12 @@ class Member:
         """The learning rate of the next iteration."""
         return float(self.values["learning_rate"]) * lr_factor(self.config.train, self.iteration)
 
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether it stands where it is to be evaluated: at each `eval_interval`, and at its horizon."""
+        train = self.config.train
+        return self.iteration % train.eval_interval == 0 or self.iteration >= train.max_iters
+
 
 @dataclass(frozen=True)
 class Snapshot:

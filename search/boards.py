@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 from gpt.board import Board
-from gpt.probe import Probe, probe
 from gpt.run import Row
 from gpt.trainer import Member
 from search.jobs import Job
@@ -22,9 +21,7 @@ class Boards:
 
     def __init__(self, question: Question) -> None:
         self._question = question
-        self._open: dict[Member, tuple[Job, Board]] = {}
-        self._probes: dict[Member, tuple[int, Probe]] = {}
-        """Of members that train: the iteration of their last measurement, and what was found."""
+        self._open: dict[Member, Board] = {}
 
     def started(self, job: Job) -> None:
         config = job.member.config
@@ -41,28 +38,17 @@ class Boards:
             name=f"{number} {' of '.join(reversed(study.split('/')))}",
             labels={"question": question, "candidate": candidate},
         )
-        self._open[job.member] = job, board
+        self._open[job.member] = board
 
     def evaluated(self, job: Job) -> None:
         """job.value is what the trial has reported: for one that has diverged the cap, so that no earlier loss stays its last."""
         if job.member in self._open:
-            _, board = self._open[job.member]
             row = Row.of(job.trainer, job.member, job.value)
-            board.write(row.tags(), row.iteration, self._probe(job))
+            self._open[job.member].write(row.tags(), row.iteration, job.measured)
 
     def ending(self, job: Job, end: str) -> None:
-        self._probes.pop(job.member, None)
         if job.member in self._open:
-            _, board = self._open.pop(job.member)
+            board = self._open.pop(job.member)
             with contextlib.closing(board):
                 if end not in ("returned", "dropped"):  # it goes on later, or elsewhere
                     board.end(completed=end == "complete")
-
-    def _probe(self, job: Job) -> Probe:
-        """Members that stop at one iteration are measured together, by the first that is asked for."""
-        member = job.member
-        if member not in self._probes or self._probes[member][0] != member.iteration:
-            together = {other.member for other, _ in self._open.values() if other.trainer is job.trainer and other.at_stop}
-            found = probe(job.trainer, {member, *together})
-            self._probes |= {other: (other.iteration, measured) for other, measured in found.items()}
-        return self._probes[member][1]

@@ -12,9 +12,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from gpt.probe import STANDS_FOR
 from search.confirmation import Confirmation
-from search.leaderboard import TOP, Candidate, Leaderboard
-from search.records import TRAJECTORY, state
+from search.leaderboard import TOP, Candidate, Leaderboard, leaders
+from search.records import TRAJECTORY
 
 Figure = dict[str, Any]
 """``{"data": [trace, …], "layout": {…}}``; see https://plotly.com/javascript/reference."""
@@ -31,7 +32,7 @@ def learning_curves(candidates: Sequence[Candidate]) -> Figure:
     """Validation loss by iteration: each candidate's best trial bold, the next four thin, the running ones dotted."""
     traces, late = [], []
     for colour, candidate in zip(_colours(candidates), candidates, strict=True):
-        best = _best(candidate.trials)
+        best = leaders(candidate.trials)
         running = [trial for trial in candidate.trials if trial.state == TrialState.RUNNING]
         styles = (
             (best[:1], {"width": 3}, "lines+markers", 1.0),
@@ -103,42 +104,59 @@ def intervals(found: Confirmation, candidates: Sequence[Candidate]) -> Figure:
 
 
 def trajectories(candidate: Candidate) -> Figure | None:
-    """How the learnables of a candidate moved: of its best trial, layer by layer, and as means of its next four. None if none did."""
-    found = [(trial, json.loads(told)) for trial in _best(candidate.trials) if (told := trial.system_attrs.get(TRAJECTORY))]
-    names = [name for name in found[0][1] if name != "iteration"] if found else []
+    """How the learnables of a candidate moved, beside what they stand for. None if it has none.
+
+    Of its best trial layer by layer, of its next four as means.
+    """
+    found = [(trial, json.loads(told)) for trial in leaders(candidate.trials) if (told := trial.system_attrs.get(TRAJECTORY))]
+    names = learnables(found[0][1]) if found else []
     if not names:
         return None
-    traces = []
-    layout = _layout(f"{' and '.join(names)} of {candidate.name}", "each layer of the best trial, means of the next four", "iteration", "")
+    traces: list[Figure] = []
+    explained = "each layer of the best trial, means of the next four; dashed: what it stands for, as measured"
+    layout = _layout(f"{' and '.join(names)} of {candidate.name}", explained, "iteration", "")
     for row, name in enumerate(names):
         axis = "" if row == 0 else str(row + 1)
-        values = []
-        for rank, (trial, told) in reversed(list(enumerate(found))):
-            if name not in told:  # a trial of other settings
-                continue
-            means = [sum(layers) / len(layers) for layers in told[name]]
-            columns = list(zip(*told[name], strict=True)) if rank == 0 else [means]
-            values += [value for column in columns for value in column]
-            for layer, column in enumerate(columns):
-                label = f"layer {layer}" if rank == 0 else "mean of the next four"
-                line = {"color": COLOURS[layer % len(COLOURS)], "width": 3} if rank == 0 else {"color": GREY, "width": 1}
-                points = _thinned(dict(zip(told["iteration"], column, strict=True)))
-                trace = {"type": "scatter", "mode": "lines", "x": list(points), "y": list(points.values()), "name": label, "line": line}
-                hover = f"{name} of trial {trial.number}<br>%{{x}}: %{{y:.4g}}<extra>{label}</extra>"
-                once = row == 0 and rank in (0, 1)
-                traces.append(trace | {"yaxis": f"y{axis}", "legendgroup": label, "showlegend": once, "hovertemplate": hover})
+        drawn = _moved(found, name, legend=row == 0)
+        traces += [trace | {"yaxis": f"y{axis}"} for trace in drawn]
         height = 1 / len(names)
         low, high = 1 - (row + 1) * height + (0.06 if row < len(names) - 1 else 0), 1 - row * height
+        values = [value for trace in drawn for value in trace["y"]]
         wide = min(values) > 0 and max(values) / min(values) > 5
         layout[f"yaxis{axis}"] = _axis(name) | {"domain": [low, high], "type": "log" if wide else "linear"}
     layout["xaxis"] |= {"anchor": f"y{len(names)}" if len(names) > 1 else "y"}
     return {"data": traces, "layout": layout}
 
 
-def _best(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that the leaderboard's best five values come from, best first."""
-    complete = [trial for trial in trials if state(trial) == "complete"]
-    return sorted(complete, key=lambda trial: (trial.value, trial.number))[:TOP]
+def _moved(found: Sequence[tuple[FrozenTrial, Mapping[str, Any]]], name: str, *, legend: bool) -> list[Figure]:
+    """The traces of one learnable: the next four trials below, the best one's layers, and what the learnable stands for on top."""
+    best, told = found[0]
+    traces = []
+    for trial, other in reversed(found[1:]):
+        if name in other:  # else a trial of other settings
+            means = [sum(layers) / len(layers) for layers in other[name]]
+            hover = f"{name} of trial {trial.number}"
+            traces.append(_trace(other["iteration"], means, "mean of the next four", hover, {"color": GREY, "width": 1}))
+    for true, style in ((name, {"width": 3}), (STANDS_FOR.get(name, ""), {"width": 1.5, "dash": "dash"})):
+        for layer, column in enumerate(zip(*told.get(true, ()), strict=True)):
+            hover = f"{true} of trial {best.number}"
+            traces.append(_trace(told["iteration"], column, f"layer {layer}", hover, style | {"color": COLOURS[layer % len(COLOURS)]}))
+    seen: set[str] = set()
+    for trace in traces:
+        trace["showlegend"] = legend and trace["name"] not in seen
+        seen.add(trace["name"])
+    return traces
+
+
+def _trace(x: Sequence[int], y: Sequence[float], label: str, hover: str, line: Figure) -> Figure:
+    points = _thinned(dict(zip(x, y, strict=True)))
+    trace = {"type": "scatter", "mode": "lines", "x": list(points), "y": list(points.values()), "name": label, "line": line}
+    return trace | {"legendgroup": label, "hovertemplate": f"{hover}<br>%{{x}}: %{{y:.4g}}<extra>{label}</extra>"}
+
+
+def learnables(trajectory: Mapping[str, Any]) -> list[str]:
+    """The learnables of a trajectory; beside them it has what they stand for."""
+    return [name for name in trajectory if name not in ("iteration", *STANDS_FOR.values())]
 
 
 def _thinned(points: Mapping[int, float]) -> dict[int, float]:

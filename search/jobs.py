@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gpt.config import Config
 from gpt.data import Corpus
+from gpt.probe import Probe, Probes
 from gpt.trainer import Member, Trainer, divergence_cap
 from search import records
 from search.definition import StudyDefinition
@@ -67,18 +68,19 @@ class Job:
     """Nothing else is to be trained in this worker meanwhile."""
     saved: float = field(default_factory=time.monotonic)
     """When its snapshot was written, or the trial taken."""
+    probes: Probes = field(default_factory=Probes)
+    """What is known of the members of its worker."""
 
     @property
-    def at_stop(self) -> bool:
-        """Whether the member is at a point where it is evaluated."""
-        train, done = self.member.config.train, self.member.iteration
-        return done % train.eval_interval == 0 or done >= train.max_iters
+    def measured(self) -> Probe:
+        """What attention really does in the member as it is now."""
+        return self.probes.of(self.trainer, self.member)
 
     @property
     def due(self) -> int:
         """Iterations to the next report; 0 where one is to be made."""
         train, done = self.member.config.train, self.member.iteration
-        if self.at_stop and done != self.evaluated:
+        if self.member.evaluation_due and done != self.evaluated:
             return 0
         return min(train.eval_interval - done % train.eval_interval, train.max_iters - done)
 
@@ -113,6 +115,7 @@ class Job:
             records.ITERATIONS: member.iteration,
             records.TOKENS: member.iteration * train.batch_size * member.config.model.block_size,
             records.RATE: member.learning_rate,
+            records.GUARDED: float(self.measured.guarded.max()),
         }
         if math.isfinite(member.train_loss):
             found[records.TRAIN_LOSS] = member.train_loss

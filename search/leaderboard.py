@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,6 +110,12 @@ def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
     entries = [_entry(candidate.name, candidate.study, candidate.trials) for candidate in found]
     entries.sort(key=lambda entry: (entry.best is None, entry.best.value if entry.best else 0.0, entry.name))
     return Leaderboard(question.definition.question, question.name, tuple(entries), repeatability([entry.values for entry in entries]))
+
+
+def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that a candidate's best values come from, best first, TOP at most."""
+    complete = [trial for trial in trials if state(trial) == "complete"]
+    return sorted(complete, key=lambda trial: (trial.value, trial.number))[:TOP]
 
 
 def repeatability(values: Sequence[Sequence[float]]) -> float | None:

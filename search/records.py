@@ -28,6 +28,8 @@ TOKENS = "tokens"
 TRAIN_LOSS = "train_loss"
 RATE = "final_learning_rate"
 """The learning rate where the training ended."""
+GUARDED = "guarded"
+"""The share of attention entries at which the variant's guard acts where the training ended, in the layer and head that has most."""
 DIVERGED = "diverged"
 """Why the training was stopped; its value is then the cap."""
 DUPLICATE_OF = "duplicate_of"
@@ -43,7 +45,9 @@ LEARNED = "final_"
 CONFIG = "tunemax:config"
 """The full configuration, as flat JSON text."""
 TRAJECTORY = "tunemax:trajectory"
-"""How the learnables moved, as JSON text: ``{"iteration": [0, 250, …], "beta": [[mean of layer 0, …], …], …}``."""
+"""How the learnables moved, as JSON text: ``{"iteration": [0, 250, …], "beta": [[mean of layer 0, …], …], …}``.
+
+What a learnable stands for is there under its own name: ``row_max`` for beta, ``denominator`` for gamma."""
 
 
 STATES = ("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running", "waiting")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any
 
@@ -31,6 +32,12 @@ class Confirm(pydantic.BaseModel):
     horizons: tuple[Annotated[int, pydantic.Field(ge=1, le=100)], ...] = pydantic.Field(
         (1,), min_length=1, max_length=8, description="confirm at these multiples of the horizon, such as [1, 4]"
     )
+
+    @pydantic.field_validator("reference", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """A candidate's name is its value as a study file has it: 2.5, true."""
+        return json.dumps(given) if isinstance(given, (bool, int, float)) else given
 
     @pydantic.field_validator("horizons", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""How the learnables of a trial move: noted at every evaluation, kept on the trial."""
+"""How the learnables of a trial move, and what they stand for: noted at every evaluation, kept on the trial."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
 
+from gpt.probe import STANDS_FOR
 from gpt.trainer import Member
 from search.jobs import Job
 from search.places import trial_folder
@@ -17,7 +18,7 @@ FILE = "learnables.jsonl"
 POINTS = 64
 """Of a trajectory, at the most; beyond that every second one is left out."""
 Means = dict[str, list[float]]
-"""Learnable → its value in each layer, the mean over heads."""
+"""Learnable, or what one stands for → its value in each layer, the mean over heads."""
 
 
 class Trajectories:
@@ -50,10 +51,14 @@ class Trajectories:
             self._path(job).unlink(missing_ok=True)
 
     def _note(self, job: Job) -> None:
-        learnables = job.trainer.learnables(job.member)
-        if not all(values.isfinite().all() for values in learnables.values()):  # it has just diverged
+        probe = job.measured
+        shown = {
+            **probe.learnables,
+            **{STANDS_FOR[name]: getattr(probe, STANDS_FOR[name]) for name in probe.learnables if name in STANDS_FOR},
+        }
+        if not all(values.isfinite().all() for values in shown.values()):  # it has just diverged
             return
-        means = {name: [float(f"{value:.6g}") for value in values.mean(dim=1).tolist()] for name, values in learnables.items()}
+        means = {name: [float(f"{value:.6g}") for value in values.mean(dim=1).tolist()] for name, values in shown.items()}
         self._noted[job.member][job.member.iteration] = means
         path = self._path(job)
         with contextlib.suppress(OSError):  # of a full disk the snapshots tell; a curve with a gap is no reason to stop

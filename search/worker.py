@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
+from gpt.probe import Probes
 from gpt.trainer import Trainer
 from search import jobs, records
 from search.events import Advanced, Event, Finished, Note, Reported, Started
@@ -77,6 +78,7 @@ class Worker:
     _jobs: list[Job] = field(default_factory=list)
     _trainers: dict[Any, Trainer] = field(default_factory=dict)
     _samplers: dict[str, optuna.samplers.BaseSampler] = field(default_factory=dict)
+    _probes: Probes = field(default_factory=Probes)
     _mark: str = field(default_factory=mark)
     _told: float = 0.0
 
@@ -164,7 +166,8 @@ class Worker:
         before = jobs.frozen(trial)
         reported = member.iteration <= (before.last_step or 0)
         evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
-        return Job(trial, trainer, member, definition.first_rung, evaluated=evaluated, alone=must_be_alone(before))
+        alone = must_be_alone(before)
+        return Job(trial, trainer, member, definition.first_rung, evaluated=evaluated, alone=alone, probes=self._probes)
 
     def _advance(self) -> None:
         """Train each trainer to its members' next evaluation point, and see to those who have reached theirs."""

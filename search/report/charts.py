@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
+from gpt.probe import STANDS_FOR
 from search.confirmation import Confirmation
-from search.leaderboard import TOP, Candidate, Leaderboard
+from search.figures import learnables
+from search.leaderboard import TOP, Candidate, Leaderboard, leaders
 from search.records import TRAJECTORY, state
 from search.report.document import Figure
 from search.report.svg import Axis, Plot
@@ -18,6 +20,7 @@ from search.statistics import estimate
 WIDTH, HEIGHT = 680, 340
 LATE = 0.2
 """Losses before this share of the horizon may lie above the frame."""
+TRUE = {"row_max": "maximum of a row", "denominator": "denominator of a row"}
 LOSS = "validation loss (nats a token)"
 Hues = Mapping[str, int]
 
@@ -73,7 +76,7 @@ def intervals(found: Confirmation, hues: Hues) -> list[Figure]:
 def tuned_curves(candidates: Sequence[Candidate], hues: Hues) -> Figure | None:
     """The best trial of each candidate bold, the next four thin."""
     drawn = {
-        candidate.name: [dict(trial.intermediate_values) for trial in best(candidate.trials) if trial.intermediate_values]
+        candidate.name: [dict(trial.intermediate_values) for trial in leaders(candidate.trials) if trial.intermediate_values]
         for candidate in candidates
     }
     return _curves(
@@ -131,24 +134,28 @@ def _apart(downs: Sequence[float], room: float = 15) -> list[float]:
 
 
 def trajectories(candidate: Candidate) -> list[Figure]:
-    """How each learnable of the best trial moved, layer by layer."""
-    trials = [trial for trial in best(candidate.trials) if TRAJECTORY in trial.system_attrs]
+    """How each learnable of the best trial moved, layer by layer, beside what it stands for as it was measured."""
+    trials = [trial for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs]
     if not trials:
         return []
     told = json.loads(trials[0].system_attrs[TRAJECTORY])
     figures = []
-    for name in (key for key in told if key != "iteration"):
+    for name in learnables(told):
         layers = list(zip(*told[name], strict=True))
-        values = [value for layer in layers for value in layer]
+        measured = list(zip(*told.get(STANDS_FOR.get(name, ""), ()), strict=True))
+        values = [value for layer in (*layers, *measured) for value in layer]
         wide = min(values) > 0 and max(values) / min(values) > 5
         plot = Plot(WIDTH // 2, 220, Axis(0, max(told["iteration"][-1], 1), "iteration"), Axis.around(values, log=wide), right=60, left=56)
         for layer, moved in enumerate(layers):
             plot.line(list(zip(told["iteration"], moved, strict=True)), layer)
+        for layer, true in enumerate(measured):
+            plot.line(list(zip(told["iteration"], true, strict=True)), layer, width=1.5, dash=True)
         ends = sorted(((moved[-1], layer) for layer, moved in enumerate(layers)))
         top = plot.at(0, plot.y.high)[1]
         for down, (_, layer) in zip(_apart([plot.at(0, value)[1] for value, _ in ends]), ends, strict=True):
             plot.text(plot.x.high, plot.y.high, f"layer {layer}", kind=f"word c{layer % 10}", down=down - top + 4)
-        label = f"{name} of {candidate.name}, trial {trials[0].number}, in each layer."
+        beside = f" Dashed: the true {TRUE[STANDS_FOR[name]]} that it stands for, the mean over rows." if measured else ""
+        label = f"{name} of {candidate.name}, trial {trials[0].number}, in each layer.{beside}"
         figures.append(Figure(label, plot.svg(label)))
     return figures
 
@@ -187,9 +194,3 @@ def slices(candidate: Candidate, hue: int) -> list[Figure]:
         label = f"{candidate.name}: loss over {name}; complete trials as dots, pruned ones as rings."
         figures.append(Figure(label, plot.svg(label)))
     return figures
-
-
-def best(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials behind the leaderboard's best five values, best first."""
-    complete = [trial for trial in trials if state(trial) == "complete" and trial.value is not None]
-    return sorted(complete, key=lambda trial: (trial.value or 0.0, trial.number))[:TOP]

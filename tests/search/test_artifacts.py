@@ -93,6 +93,8 @@ def test_an_interrupted_trial_has_everything_once_and_its_trajectory_from_the_st
         assert moved["iteration"] == [0, 10, 20, 30, 40, 50, 60]
         assert moved["gamma"][0] == [100.0]
         assert moved["beta"][-1] == pytest.approx([trial.user_attrs["final_beta"]], rel=1e-5)
+        assert len(moved["row_max"]) == len(moved["denominator"]) == 7
+        assert all(1 <= value <= 16 for (value,) in moved["denominator"]), "of at most 16 keys, the largest counting as 1"
         assert not (trial_folder(question.storage.url, "q/constantmax", trial.number) / FILE).exists()
 
 

@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+import gpt.probe
 import search.boards
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
@@ -118,11 +119,16 @@ def test_how_trials_ended_can_be_told_apart(ask: Ask, work: Work) -> None:
         assert Status.Name(tab.rows[run].sessions[0].status) == ("STATUS_FAILURE" if diverged else "STATUS_SUCCESS")
 
 
-def test_without_tensorboard_nothing_is_measured_or_written(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.boards, "probe", None)
-    question = ask(base={"tensorboard": False})
+def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = counted_passes(monkeypatch)
+    plan: dict[str, Any] = {"compare": ["softmax", "constantmax"], "base": {"tensorboard": False, "constantmax.beta": -80}}
+    question = ask(**plan, budget={"trials": 1})
     work(question, watchers=[Boards(question)])
     assert not list(runs(question).rglob("*tfevents*"))
+    assert passes == [2], "once, for both at their end"
+    found = {name: trial.user_attrs[records.GUARDED] for name, (trial,) in question.trials().items()}
+    assert found["q/softmax"] == 0
+    assert found["q/constantmax"] == 1, "a β of -80 puts every exponent above the guard"
 
 
 def test_histograms_of_a_study_are_asked_for_in_its_base(ask: Ask, work: Work) -> None:
@@ -167,21 +173,26 @@ def test_a_trial_that_somebody_else_finishes_is_left_as_it_is(ask: Ask, work: Wo
     contents = [events(runs(question) / f"q/softmax/0000{number}").PluginTagToContent("hparams") for number in (0, 1)]
     assert ["_hparams_/session_end_info" in content for content in contents] == [False, True]
     assert not boards._open
-    assert not boards._probes
 
 
 def test_members_that_stop_together_are_measured_by_one_pass(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = counted_passes(monkeypatch)
+    question = ask(budget={"trials": 2})
+    work(question, watchers=[Boards(question)])
+    assert passes == [4, 4]
+
+
+def counted_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many members each later pass of the probe measures, as they come."""
     passes: list[int] = []
-    measure = search.boards.probe
+    measure = gpt.probe.probe
 
     def counted(trainer: Trainer, members: Any) -> Mapping[Any, Any]:
         passes.append(len(members))
         return measure(trainer, members)
 
-    monkeypatch.setattr(search.boards, "probe", counted)
-    question = ask(budget={"trials": 2})
-    work(question, watchers=[Boards(question)])
-    assert passes == [4, 4]
+    monkeypatch.setattr(gpt.probe, "probe", counted)
+    return passes
 
 
 def test_watching_changes_no_trial(work: Work, done: Question, tmp_path: Path, corpus: Corpus) -> None:

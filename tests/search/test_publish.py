@@ -24,6 +24,7 @@ from search.figures import POINTS, TOP, learning_curves, ranges, trajectories
 from search.leaderboard import candidates, leaderboard, rank
 from search.publish import YOURS, publish, publishing, try_to_publish
 from search.question import Question, create, load_from
+from search.records import TRAJECTORY
 from search.trajectories import Trajectories
 
 Ask = Callable[..., Question]
@@ -225,6 +226,11 @@ def test_the_trajectories_are_what_the_trials_have_learned(done: Question) -> No
         mean = sum(trace["y"][-1] for trace in traces) / 2
         assert mean == pytest.approx(best.user_attrs[f"final_{name}"], rel=1e-4)
     assert sum(trace["line"]["width"] == 1 for trace in figure["data"]) == 2 * (TOP - 1)
+    dashed = [trace for trace in figure["data"] if trace["line"].get("dash")]
+    assert [(trace["name"], trace["yaxis"]) for trace in dashed] == [(trace["name"], trace["yaxis"]) for trace in bold]
+    told = json.loads(best.system_attrs[TRAJECTORY])
+    assert dashed[0]["y"] == [layers[0] for layers in told["row_max"]]
+    assert dashed[2]["y"] == [layers[0] for layers in told["denominator"]]
 
 
 def test_a_variant_that_is_a_dimension_is_a_candidate_with_figures_of_its_own(ask: Ask, work: Work) -> None:
