@@ -11,16 +11,19 @@ import json
 import mimetypes
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from gpt.errors import TunemaxError
+from gpt.files import write_whole
 from gpt.sample import generate
 from gpt.trainer import Member
 from search.drawing import Line, draw
@@ -32,7 +35,7 @@ CONFIG, CURVE, SAMPLE = "config.json", "curve.png", "sample.txt"
 PROMPT, TOKENS, TEMPERATURE = 32, 64, 0.8
 """Of a sample: tokens of the tuning slice that it goes on from, tokens that are drawn, and how boldly."""
 KEY = "artifacts:"
-"""Prefix of the system attributes by which Optuna and its dashboard know a trial's artifacts."""
+"""Prefix of the system attributes by which Optuna and its dashboard know the artifacts of a trial or study."""
 
 
 def artifact_folder(storage_url: str) -> Path:
@@ -55,18 +58,30 @@ def make_artifact_folder(storage_url: str) -> Path:
     return folder
 
 
-def remove_artifacts(storage_url: str, trials: Iterable[FrozenTrial]) -> None:
-    """Delete the files of trials that are about to be deleted themselves."""
+def attach(storage: BaseStorage, storage_url: str, study_id: int, name: str, content: bytes) -> None:
+    """Put a file beside a study in the dashboard, in place of the one of this name. Raises TunemaxError if it cannot be written."""
+    # One id for good: the next version overwrites the file, and pages that show it need not hear of another.
+    meta = ArtifactMeta(str(uuid.uuid5(uuid.NAMESPACE_URL, f"tunemax:{study_id}:{name}")), name, "image/png", None)
+    try:
+        write_whole(artifact_folder(storage_url) / meta.artifact_id, content)
+    except OSError as error:
+        raise TunemaxError(f"{artifact_folder(storage_url)}: {name} cannot be written there ({error.strerror})") from error
+    if KEY + meta.artifact_id not in storage.get_study_system_attrs(study_id):
+        storage.set_study_system_attr(study_id, KEY + meta.artifact_id, json.dumps(asdict(meta)))
+
+
+def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> None:
+    """Delete the files of trials and studies that are about to be deleted themselves. owners: their system attributes."""
     store = FileSystemArtifactStore(artifact_folder(storage_url))
-    for trial in trials:
-        for meta in uploaded(trial):
+    for attributes in owners:
+        for meta in uploaded(attributes):
             with contextlib.suppress(ArtifactNotFound):
                 store.remove(meta.artifact_id)
 
 
-def uploaded(trial: FrozenTrial) -> list[ArtifactMeta]:
-    """What has been uploaded for a trial; without what was deleted in the dashboard."""
-    told = (json.loads(value) for key, value in trial.system_attrs.items() if key.startswith(KEY))
+def uploaded(attributes: Mapping[str, Any]) -> list[ArtifactMeta]:
+    """What has been uploaded for a trial or study with these system attributes; without what was deleted in the dashboard."""
+    told = (json.loads(value) for key, value in attributes.items() if key.startswith(KEY))
     return [ArtifactMeta(**meta) for meta in told if meta]
 
 
@@ -102,7 +117,7 @@ class Artifacts:
 
     def started(self, job: Job) -> None:
         before = frozen(job.trial)
-        seen = Seen({meta.filename for meta in uploaded(before)}, dict(before.intermediate_values))
+        seen = Seen({meta.filename for meta in uploaded(before.system_attrs)}, dict(before.intermediate_values))
         self._seen[job.member] = seen
         self._upload(job, seen, CONFIG, lambda: json.dumps(job.member.config.flat(), indent=1).encode())
 

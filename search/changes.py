@@ -75,6 +75,7 @@ def _simple(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
         "seed": "all trials share one seed, so that they differ by their settings only",
         "question": "",
         "confirm": "",
+        "repeats": "",
         "workers": "",
         "slots": "",
     }

@@ -178,6 +178,12 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
         return lay_out(question.storage, _definition(question, board, stage, factor, before))
 
 
+def tuned(question: Question) -> Question:
+    """The question that this one confirms, or itself if it confirms none."""
+    confirms = question.definition.confirms
+    return load(question.storage, confirms.question) if confirms else question
+
+
 def confirming(question: Question) -> list[Question]:
     """The questions that confirm this one, by horizon."""
     names = [name for name in questions(question.storage) if name.startswith(confirmation_name(question.name, 1))]
@@ -246,7 +252,7 @@ def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: 
     if reference not in frozen:
         raise TunemaxError(f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference")
     order = [entry.name for entry in board.entries if entry.name in frozen]
-    first = tuned.seed + APART
+    first = (tuned.repeat.seed if tuned.repeat else tuned.seed) + APART
     seeds = max(stage.seeds, before.budget.trials if before else 0)
     return StudyDefinition(
         question=tuned.question,

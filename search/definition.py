@@ -34,10 +34,10 @@ from search.dimension import (
     shown,
 )
 from search.located import Fault, Where, read_yaml
-from search.stage import NAME, Confirm, Confirms, is_name
+from search.stage import NAME, Confirm, Confirms, Repeat, is_name
 from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
 
-INNER = ("fingerprint", "direction", "confirms")
+INNER = ("fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
 GRID_LIMIT = 10_000
 CLASH_LIMIT = 400
@@ -79,6 +79,8 @@ class StudyDefinition(pydantic.BaseModel):
         None, description="train the winners anew on fresh seeds when all trials are done; a number of seeds, or these keys"
     )
     confirms: Confirms | None = None
+    repeats: int = pydantic.Field(1, ge=1, le=20, description="how often the whole tuning is done, each time with another seed")
+    repeat: Repeat | None = None
     seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
     workers: int = pydantic.Field(2, ge=1, le=1024, description="worker processes of `study run`")
     slots: int = pydantic.Field(8, ge=1, le=4096, description="members that a worker trains at once")
@@ -156,6 +158,7 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _model(StudyDefinition, named)
+    _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
     if definition.sampler.name != "grid":
@@ -217,12 +220,18 @@ def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) ->
             name = resolve(str(key))
         except TunemaxError as error:
             raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
-        if name in OWNED:
+        if name in OWNED and (place, name) != ("space", "seed"):  # whether it may be searched is seen with the sampler
             raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
         if name in found:
             raise Fault(at, f"given twice, also as {found[name][1]}; keep one")
         found[name] = (all_specs()[name], key, value)
     return list(found.values())
+
+
+def _check_seeds(definition: StudyDefinition) -> None:
+    """A seed is nothing to be tuned: only a grid may have several, to train each of its points on all of them."""
+    if "seed" in definition.space and definition.sampler.name != "grid":
+        raise Fault(("space", "seed"), "a seed is no setting to tune; with sampler: grid several may be listed, else leave it to `confirm`")
 
 
 def _check_siblings(definition: StudyDefinition) -> None:
@@ -343,7 +352,9 @@ def json_schema() -> dict[str, Any]:
     for inner in INNER:
         del properties[inner]
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
-    properties["space"]["properties"] = {name: _dimension_schema(spec) for name, spec in searchable.items()}
+    properties["space"]["properties"] = {
+        name: _dimension_schema(spec) for name, spec in {**searchable, "seed": all_specs()["seed"]}.items()
+    }
     properties["name"]["pattern"] = f"^{NAME}$"
     properties["confirm"] = {"anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]} | {
         "description": properties["confirm"]["description"]

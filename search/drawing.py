@@ -1,4 +1,4 @@
-"""A small chart as PNG, drawn with Pillow: for a picture beside every trial, Matplotlib would take longer than the trial."""
+"""Small charts as PNG, drawn with Pillow: for a picture beside every trial, Matplotlib would take longer than the trial."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ class Line:
 
     name: str
     points: Sequence[tuple[float, float]]
+    colour: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One name of a chart of rows: its value, the ends of its interval if it has one, and single results as small dots."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    dots: Sequence[float]
     colour: str
 
 
@@ -55,7 +66,7 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
         track = [place(x, y) for x, y in line.points if math.isfinite(y)]
         _stroke(pen, track, line.colour, 2)
         for x, y in track if len(track) <= 40 else track[-1:]:
-            pen.ellipse([(x - 3) * FINE, (y - 3) * FINE, (x + 3) * FINE, (y + 3) * FINE], fill=line.colour)
+            _dot(pen, x, y, 3, line.colour)
         _stroke(pen, [(frame[2] - 150, middle), (frame[2] - 128, middle)], line.colour, 2)
 
     image = image.reduce(FINE)  # text is smooth without
@@ -69,9 +80,55 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
     _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
     for middle, line in zip(legend, lines, strict=True):
         _text(pen, (frame[2] - 120, middle), line.name, 12, INK, "lm")
+    return _png(image)
+
+
+def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
+    """Values side by side on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in `draw`."""
+    left = LEFT + 7 * max((len(row.name) for row in rows), default=0)
+    right, bottom = WIDTH - RIGHT, TOP + 30 * max(len(rows), 1)
+    ends = [end for row in rows for end in (row.value, *(row.interval or ()), *row.dots) if math.isfinite(end)]
+    low, high = _span(ends, pad=0.04)
+
+    def at(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    image = Image.new("RGB", (WIDTH * FINE, (bottom + BOTTOM) * FINE), PAPER)
+    pen = ImageDraw.Draw(image)
+    for tick in ticks(low, high):
+        _stroke(pen, [(at(tick), TOP), (at(tick), bottom)], GRID, 1)
+    _stroke(pen, [(left, bottom), (right, bottom)], FAINT, 1)
+    middles = [TOP + 30 * place + 15 for place in range(len(rows))]
+    for middle, row in zip(middles, rows, strict=True):
+        for dot in row.dots:
+            _dot(pen, at(dot), middle, 2, row.colour)
+        if row.interval:
+            _stroke(pen, [(at(end), middle) for end in row.interval], row.colour, 2)
+            for end in row.interval:
+                _stroke(pen, [(at(end), middle - 5), (at(end), middle + 5)], row.colour, 2)
+        _dot(pen, at(row.value), middle, 5, row.colour)
+
+    image = image.reduce(FINE)
+    pen = ImageDraw.Draw(image)
+    _text(pen, (20, 10), title, 15, INK)
+    _text(pen, (20, 33), note, 12, FAINT)
+    for middle, row in zip(middles, rows, strict=True):
+        _text(pen, (left - 12, middle), row.name, 12, INK, "rm")
+    for tick in ticks(low, high):
+        _text(pen, (at(tick), bottom + 8), f"{tick:g}", 12, FAINT, "mt")
+    _text(pen, ((left + right) / 2, bottom + 28), across, 12, FAINT, "mt")
+    return _png(image)
+
+
+def _png(image: Image.Image) -> bytes:
+    """Few colours make a small file."""
     file = io.BytesIO()
     image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
     return file.getvalue()
+
+
+def _dot(pen: ImageDraw.ImageDraw, x: float, y: float, size: float, colour: str) -> None:
+    pen.ellipse([(x - size) * FINE, (y - size) * FINE, (x + size) * FINE, (y + size) * FINE], fill=colour)
 
 
 def _span(values: Sequence[float], pad: float) -> tuple[float, float]:

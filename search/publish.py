@@ -7,13 +7,15 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
 import optuna
 
 from gpt.errors import TunemaxError
-from search import figures, notes
+from search import figures, notes, stills
+from search.artifacts import attach
 from search.confirmation import confirmation, confirmations
 from search.figures import Figure
 from search.leaderboard import candidates, rank
@@ -37,9 +39,13 @@ def publish(question: Question) -> None:
         board = rank(question, found)
         confirmed = [confirmation(question)] if question.definition.confirms else confirmations(question)
         shared = {"curves": figures.learning_curves(found)}
+        pictures: dict[str, Callable[[], bytes]] = {"curves": cache(lambda: stills.curves(board, found))}
         if not question.definition.confirms:
             shared["leaderboard"] = figures.ranges(board, found)
-        shared |= {f"confirmed-{each.factor}x": figures.intervals(each, found) for each in confirmed}
+            pictures["leaderboard"] = cache(lambda: stills.ranges(board, found))
+        for each in confirmed:
+            shared[f"confirmed-{each.factor}x"] = figures.intervals(each, found)
+            pictures[f"confirmed-{each.factor}x"] = cache(partial(stills.intervals, board.question, each, found))
         studies = {name: question.study(name) for name in question.siblings}
         for name, study in studies.items():
             own = {
@@ -47,7 +53,7 @@ def publish(question: Question) -> None:
                 for candidate in found
                 if candidate.study == name and (figure := figures.trajectories(candidate))
             }
-            _save_figures(study, {**shared, **own})
+            _save_figures(question, study, {**shared, **own}, pictures)
             if question.definition.confirms:
                 _save_note(study, notes.of_a_confirmation(question, confirmed[0], name))
             else:
@@ -98,7 +104,8 @@ def _save_note(study: optuna.Study, body: str) -> None:
         save_note(study, after)
 
 
-def _save_figures(study: optuna.Study, drawn: dict[str, Figure]) -> None:
+def _save_figures(question: Question, study: optuna.Study, drawn: dict[str, Figure], pictures: dict[str, Callable[[], bytes]]) -> None:
+    """Write the figures that have changed since they were last written, and those of them that are pictures too as PNG."""
     from optuna_dashboard import save_plotly_graph_object
 
     storage, study_id = study._storage, study._study_id
@@ -106,8 +113,11 @@ def _save_figures(study: optuna.Study, drawn: dict[str, Figure]) -> None:
     texts = {name: json.dumps(figure, separators=(",", ":"), allow_nan=False) for name, figure in drawn.items()}
     after = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
     for name, text in texts.items():
-        if before.get(name) != after[name]:
-            save_plotly_graph_object(study, _Drawn(text), graph_object_id=name)
+        if before.get(name) == after[name]:
+            continue
+        save_plotly_graph_object(study, _Drawn(text), graph_object_id=name)
+        if name in pictures:
+            attach(storage, question.storage.url, study_id, f"{name}.png", pictures[name]())
     if before != after:
         storage.set_study_system_attr(study_id, PUBLISHED, after)
 

@@ -105,6 +105,9 @@ def extend(question: Question, trials: int) -> Question:
         if definition.confirms:
             more = f"tunemax study confirm {definition.confirms.question} --seeds N"
             raise TunemaxError(f"{question.name}: a confirmation; give it more seeds with {more}")
+        if definition.repeat:
+            of = definition.repeat.question
+            raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")
         if definition.sampler.name == "grid":
             raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
         return lay_out(question.storage, _with_trials(definition, definition.budget.trials + trials))

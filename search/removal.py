@@ -14,7 +14,7 @@ from search import records
 from search.artifacts import remove_artifacts
 from search.places import runs_folder
 from search.question import Question, alone, load
-from search.storage import shown
+from search.storage import shown, study_id
 
 
 def delete(question: Question) -> None:
@@ -27,7 +27,8 @@ def delete(question: Question) -> None:
         _check_quiet(question)
         root = runs_folder(question.storage.url)
         for study, trials in question.trials().items():
-            remove_artifacts(question.storage.url, trials)
+            own = question.storage.get_study_system_attrs(study_id(question.storage, study))
+            remove_artifacts(question.storage.url, [own, *(trial.system_attrs for trial in trials)])
             if (root / study).exists():
                 shutil.rmtree(root / study)
         with contextlib.suppress(OSError):  # it is gone, or holds something else

@@ -17,6 +17,17 @@ from gpt.random import key
 from search.definition import StudyDefinition
 from search.space import conditional
 
+GP_TRIALS = 300
+"""Trials up to which a Gaussian process is asked in seconds."""
+
+
+def sampler_name(definition: StudyDefinition, study_name: str) -> str:
+    """Which sampler a sibling study has: what the definition says, and what its `auto` means there."""
+    if definition.sampler.name != "auto":
+        return definition.sampler.name
+    flat = not conditional(definition, definition.siblings()[study_name])
+    return "gp" if flat and definition.pruner.name == "none" and definition.budget.trials <= GP_TRIALS else "tpe"
+
 
 def make_sampler(definition: StudyDefinition, study_name: str, worker: int, trials: int = 0) -> BaseSampler:
     """The sampler of one worker for one sibling study.
@@ -25,7 +36,7 @@ def make_sampler(definition: StudyDefinition, study_name: str, worker: int, tria
     these, since one seed in all workers, or again after a restart, repeats the same points. qmc is the exception: its
     workers share one sequence. Raises TunemaxError if a package is missing.
     """
-    name = definition.sampler.name
+    name = sampler_name(definition, study_name)
     own = key(definition.seed, "sampler", worker, trials) % 2**32
     startup = definition.sampler.startup or min(10, max(4, definition.budget.trials // 4))
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The second stage of a study, confirmation: what a study file asks for, and what a confirmation's own definition holds."""
+"""What follows a tuning: what a study file asks of confirmation, and what the definitions of confirmations and repeats hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pydantic
 from gpt.fields import Value
 
 NAME = r"[a-z0-9_-]{1,80}"
-"""Of a question. Without a dot, so that none can be named as a confirmation is."""
+"""Of a question. Without a dot, so that none can be named as a confirmation or a repeat is."""
 MOST_SEEDS = 1000
 
 
@@ -67,6 +67,17 @@ class Confirms(pydantic.BaseModel):
     reference: str
     winners: dict[str, Frozen] = pydantic.Field(min_length=1)
     """By candidate, in the order of the question."""
+
+
+class Repeat(pydantic.BaseModel):
+    """Which repeat of a question's tuning this is: the second, the third, …"""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    question: str
+    index: int = pydantic.Field(ge=2)
+    seed: int
+    """The tuning seed of the first one, from which the fresh seeds of all confirmations are counted."""
 
 
 def confirmation_name(question: str, factor: int) -> str:

@@ -9,6 +9,7 @@ import pydantic
 from gpt.errors import did_you_mean
 
 SAMPLERS = {
+    "auto": "gp where it is at its best (a flat space, at most 300 trials, no pruner), else tpe",
     "tpe": "Tree-structured Parzen Estimator; a good default",
     "random": "independent draws",
     "qmc": "scrambled Sobol points, for a flat space",
@@ -21,7 +22,7 @@ PRUNERS = {
     "median": "stops what is worse than the median of the finished trials at the same iteration",
     "asha": "asynchronous successive halving",
 }
-STARTUP = ("tpe", "gp", "cmaes")
+STARTUP = ("auto", "tpe", "gp", "cmaes")
 
 
 class Sampler(pydantic.BaseModel):

@@ -21,11 +21,9 @@ def register(commands: Subcommands) -> None:
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from search.question import load
+    from search.confirmation import tuned
     from search.report import write
 
-    question = revived(arguments, arguments.question)
-    if question.definition.confirms:
-        question = load(question.storage, question.definition.confirms.question)
+    question = tuned(revived(arguments, arguments.question))
     for path in write(question, Path(arguments.out) if arguments.out else None):
         print(path)

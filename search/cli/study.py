@@ -99,12 +99,13 @@ def cancel(arguments: argparse.Namespace) -> None:
 
 
 def delete(arguments: argparse.Namespace) -> None:
-    """Delete a question and its confirmations, which mean nothing without it."""
+    """Delete a question with its repeats and all confirmations, which mean nothing without it."""
     from search.confirmation import confirming
     from search.removal import delete as delete_question
+    from search.repeats import repeating
 
     question = revived(arguments, arguments.question)
-    doomed = [*confirming(question), question]
+    doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
     counts = sum(map(states, doomed), Counter[str]())
     studies = sum(len(each.siblings) for each in doomed)
     what = f"{studies} studies with {counts.total()} trials ({counts['complete']} complete), and their files"
@@ -188,16 +189,17 @@ def best(arguments: argparse.Namespace) -> None:
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:
-    from search.confirmation import confirmations
+    from search.confirmation import confirmations, tuned
     from search.leaderboard import leaderboard as rank
+    from search.repeats import repeats
 
-    question = opened(arguments, arguments.question)
-    if question.definition.confirms:
-        question = opened(arguments, question.definition.confirms.question)
+    question = tuned(opened(arguments, arguments.question))
     if not arguments.json:
         print(f"{question.definition.question}\n\n{work.answer_of(arguments.storage or default_storage(), question.name)}")
         return
-    print_json(rank(question).to_json() | {"confirmations": [found.to_json() for found in confirmations(question)]})
+    again = repeats(question)
+    confirmed = [found.to_json() for found in confirmations(question)]
+    print_json(rank(question).to_json() | {"confirmations": confirmed, "repeats": again.to_json() if again else None})
 
 
 def schema(_arguments: argparse.Namespace) -> None:

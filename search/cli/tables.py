@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.lines import plain
+from search.lines import number, plain
 
 if TYPE_CHECKING:
     from search.confirmation import Confirmation, Confirmed
     from search.leaderboard import Entry, Leaderboard
+    from search.repeats import Repeats
     from search.statistics import Comparison
 
 NONE = "–"
 
 
-def answer(board: Leaderboard, confirmations: Sequence[Confirmation]) -> str:
-    """Everything there is to say on a question, the confirmed before the tuned."""
-    parts = [confirmed(board, found) for found in confirmations]
-    return "\n\n".join([*parts, tuned(board, with_verdict=not confirmations)])
+def answer(board: Leaderboard, confirmations: Sequence[Confirmation], again: Repeats | None = None) -> str:
+    """Everything there is to say on a question: what is confirmed, what repeats of the tuning have found, what was tuned."""
+    parts = [*(confirmed(board, found) for found in confirmations), *([repeated(again)] if again else []), tuned(board, confirmations)]
+    return "\n\n".join(parts)
 
 
 def confirmed(board: Leaderboard, found: Confirmation) -> str:
@@ -49,8 +50,8 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
     )
 
 
-def tuned(board: Leaderboard, *, with_verdict: bool = True) -> str:
-    """What tuning found and what it cost."""
+def tuned(board: Leaderboard, confirmations: Sequence[Confirmation] = ()) -> str:
+    """What tuning found, what it and its confirmations cost, and how far it can be trusted if nothing is confirmed."""
     rows: list[Sequence[str]] = [("", "best", "top 5", "complete", "pruned", "diverged", "duplicate", "steps")]
     for entry in board.entries:
         counts = [entry.complete, entry.pruned, entry.diverged, entry.duplicate, entry.member_steps]
@@ -61,7 +62,25 @@ def tuned(board: Leaderboard, *, with_verdict: bool = True) -> str:
     lines = [*_aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
     explained = "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials."
     verdict = f"{board.verdict[0].upper()}{board.verdict[1:]}"
-    return "\n".join([*lines, "", explained, *([verdict] if with_verdict else [])])
+    return "\n".join([*lines, "", explained, *wrapped(budget(board, confirmations)), *([] if confirmations else [verdict])])
+
+
+def repeated(again: Repeats) -> str:
+    """The best loss of each candidate in each repeat of the tuning, and how the repeats agree."""
+    rows = [("", *(f"repeat {index}" for index in range(1, len(again.names) + 1)), "mean", "SD")]
+    for spread in again.spreads:
+        losses = [NONE if loss is None else f"{loss:.4f}" for loss in spread.best]
+        over = spread.over
+        rows.append((spread.candidate, *losses, f"{over.mean:.4f}" if over else NONE, f"{over.sd:.4f}" if over else NONE))
+    return "\n".join([*_aligned(rows), "", "Best tuned loss in each repeat of the tuning.", *wrapped(*again.sentences)])
+
+
+def budget(board: Leaderboard, confirmations: Sequence[Confirmation]) -> str:
+    """What the answer has cost."""
+    steps, tokens = (sum(getattr(entry, name) for entry in board.entries) for name in ("member_steps", "tokens"))
+    told = [f"tuning {steps:,} member-steps ({number(tokens)} tokens)"]
+    told += [f"confirmation at {found.horizon:,} iterations {found.member_steps:,}" for found in confirmations]
+    return f"Budget spent: {', '.join(told)}."
 
 
 def wrapped(*sentences: str) -> list[str]:

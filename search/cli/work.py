@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shlex
 import sys
@@ -46,6 +47,7 @@ def register(actions: Subcommands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
     from search.question import load_from
+    from search.repeats import lay_out_repeats
 
     path = Path(arguments.what)
     if path.suffix in (".yaml", ".yml"):
@@ -54,12 +56,16 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         where, name = arguments.storage or default_storage(), arguments.what
     again = run_command(arguments, arguments.what)
-    closes = time.monotonic() + seconds if (seconds := _seconds(arguments, load_from(where, name))) else None
+    question = load_from(where, name)
+    closes = time.monotonic() + seconds if (seconds := _seconds(arguments, question)) else None
     left = _work(arguments, where, name, again, closes)
-    stage = load_from(where, name).definition.confirm
+    tuned = [question, *lay_out_repeats(question)]
+    for repeat in tuned[1:]:
+        left += _work(arguments, where, repeat.name, again, closes)
+    stage = question.definition.confirm
     if stage and not left:
-        for factor in stage.horizons:
-            left += _confirm(arguments, where, name, stage, factor, again, closes)
+        for each, factor in itertools.product(tuned, stage.horizons):
+            left += _confirm(arguments, where, each.name, stage, factor, again, closes)
     print(f"\n{answer_of(where, name)}")
     if left:
         print(f"The time is spent. Go on with {again}")
@@ -67,6 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def confirm(arguments: argparse.Namespace) -> None:
     """Train the winners of a question on fresh seeds, on top of what is confirmed of it already."""
+    from search.repeats import repeating
     from search.stage import MOST_SEEDS, Confirm
 
     question = revived(arguments, arguments.question)
@@ -78,7 +85,9 @@ def confirm(arguments: argparse.Namespace) -> None:
     words = [f"--{key}={value}" for key, value in asked.items()] + ([f"--longer={arguments.longer}"] if arguments.longer > 1 else [])
     again = shlex.join(["tunemax", "study", "confirm", question.name, *words, *(["--storage", where] if arguments.storage else [])])
     closes = time.monotonic() + arguments.seconds if arguments.seconds else None
-    left = _confirm(arguments, where, question.name, stage.model_copy(update=asked), arguments.longer, again, closes)
+    left = 0
+    for tuned in [question, *repeating(question)]:
+        left += _confirm(arguments, where, tuned.name, stage.model_copy(update=asked), arguments.longer, again, closes)
     print(f"\n{answer_of(where, question.name)}")
     if left:
         print(f"The time is spent. Go on with {again}")
@@ -130,14 +139,13 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
 def answer_of(where: str, name: str) -> str:
     """The leaderboard of a question, or of the one that a confirmation is of."""
     from search.cli.tables import answer
-    from search.confirmation import confirmations
+    from search.confirmation import confirmations, tuned
     from search.leaderboard import leaderboard as rank
     from search.question import load_from
+    from search.repeats import repeats
 
-    question = load_from(where, name)
-    if question.definition.confirms:
-        question = load_from(where, question.definition.confirms.question)
-    return answer(rank(question), confirmations(question))
+    question = tuned(load_from(where, name))
+    return answer(rank(question), confirmations(question), repeats(question))
 
 
 def _seconds(arguments: argparse.Namespace, question: Question) -> float | None:

@@ -20,9 +20,11 @@ from search.leaderboard import Candidate, Entry, Leaderboard, candidates, rank
 from search.lines import plain
 from search.question import Question
 from search.records import LEARNED, RATE, state
+from search.repeats import Repeats, repeats
 from search.report import charts
 from search.report.document import Figure, Section, Table
-from search.statistics import estimate, share
+from search.report.stability import sensitivity, stability
+from search.statistics import estimate
 from search.storage import shown
 from search.winner import command, shell
 
@@ -38,6 +40,7 @@ class Reading:
     found: Sequence[Candidate]
     board: Leaderboard
     confirmed: Sequence[Confirmation]
+    again: Repeats | None
 
     @property
     def title(self) -> str:
@@ -56,14 +59,15 @@ class Reading:
 def read(question: Question) -> Reading:
     """Read the storage. The report of a confirmation is that of the question that it confirms."""
     found = candidates(question)
-    return Reading(question, found, rank(question, found), confirmations(question))
+    return Reading(question, found, rank(question, found), confirmations(question), repeats(question))
 
 
 def sections(reading: Reading) -> list[Section]:
     """The whole report, top to bottom. Sections that have nothing to say are left out."""
     parts = [_answer(reading), *(_confirmed(reading, each) for each in reading.confirmed)]
     if not reading.empty:
-        parts += [_tuned(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading), _stability(reading)]
+        parts += [_tuned(reading), _repeats(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading)]
+        parts += [sensitivity(reading.found, reading.question.definition.space, reading.hues), stability(reading.found, reading.confirmed)]
     parts += [_budget(reading), _configuration(reading), _commands(reading)]
     return [part for part in parts if part.sentences or part.tables or part.figures or part.code or part.lead]
 
@@ -243,22 +247,18 @@ def _slices(reading: Reading) -> Section:
     return Section("Slices", "", ("Loss of every trial over each of its numeric parameters.",) if figures else (), figures)
 
 
-def _stability(reading: Reading) -> Section:
-    columns = ("candidate", "stage", "diverged", "of", "share", "95 % interval")
+def _repeats(reading: Reading) -> Section:
+    """What repeats of the whole tuning have found."""
+    again = reading.again
+    if again is None:
+        return Section("Repeats")
+    columns = ("candidate", *(f"repeat {index}" for index in range(1, len(again.names) + 1)), "mean", "SD")
     rows = []
-    for entry in reading.board.entries:
-        rows.append((entry.name, "tuning", *_diverged(entry.diverged, entry.complete + entry.pruned + entry.diverged)))
-    for each in reading.confirmed:
-        for confirmed in each.entries:
-            total = len(confirmed.losses) + len(confirmed.diverged)
-            rows.append((confirmed.candidate, f"confirmed, {each.horizon:,}", *_diverged(len(confirmed.diverged), total)))
-    explained = "Trainings that diverged, with Wilson's interval. In tuning each trial has its own settings; confirmed runs the winner's."
-    return Section("Stability", "", (explained,), (), (Table(columns, tuple(rows), frozenset({"stage"})),))
-
-
-def _diverged(count: int, n: int) -> tuple[str, ...]:
-    found = share(count, n)
-    return (str(count), str(n), f"{100 * count / n:.0f} %" if n else "–", f"{100 * found.low:.0f} … {100 * found.high:.0f} %" if n else "–")
+    for spread in again.spreads:
+        losses = ("–" if loss is None else f"{loss:.4f}" for loss in spread.best)
+        rows.append((spread.candidate, *losses, *((f"{spread.over.mean:.4f}", f"{spread.over.sd:.4f}") if spread.over else ("–", "–"))))
+    explained = "The best tuned loss in each repeat of the tuning: the same search with another seed."
+    return Section("Repeats", "", (explained, *again.sentences), (), (Table(columns, tuple(rows)),))
 
 
 def _budget(reading: Reading) -> Section:

@@ -37,7 +37,7 @@ def watchers(question: Question) -> list[Artifacts | Trajectories]:
 def files(question: Question, trial: FrozenTrial) -> dict[str, bytes]:
     """What was uploaded for a trial, by name."""
     store = FileSystemArtifactStore(artifact_folder(question.storage.url))
-    metas = uploaded(trial)
+    metas = uploaded(trial.system_attrs)
     assert len({meta.filename for meta in metas}) == len(metas), "twice"
     return {meta.filename: store.open_reader(meta.artifact_id).read() for meta in metas}
 
@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_written_costs_no_trial_and_is_told_once(ask: As
     work(question, watchers=[Artifacts(question.storage.url, told.append)])
     trials = question.trials()["q/softmax"]
     assert [records.state(trial) for trial in trials] == ["complete"] * 3
-    assert all(uploaded(trial) == [] for trial in trials), "no dead links"
+    assert all(uploaded(trial.system_attrs) == [] for trial in trials), "no dead links"
     (line,) = told
     assert "no artifact can be written" in line
 
@@ -163,7 +163,7 @@ def test_a_half_written_file_leaves_no_link_and_no_file(ask: Ask, work: Work, mo
         f"{artifact_folder(question.storage.url)}: no artifact can be written (No space left on device); trials go on without theirs"
     ]
     assert list(artifact_folder(question.storage.url).iterdir()) == []
-    assert uploaded(question.trials()["q/softmax"][0]) == []
+    assert uploaded(question.trials()["q/softmax"][0].system_attrs) == []
 
 
 def test_a_folder_is_made_and_checked(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,11 +179,11 @@ def test_artifacts_go_with_their_trials(ask: Ask, work: Work) -> None:
     question = ask(compare=["softmax"])
     work(question, watchers=watchers(question))
     first, *others = question.trials()["q/softmax"]
-    remove_artifacts(question.storage.url, others)
+    remove_artifacts(question.storage.url, [trial.system_attrs for trial in others])
     assert set(files(question, first)) == {CONFIG, CURVE, SAMPLE}
     assert len(list(artifact_folder(question.storage.url).iterdir())) == 3
-    remove_artifacts(question.storage.url, [first])
-    remove_artifacts(question.storage.url, [first])
+    remove_artifacts(question.storage.url, [first.system_attrs])
+    remove_artifacts(question.storage.url, [first.system_attrs])
     assert list(artifact_folder(question.storage.url).iterdir()) == []
 
 

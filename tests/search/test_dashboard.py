@@ -236,5 +236,5 @@ def test_the_names_of_artifacts_are_known_to_optuna(question: Question) -> None:
     from optuna.artifacts import get_all_artifact_meta
 
     trial = question.trials()["q/softmax"][0]
-    assert get_all_artifact_meta(trial, storage=question.storage) == uploaded(trial)
+    assert get_all_artifact_meta(trial, storage=question.storage) == uploaded(trial.system_attrs)
     assert get_note(question.study("q/softmax")) is not None
