@@ -147,7 +147,7 @@ def measure(corpus: Corpus, dataset: str, sampler: str, pruner: str, trials: int
         clock = Clock()
         with clock.watching(engine):
             url = question.storage.url
-            watchers = [Boards(question), Trajectories(url), Artifacts(url, note=print)]
+            watchers = [Boards(question, print), Trajectories(url), Artifacts(url, note=print)]
             Worker(question, corpus, 0, slots, report=lambda event: None, watchers=watchers).run()
         finished = sum(trial.state.is_finished() for trial in question.trials()["overhead"])
         engine.dispose()

@@ -28,9 +28,9 @@ from report import environment, table
 from gpt.config import Config
 from gpt.data import open_data
 from gpt.trainer import Trainer
-from search.confirmation import APART
 from search.definition import StudyDefinition, define
 from search.events import Event, Finished
+from search.freezing import APART
 from search.question import create
 from search.records import ITERATIONS, outcome, state
 from search.worker import Worker

@@ -17,18 +17,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from gpt.config import Config
-from gpt.errors import TunemaxError, did_you_mean
-from gpt.fields import Range
-from search.definition import Budget, StudyDefinition
-from search.leaderboard import Leaderboard, leaderboard
-from search.question import Question, alone, lay_out, load, questions
+from search.leaderboard import Leaderboard
+from search.places import typed
+from search.question import Question, load, questions
 from search.records import ITERATIONS, state
-from search.stage import MOST_SEEDS, Confirm, Confirms, Frozen, confirmation_name
+from search.stage import MOST_SEEDS, confirmation_name
 from search.statistics import Comparison, Estimate, compare, estimate, separable_note
-from search.strategy import Pruner, Sampler
-
-APART = 1000
-"""The first fresh seed is so far from the tuning seed."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,13 @@ class Confirmed:
     """None before two seeds are done."""
     versus: Comparison | None
     """To the reference. None for the reference itself, and before two pairs of seeds are done."""
+    verdict: str
+    """better, worse or tie; mixed if the side with the lower loss has lost more runs; diverged if none was left; else empty."""
+
+    @property
+    def runs(self) -> int:
+        """Those that have ended."""
+        return len(self.losses) + len(self.diverged)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Confirmation:
     reference: str
     data: str
     entries: tuple[Confirmed, ...]
+    storage: str
+    """Its URL."""
+    looks: int = 1
+    """How often a verdict was to be had, this time included: once more for each time that seeds were added to a complete one."""
 
     @property
     def left(self) -> int:
@@ -84,7 +89,7 @@ class Confirmation:
     @property
     def verdict(self) -> str:
         """The answer in one sentence: how the best candidate beside the reference compares with it."""
-        rival = next((entry for entry in self.entries if entry.versus), None)
+        rival = next((entry for entry in self.entries if entry.versus), None) or self._lost
         if rival:
             said = self.sentence(rival)
         elif len(self.entries) == 1 and self.entries[0].estimate:
@@ -98,29 +103,42 @@ class Confirmation:
     @property
     def sentences(self) -> tuple[str, ...]:
         """How each candidate compares with the reference, best first."""
-        return tuple(self.sentence(entry) for entry in self.entries if entry.versus)
+        return tuple(self.sentence(entry) for entry in self.entries if entry.versus or entry.verdict == "diverged")
+
+    @property
+    def _lost(self) -> Confirmed | None:
+        """A candidate of which nothing is left to compare."""
+        return next((entry for entry in self.entries if entry.verdict == "diverged"), None)
 
     def sentence(self, entry: Confirmed) -> str:
         """How one candidate compares with the reference."""
         versus = entry.versus
-        assert versus is not None
+        where = f"at {self.horizon:,} iterations of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
+        if versus is None:
+            return f"{entry.candidate} diverged in all {entry.runs} runs, {where}."
         sign = -1 if versus.verdict == "better" else 1
         mean, low, high = (100 * sign * share for share in versus.relative)
         low, high = min(low, high), max(low, high)
         digits = 1 if max(abs(low), abs(high)) >= 1 else 2
         seeds = f"95 % interval {low:.{digits}f} … {high:.{digits}f} %, {versus.n} seeds"
-        where = f"at {self.horizon:,} iterations of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
+        sides = [one for one in (entry, self.entry(self.reference)) if one]
+        if entry.verdict == "mixed":
+            lost = " and ".join(f"{one.candidate} in {len(one.diverged)} of {one.runs} runs" for one in sides)
+            both = f"where both trained to the end it is {mean:.{digits}f} % {versus.verdict} ({seeds})"
+            return f"{entry.candidate} is not called {versus.verdict} than {self.reference}: {lost} diverged; {both}, {where}."
         if versus.verdict == "tie":
             told = f"{entry.candidate} and {self.reference} tie in validation loss: {mean:+.{digits}f} % ({seeds}), {where}"
+            if versus.difference.low > 0 or versus.difference.high < 0:
+                told += f"; the interval by itself leaves 0 out, but p is {versus.p_holm:.2g}"
         else:
             told = f"{entry.candidate} is {mean:.{digits}f} % {versus.verdict} than {self.reference} in validation loss ({seeds}), {where}"
-        lost = [f"{len(one.diverged)} runs of {one.candidate}" for one in (self.entry(self.reference), entry) if one and one.diverged]
-        return f"{told}; {' and '.join(lost)} diverged and are left out." if lost else f"{told}."
+        lost = " and ".join(f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged)
+        return f"{told}; {lost} diverged and are left out." if lost else f"{told}."
 
     @property
     def remedies(self) -> tuple[str, ...]:
         """What would have to be done to separate the ties, and what these seeds could never show."""
-        ties = [entry for entry in self.entries if entry.versus and entry.versus.verdict == "tie"]
+        ties = [entry for entry in self.entries if entry.versus and entry.verdict == "tie"]
         told = []
         for entry in ties:
             assert entry.versus is not None
@@ -137,8 +155,8 @@ class Confirmation:
 
     def command(self, seeds: int) -> str:
         """What to type for more seeds."""
-        longer = f" --longer {self.factor}" if self.factor > 1 else ""
-        return f"tunemax study confirm {self.question} --seeds {seeds}{longer}"
+        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
+        return typed(self.storage, "study", "confirm", self.question, "--seeds", str(seeds), *longer)
 
     def to_json(self) -> dict[str, Any]:
         entries = [
@@ -152,30 +170,15 @@ class Confirmation:
                 "waiting": entry.waiting,
                 "estimate": asdict(entry.estimate) if entry.estimate else None,
                 "versus": asdict(entry.versus) if entry.versus else None,
+                "verdict": entry.verdict,
             }
             for entry in self.entries
         ]
-        own = {key: getattr(self, key) for key in ("name", "horizon", "factor", "seeds", "reference", "left", "member_steps", "verdict")}
+        own = {
+            key: getattr(self, key)
+            for key in ("name", "horizon", "factor", "seeds", "looks", "reference", "left", "member_steps", "verdict")
+        }
         return own | {"remedies": list(self.remedies), "entries": entries}
-
-
-def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
-    """Create the confirmation of a tuned question at a multiple of its horizon, or give it the seeds and candidates that it lacks.
-
-    Winners that were frozen before stay as they are, and fewer seeds than there are already change nothing. Raises TunemaxError
-    if trials are still to come, no candidate has a winner, or the reference has none.
-    """
-    if question.definition.confirms:
-        of = question.definition.confirms.question
-        raise TunemaxError(f"{question.name}: a confirmation itself; give it more seeds with tunemax study confirm {of} --seeds N")
-    with alone(question.storage):
-        board = leaderboard(question)
-        if board.left:
-            finish = f"finish them with tunemax study run {question.name}, or withdraw them with tunemax study cancel {question.name}"
-            raise TunemaxError(f"{question.name}: {board.left} trials are still to come, and the winners may change; {finish}")
-        name = confirmation_name(question.name, factor)
-        before = load(question.storage, name).definition if name in questions(question.storage) else None
-        return lay_out(question.storage, _definition(question, board, stage, factor, before))
 
 
 def tuned(question: Question) -> Question:
@@ -204,7 +207,9 @@ def confirmation(opened: Question) -> Confirmation:
     assert confirms is not None
     trials = {study.rpartition("/")[2]: found for study, found in opened.trials().items()}
     losses = {name: _losses(found) for name, found in trials.items()}
-    versus = {each.name: each for each in compare(losses, confirms.reference)} if confirms.reference in losses else {}
+    looks = 1 + len(confirms.looks)
+    versus = {each.name: each for each in compare(losses, confirms.reference, looks)} if confirms.reference in losses else {}
+    lost = {name: tuple(sorted(_seed(trial) for trial in found if state(trial) == "diverged")) for name, found in trials.items()}
     entries = [
         Confirmed(
             candidate=name,
@@ -213,11 +218,12 @@ def confirmation(opened: Question) -> Confirmation:
             trial=frozen.trial,
             config=frozen.fields,
             losses=losses[name],
-            diverged=tuple(sorted(_seed(trial) for trial in trials[name] if state(trial) == "diverged")),
+            diverged=lost[name],
             waiting=sum(not trial.state.is_finished() for trial in trials[name]),
             trials=trials[name],
             estimate=estimate(list(losses[name].values())),
             versus=versus.get(name),
+            verdict=_verdict(versus.get(name), len(losses[name]), len(lost[name]), len(lost.get(confirms.reference, ()))),
         )
         for name, frozen in confirms.winners.items()
         if name in trials
@@ -232,57 +238,29 @@ def confirmation(opened: Question) -> Confirmation:
         reference=confirms.reference,
         data=definition.data,
         entries=tuple(entries),
+        storage=str(opened.storage.url),
+        looks=looks,
     )
 
 
 def changed(board: Leaderboard, found: Confirmation) -> list[str]:
     """Candidates whose tuned winner is another one now than the one that was confirmed."""
-    winners = {entry.name: (entry.best.number if entry.best else None) for entry in board.entries}
+    winners = {entry.name: entry.winner.number for entry in board.entries if entry.winner}
     return [entry.candidate for entry in found.entries if winners.get(entry.candidate, entry.trial) != entry.trial]
 
 
-def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: int, before: StudyDefinition | None) -> StudyDefinition:
-    """A grid over the seeds, with a sibling for each winner."""
-    tuned = question.definition
-    reference = before.confirms.reference if before and before.confirms else _reference(board, stage)
-    frozen = dict(before.confirms.winners) if before and before.confirms else {}
-    for entry in board.entries:
-        if entry.name in _chosen(board, stage, reference) and entry.name not in frozen and entry.best and entry.best.config:
-            frozen[entry.name] = Frozen(study=entry.study, trial=entry.best.number, fields=dict(entry.best.config))
-    if reference not in frozen:
-        raise TunemaxError(f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference")
-    order = [entry.name for entry in board.entries if entry.name in frozen]
-    first = (tuned.repeat.seed if tuned.repeat else tuned.seed) + APART
-    seeds = max(stage.seeds, before.budget.trials if before else 0)
-    return StudyDefinition(
-        question=tuned.question,
-        name=confirmation_name(question.name, factor),
-        data=tuned.data,
-        fingerprint=tuned.fingerprint,
-        space={"seed": Range(first, first + seeds - 1, step=1)},
-        sampler=Sampler(name="grid"),
-        pruner=Pruner(name="none"),
-        budget=Budget(trials=seeds, horizon=factor * tuned.budget.horizon),
-        confirms=Confirms(question=question.name, factor=factor, reference=reference, winners={name: frozen[name] for name in order}),
-        seed=tuned.seed,
-        workers=tuned.workers,
-        slots=tuned.slots,
-    )
+def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
+    """What to say of candidates whose winner has changed since it was confirmed."""
+    remove = typed(found.storage, "study", "delete", found.name, "--yes")
+    return f"{', '.join(candidates)}: tuning has found a better trial since; what is confirmed is the one before. For a new one: {remove}"
 
 
-def _reference(board: Leaderboard, stage: Confirm) -> str:
-    names = [entry.name for entry in board.entries]
-    if stage.reference is not None and stage.reference not in names:
-        raise TunemaxError(f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, names)}")
-    if not any(entry.best and entry.best.config for entry in board.entries):
-        raise TunemaxError(f"{board.name}: no trial is complete, so there is no winner to confirm")
-    return stage.reference or ("softmax" if "softmax" in names else names[0])
-
-
-def _chosen(board: Leaderboard, stage: Confirm, reference: str) -> set[str]:
-    """The reference and the best others."""
-    others = [entry.name for entry in board.entries if entry.name != reference and entry.best and entry.best.config]
-    return {reference, *others[: stage.top]}
+def _verdict(versus: Comparison | None, kept: int, lost: int, reference_lost: int) -> str:
+    """Of a candidate of which so many runs reached the horizon and so many diverged: a lower loss of fewer runs is no better one."""
+    if versus is None:
+        return "diverged" if lost and not kept else ""
+    mixed = lost > reference_lost if versus.verdict == "better" else lost < reference_lost if versus.verdict == "worse" else False
+    return "mixed" if mixed else versus.verdict
 
 
 def _losses(trials: Iterable[FrozenTrial]) -> dict[int, float]:

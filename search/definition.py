@@ -155,6 +155,8 @@ def define(data: Any, *, name: str) -> StudyDefinition:
             named[key] = {"name": given[key]}
     if type(given.get("confirm")) is int:
         named["confirm"] = {"seeds": given["confirm"]}
+    elif not isinstance(given.get("confirm"), (dict, type(None))):
+        raise Fault(("confirm",), f"{shown(given['confirm'])}, expected a number of seeds, such as 12, or a mapping with options")
     if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _model(StudyDefinition, named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +14,14 @@ from optuna.trial import FrozenTrial
 
 from search.question import Question
 from search.records import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
+from search.statistics import rank_correlation
 
 TOP = 5
 SEPARABLE = 0.7
 """Least rank correlation between two repeats at which an order of candidates is called one."""
 RESAMPLES = 200
-LEAST = 3
-"""Results a candidate must have before anything is said of a repeat: drawing anew from one or two shows no chance at all."""
+LEAST = 4
+"""Results a candidate must have before anything is said of a repeat: two in each half."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Entry:
     study: str
     best: Outcome | None
     """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token."""
+    winner: Outcome | None
+    """The best one whose configuration is known, so that it can be trained again: not one that was told by somebody else."""
     median_of_top: float | None
     """Median value of the five best; less lucky than the best alone."""
     complete: int
@@ -121,24 +125,27 @@ def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 def repeatability(values: Sequence[Sequence[float]]) -> float | None:
     """Expected Spearman correlation between the orders that two repeats of a search would give.
 
-    values: for each candidate the results of its trials. Each resample draws every candidate's trials anew, with
-    replacement, and ranks the candidates by their best; pairs of resamples stand for pairs of repeats. Chance of the seed is
-    not in it (all trials have the tuning seed), so it is an upper bound on what fresh seeds would show. None for fewer than
-    two candidates, or fewer than LEAST results of one.
+    values: for each candidate the results of its trials. Again and again every candidate's trials are split at random into two
+    halves that share no trial, and the candidates are ranked by their best in each half. The mean correlation of the two orders
+    is that of two searches of half the size; Spearman and Brown's formula, 2r / (1 + r), makes it that of two whole ones.
+    (Drawing with replacement would give both sides the same lucky best, and find order where there is none.) Chance of the seed
+    is not in it, since all trials have the tuning seed. None for fewer than two candidates, or fewer than LEAST results of one.
     """
-    from scipy.stats import rankdata
-
-    filled = sorted(sorted(results) for results in values if results)  # in whatever order they come, the same draws
+    filled = sorted(sorted(results) for results in values if results)  # in whatever order they come, the same splits
     if len(filled) < 2 or min(map(len, filled)) < LEAST:
         return None
     rng = np.random.default_rng(0)
-    bests = np.stack([rng.choice(results, (RESAMPLES, len(results))).min(axis=1) for results in filled], axis=1)
-    ranks = rankdata(bests, axis=1)
-    first, second = ranks[: RESAMPLES // 2], ranks[RESAMPLES // 2 :]
-    a, b = (r - r.mean(axis=1, keepdims=True) for r in (first, second))
-    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    correlation = np.divide((a * b).sum(axis=1), spread, out=np.zeros_like(spread), where=spread > 0)
-    return float(correlation.mean())
+    correlations = []
+    for _ in range(RESAMPLES):
+        halves: tuple[list[float], list[float]] = ([], [])
+        for results in filled:
+            shuffled = rng.permutation(results)
+            for half, part in zip(halves, np.array_split(shuffled, 2), strict=True):
+                half.append(float(part.min()))
+        correlations.append(rank_correlation(*halves))
+    known = [each for each in correlations if math.isfinite(each)]
+    found = statistics.fmean(known) if known else 0.0
+    return 2 * found / (1 + found) if found > 0 else found
 
 
 def _entry(name: str, study: str, trials: Sequence[FrozenTrial]) -> Entry:
@@ -150,6 +157,7 @@ def _entry(name: str, study: str, trials: Sequence[FrozenTrial]) -> Entry:
         name=name,
         study=study,
         best=ranked[0] if ranked else None,
+        winner=next((found for found in ranked if found.config is not None), None),
         median_of_top=statistics.median(top) if top else None,
         **{name: counts[name] for name in STATES},
         member_steps=sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials),

@@ -147,12 +147,12 @@ def _confirmed(found: Confirmation, title: str) -> list[str]:
 def _comparison(entry: Confirmed) -> tuple[str, ...]:
     mean, versus = entry.estimate, entry.versus
     own = (f"{mean.mean:.4f}", f"{mean.low:.4f} … {mean.high:.4f}") if mean else ("–", "–")
-    middle = ("reference" if mean else "–", "", "", "")
+    middle = ("reference" if mean else "–", "", "", entry.verdict)
     if versus:
         middle = (
             f"{100 * versus.relative[0]:+.2f} %",
             f"{100 * versus.relative[1]:+.2f} … {100 * versus.relative[2]:+.2f} %",
             f"{versus.p_holm:.2g}",
-            versus.verdict,
+            entry.verdict,
         )
     return (entry.candidate, *own, *middle, str(len(entry.losses)), str(len(entry.diverged)))

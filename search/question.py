@@ -24,7 +24,7 @@ from gpt.errors import TunemaxError, did_you_mean
 from gpt.fields import Choices
 from search import records
 from search.cache import TrialCache
-from search.changes import changes
+from search.changes import joined
 from search.definition import StudyDefinition
 from search.queue import enqueue
 from search.space import known_points
@@ -92,9 +92,7 @@ def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Qu
     with alone(storage):
         definition = definition.with_fingerprint(corpus.manifest.fingerprint)
         if definition.name in questions(storage):
-            present = load(storage, definition.name).definition
-            definition = _with_trials(definition, max(definition.budget.trials, present.budget.trials))
-            changes(present, definition).check(definition.name)
+            definition = joined(load(storage, definition.name).definition, definition)
         return lay_out(storage, definition)
 
 
@@ -116,6 +114,9 @@ def extend(question: Question, trials: int) -> Question:
 def load(storage: RDBStorage, name: str) -> Question:
     """Open a question by its name. Raises TunemaxError for an unknown one."""
     found = questions(storage)
+    of = next((question for question, studies in found.items() if name in studies and name != question), None)
+    if of:
+        raise TunemaxError(f"{name}: one of the {len(found[of])} studies of the question {of}; name that")
     if name not in found and name in study_names(storage):
         raise TunemaxError(f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE")
     if name not in found:

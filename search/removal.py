@@ -1,12 +1,14 @@
-"""A question and everything of it, removed."""
+"""Questions and everything of them, removed."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
 import shutil
+from collections.abc import Sequence
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from gpt.errors import TunemaxError
@@ -17,24 +19,30 @@ from search.question import Question, alone, load
 from search.storage import shown, study_id
 
 
-def delete(question: Question) -> None:
-    """Remove a question: its trials' files, then its studies.
+def delete(storage: RDBStorage, names: Sequence[str]) -> None:
+    """Remove some questions of a storage in this order: their trials' files, then their studies.
 
-    Raises TunemaxError, and removes nothing, while a trial runs. Cut short, it can be done again.
+    Raises TunemaxError, and removes nothing of any, while a trial of one runs. Cut short, it can be done again.
     """
-    with alone(question.storage):
-        question = load(question.storage, question.name)  # a candidate may have joined
-        _check_quiet(question)
-        root = runs_folder(question.storage.url)
-        for study, trials in question.trials().items():
-            own = question.storage.get_study_system_attrs(study_id(question.storage, study))
-            remove_artifacts(question.storage.url, [own, *(trial.system_attrs for trial in trials)])
-            if (root / study).exists():
-                shutil.rmtree(root / study)
-        with contextlib.suppress(OSError):  # it is gone, or holds something else
-            (root / question.name).rmdir()
-        for study in question.siblings:
-            optuna.delete_study(study_name=study, storage=question.storage)
+    with alone(storage):
+        doomed = [load(storage, name) for name in names]  # a candidate may have joined
+        for question in doomed:
+            _check_quiet(question)
+        for question in doomed:
+            _remove(question)
+
+
+def _remove(question: Question) -> None:
+    root, storage = runs_folder(question.storage.url), question.storage
+    for study, trials in question.trials().items():
+        own = storage.get_study_system_attrs(study_id(storage, study))
+        remove_artifacts(storage.url, [own, *(trial.system_attrs for trial in trials)])
+        if (root / study).exists():
+            shutil.rmtree(root / study)
+    with contextlib.suppress(OSError):  # it is gone, or holds something else
+        (root / question.name).rmdir()
+    for study in question.siblings:
+        optuna.delete_study(study_name=study, storage=storage)
 
 
 def _check_quiet(question: Question) -> None:

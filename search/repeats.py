@@ -31,7 +31,7 @@ class Spread:
     over: Estimate | None
     """Of these; None before two repeats have one."""
     difference: tuple[float | None, ...]
-    """Confirmed mean difference to the reference, as a share of the reference's mean, in each repeat."""
+    """Confirmed mean difference to the reference, as a share of the reference's mean, after each repeat; at the shortest horizon."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def repeats(question: Question) -> Repeats | None:
         return None
     every = [question, *others]
     boards = [leaderboard(each) for each in every]
-    confirmed = [next(iter(confirmations(each)), None) for each in every]  # at the tuned horizon
+    confirmed = [next(iter(confirmations(each)), None) for each in every]  # at the shortest horizon
     shares = [
         {entry.candidate: entry.versus.relative[0] for entry in found.entries if entry.versus} if found else {} for found in confirmed
     ]

@@ -65,6 +65,8 @@ class Confirms(pydantic.BaseModel):
     factor: int = pydantic.Field(1, ge=1)
     """Its horizon as a multiple of the tuned one."""
     reference: str
+    looks: tuple[int, ...] = ()
+    """With how many seeds it was complete before it was given more: every look at a p is a chance to be fooled."""
     winners: dict[str, Frozen] = pydantic.Field(min_length=1)
     """By candidate, in the order of the question."""
 

@@ -154,6 +154,11 @@ class _Crew:
         self._stopped.update(self.links)
 
 
+def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
+    """Who follows the trials of a worker. note: told in one line what a user should know."""
+    return [Boards(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
+
+
 def _hear(link: Connection) -> Event | TunemaxError | None:
     try:
         said: Event | TunemaxError = link.recv()
@@ -179,14 +184,16 @@ def _work(link: Connection, index: int, where: str, name: str, slots: int, deadl
         with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
             link.send(said)
 
+    def note(line: str) -> None:
+        say(Note(index, line))
+
     try:
         question = load_from(where, name)
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data)
             question.check_data(corpus)
             closing = (lambda: False) if deadline is None else (lambda: time.time() > deadline)
-            url = question.storage.url
-            watchers: list[Watcher] = [Boards(question), Trajectories(url), Artifacts(url, note=lambda line: say(Note(index, line)))]
-            Worker(question, corpus, index, slots, report=say, stopping=link.poll, closing=closing, watchers=watchers).run()
+            watching = watchers(question, note)
+            Worker(question, corpus, index, slots, report=say, stopping=link.poll, closing=closing, watchers=watching).run()
     except TunemaxError as error:  # the user's to mend; another start would meet it again
         say(error)

@@ -22,7 +22,11 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     study: a study's name, or a question's: then the best of all its candidates.
     """
     storage = open_storage(where, create=False)
-    names = list(load(storage, study).siblings) if study in questions(storage) else [study]
+    known = questions(storage)
+    names = list(load(storage, study).siblings) if study in known else [study]
+    of = next((load(storage, question).definition.confirms for question, studies in known.items() if names[0] in studies), None)
+    if of and number is None:
+        raise TunemaxError(f"{study}: a confirmation has no best trial, only lucky seeds; name what it confirms: {of.question}")
     trials = [trial for name in names for trial in storage.get_all_trials(study_id(storage, name), deepcopy=False)]
     if number is not None:
         if len(names) > 1:

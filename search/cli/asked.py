@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from collections import Counter
 from collections.abc import Callable
@@ -12,17 +11,11 @@ from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError
 from search.cli.parser import Parser
+from search.places import DATABASE, default_storage
 
 if TYPE_CHECKING:
     from search.definition import StudyDefinition
     from search.question import Question
-
-DATABASE = "tunemax.db"
-"""Where studies lie unless --storage or TUNEMAX_STORAGE says otherwise: beside the study file, or in studies/."""
-
-
-def default_storage(folder: Path = Path("studies")) -> str:
-    return os.environ.get("TUNEMAX_STORAGE") or str(folder / DATABASE)
 
 
 def create_from(path: Path, where: str | None) -> Question:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError
-from search.cli.asked import default_storage
 from search.cli.parser import add_command
+from search.places import default_storage
 
 if TYPE_CHECKING:
     from search.cli.parser import Subcommands

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError, did_you_mean
 from search.cli import work
-from search.cli.asked import create_from, default_storage, opened, positive, revived, run_command, states, storage_flag
+from search.cli.asked import create_from, opened, positive, revived, run_command, states, storage_flag
 from search.cli.parser import add_command
 from search.cli.printing import print_json
+from search.places import default_storage, typed
 
 if TYPE_CHECKING:
     from search.cli.parser import Subcommands
+    from search.leaderboard import Entry
 
 
 def register(commands: Subcommands) -> None:
@@ -101,7 +104,7 @@ def cancel(arguments: argparse.Namespace) -> None:
 def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
     from search.confirmation import confirming
-    from search.removal import delete as delete_question
+    from search.removal import delete as delete_questions
     from search.repeats import repeating
 
     question = revived(arguments, arguments.question)
@@ -111,8 +114,7 @@ def delete(arguments: argparse.Namespace) -> None:
     what = f"{studies} studies with {counts.total()} trials ({counts['complete']} complete), and their files"
     if not arguments.yes:
         raise TunemaxError(f"{question.name}: this would delete {what}; add --yes if you mean it")
-    for each in doomed:
-        delete_question(each)
+    delete_questions(question.storage, [each.name for each in doomed])
     print(f"{question.name}: deleted {what}")
 
 
@@ -169,15 +171,18 @@ def best(arguments: argparse.Namespace) -> None:
     question = opened(arguments, name)
     if question.definition.confirms:
         of = question.definition.confirms.question
-        raise TunemaxError(f"{name}: a confirmation has no best trial, only lucky seeds; see tunemax study leaderboard {of}")
+        raise TunemaxError(
+            f"{name}: a confirmation has no best trial, only lucky seeds; see {typed(question.storage.url, 'study', 'leaderboard', of)}"
+        )
     board = rank(question)
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
         raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
-    entry = next((entry for entry in board.entries if entry.best and entry.name == (candidate or entry.name)), None)
-    if entry is None or entry.best is None:
-        raise TunemaxError(f"{arguments.study}: no trial is complete yet; run it with tunemax study run {name}")
-    found = entry.best
+    best = min((entry for entry in board.entries if entry.winner and entry.name == (candidate or entry.name)), key=_value, default=None)
+    if best is None or best.winner is None:
+        again = typed(question.storage.url, "study", "run", name)
+        raise TunemaxError(f"{arguments.study}: no trial of ours is complete yet; run it with {again}")
+    entry, found = best, best.winner
     words = command(found)
     if arguments.json:
         print_json({"study": entry.study, "number": found.number, "value": found.value, "params": dict(found.params), "command": words})
@@ -206,6 +211,10 @@ def schema(_arguments: argparse.Namespace) -> None:
     from search.definition import json_schema
 
     print_json(json_schema())
+
+
+def _value(entry: Entry) -> float:
+    return entry.winner.value if entry.winner else math.inf
 
 
 def _counted(counts: dict[str, int]) -> str:

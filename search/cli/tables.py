@@ -24,18 +24,17 @@ def answer(board: Leaderboard, confirmations: Sequence[Confirmation], again: Rep
 
 def confirmed(board: Leaderboard, found: Confirmation) -> str:
     """Tuned and confirmed loss of each candidate side by side, the comparison with the reference, and the verdict."""
-    from search.confirmation import changed
+    from search.confirmation import changed, renewal
 
     rows = [("", "tuned", "confirmed", f"to {found.reference}, 95 %", "p", "")]
     ranked = [entry.candidate for entry in found.entries]
     for entry in sorted(board.entries, key=lambda entry: ranked.index(entry.name) if entry.name in ranked else len(ranked)):
         rows.append((entry.name, _loss(entry), *_confirmed(found.entry(entry.name), found.reference)))
     again = changed(board, found)
-    frozen = f"{', '.join(again)}: tuning has found a better trial since; what is confirmed is the one before."
     explained = (
         f"Confirmed: winners trained anew for {found.horizon:,} iterations on {found.seeds} fresh seeds, evaluated on text that tuning "
         "has not seen, so that its losses are not those of tuning. Mean ± half of its 95 % interval; p by sign flips, corrected for all "
-        "comparisons (Holm)."
+        "comparisons (Holm)" + (f" and for {found.looks} looks." if found.looks > 1 else ".")
     )
     return "\n".join(
         [
@@ -45,7 +44,7 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
             "",
             *wrapped(found.verdict),
             *wrapped(*found.remedies),
-            *wrapped(*[frozen] * bool(again)),
+            *wrapped(*[renewal(found, again)] * bool(again)),
         ]
     )
 
@@ -100,8 +99,8 @@ def _confirmed(entry: Confirmed | None, reference: str) -> tuple[str, str, str, 
     found = entry.estimate
     loss = NONE if found is None else f"{found.mean:.4f} ±{max(found.high - found.mean, found.mean - found.low):.4f}"
     if entry.versus is None:
-        return (loss, "reference" if entry.candidate == reference else NONE, "", "")
-    return (loss, _difference(entry.versus), f"{entry.versus.p_holm:.2g}", entry.versus.verdict)
+        return (loss, "reference" if entry.candidate == reference else NONE, "", entry.verdict)
+    return (loss, _difference(entry.versus), f"{entry.versus.p_holm:.2g}", entry.verdict)
 
 
 def _difference(versus: Comparison) -> str:

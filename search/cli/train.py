@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt.errors import TunemaxError
-from search.cli.asked import default_storage
 from search.cli.parser import Parser, add_command
+from search.places import default_storage
 
 if TYPE_CHECKING:
     from gpt.run import Row

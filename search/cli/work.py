@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError
-from search.cli.asked import create_from, default_storage, positive, revived, run_command, states, storage_flag
+from search.cli.asked import create_from, positive, revived, run_command, states, storage_flag
 from search.cli.parser import Parser, add_command
+from search.places import default_storage, typed
 
 if TYPE_CHECKING:
     from search.cli.parser import Subcommands
@@ -62,13 +63,16 @@ def run(arguments: argparse.Namespace) -> None:
     tuned = [question, *lay_out_repeats(question)]
     for repeat in tuned[1:]:
         left += _work(arguments, where, repeat.name, again, closes)
+    elsewhere = sum(states(each)["running"] for each in tuned)
     stage = question.definition.confirm
-    if stage and not left:
+    if stage and not left and not elsewhere:
         for each, factor in itertools.product(tuned, stage.horizons):
             left += _confirm(arguments, where, each.name, stage, factor, again, closes)
     print(f"\n{answer_of(where, name)}")
     if left:
         print(f"The time is spent. Go on with {again}")
+    elif stage and elsewhere:
+        print(f"{elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with {again}")
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -95,7 +99,7 @@ def confirm(arguments: argparse.Namespace) -> None:
 
 def _confirm(arguments: argparse.Namespace, where: str, name: str, stage: Confirm, factor: int, again: str, closes: float | None) -> int:
     """Create a confirmation, or what it lacks, and work on it. Returns how many of its runs are still to come."""
-    from search.confirmation import confirm as freeze
+    from search.freezing import confirm as freeze
     from search.publish import try_to_publish
     from search.question import load_from
 
@@ -157,10 +161,11 @@ def resume(arguments: argparse.Namespace) -> None:
     name = arguments.what
     if Path(name).suffix in (".yaml", ".yml"):
         raise TunemaxError(f"{name}: resume takes the name of a question; a file is run again with {run_command(arguments, name)}")
-    counts = states(revived(arguments, name))
+    question = revived(arguments, name)
+    counts = states(question)
     if not counts["waiting"]:
         elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
-        more = f"give it more with tunemax study extend {name} --trials N"
+        more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
         raise TunemaxError(f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}")
     run(arguments)
 

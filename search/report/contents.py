@@ -67,7 +67,7 @@ def sections(reading: Reading) -> list[Section]:
     parts = [_answer(reading), *(_confirmed(reading, each) for each in reading.confirmed)]
     if not reading.empty:
         parts += [_tuned(reading), _repeats(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading)]
-        parts += [sensitivity(reading.found, reading.question.definition.space, reading.hues), stability(reading.found, reading.confirmed)]
+        parts += [_sensitivity(reading), stability(reading.found, reading.confirmed)]
     parts += [_budget(reading), _configuration(reading), _commands(reading)]
     return [part for part in parts if part.sentences or part.tables or part.figures or part.code or part.lead]
 
@@ -156,9 +156,9 @@ def _comparison(entry: Confirmed, reference: str) -> tuple[str, ...]:
     mean, versus = entry.estimate, entry.versus
     own = (entry.candidate, f"{mean.mean:.4f}", f"{mean.low:.4f} … {mean.high:.4f}") if mean else (entry.candidate, "–", "–")
     if versus is None:
-        return (*own, "reference" if entry.candidate == reference else "–", "", "", "", "", "")
+        return (*own, "reference" if entry.candidate == reference else "–", "", "", entry.verdict, "", "")
     middle, low, high = (100 * part for part in versus.relative)
-    difference = (f"{middle:+.2f} %", f"{low:+.2f} … {high:+.2f} %", f"{versus.p_holm:.2g}", versus.verdict)
+    difference = (f"{middle:+.2f} %", f"{low:+.2f} … {high:+.2f} %", f"{versus.p_holm:.2g}", entry.verdict)
     return (*own, *difference, f"{versus.superiority:.2f}", f"{versus.effect:+.2f}")
 
 
@@ -245,6 +245,12 @@ def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | s
 def _slices(reading: Reading) -> Section:
     figures = tuple(figure for candidate in reading.found for figure in charts.slices(candidate, reading.hues[candidate.name]))
     return Section("Slices", "", ("Loss of every trial over each of its numeric parameters.",) if figures else (), figures)
+
+
+def _sensitivity(reading: Reading) -> Section:
+    """Only of a grid: what a sampler has chosen stands close where losses are low, and says little of the rest."""
+    definition = reading.question.definition
+    return sensitivity(reading.found, definition.space if definition.sampler.name == "grid" else (), reading.hues)
 
 
 def _repeats(reading: Reading) -> Section:

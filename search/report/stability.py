@@ -51,7 +51,8 @@ def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> 
 
 def sensitivity(found: Sequence[Candidate], space: Iterable[str], hues: Hues) -> Section:
     """Loss over learning rate at the fixed budget, where a study searched nothing else, but for seeds and variants."""
-    curves = {candidate.name: at_rates(candidate.trials) for candidate in found} if set(space) <= {RATE, SEED, "softmax_variant"} else {}
+    alone = RATE in space and set(space) <= {RATE, SEED, "softmax_variant"}
+    curves = {candidate.name: at_rates(candidate.trials) for candidate in found} if alone else {}
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return Section("Learning rate")

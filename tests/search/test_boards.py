@@ -19,10 +19,10 @@ from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+import gpt.event_file
 import gpt.probe
 import search.boards
 from gpt.data import Corpus
-from gpt.errors import TunemaxError
 from gpt.trainer import Trainer
 from search import records
 from search.boards import Boards
@@ -70,7 +70,7 @@ class Tab:
 @pytest.fixture
 def done(ask: Ask, work: Work) -> Question:
     question = ask(compare=["softmax", "constantmax", "polymax"], space=SPACE, budget={"trials": 3})
-    work(question, watchers=[Boards(question)])
+    work(question, watchers=[Boards(question, pytest.fail)])
     return question
 
 
@@ -109,7 +109,7 @@ def test_how_trials_ended_can_be_told_apart(ask: Ask, work: Work) -> None:
     space = {"learning_rate": {"choices": [1e-3, 10.0]}}
     budget = {"trials": None, "horizon": 20}
     question = ask(compare=["softmax"], space=space, sampler="grid", budget=budget, base={"grad_clip": 0, "warmup_fraction": 0})
-    work(question, watchers=[Boards(question)])
+    work(question, watchers=[Boards(question, pytest.fail)])
     tab = Tab(runs(question))
     for trial in question.trials()["q/softmax"]:
         run = f"q/softmax/{trial.number:05}"
@@ -123,7 +123,7 @@ def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(ask:
     passes = counted_passes(monkeypatch)
     plan: dict[str, Any] = {"compare": ["softmax", "constantmax"], "base": {"tensorboard": False, "constantmax.beta": -80}}
     question = ask(**plan, budget={"trials": 1})
-    work(question, watchers=[Boards(question)])
+    work(question, watchers=[Boards(question, pytest.fail)])
     assert not list(runs(question).rglob("*tfevents*"))
     assert passes == [2], "once, for both at their end"
     found = {name: trial.user_attrs[records.GUARDED] for name, (trial,) in question.trials().items()}
@@ -133,14 +133,14 @@ def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(ask:
 
 def test_histograms_of_a_study_are_asked_for_in_its_base(ask: Ask, work: Work) -> None:
     question = ask(compare=["constantmax"], base={"tensorboard_histograms": True}, budget={"trials": 1})
-    work(question, watchers=[Boards(question)])
+    work(question, watchers=[Boards(question, pytest.fail)])
     found = events(runs(question) / "q/constantmax/00000")
     tags = ["softmax_learnables/beta", "softmax_learnables/gamma", "softmax_log10_weights/layer0"]
     assert sorted(found.Tags()["histograms"]) == tags
     for tag in tags:
         assert [event.step for event in found.Histograms(tag)] == [10, 20]
     later = ask(compare=["constantmax"], base={"tensorboard_histograms": False}, budget={"trials": 2})
-    work(later, watchers=[Boards(later)])
+    work(later, watchers=[Boards(later, pytest.fail)])
     assert events(runs(later) / "q/constantmax/00001").Scalars("loss/validation")
     assert events(runs(later) / "q/constantmax/00001").Tags()["histograms"] == []
 
@@ -150,12 +150,12 @@ def test_a_trial_that_is_trained_again_has_one_curve(ask: Ask, work: Work) -> No
     reports: list[Event] = []
     interrupted = lambda: len(reports) >= 3  # noqa: E731
     hear = lambda event: reports.append(event) if isinstance(event, Reported) else None  # noqa: E731
-    work(question, watchers=[Boards(question)], stopping=interrupted, on=hear)
+    work(question, watchers=[Boards(question, pytest.fail)], stopping=interrupted, on=hear)
     folder = runs(question) / "q/softmax/00000"
     assert events(folder).Scalars("loss/validation")
     ended = events(folder).PluginTagToContent("hparams")
     assert "_hparams_/session_end_info" not in ended
-    work(question, watchers=[Boards(question)])
+    work(question, watchers=[Boards(question, pytest.fail)])
     assert len(list(folder.iterdir())) == 2
     assert [event.step for event in events(folder).Scalars("loss/validation")] == [10, 20, 30, 40]
     assert [event.step for event in events(folder).Scalars("softmax/layer0/row_max")] == [10, 20, 30, 40]
@@ -168,7 +168,7 @@ def test_a_trial_that_somebody_else_finishes_is_left_as_it_is(ask: Ask, work: Wo
         if isinstance(event, Reported) and event.trial == 0:
             question.study("q/softmax").tell(0, 1.0)
 
-    boards = Boards(question)
+    boards = Boards(question, pytest.fail)
     work(question, watchers=[boards], on=tell)
     contents = [events(runs(question) / f"q/softmax/0000{number}").PluginTagToContent("hparams") for number in (0, 1)]
     assert ["_hparams_/session_end_info" in content for content in contents] == [False, True]
@@ -178,7 +178,7 @@ def test_a_trial_that_somebody_else_finishes_is_left_as_it_is(ask: Ask, work: Wo
 def test_members_that_stop_together_are_measured_by_one_pass(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     passes = counted_passes(monkeypatch)
     question = ask(budget={"trials": 2})
-    work(question, watchers=[Boards(question)])
+    work(question, watchers=[Boards(question, pytest.fail)])
     assert passes == [4, 4]
 
 
@@ -202,15 +202,34 @@ def test_watching_changes_no_trial(work: Work, done: Question, tmp_path: Path, c
         assert [trial.intermediate_values for trial in trials] == [trial.intermediate_values for trial in done.trials()[name]]
 
 
-def test_a_folder_that_cannot_be_written_stops_the_worker_and_loses_nothing(
+def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_result(
     ask: Ask, work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     question = ask(compare=["softmax"])
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(search.boards, "trial_folder", lambda *_: tmp_path / "file")
-    with pytest.raises(TunemaxError, match="file: TensorBoard events cannot be written"):
-        work(question, watchers=[Boards(question)])
-    monkeypatch.undo()
-    assert {trial.state.name for trial in question.trials()["q/softmax"]} == {"WAITING"}
-    work(question, watchers=[Boards(question)])
+    told: list[str] = []
+    work(question, watchers=[Boards(question, told.append)])
+    (line,) = told
+    assert "file: TensorBoard events cannot be written" in line
+    assert line.endswith("; trials go on without theirs")
+    assert {trial.state.name for trial in question.trials()["q/softmax"]} == {"COMPLETE"}
+
+
+def test_a_disk_that_fills_up_on_the_way_costs_no_result(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = ask(compare=["softmax"])
+    told: list[str] = []
+    boards = Boards(question, told.append)
+
+    def full(event: Event) -> None:
+        if isinstance(event, Reported):
+            monkeypatch.setattr(gpt.event_file.EventFile, "write", refuse)
+
+    def refuse(file: Any, *_: Any) -> None:
+        raise file._unwritable(OSError(28, "No space left on device"))
+
+    work(question, watchers=[boards], on=full)
+    assert len(told) == 1
+    assert "No space left on device" in told[0]
+    assert not boards._open
     assert {trial.state.name for trial in question.trials()["q/softmax"]} == {"COMPLETE"}

@@ -15,9 +15,10 @@ from gpt.data import Corpus
 from gpt.errors import TunemaxError
 from gpt.trainer import Trainer
 from search.cli import main
-from search.confirmation import Confirmation, Confirmed, changed, confirm, confirmation, confirmations
+from search.confirmation import Confirmation, Confirmed, _verdict, changed, confirmation, confirmations
 from search.definition import StudyDefinition, define
 from search.events import Event, Started
+from search.freezing import confirm
 from search.leaderboard import leaderboard
 from search.located import Fault
 from search.question import Question, extend, load, load_from
@@ -131,6 +132,53 @@ def test_variants_as_a_dimension_are_confirmed_one_by_one(ask: Ask, work: Work) 
     assert {(entry.candidate, entry.config["softmax_variant"]) for entry in found.entries} == {("softmax",) * 2, ("polymax",) * 2}
 
 
+def test_seeds_that_tuning_has_trained_on_are_not_fresh(ask: Ask, work: Work) -> None:
+    space = {"learning_rate": [1e-3, 1e-2], "seed": [1001, 1002]}
+    question = ask(compare=["softmax", "polymax"], space=space, sampler="grid", budget={"trials": None})
+    work(question)
+    opened = confirm(question, THREE)
+    work(opened)
+    assert all(sorted(entry.losses) == [2002, 2003, 2004] for entry in confirmation(opened).entries)
+
+
+def test_a_trial_that_others_have_told_is_best_and_hides_no_winner_of_ours(tuned: Question, work: Work) -> None:
+    study = tuned.study("q/softmax")
+    ours = study.best_trial.number
+    study.add_trial(create_trial(value=0.5))
+    (entry,) = [entry for entry in leaderboard(tuned).entries if entry.name == "softmax"]
+    assert entry.best
+    assert entry.winner
+    assert (entry.best.value, entry.winner.number) == (0.5, ours)
+    opened = confirm(tuned, THREE)
+    assert confirmation(opened).entry("softmax").trial == ours  # type: ignore[union-attr]
+
+
+def test_another_reference_may_be_asked_for_later(tuned: Question, work: Work) -> None:
+    work(confirm(tuned, THREE))
+    opened = confirm(tuned, Confirm(seeds=3, reference="polymax"))
+    found = confirmation(opened)
+    assert found.left == 0, "nothing is trained for it"
+    assert {entry.candidate for entry in found.entries if entry.versus} == {"softmax", "sigsoftmax"}
+    with pytest.raises(TunemaxError, match="reference = soft: no such candidate of q"):
+        confirm(tuned, Confirm(seeds=3, reference="soft"))
+    assert confirmation(confirm(tuned, THREE)).reference == "polymax", "it stays until another is named"
+
+
+def test_each_look_at_more_seeds_costs_certainty(tuned: Question, work: Work) -> None:
+    opened = confirm(tuned, Confirm(seeds=6))
+    assert confirmation(confirm(tuned, Confirm(seeds=7))).looks == 1, "there was nothing to be seen yet"
+    work(load(tuned.storage, "q.confirmed"))
+    (first,) = confirmations(tuned)
+    work(confirm(tuned, Confirm(seeds=8)))
+    (second,) = confirmations(tuned)
+    assert (first.looks, second.looks) == (1, 2)
+    again = {each.name: each for each in compare({e.candidate: e.losses for e in second.entries}, "softmax")}
+    for entry in second.entries:
+        if entry.versus:
+            assert entry.versus.p_holm == pytest.approx(min(1.0, 4 * again[entry.candidate].p_holm))
+    assert opened.name == "q.confirmed"
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -205,10 +253,12 @@ def told(losses: dict[str, dict[int, float]], *, waiting: int = 0, diverged: tup
             trials=(),
             estimate=estimate(list(found.values())),
             versus=versus.get(name),
+            verdict=_verdict(versus.get(name), len(found), len(diverged) if name != "softmax" else 0, 0),
         )
         for name, found in losses.items()
     ]
-    return Confirmation("q.confirmed", "q", 1000, 1, 8, "softmax", "python_stdlib", tuple(entries))
+    storage = f"sqlite:///{Path('studies/tunemax.db').absolute()}"
+    return Confirmation("q.confirmed", "q", 1000, 1, 8, "softmax", "python_stdlib", tuple(entries), storage)
 
 
 WOBBLE = [0.01, -0.02, 0.015, 0.0, -0.01, 0.02, -0.015, 0.005]
@@ -254,8 +304,37 @@ def test_seeds_too_few_to_show_anything_are_said_to_be() -> None:
 
 def test_runs_that_diverged_are_counted_in_the_sentence() -> None:
     found = told({"softmax": SOFTMAX, "polymax": {s: 1.1 * v for s, v in list(SOFTMAX.items())[:7]}}, diverged=(1008,))
-    assert found.verdict.endswith("; 1 runs of polymax diverged and are left out.")
+    assert found.verdict.endswith("; 1 of 8 runs of polymax diverged and are left out.")
     assert "7 seeds" in found.verdict
+
+
+def test_a_candidate_that_loses_more_runs_is_not_called_better() -> None:
+    better = {seed: 0.95 * loss for seed, loss in list(SOFTMAX.items())[:6]}
+    found = told({"softmax": SOFTMAX, "polymax": better}, diverged=(1007, 1008))
+    entry = found.entry("polymax")
+    assert entry
+    assert entry.verdict == "mixed"
+    assert found.verdict.startswith(
+        "polymax is not called better than softmax: polymax in 2 of 8 runs and softmax in 0 of 8 runs diverged; "
+        "where both trained to the end it is 5.0 % better (95 % interval 5.0 … 5.0 %, 6 seeds), at 1,000 iterations"
+    )
+
+
+def test_a_candidate_of_which_every_run_diverged_is_named() -> None:
+    found = told({"softmax": SOFTMAX, "polymax": {}}, diverged=tuple(SOFTMAX))
+    assert found.verdict == "polymax diverged in all 8 runs, at 1,000 iterations of a 2×32 model on python_stdlib."
+    assert found.sentences == (found.verdict,)
+
+
+def test_a_tie_whose_interval_leaves_0_out_says_why_it_is_one() -> None:
+    near = {seed: loss + (0.004 if seed < 1006 else 0.001) for seed, loss in list(SOFTMAX.items())[:6]}
+    losses = {"softmax": dict(list(SOFTMAX.items())[:6]), "polymax": near, "sigsoftmax": near, "softermax": near}
+    found = told(losses)
+    (entry, *_) = [entry for entry in found.entries if entry.versus]
+    assert entry.versus
+    assert entry.versus.difference.low > 0
+    assert entry.verdict == "tie", "6 seeds cannot show a difference among three comparisons"
+    assert found.verdict.endswith("; the interval by itself leaves 0 out, but p is 0.094.")
 
 
 def test_what_is_still_being_confirmed_says_so() -> None:

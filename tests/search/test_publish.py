@@ -177,7 +177,7 @@ def test_figures_lie_beside_a_study_as_png_in_place_until_it_is_deleted(done: Qu
     after = pictures()
     assert set(after) == set(before)
     assert after["leaderboard.png"] != before["leaderboard.png"]
-    delete(done)
+    delete(done.storage, ["q"])
     assert not list(artifact_folder(done.storage.url).iterdir())
 
 

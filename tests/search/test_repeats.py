@@ -12,8 +12,9 @@ import pytest
 
 from gpt.errors import TunemaxError
 from search.cli import main
-from search.confirmation import confirm, confirmation
+from search.confirmation import confirmation
 from search.events import Event
+from search.freezing import confirm
 from search.leaderboard import Leaderboard, leaderboard
 from search.question import Question, extend, load_from
 from search.repeats import Repeats, lay_out_repeats, repeating, repeats, summary

@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 
 from gpt.errors import TunemaxError
 from search.cli import main
-from search.confirmation import confirm, confirmations
+from search.confirmation import confirmations
 from search.events import Event
+from search.freezing import confirm
 from search.leaderboard import leaderboard
 from search.question import Question
 from search.report import write
