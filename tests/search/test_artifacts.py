@@ -167,8 +167,8 @@ def test_a_half_written_file_leaves_no_link_and_no_file(ask: Ask, work: Work, mo
 
 
 def test_a_folder_is_made_and_checked(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert make_artifact_folder(f"sqlite:///{where}") == tmp_path / "runs" / "artifacts"
-    assert list((tmp_path / "runs" / "artifacts").iterdir()) == []
+    assert make_artifact_folder(f"sqlite:///{where}") == tmp_path / "studies.runs" / "artifacts"
+    assert list((tmp_path / "studies.runs" / "artifacts").iterdir()) == []
     (tmp_path / "file").touch()
     monkeypatch.setenv("TUNEMAX_RUNS", str(tmp_path / "file"))
     with pytest.raises(TunemaxError, match=r"file/artifacts: artifacts cannot be written there \(Not a directory\)"):

@@ -214,6 +214,8 @@ def test_a_question_without_a_complete_trial_has_no_winner(ask: Ask) -> None:
     ("confirm", "told"),
     [
         ({"reference": "softmx"}, "confirm.reference: softmx, no candidate of this study; did you mean `softmax`"),
+        (True, "confirm: true, expected a number of seeds, such as 12, or a mapping with options"),
+        ("twelve", "confirm: twelve, expected a number of seeds, such as 12, or a mapping with options"),
         ({"seeds": 1}, "confirm.seeds: 1, expected greater than or equal to 2"),
         ({"seed": 3}, "confirm.seed: no such key here; did you mean `seeds`"),
     ],
@@ -372,6 +374,29 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
     assert " ".join(found.verdict.split()) in " ".join(out.split())
     again = typed(capsys, "study", "run", str(file))
     assert "q.confirmed: 6 of 6 trials done" in again
+
+
+def test_a_trial_that_runs_elsewhere_keeps_winners_open(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(compare=["softmax"], confirm=2, workers=1, budget={"trials": 2})
+    storage = str(file.with_name("tunemax.db"))
+    typed(capsys, "study", "create", str(file))
+    asked = load_from(storage, "q").study("q/softmax").ask()
+    out = typed(capsys, "study", "run", str(file))
+    assert "1 complete" in out or "1/2 trials" in out
+    assert out.splitlines()[-1].startswith("1 trials run elsewhere, so winners may change; once they have ended, confirm them with tunemax")
+    line = refused(capsys, "study", "confirm", "q", "--storage", storage)
+    end = f"optuna tell --study-name q/softmax --trial-number {asked.number} --state fail --storage URL"
+    assert line.endswith(f"trial {asked.number} of q/softmax was asked with the stock tools; tell it, or end it with {end}\n")
+
+
+def test_hints_name_the_storage(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(compare=["softmax"])
+    storage = str(file.with_name("tunemax.db"))
+    typed(capsys, "study", "create", str(file))
+    assert refused(capsys, "study", "best", "q", "--storage", storage).endswith(f"tunemax study run q --storage {storage}\n")
+    assert f"tunemax study run q --storage {storage}" in refused(capsys, "study", "confirm", "q", "--storage", storage)
+    told = refused(capsys, "study", "leaderboard", "q/softmax", "--storage", storage)
+    assert told == "tunemax: q/softmax: one of the 1 studies of the question q; name that\n"
 
 
 def test_the_commands_around_a_confirmation(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ def test_the_dashboard_serves_the_studies_their_notes_and_artifacts(served: Serv
 
 def test_tensorboard_looks_at_the_runs_of_the_storage(served: Served, where: str) -> None:
     told = json.loads(get(f"{served.tensorboard}/data/environment")[0])
-    assert told["data_location"] == str(Path(where).parent / "runs")
+    assert told["data_location"] == str(Path(where).with_name("studies.runs"))
 
 
 def test_no_command_line_shows_the_storage(served: Served) -> None:

@@ -132,7 +132,7 @@ def test_the_command_writes_beside_the_runs_and_says_where(confirmed: Question, 
         assert main(["report", name, "--storage", where]) == 0
         paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
         assert [path.name for path in paths] == ["report.html", "report.md", "report.csv"]
-        assert paths[0].parent == Path(where).parent / "runs" / "q" / "report"
+        assert paths[0].parent == Path(where).with_name("studies.runs") / "q" / "report"
         assert all(path.is_file() for path in paths)
 
 

@@ -166,7 +166,7 @@ def test_a_snapshot_that_cannot_be_used_is_told_and_left_aside(
 
 
 def test_a_folder_that_cannot_be_written_is_told_once(ask: Ask, work: Work, expected: list[Any], where: str) -> None:
-    Path(where).with_name("runs").write_text("a file where the folder should be")
+    Path(where).with_name("studies.runs").write_text("a file where the folder should be")
     question = ask(**PLAN)
     events = [*stop_within(work, question, 2), *work(question)]
     assert len(notes(events)) == 2, "once for each worker"

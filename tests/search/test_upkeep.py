@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
+from gpt.data import Corpus
 from search import records
 from search.cli import main
+from search.definition import StudyDefinition
 from search.events import Event, Finished, Reported, Started
+from search.freezing import confirm
 from search.places import runs_folder, trial_folder
-from search.question import Question, extend, load_from
+from search.question import Question, create, extend, load_from
 from search.recovery import mark
+from search.repeats import lay_out_repeats
 from search.snapshots import FILE
+from search.stage import Confirm
 from search.storage import open_storage, study_names
 
 OPTUNA = [sys.executable, "-c", "import sys; from optuna.cli import main; sys.exit(main())"]
@@ -169,6 +175,38 @@ def test_nothing_is_deleted_while_a_trial_runs(ask: Ask, where: str, work: Work,
     assert match
     subprocess.run([*OPTUNA, *match[1].split()], check=True, capture_output=True)
     typed(capsys, "study", "delete", "q", "--storage", where, "--yes")
+
+
+def test_a_question_that_is_refused_keeps_its_confirmation_and_its_repeats(
+    ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = ask(compare=["softmax"], repeats=2)
+    work(question)
+    for each in (*lay_out_repeats(question), confirm(question, Confirm(seeds=2))):
+        work(each)
+    question.study("q/softmax").ask()
+    before = study_names(open_storage(where, create=False))
+    assert len(before) == 3
+    assert "was asked with the stock tools and runs" in refused(capsys, "study", "delete", "q", "--storage", where, "--yes")
+    assert study_names(open_storage(where, create=False)) == before
+    question.study("q/softmax").tell(3, state=TrialState.FAIL)
+    assert "deleted 3 studies" in typed(capsys, "study", "delete", "q", "--storage", where, "--yes")
+    assert study_names(open_storage(where, create=False)) == []
+
+
+def test_two_databases_in_one_folder_keep_their_files_apart(
+    ask: Ask, where: str, work: Work, defined: Callable[..., StudyDefinition], corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cancelling a question of one removes no snapshot of the question of that name in the other."""
+    other = str(Path(where).with_name("other.db"))
+    for path in (where, other):
+        question = create(path, defined(compare=["softmax"], budget={"horizon": 60}), corpus)
+        seen: list[Event] = []
+        work(question, slots=1, on=seen.append, stopping=lambda seen=seen: any(isinstance(event, Reported) for event in seen))
+    assert all(len(list(runs_folder(f"sqlite:///{path}").rglob(FILE))) == 1 for path in (where, other))
+    typed(capsys, "study", "cancel", "q", "--storage", other)
+    assert len(list(runs_folder(f"sqlite:///{where}").rglob(FILE))) == 1
+    assert list(runs_folder(f"sqlite:///{other}").rglob(FILE)) == []
 
 
 def test_a_question_may_be_made_again_under_its_name(
