@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError, did_you_mean
-from search.cli import work
+from search.cli import replay, work
 from search.cli.asked import create_from, default_storage, opened, positive, revived, run_command, states, storage_flag
 from search.cli.parser import add_command
 from search.cli.printing import print_json
@@ -57,6 +57,8 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "leaderboard", "rank a question's candidates", leaderboard)
     parser.add_argument("question", metavar="QUESTION")
     storage_flag(parser, as_json=True)
+
+    replay.register(actions)
 
     parser = add_command(actions, "gc", "remove the snapshots that no trial needs any more", gc)
     storage_flag(parser)
@@ -189,7 +191,8 @@ def best(arguments: argparse.Namespace) -> None:
 
 def leaderboard(arguments: argparse.Namespace) -> None:
     from search.confirmation import confirmations
-    from search.leaderboard import leaderboard as rank
+    from search.leaderboard import candidates, rank
+    from search.rungs import fidelity
 
     question = opened(arguments, arguments.question)
     if question.definition.confirms:
@@ -197,7 +200,9 @@ def leaderboard(arguments: argparse.Namespace) -> None:
     if not arguments.json:
         print(f"{question.definition.question}\n\n{work.answer_of(arguments.storage or default_storage(), question.name)}")
         return
-    print_json(rank(question).to_json() | {"confirmations": [found.to_json() for found in confirmations(question)]})
+    found = candidates(question)
+    confirmed = [each.to_json() for each in confirmations(question)]
+    print_json(rank(question, found).to_json() | {"confirmations": confirmed, "pruning": fidelity(question.definition, found).to_json()})
 
 
 def schema(_arguments: argparse.Namespace) -> None:

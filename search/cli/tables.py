@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 NONE = "–"
 
 
-def answer(board: Leaderboard, confirmations: Sequence[Confirmation]) -> str:
-    """Everything there is to say on a question, the confirmed before the tuned."""
+def answer(board: Leaderboard, confirmations: Sequence[Confirmation], warnings: Sequence[str] = ()) -> str:
+    """Everything there is to say on a question, the confirmed before the tuned. warnings: sentences on its pruning."""
     parts = [confirmed(board, found) for found in confirmations]
-    return "\n\n".join([*parts, tuned(board, with_verdict=not confirmations)])
+    lines = ["\n".join(wrapped(warning)) for warning in warnings]
+    return "\n\n".join([*parts, "\n".join([tuned(board, with_verdict=not confirmations), *lines])])
 
 
 def confirmed(board: Leaderboard, found: Confirmation) -> str:
@@ -38,7 +39,7 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
     )
     return "\n".join(
         [
-            *_aligned(rows),
+            *aligned(rows),
             "",
             *wrapped(explained),
             "",
@@ -58,7 +59,7 @@ def tuned(board: Leaderboard, *, with_verdict: bool = True) -> str:
         rows.append((entry.name, _loss(entry), top, *(f"{count:,}" for count in counts)))
     width = max(len(row[0]) for row in rows)
     settings = [f"{entry.name.ljust(width)}  {plain(entry.best.params)}" for entry in board.entries if entry.best]
-    lines = [*_aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
+    lines = [*aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
     explained = "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials."
     verdict = f"{board.verdict[0].upper()}{board.verdict[1:]}"
     return "\n".join([*lines, "", explained, *([verdict] if with_verdict else [])])
@@ -91,7 +92,7 @@ def _difference(versus: Comparison) -> str:
     return f"{mean:+.{digits}f} % ({low:+.{digits}f} … {high:+.{digits}f})"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Names to the left, all else to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

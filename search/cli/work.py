@@ -131,13 +131,15 @@ def answer_of(where: str, name: str) -> str:
     """The leaderboard of a question, or of the one that a confirmation is of."""
     from search.cli.tables import answer
     from search.confirmation import confirmations
-    from search.leaderboard import leaderboard as rank
+    from search.leaderboard import candidates, rank
     from search.question import load_from
+    from search.rungs import fidelity
 
     question = load_from(where, name)
     if question.definition.confirms:
         question = load_from(where, question.definition.confirms.question)
-    return answer(rank(question), confirmations(question))
+    found = candidates(question)
+    return answer(rank(question, found), confirmations(question), fidelity(question.definition, found).warnings)
 
 
 def _seconds(arguments: argparse.Namespace, question: Question) -> float | None:

@@ -22,6 +22,7 @@ from search.question import Question
 from search.records import LEARNED, RATE, state
 from search.report import charts
 from search.report.document import Figure, Section, Table
+from search.rungs import Fidelity, fidelity
 from search.statistics import estimate, share
 from search.storage import shown
 from search.winner import command, shell
@@ -38,6 +39,7 @@ class Reading:
     found: Sequence[Candidate]
     board: Leaderboard
     confirmed: Sequence[Confirmation]
+    pruning: Fidelity
 
     @property
     def title(self) -> str:
@@ -56,7 +58,7 @@ class Reading:
 def read(question: Question) -> Reading:
     """Read the storage. The report of a confirmation is that of the question that it confirms."""
     found = candidates(question)
-    return Reading(question, found, rank(question, found), confirmations(question))
+    return Reading(question, found, rank(question, found), confirmations(question), fidelity(question.definition, found))
 
 
 def sections(reading: Reading) -> list[Section]:
@@ -64,6 +66,7 @@ def sections(reading: Reading) -> list[Section]:
     parts = [_answer(reading), *(_confirmed(reading, each) for each in reading.confirmed)]
     if not reading.empty:
         parts += [_tuned(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading), _stability(reading)]
+        parts += [_pruning(reading)]
     parts += [_budget(reading), _configuration(reading), _commands(reading)]
     return [part for part in parts if part.sentences or part.tables or part.figures or part.code or part.lead]
 
@@ -259,6 +262,26 @@ def _stability(reading: Reading) -> Section:
 def _diverged(count: int, n: int) -> tuple[str, ...]:
     found = share(count, n)
     return (str(count), str(n), f"{100 * count / n:.0f} %" if n else "–", f"{100 * found.low:.0f} … {100 * found.high:.0f} %" if n else "–")
+
+
+def _pruning(reading: Reading) -> Section:
+    """How well the loss where trials were stopped foretells that at the horizon."""
+    columns = ("candidate", "iteration", "stopped", "trials", "spared", "rank correlation", "95 % interval")
+    rows = []
+    for rung in reading.pruning.rungs:
+        found = rung.correlation
+        value = f"{found.value:.2f}" if math.isfinite(found.value) else "–"
+        interval = f"{found.low:.2f} … {found.high:.2f}" if math.isfinite(found.low) else "–"
+        rows.append((rung.candidate, f"{rung.iteration:,}", str(rung.stopped), str(found.n), str(rung.spared), value, interval))
+    explained = (
+        "Spearman's correlation between the loss at an iteration at which trials may be stopped, and the loss at the horizon, over the "
+        f"trials that have both. Spared: trials that the pruner would have stopped and that were let through on purpose, a share of "
+        f"{100 * reading.question.definition.pruner.spared:g} %; each stands for all of them. Without any, the correlation is that of the "
+        "trials that went on, and too low. Interval by the bootstrap over trials; all: ranks within each candidate."
+    )
+    if not rows:
+        return Section("Pruning")
+    return Section("Pruning", "", (explained, *reading.pruning.warnings), (), (Table(columns, tuple(rows)),))
 
 
 def _budget(reading: Reading) -> Section:
