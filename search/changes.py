@@ -3,7 +3,7 @@
 Fewer trials than the study has already are no change: a budget only grows. Allowed and recorded: more trials, another number
 of workers or slots, another time limit, new values to compare, another sampler or pruner (a trial's value means the same under
 any of them; only which trials exist changes), another wording of the question, fields that change nothing that is measured.
-Refused: whatever would make new trials incomparable with old ones, or would make Optuna refuse them.
+Refused: whatever would make new trials incomparable with old ones, at cooled rungs too, or would make Optuna refuse them.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def _strategy(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
         grid = "grid" in (old.sampler.name, new.sampler.name)
         yield Change("sampler", old.sampler, new.sampler, "a grid's trials are laid out when it is created" if grid else "")
     if old.pruner != new.pruner:
-        yield Change("pruner", old.pruner, new.pruner)
+        both = "none" not in (old.pruner.name, new.pruner.name)
+        mixed = both and old.pruner.cooled != new.pruner.cooled
+        yield Change("pruner", old.pruner, new.pruner, "the finished trials have reported other losses at the rungs" if mixed else "")
 
 
 def _shown(value: Any) -> str:

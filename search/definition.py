@@ -7,7 +7,6 @@ Optuna's storage means the same after the fields' defaults have changed.
 from __future__ import annotations
 
 import itertools
-import math
 import operator
 import random
 from collections.abc import Iterator, Mapping
@@ -34,8 +33,9 @@ from search.dimension import (
     shown,
 )
 from search.located import Fault, Where, read_yaml
+from search.phases import check_phases
 from search.stage import NAME, Confirm, Confirms, Repeat, is_name
-from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
+from search.strategy import PRUNERS, SAMPLERS, STORED, Pruner, Sampler
 
 INNER = ("fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
@@ -95,11 +95,6 @@ class StudyDefinition(pydantic.BaseModel):
             return {self.name: fixed}
         return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
 
-    @property
-    def first_rung(self) -> int | None:
-        """The first iteration at which a trial may be stopped early; None if none ever is."""
-        return None if self.pruner.name == "none" else math.ceil(self.pruner.warmup * self.budget.horizon - 1e-9)
-
     def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
         return active_dimensions(self.space, fixed)
@@ -115,7 +110,7 @@ class StudyDefinition(pydantic.BaseModel):
     def from_json(cls, text: str) -> StudyDefinition:
         """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(text, context=STORED)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error
 
@@ -163,6 +158,7 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
+    check_phases(definition)
     if definition.sampler.name != "grid":
         return definition
     size = _grid_size(definition)

@@ -16,8 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.probe import Probe, Probes
+from gpt.random import key
 from gpt.trainer import Member, Trainer, divergence_cap
 from search import records
+from search.cooling import Branches
 from search.definition import StudyDefinition
 from search.space import suggest
 
@@ -58,10 +60,10 @@ class Job:
     trial: optuna.Trial
     trainer: Trainer
     member: Member
-    first_rung: int | None
-    """The pruner is asked from this iteration on: to ask it costs a reading of the whole study."""
+    definition: StudyDefinition
     value: float = math.nan
-    diverged: bool = False
+    reason: str | None = None
+    """Why it has diverged, if it has."""
     evaluated: int = 0
     """Iteration of the last evaluation."""
     alone: bool = False
@@ -70,6 +72,11 @@ class Job:
     """When its snapshot was written, or the trial taken."""
     probes: Probes = field(default_factory=Probes)
     """What is known of the members of its worker."""
+    branches: Branches = field(init=False)
+    """Those by which the trial is judged at cooled rungs."""
+
+    def __post_init__(self) -> None:
+        self.branches = Branches(self.trainer, self.member, self.definition.pruner.cooled_rungs(self.definition.budget.horizon))
 
     @property
     def measured(self) -> Probe:
@@ -77,12 +84,18 @@ class Job:
         return self.probes.of(self.trainer, self.member)
 
     @property
+    def at_stop(self) -> bool:
+        """Whether the member is at a point where it is evaluated."""
+        return self.member.evaluation_due or self.member.iteration in self.branches.rungs
+
+    @property
     def due(self) -> int:
-        """Iterations to the next report; 0 where one is to be made."""
+        """Iterations to the next report, or to where a branch begins; 0 where a report is to be made."""
         train, done = self.member.config.train, self.member.iteration
-        if self.member.evaluation_due and done != self.evaluated:
+        if self.at_stop and done != self.evaluated:
             return 0
-        return min(train.eval_interval - done % train.eval_interval, train.max_iters - done)
+        branching = [stop - done for stop in self.branches.stops if stop > done]
+        return min(train.eval_interval - done % train.eval_interval, train.max_iters - done, *branching)
 
     @property
     def stride(self) -> int:
@@ -92,28 +105,41 @@ class Job:
     def take(self, loss: float) -> None:
         """Take the loss at an evaluation point: `value` is what the trial is to report, for one that has diverged the cap."""
         cap = divergence_cap(self.member.config, self.trainer.corpus)
-        self.diverged = self.member.event is not None or not loss <= cap
-        self.value = cap if self.diverged else loss
+        event = self.member.event or self.branches.judged().event
+        self.reason = event.reason if event else None if loss <= cap else "diverged: validation loss above the cap"
+        self.value = loss if self.reason is None else cap
         self.evaluated = self.member.iteration
+        self.branches.end()
 
     def end(self) -> str | None:
-        """How the trial ends where it has just reported (complete, pruned, diverged), or None."""
-        if self.diverged:
+        """How the trial ends where it has just reported (complete, pruned, diverged), or None.
+
+        One that is spared is noted as such where the pruner would stop it, and the pruner is not asked again.
+        """
+        if self.reason is not None:
             return "diverged"
-        if self.member.iteration >= self.member.config.train.max_iters:
+        done, horizon, pruner = self.member.iteration, self.member.config.train.max_iters, self.definition.pruner
+        if done >= horizon:
             return "complete"
-        if self.first_rung is None or self.member.iteration < self.first_rung:
+        unjudged = pruner.cooled and done not in self.branches.rungs
+        if not pruner.asked_at(done, horizon) or unjudged or records.SPARED in frozen(self.trial).user_attrs:
             return None
-        frozen(self.trial).intermediate_values[self.member.iteration] = self.value  # the pruner looks there
-        return "pruned" if self.trial.should_prune() else None
+        frozen(self.trial).intermediate_values[done] = self.value  # the pruner looks there
+        if not self.trial.should_prune():
+            return None
+        if not spares(self.definition, self.trial.study.study_name, self.trial.number):
+            return "pruned"
+        self.trial.storage.set_trial_system_attr(self.trial._trial_id, records.SPARED_SHARE, pruner.spared)
+        self.trial.set_user_attr(records.SPARED, done)
+        return None
 
     def findings(self, end: str) -> dict[str, Any]:
         """What the training cost and found, as user attributes."""
         member = self.member
-        train = member.config.train
+        trained = member.iteration + self.branches.steps
         found: dict[str, Any] = {
-            records.ITERATIONS: member.iteration,
-            records.TOKENS: member.iteration * train.batch_size * member.config.model.block_size,
+            records.ITERATIONS: trained,
+            records.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
             records.RATE: member.learning_rate,
             records.GUARDED: float(self.measured.guarded.max()),
         }
@@ -123,8 +149,18 @@ class Job:
             if values.isfinite().all():
                 found[records.LEARNED + name] = float(values.mean())
         if end == "diverged":
-            found[records.DIVERGED] = member.event.reason if member.event else "diverged: validation loss above the cap"
+            found[records.DIVERGED] = self.reason
         return found
+
+    def leave(self) -> None:
+        """Make room in the trainer."""
+        self.branches.leave()
+        self.trainer.remove(self.member)
+
+
+def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
+    """Whether a trial trains on when the pruner would stop it: drawn by its number, so that it is the same after an interrupt."""
+    return key(definition.seed, "spared", study_name, number) < definition.pruner.spared * 2**63
 
 
 def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
@@ -163,11 +199,15 @@ def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping
         assert original.value is not None
         return original.value
     trainer = Trainer(config, corpus)
-    job = Job(trial, trainer, trainer.add(config), definition.first_rung)
+    job = Job(trial, trainer, trainer.add(config), definition)
     end = None
     while end is None:
+        job.branches.begin()
         trainer.step(job.due)
-        job.take(trainer.evaluate()[job.member])
+        if job.due:  # a branch begins
+            continue
+        judged = job.branches.judged()
+        job.take(trainer.evaluate(members=[judged])[judged])
         _report(trial, job.value, job.member.iteration)
         end = job.end()
     for name, finding in job.findings(end).items():

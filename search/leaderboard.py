@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from search.question import Question
 from search.records import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
-from search.statistics import rank_correlation
+from search.statistics import spearman
 
 TOP = 5
 SEPARABLE = 0.7
@@ -142,7 +142,7 @@ def repeatability(values: Sequence[Sequence[float]]) -> float | None:
             shuffled = rng.permutation(results)
             for half, part in zip(halves, np.array_split(shuffled, 2), strict=True):
                 half.append(float(part.min()))
-        correlations.append(rank_correlation(*halves))
+        correlations.append(spearman(*halves))
     known = [each for each in correlations if math.isfinite(each)]
     found = statistics.fmean(known) if known else 0.0
     return 2 * found / (1 + found) if found > 0 else found

@@ -17,9 +17,17 @@ ROOM = "\u00a0\u00a0"
 
 
 def of_a_tuning(
-    question: Question, board: Leaderboard, confirmed: Sequence[Confirmation], studies: dict[str, optuna.Study], name: str
+    question: Question,
+    board: Leaderboard,
+    confirmed: Sequence[Confirmation],
+    studies: dict[str, optuna.Study],
+    name: str,
+    warnings: Sequence[str] = (),
 ) -> str:
-    """Of one study: the question, how far the answer can be trusted, the leaderboard, and how to go on."""
+    """Of one study: the question, how far the answer can be trusted, the leaderboard, and how to go on.
+
+    warnings: sentences on its pruning.
+    """
     ids = {study: opened._study_id for study, opened in studies.items()}
     definition = question.definition
     sure = confirmed[0].verdict if confirmed else board.verdict[0].upper() + board.verdict[1:]
@@ -44,6 +52,7 @@ def of_a_tuning(
         *rows,
         "",
         "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials.",
+        *(line for warning in warnings for line in ("", warning)),
         *(["", f"[Compare all {len(ids)} studies](/dashboard/compare-studies?ids={compare})"] if len(ids) > 1 else []),
         *(["", "## Best settings", "", _cells(("candidate", "trial", "settings")), "|---|--:|---|", *settings] if settings else []),
         "",

@@ -20,6 +20,7 @@ from search.confirmation import confirmation, confirmations
 from search.figures import Figure
 from search.leaderboard import candidates, rank
 from search.question import Question, load_from
+from search.rungs import fidelity
 from search.storage import storage_errors
 
 EVERY = 30.0
@@ -47,6 +48,7 @@ def publish(question: Question) -> None:
             shared[f"confirmed-{each.factor}x"] = figures.intervals(each, found)
             pictures[f"confirmed-{each.factor}x"] = cache(partial(stills.intervals, board.question, each, found))
         studies = {name: question.study(name) for name in question.siblings}
+        warnings = fidelity(question.definition, found).warnings
         for name, study in studies.items():
             own = {
                 f"learnables.{candidate.name}" if question.variant_is_dimension else "learnables": figure
@@ -57,7 +59,7 @@ def publish(question: Question) -> None:
             if question.definition.confirms:
                 _save_note(study, notes.of_a_confirmation(question, confirmed[0], name))
             else:
-                _save_note(study, notes.of_a_tuning(question, board, confirmed, studies, name))
+                _save_note(study, notes.of_a_tuning(question, board, confirmed, studies, name, warnings))
 
 
 def try_to_publish(where: str, name: str) -> str | None:

@@ -18,7 +18,7 @@ from search.confirmation import confirmations
 from search.leaderboard import Leaderboard, leaderboard
 from search.question import Question, alone, lay_out, load, questions
 from search.stage import Repeat
-from search.statistics import Estimate, estimate, rank_correlation
+from search.statistics import Estimate, estimate, spearman
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,6 @@ def summary(
     pairs = []
     for one, other in itertools.combinations(bests, 2):
         common = sorted(one.keys() & other.keys())
-        pairs.append(rank_correlation([one[name] for name in common], [other[name] for name in common]))
+        pairs.append(spearman([one[name] for name in common], [other[name] for name in common]))
     known = [pair for pair in pairs if math.isfinite(pair)]
     return Repeats(question, tuple(names), reference, tuple(spreads), fmean(known) if known else math.nan)

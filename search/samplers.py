@@ -56,12 +56,9 @@ def make_sampler(definition: StudyDefinition, study_name: str, worker: int, tria
 
 
 def make_pruner(definition: StudyDefinition) -> BasePruner:
-    """The pruner of a study whose trials report at iterations up to its horizon.
-
-    Ask it only below the horizon: at the horizon a trial is complete, whatever asha would say.
-    """
+    """The pruner of a study whose trials report at iterations up to its horizon. Ask it only where `Pruner.asked_at` says so."""
     settings = definition.pruner
-    first = definition.first_rung
+    first = settings.first_rung(definition.budget.horizon)
     if first is None:
         return NopPruner()
     if settings.name == "median":

@@ -16,7 +16,7 @@ from gpt import checkpoint
 from gpt.config import Config
 from gpt.errors import TunemaxError
 from gpt.files import PARTIAL
-from gpt.trainer import Member, Trainer
+from gpt.trainer import Member, Snapshot, Trainer
 from search.places import runs_folder, trial_folder
 from search.question import Question
 
@@ -38,11 +38,11 @@ class Snapshots:
     note: Callable[[str], None]
     _told: bool = False
 
-    def save(self, trainer: Trainer, member: Member, study: str, number: int) -> None:
-        """Replace a trial's snapshot by the member as it is now. A full disk or a folder without rights is told once."""
+    def save(self, snapshot: Snapshot, study: str, number: int) -> None:
+        """Replace a trial's snapshot. A full disk or a folder without rights is told once."""
         path = self._path(study, number)
         try:
-            checkpoint.save(trainer.snapshot(member), path, self.fingerprint)
+            checkpoint.save(snapshot, path, self.fingerprint)
         except OSError as error:
             if not self._told:
                 self.note(f"{path}: cannot be written ({error.strerror or error}); training goes on without snapshots")

@@ -10,8 +10,13 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+Array = np.ndarray[Any, Any]
+Pair = tuple[float, float, float]
+"""Two losses of one training, and its weight: for how many it stands."""
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
@@ -26,6 +31,10 @@ EXACT = 16
 DRAWS = 100_000
 MOST = 10_000
 """Seeds above which nobody would ask."""
+BOOTSTRAP = 2000
+"""Resamples for the interval of a correlation."""
+LEAST_PAIRS = 8
+"""Pairs from which on a correlation has an interval."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,16 @@ class Share:
     n: int
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation of n pairs; NaN if one side does not vary. low, high: its 95 % interval, NaN for too few pairs."""
+
+    n: int
+    value: float
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -237,13 +256,56 @@ def _judged(one: Comparison, p: float, family: int, looks: int) -> Comparison:
     return replace(one, p_holm=p, p_least=least_p(one.n, family * LOOK ** (looks - 1)), verdict=verdict, seeds_needed=needed)
 
 
-def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's correlation; NaN for fewer than two values, or if one side does not vary."""
-    from scipy.stats import rankdata
+def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
+    """Spearman's correlation of weighted pairs, ranked within each group; its interval by the percentile bootstrap.
 
-    if len(a) < 2:
-        return math.nan
-    first, second = rankdata(a), rankdata(b)
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return math.nan
-    return float(np.corrcoef(first, second)[0, 1])
+    A pair with a whole weight counts as so many equal ones. Ranks of a group run from 0 to 1, and are taken from its mean before
+    groups are put together, so a difference between groups is no correlation. The bootstrap draws pairs anew within each
+    group; below LEAST_PAIRS there are too few different draws, and no interval is given.
+    """
+    filled = [sorted(group) for group in groups if len(group) > 1]  # in whatever order they come, the same draws
+    n = sum(map(len, filled))
+    if not filled:
+        return Correlation(0, math.nan)
+    found = float(_spearman([(group, np.ones((1, len(group)))) for group in filled])[0])
+    if n < LEAST_PAIRS or not math.isfinite(found):
+        return Correlation(n, found)
+    rng = np.random.default_rng(0)
+    drawn = _spearman([(group, rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP)) for group in filled])
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, (ALPHA / 2, 1 - ALPHA / 2)) if len(drawn) > BOOTSTRAP / 2 else (math.nan, math.nan)
+    return Correlation(n, found, float(low), float(high))
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's correlation of two orders of the same things; NaN for fewer than two, or if one side does not vary."""
+    pairs = [(first, second, 1.0) for first, second in zip(a, b, strict=True)]
+    return float(_spearman([(pairs, np.ones((1, len(pairs))))])[0]) if pairs else math.nan
+
+
+def _spearman(groups: Sequence[tuple[Sequence[Pair], Array]]) -> Array:
+    """The correlation in each of R resamples, (R,). Beside each group: how often each of its pairs is drawn, (R, n)."""
+    products: Array = np.zeros((3, 1))
+    for pairs, counts in groups:
+        first, second, weight = np.array(pairs, float).T
+        weights = counts * weight
+        total = weights.sum(axis=1, keepdims=True)
+        a, b = (_ranks(values, weights) / total - 0.5 for values in (first, second))  # the weighted mean of ranks is a half
+        products = products + np.stack([(weights * c).sum(axis=1) for c in (a * b, a * a, b * b)])
+    size = np.sqrt(products[1] * products[2])
+    varied = np.minimum(products[1], products[2]) > 1e-12
+    found: Array = np.divide(products[0], size, out=np.full_like(size, math.nan), where=varied)
+    return found
+
+
+def _ranks(values: Array, weights: Array) -> Array:
+    """Weight below each value, and half of that at it: (R, n), for values (n,) and weights (R, n)."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    at = np.add.reduceat(weights[:, order], starts, axis=1)
+    middle = np.cumsum(at, axis=1) - at / 2
+    place = np.empty(len(values), int)
+    place[order] = np.repeat(np.arange(len(starts)), np.diff([*starts, len(values)]))
+    found: Array = middle[:, place]
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+import itertools
+import math
+from typing import Any, Self
 
 import pydantic
 
@@ -23,6 +25,8 @@ PRUNERS = {
     "asha": "asynchronous successive halving",
 }
 STARTUP = ("auto", "tpe", "gp", "cmaes")
+STORED = "stored"
+"""The context in which pydantic reads a definition that comes from a storage, maybe of an older tunemax."""
 
 
 class Sampler(pydantic.BaseModel):
@@ -58,12 +62,26 @@ class Pruner(pydantic.BaseModel):
     reduction: int = pydantic.Field(
         2, ge=2, le=10, description="asha only: one in so many goes on, and the next rung is so many times later"
     )
+    cooled: bool = pydantic.Field(
+        False, description="asha only: a trial is judged at a rung by a branch that decays fully until there; needs schedule: wsd in base"
+    )
+    spared: float = pydantic.Field(
+        0.1, ge=0, le=1, description="share of the trials that train on although the pruner would stop them, to see what it misses"
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _as_stored(cls, given: Any, info: pydantic.ValidationInfo) -> Any:
+        """In a definition from before trials were spared, none is."""
+        stored = info.context == STORED and isinstance(given, dict) and given.get("name") != "none"
+        return {"spared": 0.0, **given} if stored else given
 
     @pydantic.model_validator(mode="after")
     def _known(self) -> Self:
         if self.name not in PRUNERS:
             raise ValueError(f"{self.name}: no such pruner{did_you_mean(self.name, PRUNERS)}")
-        for option, owners in {"warmup": ("median", "asha"), "startup": ("median",), "reduction": ("asha",)}.items():
+        both, asha = ("median", "asha"), ("asha",)
+        for option, owners in {"warmup": both, "startup": ("median",), "reduction": asha, "cooled": asha, "spared": both}.items():
             if (
                 option in self.model_fields_set
                 and self.name not in owners
@@ -71,3 +89,25 @@ class Pruner(pydantic.BaseModel):
             ):
                 raise ValueError(f"{self.name} has no {option}; it belongs to {' and '.join(owners)}")
         return self
+
+    def first_rung(self, horizon: int) -> int | None:
+        """The first iteration at which a trial may be stopped early; None if none ever is."""
+        return None if self.name == "none" else math.ceil(self.warmup * horizon - 1e-9)
+
+    def rungs(self, horizon: int) -> tuple[int, ...]:
+        """The rungs of asha below the horizon; of another pruner, which has none, nothing."""
+        first = self.first_rung(horizon)
+        if first is None or self.name != "asha":
+            return ()
+        return tuple(itertools.takewhile(lambda rung: rung < horizon, (first * self.reduction**k for k in itertools.count())))
+
+    def cooled_rungs(self, horizon: int) -> tuple[int, ...]:
+        """The rungs at which a trial is judged by a branch of its own; nothing unless they are cooled."""
+        return self.rungs(horizon) if self.cooled else ()
+
+    def asked_at(self, iteration: int, horizon: int) -> bool:
+        """Whether a trial that has reported at this iteration may be stopped there. To ask costs a reading of the whole study."""
+        first = self.first_rung(horizon)
+        if first is None or iteration >= horizon:  # at the horizon a trial is complete, whatever asha would say
+            return False
+        return iteration in self.rungs(horizon) if self.cooled else iteration >= first

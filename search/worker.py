@@ -167,7 +167,7 @@ class Worker:
         reported = member.iteration <= (before.last_step or 0)
         evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
         alone = must_be_alone(before)
-        return Job(trial, trainer, member, definition.first_rung, evaluated=evaluated, alone=alone, probes=self._probes)
+        return Job(trial, trainer, member, definition, evaluated=evaluated, alone=alone, probes=self._probes)
 
     def _advance(self) -> None:
         """Train each trainer to its members' next evaluation point, and see to those who have reached theirs."""
@@ -176,6 +176,8 @@ class Worker:
             if not mine:
                 del self._trainers[key]
                 continue
+            for job in mine:
+                job.branches.begin()
             left = min(job.due for job in mine)
             while left and not self.stopping():
                 n = min(left, *(job.stride for job in mine))
@@ -185,9 +187,9 @@ class Worker:
             if left:
                 return
             reached = [job for job in mine if not job.due]
-            losses = trainer.evaluate(members=[job.member for job in reached])
+            losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
             for job in reached:
-                job.take(losses[job.member])
+                job.take(losses[job.branches.judged()])
             reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}
             ours = report(self.question.storage, self._mark, reports)
             for job in reached:
@@ -207,14 +209,13 @@ class Worker:
             return
         if end is None:
             if time.monotonic() - job.saved >= EVERY:
-                self._snapshots.save(job.trainer, job.member, name, number)
+                self._snapshots.save(job.branches.snapshot(), name, number)
                 job.saved = time.monotonic()
             self.report(Reported(self.index, name, number, at, job.value))
             return
         self._snapshots.remove(name, number)
         self._leave(job)
-        reason = job.member.event.reason if job.member.event else None
-        self.report(Finished(self.index, name, number, at, end, job.value, reason))
+        self.report(Finished(self.index, name, number, at, end, job.value, job.reason))
 
     def _end(self, job: Job, end: str) -> None:
         """Tell how a trial has ended, as `study.tell` would. Raises UpdateFinishedTrialError if it is ours no more."""
@@ -245,7 +246,7 @@ class Worker:
             self._drop(job)
             return
         if fault is None and job.member.event is None and at:
-            self._snapshots.save(job.trainer, job.member, study, number)
+            self._snapshots.save(job.branches.snapshot(), study, number)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
         failed = give_back(job.trial, self._mark, _cause(fault)) == TrialState.FAIL
@@ -259,7 +260,7 @@ class Worker:
             self.report(Advanced(self.index, {(job.trial.study.study_name, job.trial.number): job.member.iteration for job in self._jobs}))
 
     def _leave(self, job: Job) -> None:
-        job.trainer.remove(job.member)
+        job.leave()
         self._jobs.remove(job)
 
     def _trainer(self, config: Config) -> Trainer:

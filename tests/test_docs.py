@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,12 @@ def test_every_key_is_described_with_its_default(heading: str, model: type[pydan
         default: Any = info.default
         if isinstance(default, (Sampler, Pruner)):
             default = default.name
-        if isinstance(default, (str, int)):
+        if isinstance(default, bool):
+            assert described[name] == str(default).lower()
+        elif isinstance(default, (str, int)):
             assert described[name] == str(default)
         elif isinstance(default, float):
-            assert described[name] == "1/3"
-            assert default == pytest.approx(1 / 3)
+            assert float(Fraction(described[name])) == pytest.approx(default)
 
 
 @pytest.mark.parametrize(("heading", "known"), [("`sampler`", SAMPLERS), ("`pruner`", PRUNERS)])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError, did_you_mean
-from search.cli import work
+from search.cli import replay, work
 from search.cli.asked import create_from, opened, positive, revived, run_command, states, storage_flag
 from search.cli.parser import add_command
 from search.cli.printing import print_json
@@ -60,6 +60,8 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "leaderboard", "rank a question's candidates", leaderboard)
     parser.add_argument("question", metavar="QUESTION")
     storage_flag(parser, as_json=True)
+
+    replay.register(actions)
 
     parser = add_command(actions, "gc", "remove the snapshots that no trial needs any more", gc)
     storage_flag(parser)
@@ -195,16 +197,21 @@ def best(arguments: argparse.Namespace) -> None:
 
 def leaderboard(arguments: argparse.Namespace) -> None:
     from search.confirmation import confirmations, tuned
-    from search.leaderboard import leaderboard as rank
+    from search.leaderboard import candidates, rank
     from search.repeats import repeats
+    from search.rungs import fidelity
 
     question = tuned(opened(arguments, arguments.question))
     if not arguments.json:
         print(f"{question.definition.question}\n\n{work.answer_of(arguments.storage or default_storage(), question.name)}")
         return
-    again = repeats(question)
-    confirmed = [found.to_json() for found in confirmations(question)]
-    print_json(rank(question).to_json() | {"confirmations": confirmed, "repeats": again.to_json() if again else None})
+    found, again = candidates(question), repeats(question)
+    more = {
+        "confirmations": [each.to_json() for each in confirmations(question)],
+        "repeats": again.to_json() if again else None,
+        "pruning": fidelity(question.definition, found).to_json(),
+    }
+    print_json(rank(question, found).to_json() | more)
 
 
 def schema(_arguments: argparse.Namespace) -> None:

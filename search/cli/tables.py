@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 NONE = "–"
 
 
-def answer(board: Leaderboard, confirmations: Sequence[Confirmation], again: Repeats | None = None) -> str:
-    """Everything there is to say on a question: what is confirmed, what repeats of the tuning have found, what was tuned."""
-    parts = [*(confirmed(board, found) for found in confirmations), *([repeated(again)] if again else []), tuned(board, confirmations)]
-    return "\n\n".join(parts)
+def answer(board: Leaderboard, confirmations: Sequence[Confirmation], again: Repeats | None = None, warnings: Sequence[str] = ()) -> str:
+    """Everything there is to say on a question: what is confirmed, what repeats of the tuning have found, what was tuned.
+
+    warnings: sentences on its pruning.
+    """
+    parts = [*(confirmed(board, found) for found in confirmations), *([repeated(again)] if again else [])]
+    return "\n\n".join([*parts, "\n".join([tuned(board, confirmations), *wrapped(*warnings)])])
 
 
 def confirmed(board: Leaderboard, found: Confirmation) -> str:
@@ -38,7 +41,7 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
     )
     return "\n".join(
         [
-            *_aligned(rows),
+            *aligned(rows),
             "",
             *wrapped(explained),
             "",
@@ -58,7 +61,7 @@ def tuned(board: Leaderboard, confirmations: Sequence[Confirmation] = ()) -> str
         rows.append((entry.name, _loss(entry), top, *(f"{count:,}" for count in counts)))
     width = max(len(row[0]) for row in rows)
     settings = [f"{entry.name.ljust(width)}  {plain(entry.best.params)}" for entry in board.entries if entry.best]
-    lines = [*_aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
+    lines = [*aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
     explained = "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials."
     verdict = f"{board.verdict[0].upper()}{board.verdict[1:]}"
     return "\n".join([*lines, "", explained, *wrapped(budget(board, confirmations)), *([] if confirmations else [verdict])])
@@ -71,7 +74,7 @@ def repeated(again: Repeats) -> str:
         losses = [NONE if loss is None else f"{loss:.4f}" for loss in spread.best]
         over = spread.over
         rows.append((spread.candidate, *losses, f"{over.mean:.4f}" if over else NONE, f"{over.sd:.4f}" if over else NONE))
-    return "\n".join([*_aligned(rows), "", "Best tuned loss in each repeat of the tuning.", *wrapped(*again.sentences)])
+    return "\n".join([*aligned(rows), "", "Best tuned loss in each repeat of the tuning.", *wrapped(*again.sentences)])
 
 
 def budget(board: Leaderboard, confirmations: Sequence[Confirmation]) -> str:
@@ -109,7 +112,7 @@ def _difference(versus: Comparison) -> str:
     return f"{mean:+.{digits}f} % ({low:+.{digits}f} … {high:+.{digits}f})"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Names to the left, all else to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

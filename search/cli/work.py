@@ -144,12 +144,15 @@ def answer_of(where: str, name: str) -> str:
     """The leaderboard of a question, or of the one that a confirmation is of."""
     from search.cli.tables import answer
     from search.confirmation import confirmations, tuned
-    from search.leaderboard import leaderboard as rank
+    from search.leaderboard import candidates, rank
     from search.question import load_from
     from search.repeats import repeats
+    from search.rungs import fidelity
 
     question = tuned(load_from(where, name))
-    return answer(rank(question), confirmations(question), repeats(question))
+    found = candidates(question)
+    warnings = fidelity(question.definition, found).warnings
+    return answer(rank(question, found), confirmations(question), repeats(question), warnings)
 
 
 def _seconds(arguments: argparse.Namespace, question: Question) -> float | None:

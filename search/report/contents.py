@@ -24,6 +24,7 @@ from search.repeats import Repeats, repeats
 from search.report import charts
 from search.report.document import Figure, Section, Table
 from search.report.stability import sensitivity, stability
+from search.rungs import Fidelity, fidelity
 from search.statistics import estimate
 from search.storage import shown
 from search.winner import command, shell
@@ -41,6 +42,7 @@ class Reading:
     board: Leaderboard
     confirmed: Sequence[Confirmation]
     again: Repeats | None
+    pruning: Fidelity
 
     @property
     def title(self) -> str:
@@ -59,7 +61,8 @@ class Reading:
 def read(question: Question) -> Reading:
     """Read the storage. The report of a confirmation is that of the question that it confirms."""
     found = candidates(question)
-    return Reading(question, found, rank(question, found), confirmations(question), repeats(question))
+    pruning = fidelity(question.definition, found)
+    return Reading(question, found, rank(question, found), confirmations(question), repeats(question), pruning)
 
 
 def sections(reading: Reading) -> list[Section]:
@@ -67,7 +70,7 @@ def sections(reading: Reading) -> list[Section]:
     parts = [_answer(reading), *(_confirmed(reading, each) for each in reading.confirmed)]
     if not reading.empty:
         parts += [_tuned(reading), _repeats(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading)]
-        parts += [_sensitivity(reading), stability(reading.found, reading.confirmed)]
+        parts += [_sensitivity(reading), stability(reading.found, reading.confirmed), _pruning(reading)]
     parts += [_budget(reading), _configuration(reading), _commands(reading)]
     return [part for part in parts if part.sentences or part.tables or part.figures or part.code or part.lead]
 
@@ -265,6 +268,26 @@ def _repeats(reading: Reading) -> Section:
         rows.append((spread.candidate, *losses, *((f"{spread.over.mean:.4f}", f"{spread.over.sd:.4f}") if spread.over else ("–", "–"))))
     explained = "The best tuned loss in each repeat of the tuning: the same search with another seed."
     return Section("Repeats", "", (explained, *again.sentences), (), (Table(columns, tuple(rows)),))
+
+
+def _pruning(reading: Reading) -> Section:
+    """How well the loss where trials were stopped foretells that at the horizon."""
+    columns = ("candidate", "iteration", "stopped", "trials", "spared", "rank correlation", "95 % interval")
+    rows = []
+    for rung in reading.pruning.rungs:
+        found = rung.correlation
+        value = f"{found.value:.2f}" if math.isfinite(found.value) else "–"
+        interval = f"{found.low:.2f} … {found.high:.2f}" if math.isfinite(found.low) else "–"
+        rows.append((rung.candidate, f"{rung.iteration:,}", str(rung.stopped), str(found.n), str(rung.spared), value, interval))
+    explained = (
+        "Spearman's correlation between the loss at an iteration at which trials may be stopped, and the loss at the horizon, over the "
+        f"trials that have both. Spared: trials that the pruner would have stopped and that were let through on purpose, a share of "
+        f"{100 * reading.question.definition.pruner.spared:g} %; each stands for all of them. Without any, the correlation is that of the "
+        "trials that went on, and too low. Interval by the bootstrap over trials; all: ranks within each candidate."
+    )
+    if not rows:
+        return Section("Pruning")
+    return Section("Pruning", "", (explained, *reading.pruning.warnings), (), (Table(columns, tuple(rows)),))
 
 
 def _budget(reading: Reading) -> Section:

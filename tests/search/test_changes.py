@@ -83,7 +83,12 @@ def test_what_would_spoil_the_comparison_is_refused(path: str, value: Any, shown
         ("slots", 4, "slots: 8 -> 4"),
         ("compare", ["softmax", "constantmax", "polymax"], "compare: [softmax, constantmax] -> [softmax, constantmax, polymax]"),
         ("sampler", "random", "sampler: name=tpe -> name=random"),
-        ("pruner", "none", "pruner: name=median warmup=0.333333 startup=5 reduction=2 -> name=none warmup=0.333333 startup=5 reduction=2"),
+        (
+            "pruner",
+            "none",
+            "pruner: name=median warmup=0.333333 startup=5 reduction=2 cooled=False spared=0.1 -> "
+            "name=none warmup=0.333333 startup=5 reduction=2 cooled=False spared=0.1",
+        ),
         ("base/device", "cpu", "base.device: auto -> cpu"),
         ("base/log_interval", 1, "base.log_interval: 10 -> 1"),
     ],

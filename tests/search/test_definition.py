@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from gpt.softmax import variants
 from search.definition import StudyDefinition, define, json_schema, load_study_file
 from search.dimension import OWNED, options
 from search.located import parse_yaml, read_yaml
+from search.phases import SHAPE
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
@@ -37,6 +37,8 @@ space:
   constantmax.beta: default
 budget: {trials: 5, horizon: 100}
 """
+
+PRUNERS = ["none", "median", "asha", {"name": "asha", "warmup": 0.5, "reduction": 3}, {"name": "median", "spared": 0.0}]
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_a_file_means_what_it_says(file: Path) -> None:
     assert study.compare == ("softmax", "constantmax")
     assert study.space["learning_rate"] == Range(1e-4, 1e-2, log=True), "a range keeps the field's own scale"
     assert study.space["constantmax.beta"] == Range(0.5, 10)
-    assert (study.seed, study.workers, study.slots, study.first_rung) == (1, 2, 8, math.ceil(study.budget.horizon / 3))
+    assert (study.seed, study.workers, study.slots) == (1, 2, 8)
     fixed = {"n_layer": 2, "n_embd": 32, "dataset": "python_stdlib", "seed": 1, "max_iters": 100}
     assert study.siblings() == {
         "try/softmax": {**fixed, "softmax_variant": "softmax"},
@@ -214,6 +216,12 @@ MISTAKES = [
         ":3: pruner.warmup: 0.1, expected greater than or equal to 0.33",
     ),
     ("question: Does it work?", "question: a\npruner: {name: asha, startup: 9}", ":3: pruner: asha has no startup; it belongs to median"),
+    (
+        "question: Does it work?",
+        "question: a\npruner: {name: median, cooled: true}",
+        ":3: pruner: median has no cooled; it belongs to asha",
+    ),
+    ("question: Does it work?", "question: a\npruner: {name: asha, spared: 2}", ":3: pruner.spared: 2, expected less than or equal to 1"),
     ("question: Does it work?", "question: a\nsampler: grid", ":10: space.learning_rate: a grid needs few values"),
     ("question: Does it work?", "question: *anchor", ":2: aliases (*name) are not taken here"),
     (
@@ -397,7 +405,7 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
         "compare": compare,
         "space": {name: draw(dimension(name)) for name in names},
         "sampler": draw(st.sampled_from(["tpe", "random", "qmc", "cmaes", "gp", {"name": "tpe", "startup": 7}])),
-        "pruner": draw(st.sampled_from(["none", "median", "asha", {"name": "asha", "warmup": 0.5, "reduction": 3}])),
+        "pruner": draw(st.sampled_from(["none"] if set(names) & set(SHAPE) else PRUNERS)),
         "budget": {
             "trials": draw(st.integers(1, 99)),
             "horizon": draw(st.integers(1, 10**6)),

@@ -1,0 +1,82 @@
+"""``tunemax study replay``: another pruner on recorded curves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import pydantic
+
+from gpt.errors import TunemaxError
+from search.cli.asked import opened, positive, storage_flag
+from search.cli.parser import add_command
+from search.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from search.cli.parser import Subcommands
+    from search.replay import Replayed
+    from search.strategy import Pruner
+
+
+def register(actions: Subcommands) -> None:
+    parser = add_command(actions, "replay", "apply another pruner to recorded curves: what it would have saved and lost", replay)
+    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument("--pruner", metavar="NAME", help="none, median or asha (default: the question's own)")
+    parser.add_argument("--warmup", type=_number, metavar="SHARE", help="share of the horizon before anything is pruned")
+    parser.add_argument("--reduction", type=positive("--reduction"), metavar="N", help="asha: one in N goes on")
+    parser.add_argument("--startup", type=positive("--startup"), metavar="N", help="median: finished trials before anything is pruned")
+    storage_flag(parser, as_json=True)
+
+
+def replay(arguments: argparse.Namespace) -> None:
+    from search.replay import replay as replayed
+
+    question = opened(arguments, arguments.question)
+    pruner = _asked(arguments, question.definition.pruner)
+    found = replayed(question, pruner)
+    if arguments.json:
+        print_json({"pruner": pruner.model_dump(), "studies": [each.to_json() for each in found]})
+    else:
+        print(_told(found, pruner))
+
+
+def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
+    """The pruner that the flags describe. What they leave out is the question's own if it is the same kind, else the default."""
+    from gpt.fields import explain
+    from search.strategy import Pruner
+
+    name = arguments.pruner or own.name
+    given = {key: getattr(arguments, key) for key in ("warmup", "reduction", "startup") if getattr(arguments, key) is not None}
+    try:
+        return Pruner.model_validate({**(own.model_dump() if name == own.name else {"name": name}), **given})
+    except pydantic.ValidationError as error:
+        flag = error.errors(include_url=False)[0]["loc"]
+        raise TunemaxError(f"{'--' if flag else '--pruner '}{explain(error)}") from error
+
+
+def _told(found: list[Replayed], pruner: Pruner) -> str:
+    from search.cli.tables import NONE, aligned, wrapped
+
+    rows = [("", "full curves", "stopped", "spent", "needed", "saved", "winner", "regret")]
+    for each in found:
+        counts = (str(each.full), str(each.stopped), f"{each.spent:,}", f"{each.needed:,}", f"{100 * each.saved:.0f} %")
+        regret = NONE if each.regret is None else f"{each.regret:.4f}"
+        rows.append((each.study, *counts, "kept" if each.kept else "lost", regret))
+    options = {"warmup": f"{pruner.warmup:.3g}", "startup": pruner.startup} if pruner.name == "median" else {}
+    options = {"warmup": f"{pruner.warmup:.3g}", "reduction": pruner.reduction} if pruner.name == "asha" else options
+    how = ", ".join([f"Pruner {pruner.name}", *(f"{key} {value}" for key, value in options.items())])
+    cut = sum(each.cut for each in found)
+    sentences = [
+        f"{how}: trials one after the other, in the order of their numbers. Spent, needed: member-steps of the trials with a full curve, "
+        "as they were trained and as they would have been. Regret: by how much the best trial that is kept is worse than the winner."
+    ]
+    if cut:
+        sentences.append(f"{cut} trials were pruned before this pruner would have stopped them; they end where they ended.")
+    return "\n".join([*aligned(rows), "", *wrapped(*sentences)])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise TunemaxError(f"--warmup = {text}: expected a number, such as 0.5") from None
