@@ -242,6 +242,10 @@ class Trainer:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return forward(views, tokens.to(self.device)[None], self.model, self._lanes([member]))[0].float().cpu()
 
+    def rows(self) -> Tensor:
+        """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
+        return self._theta.detach().clone()
+
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
         columns = self._theta[self.members.index(member), self.layout.spans["learnable"]].detach().cpu()
@@ -296,9 +300,12 @@ class Trainer:
 
     def _batches(self, n: int) -> Iterator[Tensor]:
         """Each member's own next windows, (K, B, T + 1), n times. Offsets go to the device at once: a copy a step would make it wait."""
-        T, seeds = self.model.block_size, [(member.config.train.seed, member.iteration) for member in self.members]
+        T, members = self.model.block_size, [(member.config.train, member.iteration) for member in self.members]
         offsets = np.array(
-            [[self.corpus.batch_offsets(seed, start + i, self.batch_size, T) for seed, start in seeds] for i in range(n)]
+            [
+                [self.corpus.batch_offsets(t.seed, start + i, self.batch_size, T, t.data_start, t.data_end) for t, start in members]
+                for i in range(n)
+            ]
         )  # (n, K, B)
         if self._on_device is None:
             yield from (torch.from_numpy(self.corpus.at(now, T)) for now in offsets)
