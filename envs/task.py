@@ -52,6 +52,9 @@ class Task:
         held = [name for dial in self.dials for name in {*dial.learnables, *([GAMMA] if dial.name == GAIN else [dial.name])}]
         if both := sorted(name for name in held if held.count(name) > 1):
             raise TunemaxError(f"controls {', '.join(names)}: two of them move {both[0]}; leave one out")
+        inert = [name for name in held if name not in self.config.active()]
+        if inert:
+            raise TunemaxError(f"control {inert[0]}: means nothing once the others are taken away from SGD; leave it out")
         Actions(self.action, len(names))
 
     @cached_property
