@@ -16,10 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.append(sys.path.pop(0))  # this file is called like the package that it measures, which must be found first
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this file is called like the package that it measures, which must be found first
 
 import gymnasium
 import numpy as np
