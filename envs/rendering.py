@@ -57,7 +57,7 @@ def frame(task: Task, episode: Episode) -> npt.NDArray[np.uint8]:
     ]
     norms = [Curve("", [(p.iteration, math.log10(p.grad_norm)) for p in past if 0 < p.grad_norm < math.inf], COLOURS[0])]
     _plot(image, left, upper, "validation loss", losses, horizon)
-    _plot(image, right, upper, "controls, -1 and 1 being their bounds", places, horizon)
+    _plot(image, right, upper, "controls, -1 and 1 being their bounds", places, horizon, legend_above=True)
     _plot(image, left, lower, "log10 of the gradient norm", norms, horizon)
     _heat(image, right, lower, episode)
     end = "diverged" if episode.diverged else f"loss {episode.loss:.4f}"
@@ -107,14 +107,17 @@ def _plot(
     title: str,
     curves: Sequence[Curve],
     horizon: int,
+    legend_above: bool = False,
 ) -> None:
-    """Curves over the horizon in one quarter of the picture."""
+    """Curves over the horizon in one quarter of the picture; names in its upper right corner, if asked for above all curves."""
     pen = ImageDraw.Draw(image)
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
     values = [y for curve in curves for _, y in curve.points if math.isfinite(y)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = 0.06 * (high - low) or 0.5
     low, high = low - room, high + room
+    if legend_above:
+        high += (high - low) * 13 * len(curves) / (y1 - y0 - 13 * len(curves))
 
     def place(x: float, y: float) -> tuple[float, float]:
         return x0 + x / horizon * (x1 - x0), y1 - (y - low) / (high - low) * (y1 - y0)

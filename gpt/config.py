@@ -195,6 +195,19 @@ class Config(pydantic.BaseModel):
         """This configuration with some flat fields changed, checked again."""
         return Config.of({**self.flat(), **{resolve(name): value for name, value in values.items()}})
 
+    def checked(self, values: Mapping[str, Any], name: str, value: Any) -> Any:
+        """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError as `replace` does.
+
+        Much cheaper than `replace`: agents change fields many times a second.
+        """
+        checked = all_specs()[name].check(value)
+        prefix = name[: name.rfind(".") + 1]
+        groups = (self.model, self.train, self.log)
+        group = self.softmax if prefix else next(group for group in groups if name in type(group).model_fields)
+        own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
+        _group(type(group), prefix, {**own, name: checked})
+        return checked
+
     @cached_property
     def identity(self) -> str:
         """Sixteen hexadecimal digits; equal exactly if the same thing would be trained and measured.

@@ -172,7 +172,7 @@ class Trainer:
             raise TunemaxError(
                 f"{name}: means nothing for this member ({', '.join(f'{n} is {member.config.flat().get(n)}' for n in spec.when)})"
             )
-        member.values[name] = member.config.replace({**member.values, name: value}).active()[name]
+        member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]
         forms = member.config.softmax.learned() if "." in name else {}
         if own in forms:
