@@ -69,7 +69,7 @@ class Contender:
         return time.perf_counter() - start
 
 
-def contenders(id: str, count: int, cores: int) -> list[Contender]:
+def contenders(id: str, count: int, threads: int) -> list[Contender]:
     def single() -> gymnasium.Env[Any, Any]:
         torch.set_num_threads(1)
         return gymnasium.make(id)
@@ -81,12 +81,12 @@ def contenders(id: str, count: int, cores: int) -> list[Contender]:
         Contender("SubprocVecEnv", 1, lambda: SubprocVecEnv([single] * count, start_method="fork")),
         Contender("DummyVecEnv", 1, lambda: DummyVecEnv([single] * count)),
         Contender("batched, 1 thread", 1, batched),
-        *([Contender(f"batched, {cores} threads", cores, batched)] if cores > 1 else []),
+        *([Contender(f"batched, {threads} threads", threads, batched)] if threads > 1 else []),
     ]
 
 
-def measure(id: str, count: int, rounds: int, seconds: float, cores: int) -> list[Contender]:
-    found = contenders(id, count, cores)
+def measure(id: str, count: int, rounds: int, seconds: float, threads: int) -> list[Contender]:
+    found = contenders(id, count, threads)
     for contender in found:  # processes are forked first, before there are threads
         contender.open(seconds)
     for _ in range(rounds):
@@ -117,15 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="of each contender in each round, at least one step of all its environments"
     )
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the batched environment that has more than one")
     parser.add_argument("--quick", action="store_true", help="few environments, one short round; figures mean nothing")
     args = parser.parse_args(arguments)
     if args.quick:
-        args.counts, args.rounds, args.seconds = (1, 4), 1, 0.01
-    cores = os.cpu_count() or 1
+        args.counts, args.rounds, args.seconds, args.threads = (1, 4), 1, 0.01, 1
     torch.set_num_threads(1)
     print(*environment(), "", sep="\n", flush=True)
     for size in args.size or SIZES:
-        results = {count: measure(SIZES[size], count, args.rounds, args.seconds, cores) for count in args.counts}
+        results = {count: measure(SIZES[size], count, args.rounds, args.seconds, args.threads) for count in args.counts}
         print(show(size, results), flush=True)
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from envs.instances import Instance
 from envs.observation import Features, Measure, Observation, Watch, measure
 from envs.task import Task
+from gpt.config import Config
 from gpt.data import Corpus, data_root, open_data
 from gpt.errors import TunemaxError
 from gpt.trainer import Member, Snapshot, Trainer, divergence_cap
@@ -128,14 +129,19 @@ class Steering:
     # ------------------------------------------------------------------------------------------------------ steps
 
     def start(self, instances: Mapping[int, Instance]) -> dict[int, Transition]:
-        """Put new trainings into slots, whatever was there; what they look like before the first step."""
+        """Put new trainings into slots, whatever was there; what they look like before the first step.
+
+        Raises TunemaxError for an instance that does not go with the task or the text; then nothing has changed.
+        """
         configs = {slot: instance.config(self.task) for slot, instance in instances.items()}
-        for instance in instances.values():
-            self.task.steps(instance.horizon)
+        trainers = {slot: self._trainer(config) for slot, config in configs.items()}
         for slot, config in configs.items():
+            self.task.steps(config.train.max_iters)
+            train, block_size = config.train, config.model.block_size
+            trainers[slot].corpus.batch_offsets(train.seed, 0, train.batch_size, block_size, train.data_start, train.data_end)
+        for slot, config in configs.items():  # nothing can be refused any more
             self.clear(slot)
-            trainer = self._trainer(config.bucket, slot, instances)
-            self._slots[slot] = _Slot(Episode(instances[slot]), trainer, trainer.add(config))
+            self._slots[slot] = _Slot(Episode(instances[slot]), trainers[slot], trainers[slot].add(config))
         found = self._measured(list(instances))
         return {slot: self._begin(self._slot(slot), found[slot]) for slot in instances}
 
@@ -174,7 +180,7 @@ class Steering:
         config = state.episode.instance.config(self.task)
         if state.snapshot is not None and state.snapshot.config != config:
             raise TunemaxError("state: it belongs to another task; make the environment with the arguments that the state's had")
-        trainer = self._trainer(config.bucket, slot, {slot: state.episode.instance})
+        trainer = self._trainer(config)
         member = None if state.snapshot is None else trainer.restore(state.snapshot)
         self.clear(slot)
         self._slots[slot] = _Slot(copy.deepcopy(state.episode), trainer, member)
@@ -187,11 +193,11 @@ class Steering:
             raise TunemaxError("no training has begun here; call reset")
         return there
 
-    def _trainer(self, bucket: tuple[tuple[str, Any], ...], slot: int, instances: Mapping[int, Instance]) -> Trainer:
-        if bucket not in self._trainers:
-            config = instances[slot].config(self.task)
-            self._trainers[bucket] = Trainer(config, corpus_of(config.train.dataset))
-        return self._trainers[bucket]
+    def _trainer(self, config: Config) -> Trainer:
+        """The trainer of all members of this shape."""
+        if config.bucket not in self._trainers:
+            self._trainers[config.bucket] = Trainer(config, corpus_of(config.train.dataset))
+        return self._trainers[config.bucket]
 
     def _windows(self, trainer: Trainer) -> npt.NDArray[Any]:
         return trainer.corpus.windows(REWARD_SLICE, trainer.model.block_size, self.task.windows)

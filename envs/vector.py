@@ -70,7 +70,7 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
         """Begin trainings: in all environments, or where `options["reset_mask"]` is true."""
         options = options or {}
         check_options(options, RESET_OPTIONS)
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else self._each(seed, "seed")
+        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else self._each(seed, "seed")
         wanted = self._each(options.get("instance"), "instance")
         mask = self._mask(options.get("reset_mask"))
         instances = {}

@@ -48,6 +48,7 @@ def test_an_instance_is_chosen_by_index_or_given(short: dict[str, Any]) -> None:
         ({"instance": "test/3"}, "instance = test/3: expected a whole number"),
         ({"instance": Instance("odd", 1, (0.0, 1.0), 7)}, "horizon = 7: not a multiple of frame_skip"),
         ({"instance": Instance("odd", 1, (0.5, 0.5), 8)}, "data_start = 0.5 is not before data_end = 0.5"),
+        ({"instance": Instance("odd", 1, (0.5, 0.5 + 1e-7), 8)}, "this part of python_stdlib has . tokens, and a window needs 9"),
     ],
 )
 def test_impossible_resets_are_refused(options: dict[str, Any], message: str, short: dict[str, Any]) -> None:
