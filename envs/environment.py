@@ -31,7 +31,7 @@ SMALL = {
     "learning_rate": 1e-2,
     "device": "cpu",
 }
-"""The training that most ids steer: half a second of one core for an episode."""
+"""The training that most ids steer: about a second of one idle core for an episode."""
 
 
 @dataclass(frozen=True)
@@ -346,8 +346,8 @@ class Tiny(Steer):
     """A training of milliseconds, for tests and for learning how this works.
 
     ## Description
-    One layer, 8 wide, context 8, 20 iterations, 2 a step: a step takes less than 5 ms on one idle core. The learning rate and the gain of
-    constantmax are steered. What is learned here says nothing about larger models. Everything else is as in `Steer`.
+    One layer, 8 wide, context 8, 20 iterations, 2 a step: a step takes a few milliseconds of one idle core. The learning rate and the gain
+    of constantmax are steered. What is learned here says nothing about larger models. Everything else is as in `Steer`.
 
     ## Action Space
     `Box(-1, 1, (2,), float32)`: the peak learning rate (a factor of 1.5 at most), g (additive, ln 1.5 at most).
