@@ -63,6 +63,8 @@ class TrainConfig(Fields):
     """What is trained on, for how long, and how."""
 
     dataset: str = setting("python_stdlib", "python_stdlib, shakespeare_char, or the path of a text file or folder")
+    data_start: float = setting(0.0, "where in the training text the part to train on begins, as a share of it", ge=0, lt=1, neutral=0.0)
+    data_end: float = setting(1.0, "where that part ends, as a share of the text", gt=0, le=1, neutral=1.0)
     seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
     max_iters: int = setting(1000, "the horizon: iterations to train", ge=1)
     batch_size: int = setting(12, "windows a batch", ge=1, search=Choices((4, 8, 16, 32)), shared=True)
@@ -120,6 +122,13 @@ class TrainConfig(Fields):
     compile: bool = setting(
         False, "compile forward and backward: faster after about half a minute; needs a C++ compiler", identity=False, shared=True
     )
+
+    @pydantic.model_validator(mode="after")
+    def _part_of_the_text(self) -> Self:
+        if self.data_start >= self.data_end:
+            start, end = shown(self.data_start), shown(self.data_end)
+            raise ValueError(f"data_start = {start} is not before data_end = {end}; change one of them")
+        return self
 
 
 class LogConfig(Fields):
@@ -185,6 +194,19 @@ class Config(pydantic.BaseModel):
     def replace(self, values: Mapping[str, Any]) -> Config:
         """This configuration with some flat fields changed, checked again."""
         return Config.of({**self.flat(), **{resolve(name): value for name, value in values.items()}})
+
+    def checked(self, values: Mapping[str, Any], name: str, value: Any) -> Any:
+        """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError as `replace` does.
+
+        Much cheaper than `replace`: agents change fields many times a second.
+        """
+        checked = all_specs()[name].check(value)
+        prefix = name[: name.rfind(".") + 1]
+        groups = (self.model, self.train, self.log)
+        group = self.softmax if prefix else next(group for group in groups if name in type(group).model_fields)
+        own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
+        _group(type(group), prefix, {**own, name: checked})
+        return checked
 
     @cached_property
     def identity(self) -> str:

@@ -178,7 +178,7 @@ class Trainer:
             raise TunemaxError(
                 f"{name}: means nothing for this member ({', '.join(f'{n} is {member.config.flat().get(n)}' for n in spec.when)})"
             )
-        member.values[name] = member.config.replace({**member.values, name: value}).active()[name]
+        member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]
         forms = member.config.softmax.learned() if "." in name else {}
         if own in forms:
@@ -248,6 +248,10 @@ class Trainer:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return forward(views, tokens.to(self.device)[None], self.model, self._lanes([member]))[0].float().cpu()
 
+    def rows(self) -> Tensor:
+        """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
+        return self._theta.detach().clone()
+
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
         columns = self._theta[self.members.index(member), self.layout.spans["learnable"]].detach().cpu()
@@ -302,9 +306,12 @@ class Trainer:
 
     def _batches(self, n: int) -> Iterator[Tensor]:
         """Each member's own next windows, (K, B, T + 1), n times. Offsets go to the device at once: a copy a step would make it wait."""
-        T, seeds = self.model.block_size, [(member.config.train.seed, member.iteration) for member in self.members]
+        T, members = self.model.block_size, [(member.config.train, member.iteration) for member in self.members]
         offsets = np.array(
-            [[self.corpus.batch_offsets(seed, start + i, self.batch_size, T) for seed, start in seeds] for i in range(n)]
+            [
+                [self.corpus.batch_offsets(t.seed, start + i, self.batch_size, T, t.data_start, t.data_end) for t, start in members]
+                for i in range(n)
+            ]
         )  # (n, K, B)
         if self._on_device is None:
             yield from (torch.from_numpy(self.corpus.at(now, T)) for now in offsets)

@@ -58,3 +58,14 @@ def test_statements_are_counted_where_they_are_sent(tables: dict[str, list[dict[
     for row in tables["SQL statements of a trial"]:
         assert float(row["claim"]) >= 1
         assert float(row["configure"]) == 0
+
+
+def test_every_way_to_step_environments_is_compared(data_folder: Path) -> None:
+    words = [sys.executable, str(BENCHMARKS / "envs.py"), "--quick", "--size", "tiny"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if re.match(r"\| \w", line)]
+    assert [row[:2] for row in rows] == [
+        [name, count] for count in ("1", "4") for name in ("SubprocVecEnv", "DummyVecEnv", "batched, 1 thread")
+    ]
+    assert all(float(row[2].split()[0]) > 0 for row in rows)

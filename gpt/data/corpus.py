@@ -41,15 +41,22 @@ class Corpus:
         windows = self.at(self.batch_offsets(seed, iteration, batch_size, block_size), block_size)
         return windows[:, :-1], windows[:, 1:]
 
-    def batch_offsets(self, seed: int, iteration: int, batch_size: int, block_size: int) -> Ids:
+    def batch_offsets(self, seed: int, iteration: int, batch_size: int, block_size: int, start: float = 0.0, end: float = 1.0) -> Ids:
         """Where the windows of one iteration begin in `train`: (batch_size,), read-only, uniform, with replacement.
 
         A function of the arguments and the length of the training text alone. seed, iteration: ≥ 0.
-        Raises TunemaxError if the text is shorter than a window.
+        start, end: the windows lie in the part of the text between these shares of it.
+        Raises TunemaxError if the text, or the part, is shorter than a window.
         """
         self._require("train", block_size)
+        first, last = round(start * len(self.train)), round(end * len(self.train))
+        if last - first <= block_size:
+            raise TunemaxError(
+                f"data_start = {start:g}, data_end = {end:g}: this part of {self.manifest.name} has {last - first} tokens, and a window "
+                f"needs {block_size + 1}; take a larger part or a smaller block_size"
+            )
         block, row = divmod(iteration, BLOCK)
-        offsets: Ids = _drawn(seed, block, batch_size, len(self.train) - block_size)[row]
+        offsets: Ids = _drawn(seed, block, batch_size, first, last - first - block_size)[row]
         return offsets
 
     def at(self, offsets: Ids, block_size: int) -> Ids:
@@ -123,14 +130,14 @@ def load(folder: Path) -> Corpus:
 
 
 @lru_cache(maxsize=BLOCKS_KEPT)
-def _drawn(seed: int, block: int, batch_size: int, span: int) -> Ids:
-    """Offsets below `span` for the iterations of one block: (BLOCK, batch_size).
+def _drawn(seed: int, block: int, batch_size: int, first: int, span: int) -> Ids:
+    """Offsets from `first` on and below `first + span` for the iterations of one block: (BLOCK, batch_size).
 
     Philox's raw bits are the same in every numpy; what `Generator` makes of them need not be. The modulo's bias is span / 2⁶⁴.
     """
     philox = np.random.Philox(key=np.array([seed, block], dtype=np.uint64))
     bits = philox.random_raw(BLOCK * batch_size).reshape(BLOCK, batch_size)
-    offsets: Ids = (bits % np.uint64(span)).astype(np.int64)
+    offsets: Ids = first + (bits % np.uint64(span)).astype(np.int64)
     offsets.setflags(write=False)
     return offsets
 

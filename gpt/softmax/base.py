@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
@@ -88,7 +89,7 @@ class Variant(Fields, ABC):
     def code_path(self) -> tuple[Value, ...]:
         """What members must share to stand in one lane: the variant, and all its active fields that are not floats."""
         values = dict(self)
-        return (self.name, *(values[s.name] for s in specs_of(type(self), "model") if not s.is_scalar and s.active(values)))
+        return (self.name, *(values[s.name] for s in _choices(type(self)) if s.active(values)))
 
     @classmethod
     def learns(cls) -> list[Condition]:
@@ -102,8 +103,20 @@ class Variant(Fields, ABC):
         return [{**switch.when, switch.name: (True,)} for switch in switches]
 
     @classmethod
-    def specs(cls) -> list[FieldSpec]:
-        return specs_of(cls, "model", prefix=f"{cls.name}.", when={"softmax_variant": (cls.name,)})
+    def specs(cls) -> tuple[FieldSpec, ...]:
+        return _specs(cls)
+
+
+@cache
+def _choices(variant: type[Variant]) -> tuple[FieldSpec, ...]:
+    """A variant's fields that choose a code path, by their own names."""
+    return tuple(spec for spec in specs_of(variant, "model") if not spec.is_scalar)
+
+
+@cache
+def _specs(variant: type[Variant]) -> tuple[FieldSpec, ...]:
+    """A variant's fields by their flat names; asked for at every step of a training."""
+    return tuple(specs_of(variant, "model", prefix=f"{variant.name}.", when={"softmax_variant": (variant.name,)}))
 
 
 Form = Literal["raw", "log", "softplus"]

@@ -74,6 +74,21 @@ def test_seeds_and_iterations_are_independent(small: Corpus) -> None:
     assert deciles.min() > 0.85 * deciles.mean(), "offsets cover the text evenly"
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**53), st.floats(0, 0.8), st.floats(0.1, 0.2))
+def test_a_part_of_the_text_is_all_that_is_seen(small: Corpus, seed: int, start: float, share: float) -> None:
+    offsets = np.concatenate([small.batch_offsets(seed, i, 16, 64, start, start + share) for i in range(40)])
+    first, last = round(start * len(small.train)), round((start + share) * len(small.train))
+    assert first <= offsets.min() < first + 0.1 * (last - first)
+    assert last - 0.1 * (last - first) < offsets.max() + 65 <= last
+
+
+def test_a_part_that_is_shorter_than_a_window_is_refused(small: Corpus) -> None:
+    message = refusal(small.batch_offsets, 1, 0, 4, 64, 0.5, 0.501)
+    assert message.startswith("data_start = 0.5, data_end = 0.501: this part of ")
+    assert message.endswith(" a window needs 65; take a larger part or a smaller block_size")
+
+
 def test_offsets_cannot_be_changed_by_who_got_them(small: Corpus) -> None:
     with pytest.raises(ValueError, match="read-only"):
         small.batch_offsets(1, 0, 4, 64)[0] = 0

@@ -221,6 +221,22 @@ def test_decay_shrinks_matrices_only(small: Make, corpus: Corpus) -> None:
             torch.testing.assert_close(decayed[name], value - shrunk, rtol=1e-4, atol=1e-7)
 
 
+def test_members_train_on_their_own_parts_of_the_text(small: Make, corpus: Corpus) -> None:
+    configs = [small(), small(data_start=0.5), small(data_end=0.5), small(data_start=0.25, data_end=0.75)]
+    trainer = Trainer(configs[0], corpus)
+    for config in configs:
+        trainer.add(config)
+    (batch,) = trainer._batches(1)
+    parts = [(0.0, 1.0), (0.5, 1.0), (0.0, 0.5), (0.25, 0.75)]
+    for windows, (start, end) in zip(batch.numpy(), parts, strict=True):
+        assert (windows == corpus.at(corpus.batch_offsets(1, 0, 4, 16, start, end), 16)).all()
+    before = trainer.rows()
+    trainer.step(2)
+    after = trainer.rows()
+    assert len({tuple(row.tolist()) for row in before}) == 1
+    assert len({tuple(row.tolist()) for row in after}) == len(configs)
+
+
 def test_a_clip_bounds_the_update_of_its_member_only(small: Make, corpus: Corpus) -> None:
     """Adam hides the size of one gradient, but not a change of size: the first moment holds it as it is."""
     trainer = Trainer(small(), corpus)

@@ -1,0 +1,241 @@
+"""What an agent sees of a training: a few numbers, normalised once and for all, so that no statistics travel with an agent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from envs.controls import BASE, BETA, GAMMA, Dial, gain
+from gpt.model import Lane
+from gpt.schedule import lr_factor
+from gpt.softmax import Variant
+from gpt.trainer import EVAL_WINDOWS, Member, Trainer
+
+Observation = npt.NDArray[np.float32]
+
+LIMIT = 10.0
+"""Every number of an observation is clipped at ±LIMIT."""
+FAST, SLOW = 0.5, 0.9
+"""Decay of the fast and the slow averages, a step."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number of an observation: (raw − centre) / scale."""
+
+    name: str
+    help: str
+    centre: float = 0.0
+    scale: float = 1.0
+
+
+FEATURES = (
+    Feature("progress", "share of the horizon that is over", 0.5, 0.5),
+    Feature("loss", "log of the validation loss, relative to the start", 0.0, 0.5),
+    Feature("fast_slope", "change of the log loss a step, average of the last two or so", 0.0, 0.05),
+    Feature("slow_slope", "the same over the last ten or so", 0.0, 0.05),
+    Feature("gap", "validation loss minus training loss of the step, in nats", 0.0, 0.5),
+    Feature("gradient", "log of the norm of the gradient", 0.0, 2.0),
+    Feature("noise", "how far that log is from its average, as a moving root mean square", 0.0, 0.5),
+    Feature("update", "log10 of the change of the weights in a step, relative to their norm", -2.0, 1.0),
+    Feature("schedule", "factor of the learning rate's schedule at the next iteration", 0.5, 0.5),
+    Feature("row_sum", "log of the mean sum of a row of attention weights; 0 if normalised", 0.0, 3.0),
+    Feature("guarded", "share of attention entries at which the variant's guard acts", 0.0, 0.1),
+    Feature("beta_mean", "constantmax: mean of β over the layers", 2.5, 5.0),
+    Feature("beta_std", "its standard deviation", 0.0, 1.0),
+    Feature("log_gamma_mean", "constantmax: mean of ln γ", 4.5, 5.0),
+    Feature("log_gamma_std", "its standard deviation", 0.0, 1.0),
+    Feature("gain_mean", "constantmax: mean of g = −β·ln b − ln γ", -7.0, 5.0),
+    Feature("gain_std", "its standard deviation", 0.0, 1.0),
+    Feature("width", "log2 of n_embd", 5.0, 2.0),
+    Feature("depth", "log2 of n_layer", 1.0, 2.0),
+    Feature("step", "share of the horizon that a step takes", 0.05, 0.05),
+)
+"""What every task shows, in this order; each dial adds its place between its bounds and the last action on it."""
+
+
+class Features:
+    """The observation of a task with these dials: its names, its space, and what its numbers mean."""
+
+    def __init__(self, dials: Sequence[Dial]) -> None:
+        places = [Feature(f"at/{dial.name}", "where it is between its bounds, in [-1, 1]") for dial in dials]
+        actions = [Feature(f"last/{dial.name}", "the last action on it") for dial in dials]
+        self.all = (*FEATURES, *places, *actions)
+        self.names = tuple(feature.name for feature in self.all)
+
+    @property
+    def space(self) -> spaces.Box:
+        return spaces.Box(-LIMIT, LIMIT, (len(self.all),), np.float32)
+
+    def normalised(self, raw: Mapping[str, float]) -> Observation:
+        """The observation (features,) of raw values by name; what is not finite lies at the limit."""
+        numbers = np.array([(raw[f.name] - f.centre) / f.scale for f in self.all])
+        finite = np.nan_to_num(numbers, nan=LIMIT, posinf=LIMIT, neginf=-LIMIT)
+        return np.asarray(np.clip(finite, -LIMIT, LIMIT), dtype=np.float32)
+
+    def raw(self, observation: npt.ArrayLike, name: str) -> float:
+        """What stands behind one number of an observation (features,), unless it was clipped."""
+        place = self.names.index(name)
+        feature = self.all[place]
+        return float(np.asarray(observation)[place]) * feature.scale + feature.centre
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of one member after a step.
+
+    loss: on the task's validation windows, in nats a token. update: norm of the weights' change in the step, relative to theirs.
+    row_sum: mean sum of a row of attention weights. guarded: share of guarded entries.
+    beta, log_gamma, gain: constantmax's, one a layer and, if SGD learns them so, a head; else nothing.
+    """
+
+    loss: float
+    train_loss: float
+    grad_norm: float
+    update: float
+    row_sum: float
+    guarded: float
+    beta: npt.NDArray[np.float64]
+    log_gamma: npt.NDArray[np.float64]
+    gain: npt.NDArray[np.float64]
+
+
+def measure(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any], before: Tensor | None = None) -> dict[Member, Measure]:
+    """Measure some members of a trainer, in its order, on windows (n, T + 1). before: `trainer.rows()` when the step began."""
+    if not members:
+        return {}
+    changes = _changes(trainer, members, before)
+    loss, row_sum, guarded = _attention(trainer, members, windows)
+    result = {}
+    for row, member in enumerate(members):
+        beta, log_gamma = _constants(trainer, member)
+        base = float(member.values.get(BASE, math.e))
+        result[member] = Measure(
+            float(loss[row]),
+            member.train_loss,
+            member.grad_norm,
+            float(changes[row]),
+            float(row_sum[row]),
+            float(guarded[row]),
+            beta,
+            log_gamma,
+            np.array([gain(b, g, base) for b, g in zip(beta, log_gamma, strict=True)]),
+        )
+    return result
+
+
+def _attention(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Loss, mean row sum and share of guarded entries of each member on windows (n, T + 1): (3, members), from one forward pass."""
+    found: list[Tensor] = []
+
+    def observe(layer: int, lane: Lane, variant: Variant, logits: Tensor, mask: Tensor) -> None:
+        sums = variant.weights(logits, mask).sum(-1).mean((1, 2, 3))  # (k,), of logits (k, B, H, T, T)
+        guarded = variant.guarded(logits, mask).sum((1, 2, 3, 4)) / (mask.sum() * logits.shape[1] * logits.shape[2])
+        found.append(torch.stack((sums, guarded)))
+
+    total = np.zeros((3, len(members)))
+    for start in range(0, len(windows), EVAL_WINDOWS):
+        part = windows[start : start + EVAL_WINDOWS]
+        losses = trainer.window_losses(members, part, observe)
+        lanes = len(found) // trainer.model.n_layer  # found holds, layer by layer, each lane's members
+        layers = [torch.cat(found[i : i + lanes], dim=1) for i in range(0, len(found), lanes)]
+        total[0] += losses.sum(1)
+        total[1:] += torch.stack(layers).mean(0).double().cpu().numpy() * len(part)
+        found.clear()
+    return total / len(windows)
+
+
+def _changes(trainer: Trainer, members: list[Member], before: Tensor | None) -> npt.NDArray[np.float64]:
+    """Norm of the change of each member's parameters, relative to their norm, (members,); NaN if nothing was before."""
+    if before is None:
+        return np.full(len(members), math.nan)
+    change = torch.linalg.vector_norm(trainer.rows() - before, dim=1) / torch.linalg.vector_norm(before, dim=1)
+    return np.asarray(change.double().cpu().numpy()[[trainer.members.index(member) for member in members]])
+
+
+def _constants(trainer: Trainer, member: Member) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """β and ln γ of a constantmax member, one number each for every layer and head that has its own, and empty for another variant."""
+    if GAMMA not in member.values:
+        return np.zeros(0), np.zeros(0)
+    learned = {name: values.double().flatten().numpy() for name, values in trainer.learnables(member).items()}
+    count = max((len(values) for values in learned.values()), default=member.config.model.n_layer)
+    beta = learned.get("beta", np.full(count, float(member.values[BETA])))
+    gamma = learned.get("gamma", np.full(count, float(member.values[GAMMA])))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return beta, np.log(gamma)
+
+
+@dataclass
+class Watch:
+    """What is remembered of one training between its steps: averages, and what the next observation is relative to."""
+
+    first: float = math.nan
+    """Log of the loss at the start."""
+    last: float = math.nan
+    fast: float = 0.0
+    slow: float = 0.0
+    gradient: float = math.nan
+    spread: float = 0.0
+    """Moving mean of the squared deviation of the log gradient norm."""
+    action: list[float] = field(default_factory=list)
+
+    def see(self, found: Measure, log_loss: float, action: Sequence[float]) -> None:
+        """Take in a measure. log_loss: what the loss counts as, which for a diverged training is not what was measured."""
+        if math.isnan(self.first):
+            self.first = self.last = log_loss
+        slope = log_loss - self.last
+        self.fast = FAST * self.fast + (1 - FAST) * slope
+        self.slow = SLOW * self.slow + (1 - SLOW) * slope
+        self.last = log_loss
+        if math.isfinite(found.grad_norm):
+            log_norm = _log(found.grad_norm)
+            self.gradient = log_norm if math.isnan(self.gradient) else self.gradient
+            self.spread = FAST * self.spread + (1 - FAST) * (log_norm - self.gradient) ** 2
+            self.gradient = FAST * self.gradient + (1 - FAST) * log_norm
+        self.action = list(action)
+
+    def raw(self, found: Measure, member: Member, frame_skip: int, dials: Sequence[Dial]) -> dict[str, float]:
+        """Every feature by name, before it is normalised."""
+        train, model = member.config.train, member.config.model
+        started = member.iteration > 0
+        mean = {name: float(values.mean()) if len(values) else centre for name, values, centre in _by_name(found)}
+        std = {name: float(values.std()) if len(values) else 0.0 for name, values, _ in _by_name(found)}
+        return {
+            "progress": member.iteration / train.max_iters,
+            "loss": self.last - self.first,
+            "fast_slope": self.fast,
+            "slow_slope": self.slow,
+            "gap": found.loss - found.train_loss if started else 0.0,
+            "gradient": _log(found.grad_norm) if started else 0.0,
+            "noise": math.sqrt(self.spread),
+            "update": math.log10(found.update) if started and found.update > 0 else -2.0,
+            "schedule": lr_factor(train, member.iteration),
+            "row_sum": _log(found.row_sum),
+            "guarded": found.guarded,
+            **{f"{name}_mean": value for name, value in mean.items()},
+            **{f"{name}_std": value for name, value in std.items()},
+            "width": math.log2(model.n_embd),
+            "depth": math.log2(model.n_layer),
+            "step": frame_skip / train.max_iters,
+            **{f"at/{dial.name}": dial.unit(dial.read(member.values)) for dial in dials},
+            **{f"last/{dial.name}": action for dial, action in zip(dials, self.action, strict=True)},
+        }
+
+
+def _by_name(found: Measure) -> tuple[tuple[str, npt.NDArray[np.float64], float], ...]:
+    """The constants of each layer, and what a variant without them shows: the centre, so that the observation has a 0."""
+    centres = {feature.name: feature.centre for feature in FEATURES}
+    return tuple((name, getattr(found, name), centres[f"{name}_mean"]) for name in ("beta", "log_gamma", "gain"))
+
+
+def _log(value: float) -> float:
+    """A logarithm that takes 0 and what is not finite as they come."""
+    return math.log(value) if 0 < value < math.inf else (value if value else -math.inf)

@@ -1,0 +1,252 @@
+"""Policies that are not learned by gradients: what an agent has to beat, and what a tuner can tune.
+
+A policy looks at one observation (features,) and answers with an action (dials,) in [-1, 1], as the `box` form has it. Policies hold
+no memory of an episode, so one policy may steer any number of trainings. The tunable ones are made from a flat vector:
+`Kind.bounds(task)` says of how many numbers and within which bounds, `Kind.of(task, vector)` makes the policy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.observation import Features
+from envs.task import Task
+from gpt.errors import TunemaxError
+
+Action = npt.NDArray[np.float64]
+Vector = Sequence[float] | npt.NDArray[np.float64]
+
+
+class Policy(Protocol):
+    """What steers: an action for an observation."""
+
+    def act(self, observation: npt.ArrayLike) -> Action: ...
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One number of a policy that a tuner chooses: between low and high, from a start; `log` if it is a scale."""
+
+    name: str
+    low: float
+    high: float
+    start: float
+    log: bool = False
+
+
+class Tunable(Protocol):
+    """A kind of policy that is made from a flat vector."""
+
+    @classmethod
+    def bounds(cls, task: Task) -> tuple[Bound, ...]: ...
+
+    @classmethod
+    def of(cls, task: Task, vector: Vector) -> Policy: ...
+
+
+Score = Callable[[npt.NDArray[np.float64]], float]
+Tuner = Callable[[tuple[Bound, ...], Score], npt.NDArray[np.float64]]
+"""Finds the vector of the highest score. `search` passes one in: Optuna's CMA-ES, or what it likes."""
+
+
+def tuned(kind: type[Tunable], task: Task, score: Callable[[Policy], float], tuner: Tuner) -> Policy:
+    """The policy of a kind that a tuner finds best. score: how good a policy is, more is better."""
+    return kind.of(task, tuner(kind.bounds(task), lambda vector: score(kind.of(task, vector))))
+
+
+@dataclass(frozen=True)
+class Static:
+    """Leaves every control where the instance starts it."""
+
+    dials: int
+
+    @classmethod
+    def for_task(cls, task: Task) -> Self:
+        return cls(len(task.dials))
+
+    def act(self, observation: npt.ArrayLike) -> Action:
+        return np.zeros(self.dials)
+
+
+class Random:
+    """Moves every control at random: uniform in [-1, 1], a step."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self.dials = len(task.dials)
+        self.generator = np.random.default_rng(seed)
+
+    def act(self, observation: npt.ArrayLike) -> Action:
+        return self.generator.uniform(-1.0, 1.0, self.dials)
+
+
+class Targets:
+    """A policy that knows where each control should be; it moves there as fast as actions can."""
+
+    def __init__(self, task: Task) -> None:
+        if task.action == "absolute":
+            raise TunemaxError("action = absolute: this policy answers with moves; make the environment with action = box")
+        self.task = task
+        self.features = Features(task.dials)
+
+    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+        """The wanted value of each control that is to be moved, by its name."""
+        raise NotImplementedError
+
+    def act(self, observation: npt.ArrayLike) -> Action:
+        wanted = self.targets(observation)
+        return np.array(
+            [
+                dial.action_towards(dial.at(self.features.raw(observation, f"at/{dial.name}")), wanted[dial.name])
+                if dial.name in wanted
+                else 0.0
+                for dial in self.task.dials
+            ]
+        )
+
+
+class Constant(Targets):
+    """Brings every control to one value and keeps it there: the best static setting, if it is tuned."""
+
+    def __init__(self, task: Task, values: Mapping[str, float]) -> None:
+        super().__init__(task)
+        self.values = dict(values)
+
+    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+        return self.values
+
+    @classmethod
+    def bounds(cls, task: Task) -> tuple[Bound, ...]:
+        return tuple(Bound(dial.name, -1.0, 1.0, dial.unit(dial.read(task.config.active()))) for dial in task.dials)
+
+    @classmethod
+    def of(cls, task: Task, vector: Vector) -> Self:
+        return cls(task, {dial.name: dial.at(place) for dial, place in zip(task.dials, _checked(cls, task, vector), strict=True)})
+
+
+class WarmupCosine(Targets):
+    """Warm-up, then a cosine, for the learning rate that the optimizer uses; other controls are left alone.
+
+    The schedule of the training is divided out: what is asked for here is what the next iterations get, as far as a
+    factor of 1.5 a step reaches.
+    """
+
+    def __init__(self, task: Task, peak: float, warmup: float = 0.05, floor: float = 0.1) -> None:
+        super().__init__(task)
+        if "learning_rate" not in task.controls:
+            raise TunemaxError("warm-up and cosine: this task does not control learning_rate")
+        self.peak, self.warmup, self.floor = peak, warmup, floor
+
+    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+        progress = self.features.raw(observation, "progress")
+        if progress < self.warmup:
+            share = (progress + self.features.raw(observation, "step")) / max(self.warmup, 1e-9)
+            wanted = self.peak * min(share, 1.0)
+        else:
+            over = min((progress - self.warmup) / max(1 - self.warmup, 1e-9), 1.0)
+            wanted = self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * over)))
+        return {"learning_rate": wanted / max(self.features.raw(observation, "schedule"), 1e-3)}
+
+    @classmethod
+    def bounds(cls, task: Task) -> tuple[Bound, ...]:
+        start = float(task.config.train.learning_rate)
+        return (Bound("peak", 1e-4, 0.3, start, log=True), Bound("warmup", 0.0, 0.5, 0.05), Bound("floor", 0.0, 1.0, 0.1))
+
+    @classmethod
+    def of(cls, task: Task, vector: Vector) -> Self:
+        return cls(task, *_checked(cls, task, vector))
+
+
+class Spline(Targets):
+    """An open-loop schedule: the place of each control is a piecewise linear function of progress. Nothing else is looked at."""
+
+    KNOTS = 4
+
+    def __init__(self, task: Task, places: npt.ArrayLike) -> None:
+        """places: (dials, knots), each in [-1, 1] between a dial's bounds, evenly spread over the horizon."""
+        super().__init__(task)
+        self.places = np.asarray(places, dtype=np.float64).reshape(len(task.dials), -1)
+
+    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+        knots = np.linspace(0, 1, self.places.shape[1])
+        progress = self.features.raw(observation, "progress")
+        return {dial.name: dial.at(float(np.interp(progress, knots, row))) for dial, row in zip(self.task.dials, self.places, strict=True)}
+
+    @classmethod
+    def bounds(cls, task: Task) -> tuple[Bound, ...]:
+        starts = {dial.name: dial.unit(dial.read(task.config.active())) for dial in task.dials}
+        return tuple(Bound(f"{name}/{knot}", -1.0, 1.0, start) for name, start in starts.items() for knot in range(cls.KNOTS))
+
+    @classmethod
+    def of(cls, task: Task, vector: Vector) -> Self:
+        return cls(task, _checked(cls, task, vector))
+
+
+class LogLinear:
+    """Feedback in a few numbers: each action is tanh of a linear function of a few features, most of which are logarithms.
+
+    The control's own place is one of them, so that a policy can say where it wants to be.
+    """
+
+    SEEN = ("progress", "row_sum", "update")
+
+    def __init__(self, task: Task, weights: npt.ArrayLike) -> None:
+        """weights: (dials, 2 + features), the bias, the control's own place, then the features of SEEN."""
+        self.dials = task.dials
+        self.features = Features(task.dials)
+        self.weights = np.asarray(weights, dtype=np.float64).reshape(len(task.dials), 2 + len(self.SEEN))
+
+    def act(self, observation: npt.ArrayLike) -> Action:
+        numbers = np.asarray(observation, dtype=np.float64)
+        places = [numbers[self.features.names.index(f"at/{dial.name}")] for dial in self.dials]
+        seen = [numbers[self.features.names.index(name)] for name in self.SEEN]
+        return np.array([math.tanh(float(row @ np.array([1.0, place, *seen]))) for row, place in zip(self.weights, places, strict=True)])
+
+    @classmethod
+    def bounds(cls, task: Task) -> tuple[Bound, ...]:
+        names = ("bias", "place", *cls.SEEN)
+        return tuple(Bound(f"{dial.name}/{name}", -5.0, 5.0, 0.0) for dial in task.dials for name in names)
+
+    @classmethod
+    def of(cls, task: Task, vector: Vector) -> Self:
+        return cls(task, _checked(cls, task, vector))
+
+
+class Plateau:
+    """The rule that everybody knows: when the loss stops falling, lower the learning rate."""
+
+    def __init__(self, task: Task, threshold: float = 0.005, action: float = -1.0) -> None:
+        """threshold: least fall of the log loss a step, over the last ten steps or so. action: what is done below it."""
+        if "learning_rate" not in task.controls:
+            raise TunemaxError("plateau: this task does not control learning_rate")
+        self.names = [dial.name for dial in task.dials]
+        self.features = Features(task.dials)
+        self.threshold, self.action = threshold, action
+
+    def act(self, observation: npt.ArrayLike) -> Action:
+        early = self.features.raw(observation, "progress") < 0.2
+        flat = not early and self.features.raw(observation, "slow_slope") > -self.threshold
+        return np.array([self.action if flat and name == "learning_rate" else 0.0 for name in self.names])
+
+    @classmethod
+    def bounds(cls, task: Task) -> tuple[Bound, ...]:
+        return (Bound("threshold", 1e-4, 0.1, 0.005, log=True), Bound("action", -1.0, 0.0, -1.0))
+
+    @classmethod
+    def of(cls, task: Task, vector: Vector) -> Self:
+        return cls(task, *_checked(cls, task, vector))
+
+
+def _checked(kind: type[Tunable], task: Task, vector: Vector) -> list[float]:
+    """The numbers of a vector. Raises TunemaxError if there are too many or too few, or one is not finite."""
+    numbers = np.asarray(vector, dtype=np.float64)
+    count = len(kind.bounds(task))
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise TunemaxError(f"{kind.__name__}: a vector of shape {numbers.shape}; expected {count} finite numbers")
+    found: list[float] = numbers.tolist()
+    return found

@@ -1,0 +1,106 @@
+"""What becomes of instances under a policy, under SGD alone, and in a population: functions of the core, without an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.instances import Instance
+from envs.policies import Policy
+from envs.steering import Episode, Past, Steering
+from envs.task import Task
+from gpt.errors import TunemaxError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one training ended.
+
+    total: the sum of rewards, log of the first validation loss over the last. loss: that last validation loss. test_loss: on the
+    test slice, None if the task has no test windows; both are a cap's if the training diverged. member_steps: iterations
+    that were trained for it. history: one look at the start and one after each step.
+    """
+
+    instance: str
+    total: float
+    loss: float
+    test_loss: float | None
+    diverged: bool
+    member_steps: int
+    history: tuple[Past, ...]
+
+    @classmethod
+    def of(cls, episode: Episode, member_steps: int | None = None) -> Outcome:
+        steps = episode.iteration if member_steps is None else member_steps
+        history = tuple(episode.history)
+        return cls(episode.instance.name, episode.total, episode.loss, episode.test_loss, episode.diverged, steps, history)
+
+
+def run(task: Task, instances: Sequence[Instance], policy: Policy, slots: int = 16) -> list[Outcome]:
+    """Every instance from start to end under one policy, in the order given; `slots` of them at once."""
+    steering = Steering(task, max(1, min(slots, len(instances))))
+    waiting = list(enumerate(instances))[::-1]
+    seen: dict[int, tuple[int, Any]] = {}
+    outcomes: dict[int, Outcome] = {}
+    while waiting or seen:
+        free = [slot for slot in range(steering.size) if slot not in seen]
+        taken = {slot: waiting.pop() for slot in free if waiting}
+        begun = steering.start({slot: instance for slot, (_, instance) in taken.items()}) if taken else {}
+        seen |= {slot: (taken[slot][0], transition.observation) for slot, transition in begun.items()}
+        done = steering.advance({slot: policy.act(observation) for slot, (_, observation) in seen.items()})
+        for slot, transition in done.items():
+            number, _ = seen.pop(slot)
+            if transition.terminated:
+                outcomes[number] = Outcome.of(steering.episode(slot))
+            else:
+                seen[slot] = (number, transition.observation)
+    return [outcomes[number] for number in range(len(instances))]
+
+
+class _Nothing:
+    def act(self, observation: Any) -> Any:
+        return np.zeros(0)
+
+
+def left_to_sgd(task: Task, instances: Sequence[Instance], slots: int = 16) -> list[Outcome]:
+    """The instances with nothing controlled: SGD learns β and γ, or what else the variant has, from where the instance starts them."""
+    return run(task.left_to_sgd(), instances, _Nothing(), slots)
+
+
+def population(task: Task, instance: Instance, size: int, seed: int, interval: int = 2, quantile: float = 0.25) -> Outcome:
+    """Population based training (Jaderberg et al., arXiv 1711.09846) of one instance; the outcome is the best member's.
+
+    size: trainings side by side, all with the seed and the text of the instance; they explore their controls from the first step on.
+    interval: steps between two exchanges, in which the worst `quantile` goes on from a copy of one of the best. A training that has
+    diverged is replaced, too. Costs `size` times the member-steps of one training.
+    """
+    if task.action == "absolute":
+        raise TunemaxError("action = absolute: a population explores by moves; use action = box")
+    if size < 2 or not 0 < quantile <= 0.5:
+        raise TunemaxError(f"population of {size}, quantile {quantile:g}: expected at least 2, and a quantile above 0 and at most 0.5")
+    generator = np.random.default_rng(seed)
+    steering = Steering(task, size)
+    steering.start(dict.fromkeys(range(size), instance))
+    count = max(1, round(quantile * size))
+    spent, steps = 0, task.steps(instance.horizon)
+    explore = set(range(size))
+    for step in range(1, steps + 1):
+        running = [slot for slot in range(size) if steering.running(slot)]
+        if not running:
+            break
+        moves = {slot: generator.uniform(-1, 1, len(task.dials)) if slot in explore else np.zeros(len(task.dials)) for slot in running}
+        steering.advance(moves)
+        spent += len(running) * task.frame_skip
+        explore = set()
+        if step % interval == 0 and step < steps:
+            ranked = sorted(range(size), key=lambda slot: steering.episode(slot).loss)
+            best = [slot for slot in ranked[:count] if steering.running(slot)]
+            worst = {slot for slot in ranked if not steering.running(slot)} | set(ranked[-count:])
+            for slot in sorted(worst - set(best)) if best else ():
+                steering.put(slot, steering.state(best[int(generator.integers(len(best)))]))
+                explore.add(slot)
+    winner = min(range(size), key=lambda slot: steering.episode(slot).loss)
+    return Outcome.of(steering.episode(winner), spent)

@@ -1,0 +1,316 @@
+"""Trainings that are steered: the core of every environment here.
+
+A steering advances N trainings by one step at a time. Those of one shape are members of one trainer, so N environments
+step as one batched model; a training's numbers do not depend on who is beside it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.instances import Instance
+from envs.observation import Features, Measure, Observation, Watch, measure
+from envs.task import Task
+from gpt.config import Config
+from gpt.data import Corpus, data_root, open_data
+from gpt.errors import TunemaxError
+from gpt.trainer import Member, Snapshot, Trainer, divergence_cap
+
+MARGIN = 0.5
+"""Added to the log of the cap for a diverged training: it ends worse than any training that does not diverge can."""
+REWARD_SLICE, TEST_SLICE = "tuning", "test"
+
+
+@dataclass(frozen=True)
+class Past:
+    """One look at a training, for drawings and tables: at its start, and after every step."""
+
+    iteration: int
+    loss: float
+    grad_norm: float
+    controls: Mapping[str, float]
+    """Values of the dials during the step."""
+    beta: tuple[float, ...]
+    log_gamma: tuple[float, ...]
+
+
+@dataclass
+class Episode:
+    """What there is to a training beside its weights; plain data."""
+
+    instance: Instance
+    watch: Watch = field(default_factory=Watch)
+    history: list[Past] = field(default_factory=list)
+    iteration: int = 0
+    loss: float = math.nan
+    """Validation loss now, in nats a token; what a diverged training is charged."""
+    ended: bool = False
+    diverged: bool = False
+    test_loss: float | None = None
+
+    @property
+    def total(self) -> float:
+        """The sum of all rewards so far: log of the first loss minus log of the present one."""
+        return self.watch.first - self.watch.last
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one step, or a start, gives: as Gymnasium's `step` and `reset` do."""
+
+    observation: Observation
+    reward: float
+    terminated: bool
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """A training that can go on elsewhere, bit for bit on a CPU. `snapshot` is None once it has ended."""
+
+    episode: Episode
+    snapshot: Snapshot | None
+
+
+@dataclass(eq=False)
+class _Slot:
+    episode: Episode
+    trainer: Trainer
+    member: Member | None
+
+
+class Steering:
+    """N slots, each with one training of a task, advanced together.
+
+    Slots are numbered from 0. A slot is empty until `start`; a training that has ended keeps its slot, but trains no more.
+    """
+
+    def __init__(self, task: Task, slots: int = 1) -> None:
+        if slots < 1:
+            raise TunemaxError(f"{slots} trainings: expected at least one")
+        self.task = task
+        self.features = Features(task.dials)
+        self._slots: list[_Slot | None] = [None] * slots
+        self._trainers: dict[tuple[tuple[str, Any], ...], Trainer] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self._slots)
+
+    def episode(self, slot: int = 0) -> Episode:
+        """The training in a slot, to read. Raises TunemaxError for an empty slot."""
+        return self._slot(slot).episode
+
+    def running(self, slot: int) -> bool:
+        """Whether the slot has a training that has not ended."""
+        there = self._slots[slot]
+        return there is not None and there.member is not None
+
+    def begun(self, slot: int) -> bool:
+        """Whether the slot has a training, running or ended."""
+        return self._slots[slot] is not None
+
+    def clear(self, slot: int) -> None:
+        """Let go of the training in a slot."""
+        there = self._slots[slot]
+        if there is not None and there.member is not None:
+            there.trainer.remove(there.member)
+        self._slots[slot] = None
+
+    # ------------------------------------------------------------------------------------------------------ steps
+
+    def start(self, instances: Mapping[int, Instance]) -> dict[int, Transition]:
+        """Put new trainings into slots, whatever was there; what they look like before the first step.
+
+        Raises TunemaxError for an instance that does not go with the task or the text; then nothing has changed.
+        """
+        configs = {slot: instance.config(self.task) for slot, instance in instances.items()}
+        trainers = {slot: self._trainer(config) for slot, config in configs.items()}
+        for slot, config in configs.items():
+            self.task.steps(config.train.max_iters)
+            train, block_size = config.train, config.model.block_size
+            trainers[slot].corpus.batch_offsets(train.seed, 0, train.batch_size, block_size, train.data_start, train.data_end)
+        for slot, config in configs.items():  # nothing can be refused any more
+            self.clear(slot)
+            self._slots[slot] = _Slot(Episode(instances[slot]), trainers[slot], trainers[slot].add(config))
+        found = self._measured(list(instances))
+        return {slot: self._begin(self._slot(slot), found[slot]) for slot in instances}
+
+    def advance(self, moves: Mapping[int, npt.ArrayLike]) -> dict[int, Transition]:
+        """One step of every running training. moves: numbers (dials,) in [-1, 1] by slot, as `Actions.read` gives them.
+
+        Raises TunemaxError for a slot where nothing is running, and if a running one is left out.
+        """
+        for slot in moves:
+            if not self.running(slot):
+                raise TunemaxError(f"step: {'this episode has ended' if self.begun(slot) else 'no training has begun'}; call reset")
+        if left_out := [slot for slot in range(self.size) if self.running(slot) and slot not in moves]:
+            raise TunemaxError(f"step: no action for training {left_out[0]}; running trainings advance together")
+        actions = {slot: np.asarray(move, dtype=np.float64) for slot, move in moves.items()}
+        for slot, action in actions.items():
+            self._move(self._slot(slot), action)
+        before = {}
+        for trainer in {id(there.trainer): there.trainer for there in map(self._slot, moves)}.values():
+            before[trainer] = trainer.rows()
+            trainer.step(self.task.frame_skip)
+        found = self._measured(list(moves), before)
+        for slot in moves:
+            self._judge(self._slot(slot), found[slot], actions[slot])
+        return self._transitions(list(moves), found)
+
+    # ----------------------------------------------------------------------------------------------------- states
+
+    def state(self, slot: int = 0) -> State:
+        """A copy of the training in a slot."""
+        there = self._slot(slot)
+        snapshot = there.trainer.snapshot(there.member) if there.member else None
+        return State(copy.deepcopy(there.episode), snapshot)
+
+    def put(self, slot: int, state: State) -> None:
+        """Let a slot go on from a state. Raises TunemaxError for one of another task."""
+        config = state.episode.instance.config(self.task)
+        if state.snapshot is not None and state.snapshot.config != config:
+            raise TunemaxError("state: it belongs to another task; make the environment with the arguments that the state's had")
+        trainer = self._trainer(config)
+        member = None if state.snapshot is None else trainer.restore(state.snapshot)
+        self.clear(slot)
+        self._slots[slot] = _Slot(copy.deepcopy(state.episode), trainer, member)
+
+    # ----------------------------------------------------------------------------------------------------- inside
+
+    def _slot(self, slot: int) -> _Slot:
+        there = self._slots[slot]
+        if there is None:
+            raise TunemaxError("no training has begun here; call reset")
+        return there
+
+    def _trainer(self, config: Config) -> Trainer:
+        """The trainer of all members of this shape."""
+        if config.bucket not in self._trainers:
+            self._trainers[config.bucket] = Trainer(config, corpus_of(config.train.dataset))
+        return self._trainers[config.bucket]
+
+    def _windows(self, trainer: Trainer) -> npt.NDArray[Any]:
+        return trainer.corpus.windows(REWARD_SLICE, trainer.model.block_size, self.task.windows)
+
+    def _measured(self, slots: list[int], before: Mapping[Trainer, Any] | None = None) -> dict[int, Measure]:
+        members = {self._slot(slot).member: slot for slot in slots}
+        found: dict[int, Measure] = {}
+        for trainer in {id(self._slot(slot).trainer): self._slot(slot).trainer for slot in slots}.values():
+            chosen = [member for member in trainer.members if member in members]
+            seen = measure(trainer, chosen, self._windows(trainer), (before or {}).get(trainer))
+            found |= {members[member]: of_member for member, of_member in seen.items()}
+        return found
+
+    def _begin(self, there: _Slot, found: Measure) -> Transition:
+        cap = self._cap(there)
+        there.episode.loss = found.loss if found.loss <= cap else cap
+        there.episode.watch.see(found, math.log(there.episode.loss), [0.0] * len(self.task.dials))
+        self._remember(there, found)
+        return Transition(self._observation(there, found), 0.0, False, self._info(there))
+
+    def _move(self, there: _Slot, action: npt.NDArray[np.float64]) -> None:
+        """Put the dials of a training where an action wants them."""
+        member = there.member
+        assert member is not None
+        for dial, a in zip(self.task.dials, action.tolist(), strict=True):
+            value = dial.read(member.values)
+            new = dial.at(a) if self.task.action == "absolute" else dial.moved(value, a)
+            if new != value:
+                for name, of_field in dial.fields(new, member.values).items():
+                    there.trainer.set(member, name, of_field)
+
+    def _judge(self, there: _Slot, found: Measure, action: npt.NDArray[np.float64]) -> None:
+        """Take in what a step has done; find out whether it was the last."""
+        episode, member = there.episode, there.member
+        assert member is not None
+        cap = self._cap(there)
+        episode.iteration = member.iteration
+        episode.diverged = member.event is not None or not found.loss <= cap
+        episode.ended = episode.diverged or member.iteration >= member.config.train.max_iters
+        episode.loss = cap * math.exp(MARGIN) if episode.diverged else found.loss
+        episode.watch.see(found, math.log(episode.loss), action.tolist())
+        self._remember(there, found)
+
+    def _transitions(self, slots: list[int], found: Mapping[int, Measure]) -> dict[int, Transition]:
+        """What the step gives each slot. Trainings that have ended are tested together, and their rows are let go."""
+        ended = [slot for slot in slots if self._slot(slot).episode.ended]
+        if self.task.test_windows:
+            self._test(ended)
+        result = {}
+        for slot in slots:
+            there = self._slot(slot)
+            past = there.episode.history
+            reward = math.log(past[-2].loss) - math.log(past[-1].loss)
+            result[slot] = Transition(self._observation(there, found[slot]), reward, there.episode.ended, self._info(there))
+        for slot in ended:
+            there = self._slot(slot)
+            assert there.member is not None
+            there.trainer.remove(there.member)
+            there.member = None
+        return result
+
+    def _test(self, slots: list[int]) -> None:
+        """Measure trainings that have ended on the test slice; one that has diverged gets the cap."""
+        for trainer in {id(self._slot(slot).trainer): self._slot(slot).trainer for slot in slots}.values():
+            of_trainer = [self._slot(slot) for slot in slots if self._slot(slot).trainer is trainer]
+            members = [there.member for there in of_trainer if there.member and not there.episode.diverged]
+            losses = window_means(trainer, members, trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows))
+            for there in of_trainer:
+                assert there.member is not None
+                cap = self._cap(there)
+                there.episode.test_loss = min(losses.get(there.member, cap), cap)
+
+    def _cap(self, there: _Slot) -> float:
+        assert there.member is not None
+        return divergence_cap(there.member.config, there.trainer.corpus)
+
+    def _observation(self, there: _Slot, found: Measure) -> Observation:
+        assert there.member is not None
+        return self.features.normalised(there.episode.watch.raw(found, there.member, self.task.frame_skip, self.task.dials))
+
+    def _remember(self, there: _Slot, found: Measure) -> None:
+        assert there.member is not None
+        values = {dial.name: dial.read(there.member.values) for dial in self.task.dials}
+        constants = tuple(found.beta.tolist()), tuple(found.log_gamma.tolist())
+        there.episode.history.append(Past(there.episode.iteration, there.episode.loss, found.grad_norm, values, *constants))
+
+    def _info(self, there: _Slot) -> dict[str, Any]:
+        episode = there.episode
+        info: dict[str, Any] = {
+            "instance": episode.instance.name,
+            "iteration": episode.iteration,
+            "loss": episode.loss,
+            "diverged": episode.diverged,
+            "controls": dict(episode.history[-1].controls),
+        }
+        return info if episode.test_loss is None else {**info, "test_loss": episode.test_loss}
+
+
+def window_means(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> dict[Member, float]:
+    """Mean loss of some members on windows (n, T + 1), 64 at a time."""
+    if not members:
+        return {}
+    total = np.zeros(len(members))
+    for start in range(0, len(windows), 64):
+        total += trainer.window_losses(members, windows[start : start + 64]).sum(1)
+    return dict(zip(members, (total / len(windows)).tolist(), strict=True))
+
+
+def corpus_of(dataset: str) -> Corpus:
+    """The tokens of a dataset, opened once a process: environments of one dataset share them."""
+    return _opened(dataset, data_root())
+
+
+@lru_cache(maxsize=8)
+def _opened(dataset: str, root: Path) -> Corpus:
+    return open_data(dataset)

@@ -1,0 +1,201 @@
+"""N trainings that advance as members of one trainer, as Gymnasium's `VectorEnv`. Equal, step for step, to N single environments."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+
+from envs import environment
+from envs.environment import EnvironmentState, check_options, chosen, generator_of, state_of
+from envs.instances import InstanceSet
+from envs.observation import Observation
+from envs.rendering import frame, status
+from envs.steering import Steering, Transition
+from gpt.errors import TunemaxError
+
+RESET_OPTIONS = ("instance", "reset_mask")
+MODES = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)}
+
+Batch = tuple[Observation, npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]]
+
+
+class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
+    """N environments of one id as one batched model.
+
+    Takes the arguments of the single environment, and:
+
+    num_envs: how many. autoreset_mode: SameStep (a training that ends is replaced in the same step; its last observation and
+    info are in `final_obs` and `final_info`) or Disabled (call `reset(options={"reset_mask": mask})` for those that have ended).
+
+    `reset(seed=s)` seeds environment i with s + i. `options["instance"]` is one instance for all, or one for each (None draws).
+    Each environment has a generator of its own, as N single ones have.
+    """
+
+    single: ClassVar[type[environment.Steer]] = environment.Steer
+
+    def __init__(self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP, **arguments: Any) -> None:
+        name = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        if name not in MODES:
+            raise TunemaxError(f"autoreset_mode = {name}: expected one of {', '.join(MODES)}")
+        mode = MODES[name]
+        self._arguments = {"num_envs": num_envs, "autoreset_mode": mode, **arguments}
+        single = self.single(**arguments)  # checks the arguments; it trains nothing
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+            raise TunemaxError(f"num_envs = {num_envs}: expected a whole number of at least 1")
+        self.num_envs = num_envs
+        self.autoreset_mode: AutoresetMode = mode
+        self.metadata = {**single.metadata, "autoreset_mode": mode}
+        self.render_mode = single.render_mode
+        self.task = single.task
+        self.set: InstanceSet = single.set
+        self.features = single.features
+        self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._steering = Steering(self.task, num_envs)
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._seen = np.zeros((num_envs, *single.features.space.shape), np.float32)
+        """The latest observation of each environment: what a masked reset gives for those it leaves alone."""
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin trainings: in all environments, or where `options["reset_mask"]` is true."""
+        options = options or {}
+        check_options(options, RESET_OPTIONS)
+        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else self._each(seed, "seed")
+        wanted = self._each(options.get("instance"), "instance")
+        mask = self._mask(options.get("reset_mask"))
+        instances = {}
+        for i in np.flatnonzero(mask).tolist():
+            if seeds[i] is not None:
+                self._generators[i] = seeding.np_random(seeds[i])[0]
+            instances[i] = chosen(wanted[i], self.set, self.task, self._generator(i))
+        return self._observations(begun := self._steering.start(instances)), self._infos({i: t.info for i, t in begun.items()})
+
+    def step(self, actions: Any) -> Batch:
+        """One step of every environment. Raises TunemaxError before a reset, and for one that has ended and was not reset."""
+        given = list(iterate(self.action_space, actions)) if np.shape(actions)[:1] == (self.num_envs,) else []
+        if len(given) != self.num_envs:
+            raise TunemaxError(f"actions of shape {np.shape(actions)}: expected {self.num_envs} actions, one an environment")
+        done = self._steering.advance({i: self.task.actions.read(action) for i, action in enumerate(given)})
+        rewards = np.array([done[i].reward for i in range(self.num_envs)])
+        ended = np.array([done[i].terminated for i in range(self.num_envs)])
+        infos = {i: transition.info for i, transition in done.items()}
+        observations = self._observations(done)
+        if ended.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            again = {i: chosen(None, self.set, self.task, self._generator(i)) for i in np.flatnonzero(ended).tolist()}
+            begun = self._steering.start(again)
+            for i, start in begun.items():
+                infos[i] = {**start.info, "final_obs": done[i].observation, "final_info": infos[i]}
+            observations = self._observations(begun)
+        return observations, rewards, ended, np.zeros(self.num_envs, np.bool_), self._infos(infos)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """What each single environment would render."""
+        if self.render_mode is None:
+            return None
+        episodes = [self._steering.episode(i) for i in range(self.num_envs)]
+        return tuple(status(episode) if self.render_mode == "ansi" else frame(self.task, episode) for episode in episodes)
+
+    # ------------------------------------------------------------------------------------------------ copies
+
+    def get_state(self, slot: int) -> EnvironmentState:
+        """Everything that decides how one of the environments goes on; a single environment can go on from it, too."""
+        training = self._steering.state(slot) if self._steering.begun(slot) else None
+        return EnvironmentState(training, state_of(self._generators[slot]))
+
+    def set_state(self, state: EnvironmentState, slot: int) -> None:
+        """Let one of the environments go on from a state, its own or another's."""
+        if state.training is None:
+            self._steering.clear(slot)
+        else:
+            self._steering.put(slot, state.training)
+        self._generators[slot] = generator_of(state.generator)
+
+    def fork(self) -> Self:
+        """A second one that goes on from here."""
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        states = [self.get_state(i) for i in range(self.num_envs)]
+        return {"arguments": self._arguments, "states": states, "seen": self._seen.copy(), "spec": self.spec}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__init__(**saved["arguments"])  # type: ignore[misc]
+        self.spec, self._seen = saved["spec"], saved["seen"].copy()
+        for i, state in enumerate(saved["states"]):
+            self.set_state(state, i)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _generator(self, i: int) -> np.random.Generator:
+        generator = self._generators[i]
+        if generator is None:
+            generator = self._generators[i] = seeding.np_random()[0]
+        return generator
+
+    def _each(self, given: Any, name: str) -> list[Any]:
+        """One value for each environment, from one for all or a sequence."""
+        if given is None or isinstance(given, (int, np.integer)) or not isinstance(given, (Sequence, np.ndarray)):
+            return [given] * self.num_envs
+        if len(given) != self.num_envs:
+            raise TunemaxError(f"{name}: {len(given)} values for {self.num_envs} environments; give one for each")
+        return list(given)
+
+    def _mask(self, given: Any) -> npt.NDArray[np.bool_]:
+        """Which environments a reset is about, (num_envs,)."""
+        if given is None:
+            return np.ones(self.num_envs, np.bool_)
+        mask = np.asarray(given)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise TunemaxError(f"options['reset_mask']: expected {self.num_envs} booleans, at least one of them true")
+        return mask
+
+    def _observations(self, found: Mapping[int, Transition]) -> Observation:
+        for i, transition in found.items():
+            self._seen[i] = transition.observation
+        return self._seen.copy()
+
+    def _infos(self, infos: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+        batched: dict[str, Any] = {}
+        for i, info in infos.items():
+            batched = self._add_info(batched, info, i)
+        return batched
+
+
+class ConstantmaxVector(SteerVector):
+    """`tunemax/Constantmax-v0`, N times."""
+
+    single = environment.Constantmax
+
+
+class ConstantmaxGainVector(SteerVector):
+    """`tunemax/ConstantmaxGain-v0`, N times."""
+
+    single = environment.ConstantmaxGain
+
+
+class LearningRateVector(SteerVector):
+    """`tunemax/LearningRate-v0`, N times."""
+
+    single = environment.LearningRate
+
+
+class JointVector(SteerVector):
+    """`tunemax/Joint-v0`, N times."""
+
+    single = environment.Joint
+
+
+class TinyVector(SteerVector):
+    """`tunemax/Tiny-v0`, N times."""
+
+    single = environment.Tiny

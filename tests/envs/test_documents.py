@@ -1,0 +1,44 @@
+"""What docs/environments.md and the guide say about environments is true: their code runs, their tables are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import envs
+from envs.instances import SETS
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs/environments.md").read_text()
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def python(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("code", python(DOCUMENT), ids=range(len(python(DOCUMENT))))
+def test_the_code_that_is_shown_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(code, "docs/environments.md", "exec"), {})
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_every_id_and_every_set_is_described() -> None:
+    assert re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE) != []
+    assert set(re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE)) == set(envs.IDS)
+    described = {name: int(count) for name, count in re.findall(r"^\| `(\w+)` \| (\d+) \|", DOCUMENT, flags=re.MULTILINE)}
+    assert described == {name: of.count for name, of in SETS.items()}
+
+
+def test_the_environment_of_the_guide_is_one(short: dict[str, Any]) -> None:
+    (code,) = python(GUIDE)
+    names: dict[str, Any] = {}
+    exec(
+        compile("from envs.environment import *\nfrom envs.environment import ClassVar, Mapping, Any\n" + code, "CONTRIBUTING.md", "exec"),
+        names,
+    )
+    check_env(names["Dropout"](**short), skip_render_check=True)
