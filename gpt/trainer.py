@@ -17,6 +17,7 @@ from gpt.config import Config, all_specs, resolve
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
 from gpt.fields import FieldSpec
+from gpt.hardware import current_route
 from gpt.interrupt import held_back
 from gpt.layout import Kind, Layout, learnable_name
 from gpt.model import Lane, Observer, forward, losses
@@ -241,6 +242,12 @@ class Trainer:
         views = self.layout.split(self._theta[row : row + 1].detach())
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return forward(views, tokens.to(self.device)[None], self.model, self._lanes([member]))[0].float().cpu()
+
+    @property
+    def path(self) -> str:
+        """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit for bit."""
+        matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
+        return f"eager, {'bf16' if self.bf16 else 'fp32'}, {matmul}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""

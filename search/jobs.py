@@ -113,6 +113,7 @@ class Job:
             records.ITERATIONS: member.iteration,
             records.TOKENS: member.iteration * train.batch_size * member.config.model.block_size,
             records.RATE: member.learning_rate,
+            records.PATH: self.trainer.path,
         }
         if math.isfinite(member.train_loss):
             found[records.TRAIN_LOSS] = member.train_loss

@@ -35,6 +35,7 @@ def _fill(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
+    from gpt import hardware
     from gpt import run as runs
     from gpt.config import Config
     from search.cli.flags import config_from
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError("--resume and --from both say where to start; give one of them")
     if not arguments.study and (arguments.trial is not None or arguments.storage):
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
+    hardware.keep_memory()
+    hardware.take(hardware.choose().route)
     if arguments.resume:
         result = runs.resume(Path(arguments.resume), given, _say)
     else:
