@@ -166,7 +166,10 @@ def _go_on(trainer: Trainer, member: Member, folder: Path, report: Callable[[Row
             n = min(every - member.iteration % every for every in (log.log_interval, train.eval_interval))
             n = min(n, train.max_iters - member.iteration)
             start = time.perf_counter()
+            path = trainer.path
             trainer.step(n)
+            if trainer.path != path:  # the compiler has failed, and said so
+                _record(member.config, trainer, folder)
             rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
             report(rows[-1])
         journal.end()
