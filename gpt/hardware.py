@@ -109,7 +109,7 @@ def _judge(pairs: list[tuple[Tensor, Tensor]], errors: dict[Route, float]) -> Me
     def keep(reason: str, gain: float | None = None) -> Measured:
         return Measured(route="default", reason=reason, gflops=gflops, errors=errors, gain=gain)
 
-    if torch.cuda.is_available():
+    if has_gpu():
         return keep("there is a GPU, whose arithmetic the same switch would change")
     if not _is_fp32(errors):
         return keep(f"oneDNN is not fp32 here: its error is {errors['onednn']:.1e}, not {errors['default']:.1e}")
@@ -144,7 +144,7 @@ def allowed(route: Route) -> bool:
         return True
     pairs = [_factors(*shape) for shape in SHAPES]
     errors = {each: _errors(each, pairs) for each in ROUTES}
-    return not torch.cuda.is_available() and _is_fp32(errors) and _each_by_itself(pairs)
+    return not has_gpu() and _is_fp32(errors) and _each_by_itself(pairs)
 
 
 def _is_fp32(errors: dict[Route, float]) -> bool:
@@ -219,6 +219,28 @@ def _machine() -> str:
     """Sixteen digits that stand for the processor and for torch: the cache folder may be shared by several machines."""
     told = f"{processor()}/{torch.backends.cpu.get_cpu_capability()}/{torch.__version__}/{torch.cuda.is_available()}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def has_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def bf16_fault(device: str) -> str | None:
+    """A line that says so if bf16 would be slow on this device: a CPU without instructions for it computes the same, in more steps."""
+    if device == "auto":
+        device = "cuda" if has_gpu() else "cpu"
+    if device != "cpu" or (flags := _cpu_flags()) is None or flags & {"avx512_bf16", "amx_bf16", "bf16"}:
+        return None
+    return "precision = bf16: this CPU has no instructions for it, so it is slower than fp32; use --precision fp32 here"
+
+
+def _cpu_flags() -> set[str] | None:
+    """What the processor can do; None where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))), None)
 
 
 def processor() -> str:

@@ -42,7 +42,7 @@ class Confirmed:
     """The tuned study that it has won, as trial `trial`."""
     trial: int
     config: Mapping[str, Any]
-    """Flat, as it was tuned."""
+    """Flat, as it was tuned, but for `precision`: what a claim rests on is fp32."""
     losses: Mapping[int, float]
     """Seed → validation loss at the horizon, in nats a token. Runs that diverged are left out."""
     diverged: tuple[int, ...]
@@ -242,7 +242,7 @@ def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: 
     frozen = dict(before.confirms.winners) if before and before.confirms else {}
     for entry in board.entries:
         if entry.name in _chosen(board, stage, reference) and entry.name not in frozen and entry.best and entry.best.config:
-            frozen[entry.name] = Frozen(study=entry.study, trial=entry.best.number, fields=dict(entry.best.config))
+            frozen[entry.name] = Frozen(study=entry.study, trial=entry.best.number, fields=dict(entry.best.config) | {"precision": "fp32"})
     if reference not in frozen:
         raise TunemaxError(f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference")
     order = [entry.name for entry in board.entries if entry.name in frozen]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         result = runs.resume(Path(arguments.resume), given, _say)
     else:
-        result = runs.train(Config.of({**_trial(arguments), **given}), _say)
+        config = Config.of({**_trial(arguments), **given})
+        if config.train.precision == "bf16" and (fault := hardware.bf16_fault(config.train.device)):
+            print(fault, file=sys.stderr)
+        result = runs.train(config, _say)
     end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
     print(f"{end}; the run is in {result.folder}")
 

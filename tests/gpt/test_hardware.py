@@ -28,7 +28,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, gain: float = 1.0, error: float 
     monkeypatch.setattr(hardware, "_same", lambda pairs: alike)
     monkeypatch.setattr(hardware, "_errors", lambda route, pairs: error if route == "onednn" else 2e-7)
     monkeypatch.setattr(hardware, "_speeds", lambda pairs: {"default": [50.0, 40.0, 60.0], "onednn": [50 * gain, 40 * gain, 60 * gain]})
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(hardware, "has_gpu", lambda: False)
 
 
 @pytest.mark.parametrize("route", hardware.ROUTES)
@@ -80,7 +80,7 @@ def test_a_route_on_which_members_depend_on_their_neighbours_is_not_taken(monkey
 
 def test_a_gpu_keeps_its_own_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, gain=3)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(hardware, "has_gpu", lambda: True)
     assert hardware.measure().route == "default"
 
 
@@ -161,3 +161,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for word in ("keep", "as it is")
     ]
     assert sys.platform != "linux" or faults[0] < faults[1] / 10
+
+
+def test_a_cpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_gpu", lambda: False)
+    told = {}
+    for flags in ({"avx2"}, {"avx2", "avx512_bf16"}, {"amx_bf16"}, None):
+        monkeypatch.setattr(hardware, "_cpu_flags", lambda flags=flags: flags)
+        told[str(sorted(flags or []))] = hardware.bf16_fault("auto")
+    assert [line is not None for line in told.values()] == [True, False, False, False]
+    assert hardware.bf16_fault("cuda") is None
