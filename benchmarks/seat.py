@@ -47,10 +47,20 @@ class Roofline:
             self.a @ self.b
 
 
+@dataclass(frozen=True)
+class Answer:
+    seconds: float
+    processor: float
+    """Seconds of the processor, those of the system for this process included: what others do meanwhile hardly shows in them."""
+    path: str
+    """That the arithmetic took."""
+
+
 class Seat:
     """The handle of such a process. worker: with the settings of a worker process, or with none."""
 
     def __init__(self, number: int, shape: dict[str, Any], dataset: str, worker: bool) -> None:
+        self.worker = worker
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
         self._process = context.Process(target=_sit, args=(theirs, number, shape, dataset, worker), daemon=True)
@@ -60,9 +70,8 @@ class Seat:
         """Have it train so many iterations; `answer` waits for the end."""
         self._link.send((way, iterations))
 
-    def answer(self) -> tuple[float, str]:
-        """Seconds, and the path that the arithmetic took."""
-        answered: tuple[float, str] = self._link.recv()
+    def answer(self) -> Answer:
+        answered: Answer = self._link.recv()
         return answered
 
     def end(self) -> None:
@@ -70,11 +79,11 @@ class Seat:
         self._process.join()
 
 
-def together(seats: Sequence[Seat], way: Way, iterations: int) -> float:
-    """Seconds until the slowest of some processes has trained so many iterations."""
+def together(seats: Sequence[Seat], way: Way, iterations: int) -> Answer:
+    """What the slowest of some processes needs for so many iterations."""
     for seat in seats:
         seat.ask(way, iterations)
-    return max([seat.answer()[0] for seat in seats])
+    return max([seat.answer() for seat in seats], key=lambda answer: answer.seconds)
 
 
 def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, worker: bool) -> None:
@@ -92,10 +101,10 @@ def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, wor
         way, iterations = asked
         if way not in known:
             known[way] = _contender(way, number, shape, dataset, corpus)
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         for done in range(0, iterations, CHUNK):
             known[way].step(min(CHUNK, iterations - done))
-        link.send((time.perf_counter() - start, getattr(known[way], "path", "")))
+        link.send(Answer(time.perf_counter() - start, time.process_time() - worked, getattr(known[way], "path", "")))
 
 
 def _contender(way: Way, number: int, shape: dict[str, Any], dataset: str, corpus: Any) -> Trains:

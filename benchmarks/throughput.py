@@ -38,6 +38,8 @@ class Contender:
 
     way: Way
     seats: list[Seat]
+    processor: bool = False
+    """Whether to look at the processor's clock instead of the wall's."""
     path: str = ""
     iterations: int = 1
     """So many take about the time that a round gives it; each round does the same work."""
@@ -47,12 +49,13 @@ class Contender:
     def calibrate(self, seconds: float) -> None:
         for seat in self.seats:  # one after the other: the first one compiles for both
             seat.ask(self.way, 2)
-            _, self.path = seat.answer()
-        one = together(self.seats, self.way, 3) / 3
+            self.path = seat.answer().path
+        one = together(self.seats, self.way, 3).seconds / 3
         self.iterations = max(1, round(seconds / one))
 
     def run_round(self) -> None:
-        took = together(self.seats, self.way, self.iterations)
+        answer = together(self.seats, self.way, self.iterations)
+        took = answer.processor if self.processor else answer.seconds
         self.rates.append(len(self.seats) * self.way.members * self.iterations / took)
 
 
@@ -71,9 +74,11 @@ def main() -> None:
         ]
         plain = Contender(PLAIN, seats[False])
         roofs = {precision: Contender(Way("roofline", 0, False, precision), seats[True]) for precision in args.precisions}
-        ours = [Contender(way, seats[True][:count]) for way in ways for count in args.processes]
+        settings = (False, True) if args.unset else (True,)
+        ours = [Contender(way, seats[worker][:count]) for way in ways for count in args.processes for worker in settings]
         contenders = [plain, *roofs.values(), *ours]
         for contender in contenders:
+            contender.processor = args.processor_time
             contender.calibrate(args.seconds)
         for _ in range(args.rounds):
             for contender in contenders:
@@ -102,6 +107,7 @@ def _show(name: str, shape: dict[str, Any], work: float, plain: Contender, roofs
     rows = [row(["plain PyTorch loop", "1", "2"], plain)]
     for each in ours:
         told = f"{each.way.variant}, {each.path.partition(',')[0]}, {each.way.precision}"
+        told += "" if each.seats[0].worker else ", without a worker's settings"
         rows.append(row([told, str(each.way.stack), str(len(each.seats))], each))
     roofline = ", ".join(f"{precision} {median(roof.rates) * 2 * SIDE**3 / 1e9:.0f}" for precision, roof in roofs.items())
     title = (
@@ -119,6 +125,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", choices=("eager", "compiled"), default=["eager", "compiled"])
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--processes", nargs="+", type=int, choices=(1, 2), default=[1, 2])
+    parser.add_argument("--unset", action="store_true", help="ours also without the settings of a worker process")
+    parser.add_argument("--processor-time", action="store_true", help="rates by the processor's clock: of use where other work goes on")
     parser.add_argument("--rounds", type=int, default=5, help="in each of which every contender has its turn")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each contender in each round")
     parser.add_argument("--data", default="python_stdlib", help="dataset, as in a study file")
