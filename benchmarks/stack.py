@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from statistics import median
 
+import members
 import overhead
-import throughput
 import torch
 from report import environment
 
@@ -27,11 +27,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     corpus = open_data(args.data)
     print(*environment(), "", sep="\n", flush=True)
-    stacks = QUICK_STACKS if args.quick else throughput.STACKS
+    stacks = QUICK_STACKS if args.quick else members.STACKS
     of_worker = 0.0
-    for shape in throughput.SHAPES:
-        found = throughput.measure(corpus, args.data, shape, stacks, args.mixed, args.rounds, args.seconds)
-        print(throughput.show(shape, found), flush=True)
+    for shape in members.SHAPES:
+        found = members.measure(corpus, args.data, shape, stacks, args.mixed, args.rounds, args.seconds)
+        print(members.show(shape, found), flush=True)
         if shape == "S0":
             of_worker = next(median(c.rates) for c in found if c.name == f"softmax K={args.slots}")
     cases = [(sampler, pruner, args.trials) for sampler in ("random", "tpe") for pruner in ("none", "median")]

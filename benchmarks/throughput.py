@@ -1,111 +1,141 @@
-"""Steps a second of K stacked members, beside a plain loop that trains one model."""
+"""How fast the whole machine trains small GPTs: ours in one and two processes, beside two processes of a plain PyTorch loop.
+
+    python benchmarks/throughput.py                                   # everything; an hour or more
+    python benchmarks/throughput.py --shapes S0 --stacks 1 8          # a part; what is not named is not restricted
+    python benchmarks/throughput.py --quick                           # seconds: only to see that it works
+
+All contenders of a shape take turns in every round, so that a slow moment slows all of them; ratios are taken within a round,
+then their median. Prints Markdown. What has to be compiled is compiled before the first round.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import argparse
+import itertools
+import os
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
-from plain import PlainLoop
-from report import spread, table
+import torch
+from members import SHAPES as SMALL
+from report import environment, spread, table
+from seat import SIDE, Seat, Way, together
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.softmax import variants
-from gpt.trainer import Trainer
-from search.jobs import CHUNK
+from gpt import hardware
+from gpt.config import ModelConfig
+from gpt.data import open_data
+from gpt.layout import operations
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "S0": {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8},
-    "S1": {"n_layer": 4, "n_embd": 64, "n_head": 4, "block_size": 64, "batch_size": 12},
-    "S2": {"n_layer": 4, "n_embd": 128, "n_head": 4, "block_size": 64, "batch_size": 12},
-}
-STACKS = (1, 2, 4, 8, 16, 32)
-PLAIN, ALONE = "plain PyTorch loop", "softmax K=1"
-
-
-class Trains(Protocol):
-    def step(self, n: int = 1) -> None: ...
+SHAPES = SMALL | {"S3": {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_size": 16}}
+STACKS = (1, 2, 4, 8, 16, 32, 64)
+PLAIN = Way("softmax", 0, False, "fp32")
 
 
 @dataclass
 class Contender:
-    """One way to train, with its members and what each round found."""
+    """A way to train in some processes, and what each round found."""
 
-    name: str
-    members: int
-    trains: Trains
+    way: Way
+    seats: list[Seat]
+    processor: bool = False
+    """Whether to look at the processor's clock instead of the wall's."""
+    path: str = ""
     iterations: int = 1
-    """How many fill the time that a round gives it."""
+    """So many take about the time that a round gives it; each round does the same work."""
     rates: list[float] = field(default_factory=list)
-    """Member-steps a second, round by round."""
+    """Member-steps a second of all its processes, round by round."""
 
     def calibrate(self, seconds: float) -> None:
-        """Warm up, then find how many iterations take that long: every round does the same work."""
-        self._timed(1)
-        one = self._timed(1)
-        if one < 0.1 * seconds:  # too short a time to rely on
-            some = round(0.1 * seconds / one)
-            one = self._timed(some) / some
+        for seat in self.seats:  # one after the other: the first one compiles for both
+            seat.ask(self.way, 2)
+            self.path = seat.answer().path
+        one = together(self.seats, self.way, 3).seconds / 3
         self.iterations = max(1, round(seconds / one))
 
     def run_round(self) -> None:
-        self.rates.append(self.members * self.iterations / self._timed(self.iterations))
-
-    def _timed(self, iterations: int) -> float:
-        """Seconds that some iterations take, in calls as long as a worker's."""
-        start = time.perf_counter()
-        for done in range(0, iterations, CHUNK):
-            self.trains.step(min(CHUNK, iterations - done))
-        return time.perf_counter() - start
+        answer = together(self.seats, self.way, self.iterations)
+        took = answer.processor if self.processor else answer.seconds
+        self.rates.append(len(self.seats) * self.way.members * self.iterations / took)
 
 
-def measure(corpus: Corpus, dataset: str, shape: str, stacks: Sequence[int], mixed: bool, rounds: int, seconds: float) -> list[Contender]:
-    """Every contender at one shape, by turns in each round, so that a slow minute of the machine slows all of them alike."""
-    contenders = _contenders(corpus, dataset, SHAPES[shape], stacks, mixed)
-    for contender in contenders:
-        contender.calibrate(seconds)
-    for _ in range(rounds):
-        for contender in contenders:
-            contender.run_round()
-    return contenders
-
-
-def show(shape: str, contenders: Sequence[Contender]) -> str:
-    """The table of one shape. Ratios are taken within each round, then their median: the round's luck cancels out."""
-    s = SHAPES[shape]
-    title = f"{shape}: {s['n_layer']} layers x {s['n_embd']}, {s['n_head']} heads, T {s['block_size']}, B {s['batch_size']}"
-    plain, alone = (next(c.rates for c in contenders if c.name == name) for name in (PLAIN, ALONE))
-    rows = [
-        [
-            c.name,
-            f"{median(c.rates) / c.members:.4g}",
-            spread(c.rates, 0 if median(c.rates) >= 100 else 1),
-            spread([rate / other for rate, other in zip(c.rates, plain, strict=True)], 2),
-            f"{median(rate / other for rate, other in zip(c.rates, alone, strict=True)):.2f}",
+def main() -> None:
+    args = _arguments()
+    torch.set_num_threads(1)
+    print(*environment(), f"matrix products: {hardware.choose().reason}", sep="\n")
+    vocab = open_data(args.data).manifest.vocab_size
+    for name in args.shapes:
+        shape = SHAPES[name]
+        model = ModelConfig(**{key: value for key, value in shape.items() if key != "batch_size"})
+        seats = {worker: [Seat(number, shape, args.data, worker) for number in (0, 1)] for worker in (False, True)}
+        ways = [
+            Way(variant, stack, mode == "compiled", precision)
+            for precision, mode, variant, stack in itertools.product(args.precisions, args.modes, args.variants, args.stacks)
         ]
-        for c in contenders
-    ]
-    return table(title, ["", "steps/s", "member-steps/s (min-max)", "to plain (min-max)", "to K=1"], rows)
+        plain = Contender(PLAIN, seats[False])
+        roofs = {precision: Contender(Way("roofline", 0, False, precision), seats[True]) for precision in args.precisions}
+        settings = (False, True) if args.unset else (True,)
+        ours = [Contender(way, seats[worker][:count]) for way in ways for count in args.processes for worker in settings]
+        contenders = [plain, *roofs.values(), *ours]
+        for contender in contenders:
+            contender.processor = args.processor_time
+            contender.calibrate(args.seconds)
+        for _ in range(args.rounds):
+            for contender in contenders:
+                contender.run_round()
+        print(f"\n{_show(name, shape, operations(model, vocab, shape['batch_size']), plain, roofs, ours)}", flush=True)
+        for seat in (*seats[False], *seats[True]):
+            seat.end()
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 
-def _contenders(corpus: Corpus, dataset: str, shape: dict[str, Any], stacks: Sequence[int], mixed: bool) -> list[Contender]:
-    def config(variant: str, seed: int) -> Config:
-        return Config.of({**shape, "dataset": dataset, "softmax_variant": variant, "seed": seed, "max_iters": 10**6, "device": "cpu"})
+def _show(name: str, shape: dict[str, Any], work: float, plain: Contender, roofs: dict[str, Contender], ours: list[Contender]) -> str:
+    tokens = shape["block_size"] * shape["batch_size"]
 
-    def stacked(name: str, names: Sequence[str]) -> Contender:
-        configs = [config(variant, seed) for seed, variant in enumerate(names, start=1)]
-        trainer = Trainer(configs[0], corpus)
-        for own in configs:
-            trainer.add(own)
-        return Contender(name, len(configs), trainer)
+    def row(words: list[str], contender: Contender) -> list[str]:
+        rate = median(contender.rates)
+        roof = median(roofs[contender.way.precision].rates) * 2 * SIDE**3 if contender.way.precision in roofs else 0.0
+        return [
+            *words,
+            spread(contender.rates, 0 if rate >= 100 else 1),
+            f"{rate * tokens:,.0f}",
+            spread([own / other for own, other in zip(contender.rates, plain.rates, strict=True)], 2),
+            f"{rate * work / 1e9:.0f}",
+            f"{100 * rate * work / roof:.0f} %" if roof else "",
+        ]
 
-    found = [Contender(PLAIN, 1, PlainLoop(config("softmax", 1), corpus))]
-    found += [stacked(f"softmax K={k}", ["softmax"] * k) for k in stacks]
-    all_of_them = tuple(variants())
-    if mixed:
-        wide = [k for k in stacks if k >= len(all_of_them)]
-        found += [stacked(f"{len(all_of_them)} variants K={k}", [all_of_them[i % len(all_of_them)] for i in range(k)]) for k in wide]
-    return found
+    rows = [row(["plain PyTorch loop", "1", "2"], plain)]
+    for each in ours:
+        told = f"{each.way.variant}, {each.path.partition(',')[0]}, {each.way.precision}"
+        told += "" if each.seats[0].worker else ", without a worker's settings"
+        rows.append(row([told, str(each.way.stack), str(len(each.seats))], each))
+    roofline = ", ".join(f"{precision} {median(roof.rates) * 2 * SIDE**3 / 1e9:.0f}" for precision, roof in roofs.items())
+    title = (
+        f"{name}: {shape['n_layer']} layers x {shape['n_embd']}, {shape['n_head']} heads, T {shape['block_size']}, B {shape['batch_size']}"
+    )
+    header = ["", "K", "processes", "member-steps/s (min-max)", "tokens/s", "to plain (min-max)", "GFLOP/s", "of roofline"]
+    return f"{table(title, header, rows)}\nRoofline, products of {SIDE} x {SIDE} in two processes: {roofline} GFLOP/s."
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--stacks", nargs="+", type=int, default=list(STACKS), metavar="K", help="members stacked in a process")
+    parser.add_argument("--variants", nargs="+", default=["softmax", "constantmax"])
+    parser.add_argument("--modes", nargs="+", choices=("eager", "compiled"), default=["eager", "compiled"])
+    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    parser.add_argument("--processes", nargs="+", type=int, choices=(1, 2), default=[1, 2])
+    parser.add_argument("--unset", action="store_true", help="ours also without the settings of a worker process")
+    parser.add_argument("--processor-time", action="store_true", help="rates by the processor's clock: of use where other work goes on")
+    parser.add_argument("--rounds", type=int, default=5, help="in each of which every contender has its turn")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each contender in each round")
+    parser.add_argument("--data", default="python_stdlib", help="dataset, as in a study file")
+    parser.add_argument("--quick", action="store_true", help="one short round of a few eager contenders; figures mean nothing")
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.seconds, args.stacks, args.modes, args.shapes = 1, 0.01, [1, 2], ["eager"], ["S0"]
+    return args
+
+
+if __name__ == "__main__":
+    main()

@@ -120,7 +120,10 @@ class TrainConfig(Fields):
     precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic; bf16 autocasts matrix products", shared=True)
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)
     compile: bool = setting(
-        False, "compile forward and backward: faster after about half a minute; needs a C++ compiler", identity=False, shared=True
+        False,
+        "compile forward and backward, half a minute for each variant and shape, then faster; equal to rounding; needs a C++ compiler",
+        identity=False,
+        shared=True,
     )
 
     @pydantic.model_validator(mode="after")

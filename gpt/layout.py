@@ -100,6 +100,13 @@ class Layout:
         return plain + self.n_layer * len(softmax.learned()) * (config.model.n_head if softmax.per_head else 1)
 
 
+def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
+    """Floating-point operations of the matrix products in one iteration of a member: forward, and twice as many backward."""
+    layers, width, tokens = model.n_layer, model.n_embd, model.block_size
+    of_token = 2 * (12 * layers * width**2 + vocab_size * width) + 4 * layers * tokens * width
+    return float(3 * of_token * tokens * batch_size)
+
+
 def learnable_name(layer: int, variant: str, field: str) -> str:
     return f"h.{layer}.{variant}.{field}"
 

@@ -32,7 +32,6 @@ class Lane:
     scalars: Mapping[str, Tensor]
     """The float fields that SGD does not move, (k, 1, 1, 1, 1), one value a member."""
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # Dynamo cannot follow pydantic: the graph breaks here
     def bound(self, layer: int, views: Views, windows: int) -> Variant:
         """The variant with this layer's values, each broadcastable to logits (k, B, H, T, T), B being `windows`."""
         values = dict(self.scalars)

@@ -25,13 +25,19 @@ class Dropout:
     def __init__(self, rates: list[float], seeds: list[int], iterations: list[int]) -> None:
         self.members = list(zip(rates, seeds, iterations, strict=True))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # generators and seeds are Python's
     def __call__(self, x: Tensor, site: str) -> Tensor:
         """x: (K, ...). Drops entries and scales up the rest, member by member."""
-        if not any(rate for rate, _, _ in self.members):
-            return x
-        mask = torch.ones(x.shape, dtype=x.dtype)
+        return x * self.mask(site, x.shape, x.dtype).to(x.device) if any(rate for rate, _, _ in self.members) else x
+
+    def mask(self, site: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """What x of this shape (K, ...) is multiplied with: 0 where it is dropped."""
+        mask = torch.ones(shape, dtype=dtype)
         for row, (rate, seed, iteration) in zip(mask, self.members, strict=True):
             if rate:
                 row.bernoulli_(1 - rate, generator=generator(seed, "dropout", iteration, site)).div_(1 - rate)
-        return x * mask.to(x.device)
+        return mask
+
+    def of(self, rows: slice) -> Dropout | None:
+        """The same for some of the members; None if nothing of theirs is dropped."""
+        rates, seeds, iterations = (list(column) for column in zip(*self.members[rows], strict=True))
+        return Dropout(rates, seeds, iterations) if any(rates) else None

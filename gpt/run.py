@@ -19,7 +19,7 @@ import torch
 from gpt import checkpoint
 from gpt.board import Board
 from gpt.config import Config, all_specs
-from gpt.data import Corpus, open_data
+from gpt.data import open_data
 from gpt.errors import TunemaxError
 from gpt.fields import explain
 from gpt.files import write_whole
@@ -35,6 +35,8 @@ class Record(pydantic.BaseModel):
     config: dict[str, Any]
     identity: str
     data: str
+    path: str = ""
+    """Which way the arithmetic took, as `Trainer.path` says it; empty in runs of older versions."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def train(config: Config, report: Callable[[Row], None]) -> Result:
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
     member = trainer.add(config)
-    _record(config, corpus, folder)
+    _record(config, trainer, folder)
     return _go_on(trainer, member, folder, report)
 
 
@@ -141,12 +143,14 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     logged = _forget_after(folder / LOG, member.iteration)
     if logged >= changed.train.max_iters:
         raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
-    _record(changed, corpus, folder)
+    if record.path and record.path != trainer.path:
+        print(f"{folder}: trained so far as {record.path}; goes on as {trainer.path}, which is equal to rounding only", file=sys.stderr)
+    _record(changed, trainer, folder)
     return _go_on(trainer, member, folder, report, logged)
 
 
-def _record(config: Config, corpus: Corpus, folder: Path) -> None:
-    record = Record(config=config.flat(), identity=config.identity, data=corpus.manifest.fingerprint)
+def _record(config: Config, trainer: Trainer, folder: Path) -> None:
+    record = Record(config=config.flat(), identity=config.identity, data=trainer.corpus.manifest.fingerprint, path=trainer.path)
     write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
 
 
@@ -162,7 +166,10 @@ def _go_on(trainer: Trainer, member: Member, folder: Path, report: Callable[[Row
             n = min(every - member.iteration % every for every in (log.log_interval, train.eval_interval))
             n = min(n, train.max_iters - member.iteration)
             start = time.perf_counter()
+            path = trainer.path
             trainer.step(n)
+            if trainer.path != path:  # the compiler has failed, and said so
+                _record(member.config, trainer, folder)
             rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
             report(rows[-1])
         journal.end()

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.compilation import compiled_losses
+from gpt.compilation import Eager, Graphs
 from gpt.config import Config, all_specs, resolve
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
 from gpt.fields import FieldSpec
+from gpt.hardware import current_route
 from gpt.interrupt import held_back
 from gpt.layout import Kind, Layout, learnable_name
 from gpt.model import Lane, Observer, forward, losses
@@ -97,7 +98,9 @@ class Trainer:
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
         self.layout = Layout(config.model, corpus.manifest.vocab_size)
-        self._losses = compiled_losses() if config.train.compile else losses
+        eager = Eager(self.layout, self.model, self.bf16)
+        self._graphs = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else None
+        self._gradients = self._graphs or eager
         self.members: list[Member] = []
         self._theta, self._first, self._second = (torch.zeros(0, self.layout.size, dtype=dtype, device=self.device) for _ in range(3))
         self._count = torch.zeros(0, 1, device=self.device)
@@ -196,17 +199,14 @@ class Trainer:
         learnable = self.layout.spans["learnable"]
         trace = []
         for batch in self._batches(n):
-            theta = self._theta.requires_grad_()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                loss = self._losses(self.layout.split(theta), batch, self.model, lanes, self._dropout()).mean(1)  # (K,)
-            (grad,) = torch.autograd.grad(loss.sum(), theta)
+            loss, grad = self._gradients(self._theta, batch, lanes, self._dropout())
             norms = clip_(grad, limits)
             updates = [_update(member) for member in self.members]
             with torch.no_grad(), held_back():
-                adamw_(theta.detach(), grad, self._first, self._second, self._count, self.layout.spans, updates)
+                adamw_(self._theta, grad, self._first, self._second, self._count, self.layout.spans, updates)
                 for member in self.members:
                     member.iteration += 1
-            trace.append(torch.cat((loss.detach()[:, None], norms[:, None], theta.detach()[:, learnable]), dim=1))
+            trace.append(torch.cat((loss[:, None], norms[:, None], self._theta[:, learnable]), dim=1))
         if trace:
             self._look(torch.stack(trace).cpu())
 
@@ -251,6 +251,13 @@ class Trainer:
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
         return self._theta.detach().clone()
+
+    @property
+    def path(self) -> str:
+        """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit for bit."""
+        matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
+        how = "compiled" if self._graphs and self._graphs.working else "eager"
+        return f"{how}, {'bf16' if self.bf16 else 'fp32'}, {matmul}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""

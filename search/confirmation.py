@@ -36,7 +36,7 @@ class Confirmed:
     """The tuned study that it has won, as trial `trial`."""
     trial: int
     config: Mapping[str, Any]
-    """Flat, as it was tuned."""
+    """Flat, as it was tuned, but for `precision`: what a claim rests on is fp32."""
     losses: Mapping[int, float]
     """Seed → validation loss at the horizon, in nats a token. Runs that diverged are left out."""
     diverged: tuple[int, ...]

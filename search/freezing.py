@@ -59,7 +59,8 @@ def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: 
     reference = _reference(board, stage, confirms.reference if confirms else None)
     for entry in board.entries:
         if entry.name in _chosen(board, stage, reference) and entry.name not in frozen and entry.winner and entry.winner.config:
-            frozen[entry.name] = Frozen(study=entry.study, trial=entry.winner.number, fields=dict(entry.winner.config))
+            fields = {**entry.winner.config, "precision": "fp32"}  # bf16 is for screening: near the edge of stability it differs
+            frozen[entry.name] = Frozen(study=entry.study, trial=entry.winner.number, fields=fields)
     if reference not in frozen:
         raise TunemaxError(f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference")
     order = [entry.name for entry in board.entries if entry.name in frozen]

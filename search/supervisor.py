@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 
 from optuna.trial import TrialState
 
+from gpt import hardware
 from gpt.data import open_data
 from gpt.errors import TunemaxError
 from search import records
@@ -46,7 +47,8 @@ def run(where: str, name: str, *, workers: int, slots: int, seconds: float | Non
     reap(question)
     waiting = sum(trial.state == TrialState.WAITING for trials in question.trials().values() for trial in trials)
     workers = min(workers, waiting)
-    crew = _Crew(where, name, min(slots, -(-waiting // max(workers, 1))), time.time() + seconds if seconds else None)
+    route = hardware.choose().route  # here, and not by each worker: a trial goes on in another one in the same arithmetic
+    crew = _Crew(where, name, min(slots, -(-waiting // max(workers, 1))), time.time() + seconds if seconds else None, route)
     interrupted = threading.Event()
     before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in SIGNALS}
     deaths: Counter[int] = Counter()  # of each worker, since it last reported anything
@@ -119,10 +121,10 @@ class _Crew:
     or its supervisor is gone.
     """
 
-    def __init__(self, where: str, name: str, slots: int, deadline: float | None) -> None:
+    def __init__(self, where: str, name: str, slots: int, deadline: float | None, route: hardware.Route) -> None:
         self.links: dict[Connection, tuple[int, BaseProcess]] = {}
         self._context = multiprocessing.get_context("spawn")
-        self._order = (where, name, slots, deadline)
+        self._order = (where, name, slots, deadline, route)
         self._stopped: set[Connection] = set()
         resource_tracker.ensure_running()  # `Process.start` would start it first, and that unblocks what `start` has blocked
 
@@ -172,9 +174,12 @@ def _fate(status: int) -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"
 
 
-def _work(link: Connection, index: int, where: str, name: str, slots: int, deadline: float | None) -> None:
+def _work(link: Connection, index: int, where: str, name: str, slots: int, deadline: float | None, route: hardware.Route) -> None:
     """The body of a worker process."""
     import torch
+
+    hardware.keep_memory()
+    hardware.take(route)
 
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

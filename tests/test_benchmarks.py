@@ -69,3 +69,21 @@ def test_every_way_to_step_environments_is_compared(data_folder: Path) -> None:
         [name, count] for count in ("1", "4") for name in ("SubprocVecEnv", "DummyVecEnv", "batched, 1 thread")
     ]
     assert all(float(row[2].split()[0]) > 0 for row in rows)
+
+
+def test_the_whole_machine_is_compared_with_plain_loops(data_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("a stack of members trains in lockstep " * 2000)
+    words = [sys.executable, str(BENCHMARKS / "throughput.py"), "--quick", "--precisions", "fp32", "--data", str(text)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [(row[""], row["K"], row["processes"]) for row in found] == [
+        ("plain PyTorch loop", "1", "2"),
+        *((f"{variant}, eager, fp32", k, n) for variant in ("softmax", "constantmax") for k in ("1", "2") for n in ("1", "2")),
+    ]
+    assert found[0]["to plain (min-max)"] == "1.00 (1.00-1.00)"
+    assert all(float(row["tokens/s"].replace(",", "")) > 0 for row in found)
+    assert re.search(r"^Roofline, products of 1024 x 1024 in two processes: fp32 \d+ GFLOP/s\.$", done.stdout, re.MULTILINE)

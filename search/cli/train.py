@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def _fill(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
+    from gpt import hardware
     from gpt import run as runs
     from gpt.config import Config
     from search.cli.flags import config_from
@@ -44,10 +46,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError("--resume and --from both say where to start; give one of them")
     if not arguments.study and (arguments.trial is not None or arguments.storage):
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
+    hardware.keep_memory()
+    hardware.take(hardware.choose().route)
     if arguments.resume:
         result = runs.resume(Path(arguments.resume), given, _say)
     else:
-        result = runs.train(Config.of({**_trial(arguments), **given}), _say)
+        config = Config.of({**_trial(arguments), **given})
+        if config.train.precision == "bf16" and (fault := hardware.bf16_fault(config.train.device)):
+            print(fault, file=sys.stderr)
+        result = runs.train(config, _say)
     end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
     print(f"{end}; the run is in {result.folder}")
 

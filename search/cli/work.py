@@ -116,6 +116,7 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
     closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on Ctrl-C.
     """
     from search import supervisor
+    from search.advice import advice
     from search.artifacts import make_artifact_folder
     from search.progress import Progress
     from search.publish import publishing
@@ -130,6 +131,8 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
         print(f"{workers} workers on {cores} cores: they will slow each other down")
     seconds = None if closes is None else max(closes - time.monotonic(), 1e-3)
     progress = Progress.of(question, closes=seconds)
+    for line in advice(definition, states(question)["waiting"], workers):
+        print(line, file=sys.stderr)
     asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question
     print(f"{asked}\n{name}: {progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each", flush=True)
     with publishing(where, name), shown(progress) as view:

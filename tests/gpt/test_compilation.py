@@ -1,43 +1,156 @@
-"""Compiled training: the same losses to rounding, and a clear line where there is no compiler."""
+"""Compiled training: the same to rounding, its own bits whoever the neighbours are, and a clear line where nothing can be compiled."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from gpt.compilation import compiled_losses
+from gpt import compilation
 from gpt.config import Config
 from gpt.data import Corpus
-from gpt.model import losses
-from gpt.trainer import Trainer
+from gpt.softmax import variants
+from gpt.trainer import Member, Snapshot, Trainer
+
+Make = Callable[..., Config]
+ALL = {"n_layer": 1, "n_embd": 8, "block_size": 8, "softmax_variant": "constantmax", "compile": True}
+"""One graph for all tests that really compile: that takes half a minute, and minutes where much else is going on."""
+MEMBERS: list[dict[str, Any]] = [
+    {"dropout": 0.2},
+    {"dropout": 0.1, "seed": 2, "learning_rate": 5e-3, "grad_clip": 0.1, "weight_decay": 1},
+    {"dropout": 0.3, "seed": 3, "grad_clip": 0, "variant_lr_ratio": 20, "beta2": 0.9},
+    {"dropout": 0.2, "seed": 4, "constantmax__beta": 1, "constantmax__gamma": 50, "max_iters": 7},
+]
+SHAPES: dict[str, dict[str, Any]] = {
+    "pre": {},
+    "post, rotary, untied, biases, dropout": {
+        "norm_position": "post", "position": "rotary", "tie_weights": False, "bias": True, "n_embd": 20, "block_size": 13, "dropout": 0.2,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def forget_the_compiler() -> Iterator[None]:
-    compiled_losses.cache_clear()
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests of this session, in all its processes, share what they compile."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv(compilation.CACHE, str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"))
+    compilation.compiler_fault.cache_clear()
     yield
-    compiled_losses.cache_clear()
+    compilation.compiler_fault.cache_clear()
 
 
-def test_compiled_members_train_as_eager_ones_do(small: Callable[..., Config], corpus: Corpus) -> None:
-    """float32 sums are taken in another order: 1e-4 nats after ten iterations at an ordinary learning rate."""
-    trained = []
+def trained(configs: list[Config], corpus: Corpus, steps: int, dtype: torch.dtype = torch.float32) -> tuple[Trainer, list[Member]]:
+    trainer = Trainer(configs[0], corpus, dtype)
+    members = [trainer.add(config) for config in configs]
+    trainer.step(steps)
+    return trainer, members
+
+
+@pytest.mark.timeout(900)
+def test_compiled_members_train_as_eager_ones_do(small: Make, corpus: Corpus) -> None:
+    """With other rates, clips and dropout. fp32 sums are taken in another order: 1e-4 nats after ten iterations."""
+    found = []
     for compiled in (False, True):
-        configs = [
-            small(n_layer=1, softmax_variant=variant, dropout=dropout, compile=compiled)
-            for variant, dropout in (("softmax", 0.0), ("constantmax", 0.1))
-        ]
-        trainer = Trainer(configs[0], corpus)
-        members = [trainer.add(config) for config in configs]
-        trainer.step(10)
+        trainer, members = trained([small(**{**ALL, **fields, "compile": compiled}) for fields in MEMBERS], corpus, 10)
         evaluated = trainer.evaluate()
-        trained.append([evaluated[member] for member in members])
-    assert trained[1] == pytest.approx(trained[0], abs=1e-4)
+        found.append([(evaluated[member], member.train_loss, member.grad_norm) for member in members])
+        assert trainer.path.startswith("compiled, fp32, " if compiled else "eager, fp32, ")
+    for eager, other in zip(*found, strict=True):
+        assert other == pytest.approx(eager, abs=1e-4)
 
 
-def test_without_a_compiler_it_says_so_and_trains_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("variant", variants())
+def test_what_is_compiled_is_what_eager_mode_computes(
+    variant: str, shape: dict[str, Any], small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph of each variant, as it is handed to the compiler, in float64: members with other numbers go through the same one."""
+    import torch._inductor as inductor
+
+    monkeypatch.setattr(inductor, "compile", lambda graph, inputs, options: graph)
+    monkeypatch.setattr(compilation, "_compiled", {})
+    others = {"seed": 2, "learning_rate": 5e-3, "grad_clip": 0.1, "variant_lr_ratio": 3}
+    snapshots = []
+    for compiled in (False, True):
+        configs = [small(n_layer=1, softmax_variant=variant, compile=compiled, **shape, **fields) for fields in ({}, others)]
+        trainer, members = trained(configs, corpus, 3, torch.float64)
+        snapshots.append([trainer.snapshot(member).tensors for member in members])
+    assert len(compilation._compiled) == 1
+    for eager, other in zip(*snapshots, strict=True):
+        for name, tensor in eager.items():
+            torch.testing.assert_close(other[name], tensor, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.timeout(900)
+def test_a_compiled_member_does_not_depend_on_its_neighbours(
+    small: Make, corpus: Corpus, assert_same: Callable[[Snapshot, Snapshot], None]
+) -> None:
+    """Bit for bit: alone, stacked, and as one that comes later and goes on from a snapshot. Nothing is compiled anew for it."""
+    configs = [small(**ALL, **fields) for fields in MEMBERS]
+    stacked, members = trained(configs, corpus, 3)
+    known = len(compilation._compiled)
+    stacked.remove(members[0])
+    snapshot = stacked.snapshot(members[3])
+    stacked.step(3)
+    for config, member in zip(configs[1:], members[1:], strict=True):
+        alone, (own,) = trained([config], corpus, 6)
+        assert_same(alone.snapshot(own), stacked.snapshot(member))
+    elsewhere = Trainer(configs[0], corpus)
+    elsewhere.add(configs[1])
+    assert elsewhere.path == stacked.path
+    resumed = elsewhere.restore(snapshot)
+    elsewhere.step(3)
+    assert_same(elsewhere.snapshot(resumed), stacked.snapshot(members[3]))
+    assert len(compilation._compiled) == known
+
+
+@pytest.mark.timeout(900)
+def test_a_member_that_diverges_leaves_its_compiled_neighbours_alone(small: Make, corpus: Corpus) -> None:
+    broken = {"learning_rate": 10, "grad_clip": 0, "schedule": "constant", "warmup_fraction": 0, "dropout": 0.1}
+    configs = [small(**ALL, **MEMBERS[0]), small(**ALL, **broken)]
+    trainer, (member, other) = trained(configs, corpus, 20)
+    alone, (own,) = trained(configs[:1], corpus, 20)
+    assert other.event is not None
+    assert member.event is None
+    assert trainer.evaluate()[member] == alone.evaluate()[own]
+
+
+def test_without_a_compiler_it_says_so_once_and_trains_on(
+    small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert compiled_losses() is losses
-    assert compiled_losses() is losses
+    for _ in range(2):
+        trainer, (member,) = trained([small(n_layer=1, compile=True)], corpus, 2)
+        assert trainer.path.startswith("eager")
+        _, (own,) = trained([small(n_layer=1)], corpus, 2)
+        assert member.train_loss == own.train_loss
     assert capsys.readouterr().err == "compile: no C++ compiler (no-such-compiler) on this machine; going on without\n"
+
+
+def test_without_a_place_to_keep_it_nothing_is_compiled(
+    small: Make, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(compilation.CACHE, str(tmp_path / "file" / "cache"))
+    trainer, _ = trained([small(n_layer=1, compile=True)], corpus, 1)
+    assert trainer.path.startswith("eager")
+    assert capsys.readouterr().err == f"compile: {tmp_path}/file/cache cannot be written (Not a directory); going on without\n"
+
+
+def test_a_compiler_that_fails_costs_a_line(
+    small: Make, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("C++ compile error\nwith many lines")
+
+    monkeypatch.setattr(compilation.Graphs, "_compile", broken)
+    config = small(n_layer=1, n_embd=8, compile=True)
+    trainer, (member,) = trained([config], corpus, 2)
+    assert trainer.path.startswith("eager")
+    _, (own,) = trained([small(n_layer=1, n_embd=8)], corpus, 2)
+    assert (member.train_loss, member.iteration) == (own.train_loss, 2)
+    assert capsys.readouterr().err == "compile: failed (C++ compile error); going on without\n"

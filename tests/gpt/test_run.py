@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gpt.trainer
 from gpt import checkpoint, run
+from gpt.compilation import Graphs
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
@@ -249,6 +252,38 @@ def test_how_often_to_write_may_change_on_resume(small: Make, tmp_path: Path, un
     run.resume(folder, {"eval_interval": 15, "log_interval": 30, "tensorboard": False}, quiet)
     assert [row["iteration"] for row in lines(folder)] == [4, 8, 15, 30]
     assert_same(last(folder), last(undisturbed))
+
+
+def test_a_run_records_its_path_and_says_when_it_goes_on_by_another(
+    small: Make, tmp_path: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = json.loads((undisturbed / run.CONFIG).read_text())["path"]
+    assert path == ("eager, fp32, cuda" if torch.cuda.is_available() else "eager, fp32, default matmul")
+    folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), 8)
+    capsys.readouterr()
+    same = shutil.copytree(folder, tmp_path / "same")
+    run.resume(same, {}, quiet)
+    assert capsys.readouterr().err == ""
+    record = json.loads((folder / run.CONFIG).read_text())
+    (folder / run.CONFIG).write_text(json.dumps({**record, "path": "compiled, fp32, onednn matmul"}))
+    run.resume(folder, {}, quiet)
+    told = f"{folder}: trained so far as compiled, fp32, onednn matmul; goes on as {path}, which is equal to rounding only\n"
+    assert capsys.readouterr().err == told
+    assert json.loads((folder / run.CONFIG).read_text())["path"] == path
+    assert learned(lines(folder)) == learned(lines(same))
+
+
+def test_a_compiler_that_fails_shows_in_the_record(
+    small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("C++ compile error")
+
+    monkeypatch.setattr(Graphs, "_compile", broken)
+    folder = tmp_path / "run"
+    run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=12, compile=True, out_dir=str(folder)), quiet)
+    assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("eager, ")
+    assert capsys.readouterr().err == "compile: failed (C++ compile error); going on without\n"
 
 
 def test_a_run_that_diverges_ends_with_its_reason(small: Make, tmp_path: Path) -> None:

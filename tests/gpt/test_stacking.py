@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from gpt import hardware
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
@@ -47,6 +48,16 @@ SHAPES = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=hardware.ROUTES)
+def by_every_route(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Matrix products as this machine may do them; a route that is no fp32 here is never taken."""
+    before = torch.get_float32_matmul_precision()
+    hardware.take(request.param if hardware.allowed(request.param) else "default")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.usefixtures("by_every_route")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_stack_of_all_variants_equals_separate_runs(shape: dict[str, Any], small: Make, corpus: Corpus, assert_same: Same) -> None:
     configs = [small(**{**shape, **fields}) for fields in MIXED]
@@ -178,6 +189,7 @@ def test_a_fork_and_its_origin_go_the_same_way(small: Make, corpus: Corpus, asse
         assert member.train_loss == fork.train_loss
 
 
+@pytest.mark.usefixtures("by_every_route")
 def test_a_restored_member_goes_on_as_if_never_disturbed(small: Make, corpus: Corpus, assert_same: Same) -> None:
     for fields in MIXED:
         config = small(**fields)

@@ -22,6 +22,7 @@ from search.freezing import confirm
 from search.leaderboard import leaderboard
 from search.located import Fault
 from search.question import Question, extend, load, load_from
+from search.records import PATH
 from search.stage import Confirm
 from search.statistics import compare, estimate
 
@@ -56,6 +57,17 @@ def test_every_winner_meets_the_same_fresh_seeds_and_fresh_text(tuned: Question,
             trainer.step(20)
             assert trainer.evaluate("confirmation")[member] == loss
     assert len({loss for entry in found.entries for loss in entry.losses.values()}) == 9
+
+
+def test_what_was_tuned_in_bf16_is_confirmed_in_fp32(ask: Ask, work: Work) -> None:
+    question = ask(compare=["softmax"], base={"precision": "bf16"})
+    work(question)
+    opened = confirm(question, Confirm(seeds=2))
+    work(opened)
+    paths = [
+        {trial.user_attrs[PATH].split(", ")[1] for trials in each.trials().values() for trial in trials} for each in (question, opened)
+    ]
+    assert paths == [{"bf16"}, {"fp32"}]
 
 
 def test_seeds_of_a_winner_stand_side_by_side(tuned: Question, work: Work) -> None:

@@ -1,0 +1,173 @@
+"""Whichever library multiplies, fp32 stays fp32; the choice is measured once, remembered, and never made behind anybody's back."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt import hardware
+from gpt.errors import TunemaxError
+from gpt.hardware import Measured, Route
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of its own, without a measurement, and no route asked for."""
+    monkeypatch.setenv("TUNEMAX_DATA", str(tmp_path))
+    monkeypatch.delenv(hardware.FORCED, raising=False)
+    return tmp_path
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, gain: float = 1.0, error: float = 2e-7, alike: bool = False) -> None:
+    """A machine on which oneDNN is so much faster, and so exact; really, this one's own arithmetic."""
+    monkeypatch.setattr(hardware, "_same", lambda pairs: alike)
+    monkeypatch.setattr(hardware, "_errors", lambda route, pairs: error if route == "onednn" else 2e-7)
+    monkeypatch.setattr(hardware, "_speeds", lambda pairs: {"default": [50.0, 40.0, 60.0], "onednn": [50 * gain, 40 * gain, 60 * gain]})
+    monkeypatch.setattr(hardware, "has_gpu", lambda: False)
+
+
+@pytest.mark.parametrize("route", hardware.ROUTES)
+def test_products_of_a_chosen_route_are_fp32(route: Route, machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64, where the route may be taken at all: bf16 would be a thousand times as far away."""
+    monkeypatch.setenv(hardware.FORCED, route)
+    with contextlib.suppress(TunemaxError):  # a processor on which this route is bf16 must refuse it
+        assert hardware.choose().route == route
+    chosen = route if hardware.allowed(route) else "default"
+    draw = torch.Generator().manual_seed(1)
+    a, b = torch.randn(3, 300, 200, generator=draw), torch.randn(3, 200, 100, generator=draw)
+    before = torch.get_float32_matmul_precision()
+    hardware.take(chosen)
+    try:
+        assert hardware.current_route() == chosen
+        product = torch.bmm(a, b)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    exact = torch.bmm(a.double(), b.double())
+    assert float((product - exact).norm() / exact.norm()) < 3e-6
+
+
+@pytest.mark.parametrize(
+    ("found", "route", "reason"),
+    [
+        ({"gain": 2.2}, "onednn", "oneDNN is 2.20 times as fast"),
+        ({"gain": 1.1}, "default", "oneDNN is only 1.10 times as fast"),
+        ({"gain": 4.0, "error": 3e-3}, "default", "oneDNN is not fp32 here: its error is 3.0e-03, not 2.0e-07"),
+        ({"gain": 2.2, "error": 6e-7}, "onednn", "oneDNN is 2.20 times as fast"),
+        ({"alike": True}, "default", "this processor has no other route"),
+    ],
+    ids=["faster", "hardly faster", "bf16", "another order of sums", "no other"],
+)
+def test_a_route_is_taken_only_where_it_is_faster_and_as_exact(
+    found: dict[str, float], route: Route, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, **found)
+    measured = hardware.measure()
+    assert (measured.route, measured.reason, measured.gflops) == (route, reason, 50)
+
+
+def test_a_route_on_which_members_depend_on_their_neighbours_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, gain=3)
+    multiply = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: multiply(a, b) * (1 + 1e-7 * len(a)))
+    measured = hardware.measure()
+    assert (measured.route, measured.reason) == ("default", "with oneDNN a member's numbers would depend on its neighbours")
+
+
+def test_a_gpu_keeps_its_own_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, gain=3)
+    monkeypatch.setattr(hardware, "has_gpu", lambda: True)
+    assert hardware.measure().route == "default"
+
+
+def test_a_machine_is_measured_once(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = hardware.choose()
+    monkeypatch.setattr(hardware, "measure", lambda: pytest.fail("measured again"))
+    assert hardware.choose() == first
+    assert first.gflops > 0
+    assert set(first.errors) == {"default", "onednn"}
+    monkeypatch.setattr(hardware, "processor", lambda: "another machine with the same cache folder")
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        hardware.choose()
+
+
+def test_a_damaged_memory_is_measured_again(machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(monkeypatch, gain=2)
+    hardware.choose()
+    (file,) = (machine / ".machines").glob("*.json")
+    file.write_text('{"route": "cuda"}')
+    assert hardware.choose().route == "onednn"
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith(f"{file}: unreadable (")
+    assert Measured.model_validate_json(file.read_bytes()).route == "onednn"
+
+
+def test_where_nothing_can_be_remembered_it_is_measured_at_each_start(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, gain=2)
+    (machine / ".machines").write_text("a file where the folder should be")
+    for _ in range(2):
+        assert hardware.choose().route == "onednn"
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert all(line.endswith("this machine is measured at each start") for line in told)
+
+
+def test_an_unknown_route_is_refused(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(hardware.FORCED, "cublas")
+    with pytest.raises(TunemaxError, match=r"^TUNEMAX_MATMUL = cublas: expected default or onednn"):
+        hardware.choose()
+
+
+def test_a_route_that_is_no_fp32_cannot_be_forced(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, gain=3, error=3e-3)
+    monkeypatch.setenv(hardware.FORCED, "onednn")
+    with pytest.raises(TunemaxError, match="would not be exact fp32"):
+        hardware.choose()
+
+
+def test_measuring_leaves_the_process_as_it_was() -> None:
+    before = (torch.get_float32_matmul_precision(), torch.get_num_threads(), torch.get_rng_state())
+    hardware.measure()
+    assert (torch.get_float32_matmul_precision(), torch.get_num_threads()) == before[:2]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_a_library_that_is_imported_chooses_nothing() -> None:
+    program = "import gpt.trainer, gpt.run, search.api, torch; print(torch.get_float32_matmul_precision())"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "highest\n"
+
+
+def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
+    """Twenty arrays of 8 MB, taken and freed ten times: without the setting each comes as new pages from the system."""
+    program = """
+import resource, sys
+from gpt import hardware
+if sys.argv[1] == "keep": assert hardware.keep_memory()
+import torch
+for _ in range(2): [torch.ones(2_000_000) for _ in range(20)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): [torch.ones(2_000_000) for _ in range(20)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, "-c", program, word], capture_output=True, text=True, check=True).stdout)
+        for word in ("keep", "as it is")
+    ]
+    assert sys.platform != "linux" or faults[0] < faults[1] / 10
+
+
+def test_a_cpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_gpu", lambda: False)
+    told = {}
+    for flags in ({"avx2"}, {"avx2", "avx512_bf16"}, {"amx_bf16"}, None):
+        monkeypatch.setattr(hardware, "_cpu_flags", lambda flags=flags: flags)
+        told[str(sorted(flags or []))] = hardware.bf16_fault("auto")
+    assert [line is not None for line in told.values()] == [True, False, False, False]
+    assert hardware.bf16_fault("cuda") is None
