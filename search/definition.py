@@ -7,18 +7,16 @@ Optuna's storage means the same after the fields' defaults have changed.
 from __future__ import annotations
 
 import itertools
-import operator
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import pydantic
 
 from gpt.config import Config, all_specs, resolve
 from gpt.errors import TunemaxError, did_you_mean
 from gpt.fields import Choices, FieldSpec, Value, explain
-from gpt.softmax import find_variant
 from search.dimension import (
     OWNED,
     Dimension,
@@ -34,8 +32,8 @@ from search.dimension import (
 )
 from search.located import Fault, Where, read_yaml
 from search.phases import check_phases
-from search.stage import NAME, Confirm, Confirms, Repeat, is_name
-from search.strategy import PRUNERS, SAMPLERS, STORED, Pruner, Sampler
+from search.stage import Confirm, Confirms, Repeat, is_name
+from search.strategy import STORED, Pruner, Sampler
 
 INNER = ("fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
@@ -339,56 +337,3 @@ def _model(model: type[M], values: dict[str, Any]) -> M:
             raise Fault(where, str(first["ctx"]["error"])) from None
         expected = first["msg"].removeprefix("Input ").removeprefix("should be ")
         raise Fault(where, f"{shown(first['input'])}, expected {expected[0].lower()}{expected[1:]}") from None
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of a study file, for editors: every key and field with its help, its valid values and its default."""
-    schema = StudyDefinition.model_json_schema()
-    properties = schema["properties"]
-    settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
-    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity}
-    for inner in INNER:
-        del properties[inner]
-    properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
-    properties["space"]["properties"] = {
-        name: _dimension_schema(spec) for name, spec in {**searchable, "seed": all_specs()["seed"]}.items()
-    }
-    properties["name"]["pattern"] = f"^{NAME}$"
-    properties["confirm"] = {"anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]} | {
-        "description": properties["confirm"]["description"]
-    }
-    for part in ("base", "space"):
-        properties[part]["additionalProperties"] = False
-    properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
-    properties["compare"].update(minItems=1, uniqueItems=True)
-    for part, names in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
-        schema["$defs"][part.capitalize()]["properties"]["name"]["enum"] = list(names)
-        properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
-    schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
-    used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Confirm", "Pruner", "Sampler")}
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}
-    return {**schema, **head, "$defs": used, "required": ["question", "space", "budget"]}
-
-
-def _value_schema(spec: FieldSpec) -> dict[str, Any]:
-    annotated = operator.getitem(cast(Any, Annotated), (spec.annotation, spec.info))  # a type known only at run time
-    schema = {**pydantic.TypeAdapter[Any](annotated).json_schema(), "description": spec.help, "default": spec.default}
-    if spec.name == "softmax_variant":
-        schema["enum"] = [name for variant in options(spec) for name in (variant, *find_variant(str(variant)).aliases)]
-    return schema
-
-
-def _dimension_schema(spec: FieldSpec) -> dict[str, Any]:
-    value = {key: part for key, part in _value_schema(spec).items() if key not in ("default", "description", "title")}
-    choices = {"type": "array", "items": value, "minItems": 2, "uniqueItems": True}
-    forms: list[dict[str, Any]] = [
-        choices,
-        {"type": "object", "properties": {"choices": choices}, "required": ["choices"], "additionalProperties": False},
-    ]
-    if spec.declared.search is not None:
-        forms.insert(0, {"const": "default"})
-    if spec.annotation in (int, float):
-        step = {"type": ["number", "null"], "exclusiveMinimum": 0}
-        ends = {"low": value, "high": value, "log": {"type": "boolean"}, "step": step}
-        forms.append({"type": "object", "properties": ends, "minProperties": 1, "additionalProperties": False})
-    return {"description": spec.help, "anyOf": forms}

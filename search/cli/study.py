@@ -215,7 +215,7 @@ def leaderboard(arguments: argparse.Namespace) -> None:
 
 
 def schema(_arguments: argparse.Namespace) -> None:
-    from search.definition import json_schema
+    from search.schema import json_schema
 
     print_json(json_schema())
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
-from sqlalchemy.engine import make_url
 
 from gpt.config import Config, all_specs
 from search.confirmation import Confirmation, Confirmed, changed, confirmations
@@ -25,8 +24,8 @@ from search.report import charts
 from search.report.document import Figure, Section, Table
 from search.report.stability import sensitivity, stability
 from search.rungs import Fidelity, fidelity
+from search.schema import study_file
 from search.statistics import estimate
-from search.storage import shown
 from search.winner import command, shell
 
 ENOUGH = 10
@@ -324,10 +323,11 @@ def _configuration(reading: Reading) -> Section:
 
 def _commands(reading: Reading) -> Section:
     """How to do it again."""
-    url = make_url(reading.question.storage.url)
-    storage = ["--storage", shown(url)] if url.get_backend_name() == "sqlite" else []
-    lines = [shlex.join(["tunemax", "study", "run", reading.question.name, *storage])]
-    lines += [shlex.join([*shlex.split(each.command(each.seeds)), *storage]) for each in reading.confirmed]
+    definition = reading.question.definition
+    lines = [f"# {definition.name}.yaml", *study_file(definition).splitlines(), "", f"tunemax study run {definition.name}.yaml"]
+    for each in reading.confirmed:
+        stage = ["--seeds", str(each.seeds), "--reference", each.reference, *(["--longer", str(each.factor)] if each.factor > 1 else [])]
+        lines.append(shlex.join(["tunemax", "study", "confirm", definition.name, *stage]))
     for entry in reading.board.entries:
         if entry.best and entry.best.config:
             lines += ["", f"# {entry.name}, trial {entry.best.number}", shell(command(entry.best))]

@@ -17,10 +17,11 @@ from gpt.config import Config, all_specs
 from gpt.errors import TunemaxError
 from gpt.fields import Choices, Range
 from gpt.softmax import variants
-from search.definition import StudyDefinition, define, json_schema, load_study_file
+from search.definition import StudyDefinition, define, load_study_file
 from search.dimension import OWNED, options
 from search.located import parse_yaml, read_yaml
 from search.phases import SHAPE
+from search.schema import json_schema, study_file
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
@@ -87,6 +88,7 @@ def test_our_own_studies(path: Path) -> None:
     for fixed in study.siblings().values():
         Config.of(fixed)
     jsonschema.validate(read_yaml(path).data, json_schema())
+    assert define(parse_yaml(study_file(study)).data, name="unused") == study, "written again it means the same"
 
 
 def test_the_quick_start_compares_the_seven_variants() -> None:
@@ -430,6 +432,7 @@ Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:ya
 def test_every_valid_study_survives_its_file_and_its_storage(data: dict[str, Any]) -> None:
     study = define(data, name="unused")
     assert define(parse_yaml(yaml.dump(data, Dumper=Quoted, allow_unicode=True)).data, name="unused") == study
+    assert define(parse_yaml(study_file(study)).data, name="unused") == study
     again = StudyDefinition.from_json(study.to_json())
     assert again == study
     assert again.to_json() == study.to_json()
