@@ -73,6 +73,9 @@ def json_schema() -> dict[str, Any]:
         schema["$defs"][part.capitalize()]["properties"]["name"]["enum"] = list(names)
         properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
     schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
+    confirm = schema["$defs"]["Confirm"]["properties"]
+    confirm["reference"]["anyOf"].append({"type": ["number", "boolean"]})  # a candidate is named as the file has it: 2.5, true
+    confirm["horizons"] = {"anyOf": [confirm["horizons"], {"type": "integer", "minimum": 1}]}
     used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Confirm", "Pruner", "Sampler")}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}
     return {**schema, **head, "$defs": used, "required": ["question", "space", "budget"]}
