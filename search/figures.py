@@ -14,8 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gpt.probe import STANDS_FOR
 from search.confirmation import Confirmation
+from search.definition import StudyDefinition
 from search.leaderboard import TOP, Candidate, Leaderboard, leaders
 from search.records import TRAJECTORY
+from search.sensitivity import rate_curves
 
 Figure = dict[str, Any]
 """``{"data": [trace, …], "layout": {…}}``; see https://plotly.com/javascript/reference."""
@@ -152,6 +154,32 @@ def _trace(x: Sequence[int], y: Sequence[float], label: str, hover: str, line: F
     points = _thinned(dict(zip(x, y, strict=True)))
     trace = {"type": "scatter", "mode": "lines", "x": list(points), "y": list(points.values()), "name": label, "line": line}
     return trace | {"legendgroup": label, "hovertemplate": f"{hover}<br>%{{x}}: %{{y:.4g}}<extra>{label}</extra>"}
+
+
+def learning_rates(definition: StudyDefinition, candidates: Sequence[Candidate]) -> Figure | None:
+    """The mean loss of each candidate over learning rates, with its 95 % interval. None unless the study is a grid of them."""
+    curves = rate_curves(definition, candidates)
+    colours = dict(zip((candidate.name for candidate in candidates), _colours(candidates), strict=True))
+    traces = []
+    for name, points in curves.items():
+        known = [point for point in points if math.isfinite(point.mean)]
+        half = [_short((point.interval.high - point.interval.low) / 2) if point.interval else 0.0 for point in known]
+        lost = [f"{len(point.caps)} of {len(point.caps) + len(point.losses)} diverged" for point in known]
+        trace: Figure = {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "text": lost,
+            "line": {"color": colours[name], "width": 2},
+        }
+        trace |= {"x": [point.rate for point in known], "y": [_short(point.mean) for point in known]}
+        trace |= {"error_y": {"type": "data", "array": half, "color": colours[name]}}
+        traces.append(trace | {"hovertemplate": f"{name} at %{{x}}: %{{y:.4f}}<br>%{{text}}<extra></extra>"})
+    if not traces:
+        return None
+    layout = _layout("Learning rate", "mean over seeds with its 95 % interval", "learning rate", "validation loss (nats a token)")
+    layout["xaxis"]["type"] = "log"
+    return {"data": traces, "layout": layout}
 
 
 def learnables(trajectory: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,8 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -16,9 +17,9 @@ import optuna
 from gpt.errors import TunemaxError
 from search import figures, notes, stills
 from search.artifacts import attach
-from search.confirmation import confirmation, confirmations
+from search.confirmation import Confirmation, confirmation, confirmations
 from search.figures import Figure
-from search.leaderboard import candidates, rank
+from search.leaderboard import Candidate, Leaderboard, candidates, rank
 from search.question import Question, load_from
 from search.rungs import fidelity
 from search.storage import storage_errors
@@ -39,23 +40,12 @@ def publish(question: Question) -> None:
         found = candidates(question)
         board = rank(question, found)
         confirmed = [confirmation(question)] if question.definition.confirms else confirmations(question)
-        shared = {"curves": figures.learning_curves(found)}
-        pictures: dict[str, Callable[[], bytes]] = {"curves": cache(lambda: stills.curves(board, found))}
-        if not question.definition.confirms:
-            shared["leaderboard"] = figures.ranges(board, found)
-            pictures["leaderboard"] = cache(lambda: stills.ranges(board, found))
-        for each in confirmed:
-            shared[f"confirmed-{each.factor}x"] = figures.intervals(each, found)
-            pictures[f"confirmed-{each.factor}x"] = cache(partial(stills.intervals, board.question, each, found))
+        shared = _shared(question, board, found, confirmed)
         studies = {name: question.study(name) for name in question.siblings}
         warnings = fidelity(question.definition, found).warnings
         for name, study in studies.items():
-            own = {
-                f"learnables.{candidate.name}" if question.variant_is_dimension else "learnables": figure
-                for candidate in found
-                if candidate.study == name and (figure := figures.trajectories(candidate))
-            }
-            _save_figures(question, study, {**shared, **own}, pictures)
+            own = [candidate for candidate in found if candidate.study == name]
+            _save_figures(question, study, shared | _learnables(own, several=question.variant_is_dimension))
             if question.definition.confirms:
                 _save_note(study, notes.of_a_confirmation(question, confirmed[0], name))
             else:
@@ -106,20 +96,54 @@ def _save_note(study: optuna.Study, body: str) -> None:
         save_note(study, after)
 
 
-def _save_figures(question: Question, study: optuna.Study, drawn: dict[str, Figure], pictures: dict[str, Callable[[], bytes]]) -> None:
-    """Write the figures that have changed since they were last written, and those of them that are pictures too as PNG."""
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the dashboard, and the same as PNG under the names of their files, drawn when they are needed."""
+
+    figure: Figure
+    stills: Mapping[str, Callable[[], bytes]]
+
+
+def _shared(question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> dict[str, Drawing]:
+    """What all studies of a question show. A still is drawn once for all of them."""
+    drawn = {"curves": Drawing(figures.learning_curves(found), {"curves.png": cache(lambda: stills.curves(board, found))})}
+    if not question.definition.confirms:
+        drawn["leaderboard"] = Drawing(figures.ranges(board, found), {"leaderboard.png": cache(lambda: stills.ranges(board, found))})
+    if rates := figures.learning_rates(question.definition, found):
+        still = cache(partial(stills.learning_rates, board.question, question.definition, found))
+        drawn["learning_rate"] = Drawing(rates, {"learning_rate.png": still})
+    for each in confirmed:
+        name = f"confirmed-{each.factor}x"
+        still = cache(partial(stills.intervals, board.question, each, found))
+        drawn[name] = Drawing(figures.intervals(each, found), {f"{name}.png": still})
+    return drawn
+
+
+def _learnables(found: Sequence[Candidate], *, several: bool) -> dict[str, Drawing]:
+    """What one study shows of its own candidate, or of several."""
+    drawn = {}
+    for candidate in found:
+        if figure := figures.trajectories(candidate):
+            end = f".{candidate.name}" if several else ""
+            pictures = {f"{name}{end}.png": partial(stills.moved, candidate, name) for name in stills.moving(candidate)}
+            drawn[f"learnables{end}"] = Drawing(figure, pictures)
+    return drawn
+
+
+def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, Drawing]) -> None:
+    """Write the figures that have changed since they were last written, and their stills."""
     from optuna_dashboard import save_plotly_graph_object
 
     storage, study_id = study._storage, study._study_id
     before: dict[str, str] = storage.get_study_system_attrs(study_id).get(PUBLISHED, {})
-    texts = {name: json.dumps(figure, separators=(",", ":"), allow_nan=False) for name, figure in drawn.items()}
+    texts = {name: json.dumps(drawing.figure, separators=(",", ":"), allow_nan=False) for name, drawing in drawn.items()}
     after = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
     for name, text in texts.items():
         if before.get(name) == after[name]:
             continue
         save_plotly_graph_object(study, _Drawn(text), graph_object_id=name)
-        if name in pictures:
-            attach(storage, question.storage.url, study_id, f"{name}.png", pictures[name]())
+        for file, still in drawn[name].stills.items():
+            attach(storage, question.storage.url, study_id, file, still())
     if before != after:
         storage.set_study_system_attr(study_id, PUBLISHED, after)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 
+from gpt.probe import STANDS_FOR
 from search.confirmation import Confirmation
+from search.definition import StudyDefinition
 from search.drawing import Line, Row, draw, draw_rows
-from search.figures import COLOURS
+from search.figures import COLOURS, learnables
 from search.leaderboard import TOP, Candidate, Leaderboard, leaders
+from search.records import TRAJECTORY
+from search.sensitivity import rate_curves
 
 LOSS = "validation loss in nats a token"
 
@@ -42,6 +48,35 @@ def intervals(question: str, found: Confirmation, candidates: Sequence[Candidate
     ]
     note = f"confirmed at {found.horizon:,} iterations on {found.seeds} fresh seeds: mean, 95 % interval, every seed"
     return draw_rows(question, note, LOSS, rows)
+
+
+def learning_rates(question: str, definition: StudyDefinition, candidates: Sequence[Candidate]) -> bytes:
+    """The mean loss of each candidate over the logarithm of the learning rate."""
+    curves = rate_curves(definition, candidates)
+    lines = []
+    for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True):
+        points = [(math.log10(point.rate), point.mean) for point in curves.get(candidate.name, ()) if math.isfinite(point.mean)]
+        if points:
+            lines.append(Line(f"{candidate.name} {min(mean for _, mean in points):.4f}", points, colour))
+    return draw(question, "mean over seeds at each learning rate", f"log10 of the learning rate; {LOSS}", lines)
+
+
+def moving(candidate: Candidate) -> list[str]:
+    """The learnables of a candidate's best trial."""
+    told = next((trial.system_attrs[TRAJECTORY] for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs), "{}")
+    return learnables(json.loads(told))
+
+
+def moved(candidate: Candidate, name: str) -> bytes:
+    """How one learnable of a candidate's best trial moved, layer by layer, and what it stands for."""
+    best = next(trial for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs)
+    told = json.loads(best.system_attrs[TRAJECTORY])
+    lines: list[Line] = []
+    for true in (name, STANDS_FOR.get(name, "")):
+        for layer, column in enumerate(zip(*told.get(true, ()), strict=True)):
+            points = list(zip(told["iteration"], column, strict=True))
+            lines.append(Line(f"{true}, layer {layer}", points, COLOURS[len(lines) % len(COLOURS)]))
+    return draw(f"{name} of {candidate.name}", f"trial {best.number}, its best, beside what {name} stands for", "iteration", lines)
 
 
 def _colours(count: int) -> list[str]:

@@ -69,7 +69,11 @@ def sections(reading: Reading) -> list[Section]:
     parts = [_answer(reading), *(_confirmed(reading, each) for each in reading.confirmed)]
     if not reading.empty:
         parts += [_tuned(reading), _repeats(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading)]
-        parts += [_sensitivity(reading), stability(reading.found, reading.confirmed), _pruning(reading)]
+        parts += [
+            sensitivity(reading.question.definition, reading.found, reading.hues),
+            stability(reading.found, reading.confirmed),
+            _pruning(reading),
+        ]
     parts += [_budget(reading), _configuration(reading), _commands(reading)]
     return [part for part in parts if part.sentences or part.tables or part.figures or part.code or part.lead]
 
@@ -247,12 +251,6 @@ def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | s
 def _slices(reading: Reading) -> Section:
     figures = tuple(figure for candidate in reading.found for figure in charts.slices(candidate, reading.hues[candidate.name]))
     return Section("Slices", "", ("Loss of every trial over each of its numeric parameters.",) if figures else (), figures)
-
-
-def _sensitivity(reading: Reading) -> Section:
-    """Only of a grid: what a sampler has chosen stands close where losses are low, and says little of the rest."""
-    definition = reading.question.definition
-    return sensitivity(reading.found, definition.space if definition.sampler.name == "grid" else (), reading.hues)
 
 
 def _repeats(reading: Reading) -> Section:

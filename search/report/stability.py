@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 
 from search.confirmation import Confirmation
+from search.definition import StudyDefinition
 from search.leaderboard import Candidate
 from search.records import GUARDED, state
 from search.report.charts import LOSS, WIDTH, Hues
 from search.report.document import Figure, Section, Table
 from search.report.svg import Axis, Plot
-from search.statistics import Estimate, Share, estimate, share
+from search.sensitivity import AtRate, lr_sensitivity, rate_curves
+from search.statistics import Share, share
 
-RATE, SEED = "learning_rate", "seed"
 ENDED = ("complete", "pruned", "diverged")
-
-
-@dataclass(frozen=True)
-class AtRate:
-    """The runs of one candidate at one learning rate."""
-
-    rate: float
-    losses: tuple[float, ...]
-    """Of those that reached the horizon."""
-    caps: tuple[float, ...]
-    """What those that diverged were told."""
-    mean: float
-    """Of the losses; NaN if all diverged."""
-    interval: Estimate | None
-    """None for fewer than two."""
 
 
 def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> Section:
@@ -49,11 +33,9 @@ def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> 
     return Section("Stability", "", (explained,), (), (Table(columns, tuple(rows), frozenset({"stage"})),))
 
 
-def sensitivity(found: Sequence[Candidate], space: Iterable[str], hues: Hues) -> Section:
-    """Loss over learning rate at the fixed budget, where a study searched nothing else, but for seeds and variants."""
-    alone = RATE in space and set(space) <= {RATE, SEED, "softmax_variant"}
-    curves = {candidate.name: at_rates(candidate.trials) for candidate in found} if alone else {}
-    curves = {name: points for name, points in curves.items() if len(points) > 1}
+def sensitivity(definition: StudyDefinition, found: Sequence[Candidate], hues: Hues) -> Section:
+    """Loss over learning rate at the fixed budget; empty where a study is no grid of learning rates."""
+    curves = rate_curves(definition, found)
     if not curves:
         return Section("Learning rate")
     rates = sorted({point.rate for points in curves.values() for point in points})
@@ -69,29 +51,6 @@ def sensitivity(found: Sequence[Candidate], space: Iterable[str], hues: Hues) ->
     )
     table = Table(("candidate", "best", "sensitivity", *(f"{rate:g}" for rate in rates)), tuple(rows))
     return Section("Learning rate", "", (explained,), (_drawn(curves, hues),), (table,))
-
-
-def at_rates(trials: Sequence[FrozenTrial]) -> list[AtRate]:
-    """The runs of one candidate by learning rate, the lowest first. Runs that were pruned say nothing of the horizon and stay out."""
-    groups: dict[float, list[FrozenTrial]] = {}
-    for trial in trials:
-        if state(trial) in ("complete", "diverged") and RATE in trial.params:
-            groups.setdefault(float(trial.params[RATE]), []).append(trial)
-    points = []
-    for rate, group in sorted(groups.items()):
-        losses = tuple(trial.value for trial in group if state(trial) == "complete" and trial.value is not None)
-        caps = tuple(trial.value for trial in group if state(trial) == "diverged" and trial.value is not None)
-        points.append(AtRate(rate, losses, caps, fmean(losses) if losses else math.nan, estimate(losses)))
-    return points
-
-
-def lr_sensitivity(points: Sequence[AtRate]) -> float:
-    """Mean loss over learning rates less the best of them (Wortsman et al., arXiv 2309.14322, section 2.2).
-
-    There the loss is cut at that of the untrained model; here a run that diverged counts at its cap, which is a little above.
-    """
-    losses = [fmean((*point.losses, *point.caps)) for point in points]
-    return fmean(losses) - min(losses)
 
 
 def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:

@@ -177,6 +177,8 @@ def test_figures_lie_beside_a_study_as_png_in_place_until_it_is_deleted(done: Qu
     after = pictures()
     assert set(after) == set(before)
     assert after["leaderboard.png"] != before["leaderboard.png"]
+    learning = done.storage.get_study_system_attrs(done.study("q/constantmax")._study_id)
+    assert {"beta.png", "gamma.png"} <= {meta.filename for meta in uploaded(learning)}
     delete(done.storage, ["q"])
     assert not list(artifact_folder(done.storage.url).iterdir())
 
@@ -264,6 +266,6 @@ def test_a_variant_that_is_a_dimension_is_a_candidate_with_figures_of_its_own(as
     work(question, watchers=[Trajectories(question.storage.url)])
     publish(question)
     study = question.study("q")
-    assert set(shown(study)) == {"curves", "leaderboard", "learnables.constantmax"}
+    assert set(shown(study)) == {"curves", "leaderboard", "learning_rate", "learnables.constantmax"}
     assert {trace["name"] for trace in shown(study)["curves"]["data"]} == {"softmax", "constantmax"}
     assert "compare-studies" not in get_note(study)

@@ -15,13 +15,16 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search import records
+from search.artifacts import uploaded
 from search.definition import StudyDefinition, define
 from search.events import Event
 from search.leaderboard import Candidate, candidates
 from search.located import Fault
+from search.publish import publish
 from search.question import Question
 from search.report import write
-from search.report.stability import AtRate, at_rates, lr_sensitivity, sensitivity, stability
+from search.report.stability import sensitivity, stability
+from search.sensitivity import AtRate, at_rates, lr_sensitivity
 
 Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
@@ -101,12 +104,14 @@ def test_what_diverged_or_was_guarded_is_counted_with_its_interval() -> None:
     assert table.rows == (("polymax", "tuning", "4", "1", "25 %", "5 … 70 %", "1", "33 %", "6 … 79 %"),)
 
 
-def test_only_a_study_of_learning_rates_has_their_curve() -> None:
+def test_only_a_grid_of_learning_rates_has_their_curve(defined: Callable[..., StudyDefinition]) -> None:
     found = [Candidate("softmax", "q/softmax", [trial(1e-3, 2.4), trial(1e-2, 2.0)])]
-    section = sensitivity(found, ["learning_rate", "seed"], {"softmax": 0})
+    section = sensitivity(defined(**GRID), found, {"softmax": 0})
     assert section.figures
     assert section.tables[0].rows == (("softmax", "0.01", "0.200", "2.4000", "2.0000"),)
-    assert not sensitivity(found, ["learning_rate", "weight_decay"], {"softmax": 0}).tables, "other settings moved, too"
+    more = {**GRID, "space": {"learning_rate": RATES, "weight_decay": [0.1, 0.2]}}
+    assert not sensitivity(defined(**more), found, {"softmax": 0}).tables, "other settings moved, too"
+    assert not sensitivity(defined(sampler="tpe"), found, {"softmax": 0}).tables, "a sampler has chosen the rates"
 
 
 def test_a_report_of_learning_rates(ask: Ask, work: Work, tmp_path: Path) -> None:
@@ -120,6 +125,9 @@ def test_a_report_of_learning_rates(ask: Ask, work: Work, tmp_path: Path) -> Non
     (best,) = [row for row in markdown.splitlines() if row.startswith("| softmax | 0.") and "diverged" in row]
     points = at_rates(next(found for found in candidates(question) if found.name == "softmax").trials)
     assert f"| {lr_sensitivity(points):.3f} |" in best
+    publish(question)
+    attributes = question.storage.get_study_system_attrs(question.study("q/softmax")._study_id)
+    assert "learning_rate.png" in {meta.filename for meta in uploaded(attributes)}
 
 
 def test_the_preset_asks_for_learning_rates_and_seeds() -> None:
