@@ -63,7 +63,7 @@ def at_work(question: Question) -> set[int]:
 def stop_worker(question: Question, when: Callable[[], object]) -> int:
     """Stop the only worker of a question, training a trial, at a moment when something is so; returns the process.
 
-    It gets a few milliseconds between two looks, and none while one looks: it cannot run past the moment.
+    It gets some milliseconds between two looks, and none while one looks: it cannot run past the moment.
     """
     database, found = str(question.storage.engine.url.database), 0
 
@@ -76,5 +76,5 @@ def stop_worker(question: Question, when: Callable[[], object]) -> int:
             os.kill(found, signal.SIGCONT)
         return False
 
-    until(stopped, 0.01)
+    until(stopped)
     return found
