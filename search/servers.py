@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -39,18 +40,23 @@ PATIENCE = 5.0
 
 
 class Server:
-    """A running server process. Keyword arguments go to the function of this module that serves."""
+    """A running server process. Keyword arguments go to the function of this module that serves.
+
+    port: 0 is any. Which one it is the server says on its standard output when it listens: one that is chosen before may be
+    somebody else's by then.
+    """
 
     def __init__(self, name: str, serve: Callable[..., None], host: str, port: int, **what: Any) -> None:
         self.name = name
-        self.address = address(host, port)
+        self._host = host
+        self._port: int | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
         words = [sys.executable, "-m", "search.servers"]
         # A session of its own: Ctrl-C is for the starter, who then stops the server and all that it has started.
         # The order of the dashboard's figures is that of a set: without a fixed seed every start would shuffle them.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, start_new_session=True, env=environment
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True, env=environment
         )
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # it has died already; `fate` says why
@@ -58,8 +64,16 @@ class Server:
             self._process.stdin.flush()
 
     @property
+    def address(self) -> str | None:
+        """Its URL; None before it listens."""
+        said = self._process.stdout
+        if self._port is None and said and select.select([said], [], [], 0)[0] and (line := said.readline()):
+            self._port = int(line)
+        return None if self._port is None else address(self._host, self._port)
+
+    @property
     def answers(self) -> bool:
-        return get(self.address, seconds=5) is not None
+        return (found := self.address) is not None and get(found, seconds=5) is not None
 
     @property
     def fate(self) -> str | None:
@@ -86,6 +100,8 @@ class Server:
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin
             self._process.stdin.close()
+        assert self._process.stdout
+        self._process.stdout.close()
         self._log.close()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -128,8 +144,8 @@ def free_port(host: str, wanted: Iterable[int] = (0,)) -> int:
     raise OSError(f"{host}: no port is free")
 
 
-def serve_dashboard(host: str, port: int, storage: str, artifacts: str, about: str) -> None:
-    """optuna-dashboard on a storage URL, with the files of an artifact folder. about: how the storage is called."""
+def serve_dashboard(listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str) -> None:
+    """optuna-dashboard on a storage URL, with the files of an artifact folder. listens: told the port. about: the storage's name."""
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
@@ -138,15 +154,20 @@ def serve_dashboard(host: str, port: int, storage: str, artifacts: str, about: s
     with storage_errors(storage):
         opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
     app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
-    make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet).serve_forever()
+    server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
+    listens(server.server_port)
+    server.serve_forever()
 
 
-def serve_tensorboard(host: str, port: int, folder: str) -> None:
-    """TensorBoard on a folder of runs."""
-    from tensorboard import main
+def serve_tensorboard(listens: Callable[[int], object], host: str, port: int, folder: str) -> None:
+    """TensorBoard on a folder of runs. listens: told the port."""
+    from tensorboard import default, main_lib, program
 
-    sys.argv = ["tensorboard", "--logdir", folder, "--host", host, "--port", str(port)]
-    main.run_main()
+    main_lib.global_init()
+    board = program.TensorBoard(plugins=default.get_plugins())
+    board.configure(["tensorboard", "--logdir", folder, "--host", host, "--port", str(port)])
+    listens(int(urlsplit(board.launch()).port or port))
+    threading.Event().wait()  # `launch` serves in a thread
 
 
 def guarded(app: Any, about: str, local: bool) -> Any:
@@ -206,8 +227,14 @@ def _main() -> None:
     """The body of a server process. What goes wrong is its last line."""
     name, what = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_starter, daemon=True).start()
+    starter = os.dup(1)
+    os.dup2(2, 1)  # what is printed is for the log
+
+    def listens(port: int) -> None:
+        os.write(starter, b"%d\n" % port)
+
     try:
-        {serve.__name__: serve for serve in (serve_dashboard, serve_tensorboard)}[name](**what)
+        {serve.__name__: serve for serve in (serve_dashboard, serve_tensorboard)}[name](listens, **what)
     except Exception as error:
         traceback.print_exc()
         kind = "" if isinstance(error, TunemaxError) else f"{type(error).__name__}: "

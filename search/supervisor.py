@@ -54,7 +54,7 @@ def run(where: str, name: str, *, workers: int, slots: int, seconds: float | Non
     deaths: Counter[int] = Counter()  # of each worker, since it last reported anything
     begun: dict[int, set[tuple[str, int]]] = defaultdict(set)
     refusal: TunemaxError | None = None
-    reaped = time.monotonic()
+    reaped, loose = time.monotonic(), 0  # how many trials were put back since a worker was last seen to end
     try:
         for index in range(workers):
             crew.start(index)
@@ -68,7 +68,8 @@ def run(where: str, name: str, *, workers: int, slots: int, seconds: float | Non
                 else:
                     index, process = crew.bury(link)
                     status = process.exitcode
-                    freed = reap(question, {process.pid or 0: _fate(status)} if status else None)
+                    # It may have looked for trials for the last time before those were put back.
+                    freed, loose = loose + reap(question, {process.pid or 0: _fate(status)} if status else None), 0
                     for ended in _ended(question, index, begun.pop(index, set())):
                         report(ended)
                     report(Gone(index))
@@ -80,7 +81,7 @@ def run(where: str, name: str, *, workers: int, slots: int, seconds: float | Non
                     if going and (status or freed):  # what was freed may be another run's, for which no worker is left
                         crew.start(index)
             if time.monotonic() - reaped > REAPING:
-                reap(question)
+                loose += reap(question)
                 reaped = time.monotonic()
             if refusal or interrupted.is_set():
                 crew.stop()

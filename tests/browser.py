@@ -73,7 +73,7 @@ class Browser:
         """What can be read on the page."""
         return str(self.run("return document.body.innerText"))
 
-    def wait(self, condition: str, *arguments: Any, seconds: float = 30) -> Any:
+    def wait(self, condition: str, *arguments: Any, seconds: float = 120) -> Any:
         """The value of a JavaScript expression as soon as it is true. AssertionError, with what the page says, if it never is."""
         end = time.monotonic() + seconds
         while not (found := self.run(f"return {condition}", *arguments)):
@@ -107,7 +107,7 @@ class Browser:
         data = None if method == "GET" or method == "DELETE" else json.dumps(body or {}).encode()
         request = urllib.request.Request(self._address + self._session + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 return json.load(response)["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(json.load(error)["value"]["message"]) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from waiting import PATIENCE
 
 TUNEMAX = [sys.executable, "-c", "import sys; from search.cli import main; sys.exit(main())"]
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,8 @@ class Served:
             line = self.process.stdout.readline()
             assert line, f"it ended: {self.process.stderr.read() if self.process.stderr else ''}"
             self.said.append(line.rstrip())
-        self.servers = psutil.Process(self.process.pid).children(recursive=True)
+        command = psutil.Process(self.process.pid)
+        self.started, self.servers = command.children(), command.children(recursive=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,10 +55,10 @@ class Served:
 
     def end(self) -> tuple[int, list[str], list[str]]:
         """Wait for its end: exit status, and the remaining lines of both outputs."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out.splitlines(), err.splitlines()
 
-    def left(self, seconds: float = 10) -> list[psutil.Process]:
+    def left(self, seconds: float = PATIENCE) -> list[psutil.Process]:
         """What it has started and still runs after a while."""
         end = time.monotonic() + seconds
         while alive := [server for server in self.servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE]:

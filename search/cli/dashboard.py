@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from search.servers import Server
 
 PORT, TENSORBOARD_PORT = 8080, 6006
-PATIENCE = 120.0
-"""Seconds in which the servers must answer: on a cold disk their imports alone take many."""
+PATIENCE = 300.0
+"""Seconds in which the servers must answer: on a cold disk, or a busy machine, their imports alone take many."""
 
 
 def register(commands: Subcommands) -> None:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     from search.places import runs_folder
     from search.publish import try_to_publish
     from search.question import questions
-    from search.servers import Server, free_port, serve_dashboard, serve_tensorboard
+    from search.servers import Server, serve_dashboard, serve_tensorboard
     from search.storage import open_storage, shown
 
     where, host = arguments.storage or default_storage(), arguments.host
@@ -59,11 +59,11 @@ def run(arguments: argparse.Namespace) -> None:
     servers: list[Server] = []
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        ports = [arguments.port or free_port(host), arguments.tensorboard_port or free_port(host)]
         what = {"storage": str(storage.url), "artifacts": str(artifacts), "about": about}
-        servers.append(Server("the dashboard", serve_dashboard, host, ports[0], **what))
+        servers.append(Server("the dashboard", serve_dashboard, host, arguments.port, **what))
         if not arguments.no_tensorboard:
-            servers.append(Server("TensorBoard", serve_tensorboard, host, ports[1], folder=str(runs_folder(storage.url).absolute())))
+            folder = str(runs_folder(storage.url).absolute())
+            servers.append(Server("TensorBoard", serve_tensorboard, host, arguments.tensorboard_port, folder=folder))
         for name in questions(storage):
             if fault := try_to_publish(where, name):
                 print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
@@ -136,7 +136,7 @@ def _check_port(host: str, port: int, flag: str, about: str) -> None:
     other = f"{flag} {free_port(host, range(port + 1, min(port + 50, 65536)))}"
     theirs: str | None = None
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        theirs = str(json.loads(get(address(host, port) + ABOUT, seconds=2) or b"")["storage"])
+        theirs = str(json.loads(get(address(host, port) + ABOUT, seconds=10) or b"")["storage"])
     if theirs == about:
         raise TunemaxError(f"the dashboard of {about} is already running: {address(host, port)}/dashboard; a second one needs {other}")
     by = f"the dashboard of {theirs}" if theirs else "another program"

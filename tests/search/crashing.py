@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +28,14 @@ import search.worker
 from gpt.data import open_data
 from gpt.trainer import Trainer
 from search import queue, recovery
-from search.events import Event, Note, Reported, Started
+from search.events import Event, Note, Reported
 from search.ownership import ATTEMPTS
 from search.question import load_from
 from search.snapshots import Snapshots
 from search.storage import open_storage
+
+BEYOND = 2
+"""Signs that workers give after the one at which they are killed: the one who kills may be slow, and they may not be done before."""
 
 
 def die() -> None:
@@ -136,6 +138,21 @@ def poisoned(rate: float) -> None:
     Trainer.step = stepped  # type: ignore[assignment, method-assign]
 
 
+def asleep(nth: int) -> None:
+    """Arrange that this process stops when it has written its nth snapshot."""
+    save, left = Snapshots.save, nth
+
+    def saved(*arguments: Any) -> None:
+        nonlocal left
+        save(*arguments)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    Snapshots.save = saved  # type: ignore[method-assign]
+    search.ownership.BEAT = 1e6  # a heartbeat would hold the database if it were stopped in the middle
+
+
 def train(
     where: str,
     *,
@@ -145,9 +162,10 @@ def train(
     poison: float | None = None,
     stop_after: int | None = None,
     host: str | None = None,
+    sleep_after: int | None = None,
     notes: str | None = None,
     attempts: int = ATTEMPTS,
-    begun: int,
+    sign: Callable[[], None],
     **_: Any,
 ) -> None:
     """Put back what the dead have left, then work on question q, with a snapshot at every evaluation."""
@@ -157,15 +175,17 @@ def train(
         socket.gethostname = lambda: host
     if point:
         at(point, nth)
+    if sleep_after:
+        asleep(sleep_after)
     if poison:
         poisoned(poison)
     question, reports = load_from(where, "q"), 0
 
     def hear(event: Event) -> None:
         nonlocal reports
-        reports += isinstance(event, Reported)
-        if isinstance(event, Started):
-            os.write(begun, b"!")
+        if isinstance(event, Reported):
+            reports += 1
+            sign()
         if notes and isinstance(event, Note):
             with open(notes, "a") as file:
                 file.write(event.text + "\n")
@@ -176,12 +196,12 @@ def train(
     search.worker.Worker(question, corpus, os.getpid() % 7, slots, hear, stopping=enough).run()
 
 
-def pretend(where: str, log: str, begun: int, **_: Any) -> None:
+def pretend(where: str, log: str, sign: Callable[[], None], **_: Any) -> None:
     """Take trials of study q as a worker does, report and tell at once, and write down which."""
     storage = open_storage(where, create=False)
     with open(log, "a", buffering=1) as file:
         while trial := queue.claim("q", storage, RandomSampler(), mark=recovery.mark()):
-            os.write(begun, b"!")
+            sign()
             x = trial.suggest_float("x", 0, 1)
             for step in range(1, 6):
                 trial.report(x / step, step)
@@ -189,14 +209,55 @@ def pretend(where: str, log: str, begun: int, **_: Any) -> None:
             file.write(f"{trial.number}\n")
 
 
-def fork(request: dict[str, Any]) -> int:
+class Signs:
+    """What the workers of a request tell whoever started them: that one has reported something, or has taken a trial.
+
+    Who gives a sign waits for a permit, of which there are as many as `allow` has said.
+    """
+
+    def __init__(self) -> None:
+        self._given, self._give = os.pipe()
+        self._permitted, self._permit = os.pipe()
+
+    def sign(self) -> None:
+        os.write(self._give, b"!")
+        os.read(self._permitted, 1)
+
+    def allow(self, number: int) -> None:
+        os.write(self._permit, b"!" * number)
+
+    def allow_all(self) -> None:
+        """From now on nobody waits."""
+        os.close(self._permit)
+
+    def leave_to_workers(self) -> None:
+        """Keep the starter's ends alone."""
+        os.close(self._give)
+        os.close(self._permitted)
+
+    def enter(self) -> None:
+        """Keep a worker's ends alone."""
+        os.close(self._given)
+        os.close(self._permit)
+
+    def wait(self, number: int) -> None:
+        """Until so many have been given, or all workers have ended."""
+        while number and os.read(self._given, 1):
+            number -= 1
+
+    def close(self) -> None:
+        os.close(self._given)
+
+
+def fork(request: dict[str, Any], signs: Signs) -> int:
     """A child that does what is asked and ends."""
     child = os.fork()
     if child:
         return child
     status = 1
     try:
-        (pretend if request["kind"] == "pretend" else train)(**request)
+        signs.enter()
+        (pretend if request["kind"] == "pretend" else train)(**request, sign=signs.sign)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -204,20 +265,27 @@ def fork(request: dict[str, Any]) -> int:
 
 
 def answer(request: dict[str, Any]) -> list[int]:
-    """Start the workers of a request and wait for them; or kill them, if it says how many seconds after one of them has a trial."""
-    reading, begun = os.pipe()
-    each = [{**request, "begun": begun, "log": f"{request.get('log')}{number}"} for number in range(request.get("workers", 1))]
-    children = [fork(one) for one in each]
-    os.close(begun)
-    if request.get("tell_pid"):
-        print(json.dumps(children), flush=True)
-    if (seconds := request.get("kill_after")) is not None:
-        os.read(reading, 1)  # or all have ended
-        time.sleep(seconds)
+    """Start the workers of a request and wait for them.
+
+    kill_after: kill them all when they have given so many signs, or a few more. together: none goes on from its first sign before
+    each has given one. sleep_after: the only one stops; its process is told when it has.
+    """
+    signs, number = Signs(), request.get("workers", 1)
+    children = [fork({**request, "log": f"{request.get('log')}{index}"}, signs) for index in range(number)]
+    signs.leave_to_workers()
+    if (killing := request.get("kill_after")) is not None:
+        signs.allow(killing + BEYOND)
+        signs.wait(killing)
         for child in children:
             os.kill(child, signal.SIGKILL)
+    elif request.get("together"):
+        signs.wait(number)
+    signs.allow_all()
+    if request.get("sleep_after"):
+        os.waitpid(children[0], os.WUNTRACED)
+        print(json.dumps(children), flush=True)
     ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    os.close(reading)
+    signs.close()
     return ends
 
 

@@ -24,7 +24,7 @@ DEEDS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(deeds=DEEDS)
 def test_the_cache_tells_what_the_storage_tells(deeds: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Half of the deeds are done behind its back, through another connection."""

@@ -10,13 +10,13 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from waiting import ANNOUNCED, PATIENCE, stop_worker, until
 
 from gpt.config import Config
 from search import records
@@ -26,6 +26,8 @@ from search.question import Question, load_from
 ROOT = Path(__file__).parents[2]
 TUNEMAX = [sys.executable, "-c", "import sys; from search.cli import main; sys.exit(main())"]
 OPTUNA = [sys.executable, "-c", "import sys; from optuna.cli import main; sys.exit(main())"]
+ENDLESS = 10**6
+"""Iterations that no trial of a test comes to the end of."""
 Ask = Callable[..., Question]
 GRID = {"sampler": "grid", "space": {"learning_rate": [1e-3, 1e-2, 5e-2]}, "budget": {"trials": None, "horizon": 100}}
 
@@ -241,7 +243,7 @@ class Running:
 
     def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [*TUNEMAX, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*ANNOUNCED, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
 
     def read_until(self, part: str) -> None:
@@ -251,7 +253,7 @@ class Running:
 
     def end(self) -> tuple[int, list[str], list[str]]:
         """Exit status, and the remaining lines of both outputs."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out.splitlines(), err.splitlines()
 
 
@@ -277,9 +279,12 @@ def test_a_run_that_is_told_to_end_keeps_what_is_finished_and_says_how_to_go_on(
     file = study_file(**long, workers=1, slots=1)
     storage = str(file.with_name("tunemax.db"))
     run = start("study", "run", str(file))
-    run.read_until("complete at iteration 400")
-    until(lambda: under_way(storage))
+    run.read_until("0 of 6 trials done")
+    question = load_from(storage, "q")
+    worker = stop_worker(question, lambda: under_way(question))
     run.process.terminate()
+    run.read_until("the workers are told to stop")
+    os.kill(worker, signal.SIGCONT)
     status, out, err = run.end()
     assert status == 130
     assert err == [f"tunemax: interrupted; finished trials are kept; go on with tunemax study run {file}"]
@@ -293,10 +298,11 @@ def test_a_run_that_is_told_to_end_keeps_what_is_finished_and_says_how_to_go_on(
     assert values(load_from(storage, "q")) == values(undisturbed)
 
 
-def under_way(storage: str) -> bool:
-    """Whether a trial is being trained that has been evaluated, and has most of its horizon before it."""
-    trials = [trial for each in load_from(storage, "q").trials().values() for trial in each]
-    return any(trial.state == TrialState.RUNNING and 1 < len(trial.intermediate_values) < 5 for trial in trials)
+def under_way(question: Question) -> bool:
+    """Whether one trial is complete, and another one is trained that has been evaluated and has most of its horizon before it."""
+    trials = [trial for each in question.trials().values() for trial in each]
+    complete = any(trial.state == TrialState.COMPLETE for trial in trials)
+    return complete and any(trial.state == TrialState.RUNNING and 1 < len(trial.intermediate_values) < 5 for trial in trials)
 
 
 def values(question: Question) -> dict[tuple[str, str], float | None]:
@@ -304,8 +310,7 @@ def values(question: Question) -> dict[tuple[str, str], float | None]:
 
 
 def test_workers_of_a_run_that_was_killed_give_back_their_trials(study_file: Callable[..., Path], start: Callable[..., Running]) -> None:
-    file = study_file(budget={"trials": 4, "horizon": 4000}, workers=1, slots=1)
-    file.write_text(file.read_text().replace("eval_interval: 10", "eval_interval: 100"))
+    file = study_file(budget={"trials": 4, "horizon": ENDLESS}, base={"eval_interval": 100}, workers=1, slots=1)
     storage = str(file.with_name("tunemax.db"))
     run = start("study", "run", str(file))
     run.read_until("0 of 8 trials done")
@@ -313,13 +318,6 @@ def test_workers_of_a_run_that_was_killed_give_back_their_trials(study_file: Cal
     run.process.kill()
     run.process.wait()
     until(lambda: states(storage) == {TrialState.WAITING})
-
-
-def until(reached: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_finished_question_is_not_trained_again(
@@ -343,18 +341,18 @@ def test_a_spent_time_is_said_with_the_way_to_go_on(study_file: Callable[..., Pa
 
 
 def test_on_a_terminal_a_table_shows_the_run_and_ctrl_c_ends_it(study_file: Callable[..., Path]) -> None:
-    file = study_file(budget={"trials": 8, "horizon": 200})
+    file = study_file(budget={"trials": 8, "horizon": ENDLESS})
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
         os.execve(sys.executable, [*TUNEMAX, "study", "run", str(file)], {**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"})
     text, pressed = "", False
-    while select.select([terminal], [], [], 60)[0]:
+    while select.select([terminal], [], [], PATIENCE)[0]:
         try:
             text += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(terminal, 65536).decode(errors="replace"))
         except OSError:  # the other end is closed
             break
-        if not pressed and re.search(r"softmax +#\d +\S+ +\d+/200", text):  # some trials run
+        if not pressed and re.search(r"softmax +#\d +\S+ +\d+/1\.00M", text):  # some trials run
             pressed = bool(os.write(terminal, b"\x03"))
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
     assert re.search(r"candidate +done +complete +pruned +diverged +dup +best", text)

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt.config import Config, all_specs
@@ -354,13 +354,13 @@ def accepts_or_refuses(text: str) -> None:
     assert line.isprintable()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.one_of(st.text(), st.text(alphabet="{}[]:,-?&*!|>'\"%@` \n\tab1.e")))
 def test_no_text_breaks_the_parser(text: str) -> None:
     accepts_or_refuses(text)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(st.data())
 def test_no_data_breaks_the_checks(data: st.DataObject) -> None:
     study: dict[str, Any] = parse_yaml(GOOD).data
@@ -426,7 +426,7 @@ class Quoted(yaml.SafeDumper):
 Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(study_data())
 @example({"name": "08", "question": "1e5", "space": {"learning_rate": [0.1, 0.2]}, "budget": {"trials": 1, "horizon": 1}})
 def test_every_valid_study_survives_its_file_and_its_storage(data: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from waiting import until
 
 from gpt.data import Corpus
 from search import publish as publishing_module
@@ -186,10 +186,7 @@ def test_figures_lie_beside_a_study_as_png_in_place_until_it_is_deleted(done: Qu
 def test_publishing_goes_on_while_a_question_is_worked_on(done: Question, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing_module, "EVERY", 0.05)
     with publishing(where, "q"):
-        end = time.monotonic() + 20
-        while not get_note(done.study("q/softmax")):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: get_note(done.study("q/softmax")))
         done.study("q/softmax").add_trial(optuna.trial.create_trial(value=0.5))
     assert "0.5000" in get_note(done.study("q/constantmax"))
 

@@ -25,6 +25,9 @@ storage = open_storage(sys.argv[1], create=False)
 taken = []
 while trial := claim("q", storage, RandomSampler(seed=len(taken))):
     taken.append(trial.number)
+    if len(taken) == 1:
+        print("begun", flush=True)
+        sys.stdin.readline()
 print(json.dumps(taken))
 """
 
@@ -54,10 +57,16 @@ def take(tmp_path: Path, seed: int = 0) -> optuna.Trial | None:
 def test_processes_take_every_trial_once(tmp_path: Path, study: optuna.Study) -> None:
     enqueue(study, [{"x": 0.5}], 200)
     words = [sys.executable, "-c", POP, str(tmp_path / "s.db")]
-    processes = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    processes = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in processes:  # they go on side by side, when each has a trial
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
     taken = [json.loads(process.communicate()[0]) for process in processes]
     assert sorted(number for numbers in taken for number in numbers) == list(range(200))
-    assert sum(bool(numbers) for numbers in taken) > 1, "the processes did not run side by side"
     state = counts("q", open_storage(tmp_path / "s.db", create=False))
     assert state[TrialState.RUNNING] == 200
     assert state[TrialState.WAITING] == 0

@@ -31,6 +31,8 @@ GRID = {
     "space": {"learning_rate": [1e-3, 1e-2, 5e-2], "weight_decay": [0.0, 0.1]},
     "budget": {"trials": None, "horizon": 40},
 }
+LONG = {**GRID, "budget": {"trials": None, "horizon": 100}}
+"""Trials that are far from done when their supervisor hears that one is evaluated for the first time."""
 
 
 def results(question: Question) -> dict[tuple[str, Any], tuple[str, float | None, int]]:
@@ -58,10 +60,10 @@ def test_a_killed_worker_loses_nothing_and_changes_nothing(
     defined: Callable[..., StudyDefinition],
     corpus: Corpus,
 ) -> None:
-    undisturbed = create(str(tmp_path / "other.db"), defined(**GRID), corpus)
+    undisturbed = create(str(tmp_path / "other.db"), defined(**LONG), corpus)
     work(undisturbed)
 
-    question, heard = ask(**GRID), []
+    question, heard = ask(**LONG), []
 
     def kill_once(event: Event) -> None:
         if isinstance(event, Reported) and not any(isinstance(other, Reported) for other in heard):
@@ -80,7 +82,7 @@ def test_a_killed_worker_loses_nothing_and_changes_nothing(
 
 def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.supervisor.RESTARTS", 1)
-    question, notes = ask(budget={"trials": 3, "horizon": 2000}), []
+    question, notes = ask(budget={"trials": 3, "horizon": 10**6}, base={"eval_interval": 10**6}), []  # none is ever evaluated
 
     def kill(event: Event) -> None:
         if isinstance(event, Note):
@@ -148,6 +150,26 @@ def test_trials_of_a_dead_worker_are_taken_up_by_the_next_run(ask: Ask, where: s
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["WAITING", "RUNNING", "RUNNING"]
     assert run(where, "q", workers=1, slots=2, seconds=None, report=lambda _: None)
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["COMPLETE", "RUNNING", "RUNNING"]
+
+
+def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own worker has died meanwhile, and nobody else is left for it."""
+    question, heard = ask(compare=["softmax"], budget={"trials": 2}), []
+    dead = mark().replace(f":{os.getpid()}:", ":4194305:")
+    assert claim("q/softmax", question.storage, make_sampler(question.definition, "q/softmax", 0), mark=dead)
+
+    def reap_late(question: Question, fates: Any = None) -> int:
+        """Not before the worker has looked for trials for the last time."""
+        if not any(isinstance(event, Finished) for event in heard):
+            return 0
+        for worker in multiprocessing.active_children():
+            worker.join()
+        return reap(question, fates)
+
+    monkeypatch.setattr("search.supervisor.REAPING", -1.0)
+    monkeypatch.setattr("search.supervisor.reap", reap_late)
+    assert run(where, "q", workers=1, slots=1, seconds=None, report=heard.append)
+    assert states(question) == {TrialState.COMPLETE: 2}
 
 
 def test_with_nothing_to_do_no_worker_is_started(ask: Ask, where: str, work: Callable[..., Any]) -> None:

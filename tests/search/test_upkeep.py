@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from waiting import ANNOUNCED, stop_worker
 
 from gpt.data import Corpus
 from search import records
@@ -242,16 +243,23 @@ def test_an_interrupted_make_study_is_run_again(study_file: Callable[..., Path],
     plan = {"sampler": "grid", "space": {"learning_rate": [1e-3, 1e-2, 5e-2]}, "budget": {"trials": None, "horizon": 200}}
     file = study_file(workers=1, slots=2, **plan)
     where = str(file.with_name("tunemax.db"))
-    words = [sys.executable, "-c", "import sys; from search.cli import main; sys.exit(main())", "study", "run", str(file)]
+    words = [*ANNOUNCED, "study", "run", str(file)]
     run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert run.stdout
-    while "complete at iteration 200" not in (line := run.stdout.readline()):
-        assert line
+
+    def read_until(part: str) -> None:
+        assert run.stdout
+        while part not in (line := run.stdout.readline()):
+            assert line
+
+    read_until("0 of 6 trials done")
+    interrupted = load_from(where, "q")
+    worker = stop_worker(interrupted, lambda: counted(interrupted)["complete"])
     os.killpg(run.pid, signal.SIGINT)
+    read_until("the workers are told to stop")
+    os.kill(worker, signal.SIGCONT)
     _, err = run.communicate()
     assert run.returncode == 130
     assert err == f"tunemax: interrupted; finished trials are kept; go on with tunemax study run {file}\n"
-    interrupted = load_from(where, "q")
     assert set(counted(interrupted)) == {"complete", "waiting"}
 
     again = subprocess.run(words, capture_output=True, text=True)

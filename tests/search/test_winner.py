@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from gpt.config import Config, all_specs
@@ -50,7 +50,6 @@ def configs(draw: st.DrawFn) -> Config:
 
 
 @given(configs())
-@settings(deadline=None)
 def test_the_command_names_the_same_training(config: Config) -> None:
     words = command(found(config))
     assert words[:2] == ["tunemax", "train"]
