@@ -33,6 +33,7 @@ from search.ownership import ATTEMPTS
 from search.question import load_from
 from search.snapshots import Snapshots
 from search.storage import open_storage
+from search.supervisor import watchers
 
 BEYOND = 2
 """Signs that workers give after the one at which they are killed: the one who kills may be slow, and they may not be done before."""
@@ -164,6 +165,7 @@ def train(
     host: str | None = None,
     sleep_after: int | None = None,
     notes: str | None = None,
+    watched: bool = False,
     attempts: int = ATTEMPTS,
     sign: Callable[[], None],
     **_: Any,
@@ -181,19 +183,24 @@ def train(
         poisoned(poison)
     question, reports = load_from(where, "q"), 0
 
+    def write_down(text: str) -> None:
+        if notes:
+            with open(notes, "a") as file:
+                file.write(text + "\n")
+
     def hear(event: Event) -> None:
         nonlocal reports
         if isinstance(event, Reported):
             reports += 1
             sign()
-        if notes and isinstance(event, Note):
-            with open(notes, "a") as file:
-                file.write(event.text + "\n")
+        if isinstance(event, Note):
+            write_down(event.text)
 
     recovery.reap(question)
     corpus = open_data(question.definition.data)
     enough = (lambda: False) if stop_after is None else (lambda: reports >= stop_after)
-    search.worker.Worker(question, corpus, os.getpid() % 7, slots, hear, stopping=enough).run()
+    watching = watchers(question, write_down) if watched else ()
+    search.worker.Worker(question, corpus, os.getpid() % 7, slots, hear, stopping=enough, watchers=watching).run()
 
 
 def pretend(where: str, log: str, sign: Callable[[], None], **_: Any) -> None:

@@ -444,23 +444,30 @@ def test_a_full_disk_is_told_once_and_training_goes_on(
     assert snapshots(where) == []
 
 
-def test_a_small_disk_is_filled_and_everything_goes_on(ask: Ask, where: str, undisturbed: Callable[..., Curves], tmp_path: Path) -> None:
-    """A file system of 300 kB, on which some snapshots find room; where none can be mounted, a path that cannot be."""
+@pytest.mark.parametrize("watched", [False, True], ids=["snapshots alone", "all that a worker writes"])
+def test_a_small_disk_is_filled_and_everything_goes_on(
+    ask: Ask, where: str, undisturbed: Callable[..., Curves], tmp_path: Path, watched: bool
+) -> None:
+    """A file system on which some snapshots find room, or not even every event; where none can be mounted, a path that cannot be."""
     private = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*private, "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True).returncode == 0:
         (disk := tmp_path / "disk").mkdir()
-        inside = f'mount -t tmpfs -o size=300k none {disk} && TUNEMAX_RUNS={disk} "$@" && find {disk} -type f > {tmp_path}/left'
+        size = "60k" if watched else "300k"
+        inside = f'mount -t tmpfs -o size={size} none {disk} && TUNEMAX_RUNS={disk} "$@" && find {disk} -type f > {tmp_path}/left'
         helper, reason = Helper(*private, "sh", "-c", inside, "sh"), "No space left on device"
     else:
         (tmp_path / "left").touch()
         helper, reason = Helper("env", "TUNEMAX_RUNS=/dev/null/runs"), "Not a directory"
     question = ask(**GRID)
-    assert helper(where, slots=6, notes=str(tmp_path / "notes")) == [0]
+    assert helper(where, slots=6, notes=str(tmp_path / "notes"), watched=watched) == [0]
     helper.end()
-    (note,) = (tmp_path / "notes").read_text().splitlines()
-    assert note.endswith(f"snapshot.safetensors: cannot be written ({reason}); training goes on without snapshots")
+    told = (tmp_path / "notes").read_text().splitlines()
+    kinds = [kind for note in told for kind in ("snapshot.safetensors", "TensorBoard events", "artifact") if kind in note]
+    assert len(kinds) == len(set(kinds)) == len(told), "each is told once"
+    assert all(reason in note for note in told)
+    assert set(kinds) >= ({"snapshot.safetensors", "TensorBoard events"} if watched else {"snapshot.safetensors"})
     assert curves(question) == undisturbed(**GRID)
-    assert (tmp_path / "left").read_text() == ""
+    assert watched or (tmp_path / "left").read_text() == "", "snapshots go with their trials"
 
 
 def test_the_curves_that_are_compared_are_worth_it(undisturbed: Callable[..., Curves]) -> None:
