@@ -52,7 +52,7 @@ _BASE = {
     "eval_iters": 1,
     "device": "cpu",
 }
-_SPACE = dict.fromkeys(("learning_rate", "weight_decay", "beta1", "beta2", "grad_clip", "warmup_fraction"), "default")
+_SPACE = dict.fromkeys(("learning_rate", "weight_decay", "beta1", "beta2", "grad_clip", "min_lr_ratio"), "default")
 
 WATCHING = ("started", "evaluated", "ending")
 SPANS: tuple[tuple[str, object, str], ...] = (

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-import pydantic
-
 from gpt.errors import TunemaxError
 from search.cli.asked import opened, positive, storage_flag
 from search.cli.parser import add_command
@@ -42,6 +40,8 @@ def replay(arguments: argparse.Namespace) -> None:
 
 def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
     """The pruner that the flags describe. What they leave out is the question's own if it is the same kind, else the default."""
+    import pydantic
+
     from gpt.fields import explain
     from search.strategy import Pruner
 

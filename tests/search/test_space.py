@@ -37,7 +37,7 @@ def test_every_declared_dimension_can_be_searched(name: str) -> None:
     spec = all_specs()[name]
     conditions = {other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()}
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
-    definition = question({name: "default"}, {**conditions, **start})
+    definition = question({name: "default"}, {**conditions, **start}, pruner="none")
     (fixed,) = definition.siblings().values()
     assert list(distributions(definition, fixed)) == [name]
     for trial, values in drawn(definition, 5):
@@ -78,7 +78,8 @@ def test_conditional_fields_are_asked_after_their_condition_and_only_when_they_m
             "constantmax.learn_gamma": [True, False],
             "schedule": ["wsd", "constant"],
             "softmax_variant": ["constantmax", "softmax"],
-        }
+        },
+        pruner="none",
     )
     assert conditional(definition, next(iter(definition.siblings().values())))
     seen = set()
@@ -142,7 +143,7 @@ def test_every_variant_has_a_known_point_that_trains(name: str) -> None:
 
 def test_grid_points_come_once_each() -> None:
     space = {"schedule": ["wsd", "constant"], "decay_fraction": {"low": 0.1, "high": 0.3, "step": 0.1}, "n_layer": [1, 2]}
-    definition = question(space, sampler="grid", budget={"horizon": 20})
+    definition = question(space, sampler="grid", pruner="none", budget={"horizon": 20})
     (fixed,) = definition.siblings().values()
     points = known_points(definition, fixed)
     assert definition.budget.trials == len(points) == 8, "decay_fraction means nothing beside schedule constant"

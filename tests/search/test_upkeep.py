@@ -86,7 +86,7 @@ def test_resume_goes_on_and_then_has_nothing_to_do(interrupted: Question, where:
     assert "q: 2 of 6 trials done" in text
     assert counted(interrupted) == {"complete": 6}
     line = refused(capsys, "study", "resume", "q", "--storage", where)
-    assert line == "q: no trial waits; 6 have ended; give it more with tunemax study extend q --trials N"
+    assert line == f"q: no trial waits; 6 have ended; give it more with tunemax study extend q --trials N --storage {where}"
 
 
 def test_resume_takes_a_name(capsys: pytest.CaptureFixture[str], interrupted: Question, where: str) -> None:
