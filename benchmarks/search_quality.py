@@ -212,7 +212,7 @@ def _median(values: Sequence[float]) -> float:
 
 def _quartiles(values: Sequence[float]) -> str:
     known = [np.inf if np.isnan(value) else value for value in values]
-    low, middle, high = (float(np.percentile(known, q, method="closest_observation")) for q in (25, 50, 75))
+    low, middle, high = (float(np.percentile(known, q, method="inverted_cdf")) for q in (25, 50, 75))
     return "–" if not np.isfinite(middle) else f"{middle:.4f} ({low:.4f} … {high:.4f})"
 
 

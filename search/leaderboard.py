@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from search.question import Question
 from search.records import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
-from search.statistics import spearman
+from search.statistics import spearman_rows
 
 TOP = 5
 SEPARABLE = 0.7
@@ -135,16 +134,14 @@ def repeatability(values: Sequence[Sequence[float]]) -> float | None:
     if len(filled) < 2 or min(map(len, filled)) < LEAST:
         return None
     rng = np.random.default_rng(0)
-    correlations = []
-    for _ in range(RESAMPLES):
-        halves: tuple[list[float], list[float]] = ([], [])
-        for results in filled:
-            shuffled = rng.permutation(results)
-            for half, part in zip(halves, np.array_split(shuffled, 2), strict=True):
-                half.append(float(part.min()))
-        correlations.append(spearman(*halves))
-    known = [each for each in correlations if math.isfinite(each)]
-    found = statistics.fmean(known) if known else 0.0
+    best = []
+    for results in filled:
+        shuffled = rng.permuted(np.tile(results, (RESAMPLES, 1)), axis=1)  # (RESAMPLES, results)
+        best.append([half.min(axis=1) for half in np.array_split(shuffled, 2, axis=1)])
+    halves = np.array(best)  # (candidates, 2, RESAMPLES)
+    correlations = spearman_rows(halves[:, 0].T, halves[:, 1].T)
+    known = correlations[np.isfinite(correlations)]
+    found = float(known.mean()) if len(known) else 0.0
     return 2 * found / (1 + found) if found > 0 else found
 
 

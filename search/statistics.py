@@ -279,8 +279,22 @@ def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's correlation of two orders of the same things; NaN for fewer than two, or if one side does not vary."""
-    pairs = [(first, second, 1.0) for first, second in zip(a, b, strict=True)]
-    return float(_spearman([(pairs, np.ones((1, len(pairs))))])[0]) if pairs else math.nan
+    return float(spearman_rows(np.array([a], float), np.array([b], float))[0])
+
+
+def spearman_rows(a: Array, b: Array) -> Array:
+    """Spearman's correlation of each row of a with that row of b, (R,); NaN where one of the two does not vary. a, b: (R, n)."""
+    first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in map(_row_ranks, (a, b)))
+    size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    found: Array = np.divide((first * second).sum(axis=1), size, out=np.full_like(size, math.nan), where=size > 0)
+    return found
+
+
+def _row_ranks(values: Array) -> Array:
+    """How many of its row are below each value, and half of those at it: (R, n)."""
+    one, other = values[:, :, None], values[:, None, :]  # (R, n, 1), (R, 1, n)
+    ranks: Array = (other < one).sum(axis=2) + 0.5 * (other == one).sum(axis=2)
+    return ranks
 
 
 def _spearman(groups: Sequence[tuple[Sequence[Pair], Array]]) -> Array:

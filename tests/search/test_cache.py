@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import optuna
@@ -26,10 +27,12 @@ DEEDS = st.lists(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(deeds=DEEDS)
-def test_the_cache_tells_what_the_storage_tells(deeds: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_cache_tells_what_the_storage_tells(
+    deeds: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> None:
     """Half of the deeds are done behind its back, through another connection."""
-    path = tmp_path_factory.mktemp("cache") / "s.db"
-    cache, other = TrialCache(open_storage(path, create=True)), open_storage(path, create=False)
+    path = shutil.copyfile(empty_database, tmp_path_factory.mktemp("cache") / "s.db")
+    cache, other = TrialCache(open_storage(path, create=False)), open_storage(path, create=False)
     study = optuna.create_study(study_name="s", storage=cache)
     for number in range(3):
         study.enqueue_trial({"x": number / 10})

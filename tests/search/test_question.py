@@ -166,9 +166,11 @@ def test_another_text_is_refused(ask: Ask, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"base": {"block_size": 60000}}, {"base": {"block_size": None}, "space": {"block_size": [16, 60000]}}])
-def test_a_text_shorter_than_a_context_is_refused_before_anything_is_made(ask: Ask, where: str, changes: dict[str, Any]) -> None:
+def test_a_text_shorter_than_a_context_is_refused_before_anything_is_made(
+    defined: Callable[..., StudyDefinition], corpus: Corpus, where: str, changes: dict[str, Any]
+) -> None:
     with pytest.raises(TunemaxError, match="block_size"):
-        ask(**changes)
+        create(where, defined(**changes), corpus)
     assert not Path(where).exists()
 
 
