@@ -68,7 +68,7 @@ BASE = {
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
     **dict.fromkeys(
-        ("variant_lr_ratio", "constantmax.beta", "constantmax.gamma", "weight_decay", "beta2", "warmup_fraction", "grad_clip"), "default"
+        ("variant_lr_ratio", "constantmax.beta", "constantmax.gamma", "weight_decay", "beta2", "min_lr_ratio", "grad_clip"), "default"
     ),
 }
 SHARES = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1.0)

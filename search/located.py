@@ -26,8 +26,11 @@ class Fault(TunemaxError):
     """A TunemaxError that knows which value of the data it is about."""
 
     def __init__(self, where: Where, message: str) -> None:
-        self.where = where
+        self.where, self.message = where, message
         super().__init__(one_line(f"{'.'.join(map(str, where))}: {message}" if where else message))
+
+    def __reduce__(self) -> tuple[type[Fault], tuple[Where, str]]:
+        return Fault, (self.where, self.message)  # a process that cannot send its error would hang the one that waits for it
 
 
 def one_line(text: str) -> str:

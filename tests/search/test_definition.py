@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from gpt.fields import Choices, Range
 from gpt.softmax import variants
 from search.definition import StudyDefinition, define, load_study_file
 from search.dimension import OWNED, options
-from search.located import parse_yaml, read_yaml
+from search.located import Fault, parse_yaml, read_yaml
 from search.phases import SHAPE
 from search.schema import json_schema, study_file
 
@@ -439,3 +440,8 @@ def test_every_valid_study_survives_its_file_and_its_storage(data: dict[str, Any
     assert again.siblings() == study.siblings()
     written = json.loads(study.to_json())
     assert all(type(value) is type(again.base[name]) for name, value in written["base"].items())
+
+
+def test_a_fault_can_be_sent_to_another_process() -> None:
+    fault = pickle.loads(pickle.dumps(Fault(("space", "beta1"), "too large")))
+    assert (fault.where, str(fault)) == (("space", "beta1"), "space.beta1: too large")
