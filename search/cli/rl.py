@@ -73,7 +73,8 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train(plan: Plan, folder: Path, where: str, again: str) -> None:
-    from envs.training import Evaluation, last_of, train_agent
+    from envs.saved import Evaluation
+    from envs.training import last_of, train_agent
     from search.rl.ledger import Entry
     from search.rl.view import bar
     from search.storage import open_storage, storage_errors

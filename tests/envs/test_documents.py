@@ -1,4 +1,4 @@
-"""What docs/environments.md, docs/rl.md and the guide say about environments and agents is true: their code runs, their tables are complete."""
+"""What docs/environments.md, docs/rl.md and the guide say is true: their code runs, their tables are complete."""
 
 from __future__ import annotations
 
