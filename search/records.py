@@ -16,7 +16,15 @@ DEFINITION = "tunemax:definition"
 QUESTION = "tunemax:question"
 """The name of the question that the study belongs to."""
 
+# on a study of agents, or of a baseline's tuning; those are no questions
+SCENE = "tunemax:scene"
+"""The environment that was steered, as JSON text."""
+CHOSEN = "tunemax:chosen"
+"""What the tuning of a baseline has come to, as JSON text: see `search.rl.tuning.Tuned`."""
+
 # on a trial
+FOLDER = "folder"
+"""Of the training of an agent: where its files are."""
 WORKER = "tunemax:worker"
 """Host, process and its start time of the worker that trains the trial, or has trained it to its end; a waiting one has none."""
 FAILURES = "failures"

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STUDIES = {"optuna", "optuna_dashboard", "optunahub", "sqlalchemy", "alembic"}
-AGENTS = {"gymnasium", "stable_baselines3"}
+AGENTS = {"gymnasium", "sb3_contrib", "stable_baselines3"}
 FORBIDDEN = {"gpt": {"envs", "search"} | STUDIES | AGENTS, "envs": {"search"} | STUDIES, "search": AGENTS}
 ALLOWED_IN_GPT = {"gpt", "torch", "numpy", "pydantic", "annotated_types", "safetensors", "tensorboard", "yaml"}
 MODULES = sorted(path.relative_to(ROOT) for floor in FORBIDDEN for path in (ROOT / floor).rglob("*.py"))

@@ -1,4 +1,4 @@
-"""What docs/environments.md and the guide say about environments is true: their code runs, their tables are complete."""
+"""What docs/environments.md, docs/rl.md and the guide say is true: their code runs, their tables are complete."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from envs.instances import SETS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/environments.md").read_text()
+AGENTS = (ROOT / "docs/rl.md").read_text()
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 
 
@@ -21,9 +22,12 @@ def python(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("code", python(DOCUMENT), ids=range(len(python(DOCUMENT))))
+SHOWN = [*python(DOCUMENT), *python(AGENTS)]
+
+
+@pytest.mark.parametrize("code", SHOWN, ids=range(len(SHOWN)))
 def test_the_code_that_is_shown_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(code, "docs/environments.md", "exec"), {})
+    exec(compile(code, "shown", "exec"), {})
     assert "Traceback" not in capsys.readouterr().err
 
 

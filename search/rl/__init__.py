@@ -1,0 +1,1 @@
+"""Agents and baselines in Optuna's storage: trained, tuned, and judged."""

@@ -1,0 +1,37 @@
+"""What a training of an agent shows while it works: a bar on a terminal, a line a look elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int, unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """A bar towards `total`, begun at whatever is told first. Yields how to move it, and how to say a line above it.
+
+    Without a terminal only the lines are seen.
+    """
+    console = Console()
+    if not (sys.stdout.isatty() and console.is_interactive):
+        yield lambda done: None, lambda line: print(line, flush=True)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+
+        def say(line: str) -> None:
+            progress.console.print(line, markup=False, highlight=False)
+
+        yield lambda done: progress.update(task, completed=done), say
