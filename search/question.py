@@ -119,7 +119,7 @@ def load(storage: RDBStorage, name: str) -> Question:
         raise TunemaxError(f"{name}: one of the {len(found[of])} studies of the question {of}; name that")
     if name not in found and name in study_names(storage):
         if records.SCENE in optuna.load_study(study_name=name, storage=storage).user_attrs:
-            raise TunemaxError(f"{name}: trainings of agents, not a question; see tunemax rl evaluate")
+            raise TunemaxError(f"{name}: trainings of agents, not a question; see them with tunemax dashboard")
         raise TunemaxError(f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE")
     if name not in found:
         raise TunemaxError(f"{name}: no such question in this storage{did_you_mean(name, found) if found else '; it is empty'}")
