@@ -172,8 +172,9 @@ def _remedy(definition: StudyDefinition, rungs: Sequence[Rung]) -> str:
     told = [rung for rung in pool if rung.correlation.n >= LEAST]
     last = max((rung.iteration for rung in told if rung.correlation.value < JUSTIFIED), default=0)
     later = [rung.iteration for rung in told if rung.iteration > last and rung.correlation.value >= JUSTIFIED]
+    first = min((rung.iteration for rung in pool), default=0)  # where the pruner looks now, whatever share of the horizon it has
     share = math.ceil(100 * min(later, default=0) / definition.budget.horizon) / 100
-    options = [f"pruner.warmup: {share:g}"] if definition.pruner.warmup + 0.01 < share < 1 else []
+    options = [f"pruner.warmup: {share:g}"] if min(later, default=0) > first and share < 1 else []
     options += ["pruner: none"]
     options += [] if definition.pruner.cooled else ["cooled rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"]
     return f"try {', '.join(options[:-1])}{' or ' * (len(options) > 1)}{options[-1]}"

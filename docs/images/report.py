@@ -20,7 +20,7 @@ from search.question import load_from
 from search.report import write
 
 TARGET = Path(__file__).with_name("report.png")
-WIDTH, HEIGHT = 900, 1500
+WIDTH, HEIGHT = 1000, 1500
 
 
 def main(where: str, name: str) -> None:
