@@ -58,8 +58,11 @@ class Dial:
         return (self.name,) if all_specs()[self.name].declared.learnable else ()
 
     def moved(self, value: float, action: float) -> float:
-        """The value after an action in [-1, 1]; after 0 it is the same number."""
-        return self.shifted(value, action * STRIDE) if action else value
+        """The value after an action in [-1, 1]; after 0 it is the same number, and rounding never moves it the other way."""
+        if not action:
+            return value
+        further = max if action > 0 else min
+        return further(self.shifted(value, action * STRIDE), self._within(value))
 
     def shifted(self, value: float, distance: float) -> float:
         """The value some way further in the dial's own coordinate, but within the bounds."""
