@@ -145,15 +145,18 @@ def test_a_library_that_is_imported_chooses_nothing() -> None:
 
 
 def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
-    """Twenty arrays of 8 MB, taken and freed ten times: without the setting each comes as new pages from the system."""
+    """Four arrays of 40 MB, taken and freed ten times: without the setting each comes as new pages from the system.
+
+    40 MB, for up to 32 MB glibc itself comes to keep what it has seen freed, or not, as the heap happens to lie.
+    """
     program = """
 import resource, sys
 from gpt import hardware
 if sys.argv[1] == "keep": assert hardware.keep_memory()
 import torch
-for _ in range(2): [torch.ones(2_000_000) for _ in range(20)]
+for _ in range(2): [torch.ones(10_000_000) for _ in range(4)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10): [torch.ones(2_000_000) for _ in range(20)]
+for _ in range(10): [torch.ones(10_000_000) for _ in range(4)]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     faults = [
