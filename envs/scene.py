@@ -49,3 +49,8 @@ class Scene(pydantic.BaseModel):
     def vector(self, envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
         """So many of these environments as one batched model, on instances of the set `train`."""
         return gymnasium.make_vec(self.id, num_envs=envs, action=self.action, **self.arguments)
+
+    @property
+    def moves(self) -> Scene:
+        """The same whose actions move controls: where baselines are tuned."""
+        return Scene(id=self.id, arguments=self.arguments)

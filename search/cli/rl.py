@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,16 @@ def register(commands: Subcommands) -> None:
     )
     storage_flag(parser)
 
+    parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
+    scene_flags(parser)
+    parser.add_argument("agents", nargs="*", metavar="AGENT", help="folders or files (default: all finished agents of the environment)")
+    parser.add_argument("--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)")
+    parser.add_argument("--instances", type=positive("--instances"), default=32, metavar="N", help="of each set (default 32)")
+    parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
+    parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    storage_flag(parser)
+
 
 def train(arguments: argparse.Namespace) -> None:
     """Train an agent as a trial of its environment's study."""
@@ -86,7 +97,7 @@ def _train(plan: Plan, folder: Path, where: str, again: str) -> None:
     if before and before.steps >= total:
         print(f"{folder}: trained for {before.steps:,} steps already; ask for more with --steps")
         return
-    each = f"{plan.rounds} rounds of {plan.round_steps:,}"
+    each = f"{plan.rounds} round{'s' * (plan.rounds > 1)} of {plan.round_steps:,}"
     begun = f"goes on after {before.steps:,} of {total:,} steps" if before else f"{total:,} steps in {each}"
     print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
     with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
@@ -148,6 +159,57 @@ def tune(arguments: argparse.Namespace) -> None:
                 again = shlex.join(["tunemax", "rl", "tune", *scene_words(arguments), "--member-steps", str(budget)])
                 raise KeyboardInterrupt(f"finished candidates are kept; go on with {again}") from None
         print(f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {found.member_steps:,} member-steps", flush=True)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Hold a contest on each set, print what it says, and keep it as a report."""
+    import torch
+
+    from envs.agents import BEST, Agent
+    from envs.instances import find_set
+    from search.cli.printing import print_json
+    from search.cli.tables import aligned, wrapped
+    from search.places import runs_folder
+    from search.rl.contest import hold
+    from search.rl.ledger import find_study, finished_folders, study_name
+    from search.rl.report import explained, table, write
+    from search.rl.tuning import chosen, kinds_for
+    from search.rl.verdict import judge
+    from search.storage import open_storage
+
+    torch.set_num_threads(1)
+    scene = scene_of(arguments, "absolute" if arguments.absolute else "box")
+    names = [find_set(name).name for name in arguments.sets.split(",")]
+    for name in names:
+        if arguments.instances > find_set(name).count:
+            raise TunemaxError(f"--instances = {arguments.instances}: set {name} has {find_set(name).count}")
+    storage = open_storage(arguments.storage or default_storage(), create=False)
+    study = find_study(storage, scene)
+    folders = [Path(given) for given in arguments.agents] or (finished_folders(study) if study else [])
+    paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
+    tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
+    if not paths and not tuned:
+        again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
+        raise TunemaxError(f"{scene.id}: neither an agent nor a tuned baseline is there to be compared; begin with {again}")
+    agents = [(Agent.load(path), path) for path in paths]
+    folder = Path(arguments.out) if arguments.out else runs_folder(str(storage.url)) / study_name(scene) / "verdict"
+    found = []
+    for name in names:
+        where = folder / f"{name}-{arguments.instances}"
+        verdict = judge(hold(scene, agents, tuned, name, arguments.instances, where / "runs", _tell))
+        write(verdict, where)
+        found.append(verdict.to_json())
+        if not arguments.json:
+            print("\n".join(["", *aligned((table(verdict).columns, *table(verdict).rows)), ""]))
+            for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
+                print("\n".join(wrapped(sentence)))
+            print(f"\nThe report is in {where}", flush=True)
+    if arguments.json:
+        print_json(found)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _seed(text: str) -> int:
