@@ -99,11 +99,7 @@ class Verdict:
 
     def _price(self, line: Line) -> str:
         runs, seeds = line.break_even, len(line.by_seed)
-        paid = (
-            f"paid back after {runs:,} runs that stop at the loss of {STATIC}"
-            if runs
-            else f"never paid back by runs that stop at the loss of {STATIC}"
-        )
+        when = f"paid back after {runs:,} runs" if runs else "never paid back by runs"
         few = f" {seeds} seed{'s' * (seeds > 1)} of it say{'s' * (seeds == 1)} little about the next one." if seeds < FEW_SEEDS else ""
         return f"To train one agent of {line.name} has cost {line.cost:,} member-steps: {when} that stop at the loss of {STATIC}.{few}"
 
