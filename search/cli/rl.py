@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError
+from search.cli import steer
 from search.cli.asked import positive, storage_flag
 from search.cli.parser import add_command
 from search.cli.scenes import scene_flags, scene_of, scene_words
@@ -56,6 +57,8 @@ def register(commands: Subcommands) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     storage_flag(parser)
+
+    steer.register(actions)
 
 
 def train(arguments: argparse.Namespace) -> None:
