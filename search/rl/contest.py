@@ -88,7 +88,7 @@ def hold(
         raise TunemaxError(f"{scene.id}: test_windows = 0, so there is nothing to compare; leave it at its default")
     instances = [find_set(set).draw(scene.task, index) for index in range(count)]
     found: dict[str, Contender] = {}
-    for each in [*_baselines(scene.task, tuned), *_agents(scene, agents)]:
+    for each in [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]:
         report(f"{each.label} on {count} instances of {set}")
         outcomes = _kept(each, scene, instances, folder)
         before = found.get(each.name)
@@ -99,11 +99,11 @@ def hold(
 
 
 def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
+    """What has no gradients. task: one whose actions are moves, since that is what baselines answer with."""
     yield _Run("static", "baseline", "static", 0, "", _under(task, Static.for_task(task)))
     yield _Run("random", "baseline", "random", 0, "", lambda own: run(task, own, Random(task, key(0, "contest") % 2**32)))
     yield _Run("left_to_sgd", "baseline", "left_to_sgd", 0, "", lambda own: left_to_sgd(task, own))
-    if task.action != "absolute":
-        yield _Run("population", "baseline", "population", 0, str(POPULATION), lambda own: _populations(task, own))
+    yield _Run("population", "baseline", "population", 0, str(POPULATION), lambda own: _populations(task, own))
     for each in tuned:
         yield _Run(each.kind, "baseline", each.kind, each.member_steps, json.dumps(each.vector), _under(task, each.policy(task)))
 
