@@ -157,7 +157,9 @@ class Steering:
             raise TunemaxError(f"step: no action for training {left_out[0]}; running trainings advance together")
         actions = {slot: np.asarray(move, dtype=np.float64) for slot, move in moves.items()}
         for slot, action in actions.items():
-            self._move(self._slot(slot), action)
+            there = self._slot(slot)
+            assert there.member is not None
+            move(there.trainer, there.member, self.task, action)
         before = {}
         for trainer in {id(there.trainer): there.trainer for there in map(self._slot, moves)}.values():
             before[trainer] = trainer.rows()
@@ -217,17 +219,6 @@ class Steering:
         there.episode.watch.see(found, math.log(there.episode.loss), [0.0] * len(self.task.dials))
         self._remember(there, found)
         return Transition(self._observation(there, found), 0.0, False, self._info(there))
-
-    def _move(self, there: _Slot, action: npt.NDArray[np.float64]) -> None:
-        """Put the dials of a training where an action wants them."""
-        member = there.member
-        assert member is not None
-        for dial, a in zip(self.task.dials, action.tolist(), strict=True):
-            value = dial.read(member.values)
-            new = dial.at(a) if self.task.action == "absolute" else dial.moved(value, a)
-            if new != value:
-                for name, of_field in dial.fields(new, member.values).items():
-                    there.trainer.set(member, name, of_field)
 
     def _judge(self, there: _Slot, found: Measure, action: npt.NDArray[np.float64]) -> None:
         """Take in what a step has done; find out whether it was the last."""
@@ -294,6 +285,16 @@ class Steering:
             "controls": dict(episode.history[-1].controls),
         }
         return info if episode.test_loss is None else {**info, "test_loss": episode.test_loss}
+
+
+def move(trainer: Trainer, member: Member, task: Task, action: npt.NDArray[np.float64]) -> None:
+    """Put the dials of a training where an action (dials,) wants them."""
+    for dial, a in zip(task.dials, action.tolist(), strict=True):
+        value = dial.read(member.values)
+        new = dial.at(a) if task.action == "absolute" else dial.moved(value, a)
+        if new != value:
+            for name, of_field in dial.fields(new, member.values).items():
+                trainer.set(member, name, of_field)
 
 
 def window_means(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> dict[Member, float]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pydantic
 import torch
@@ -37,6 +37,8 @@ class Record(pydantic.BaseModel):
     data: str
     path: str = ""
     """Which way the arithmetic took, as `Trainer.path` says it; empty in runs of older versions."""
+    steered: str = ""
+    """Who moved controls meanwhile; empty for nobody."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +98,43 @@ class Result:
     event: str | None
 
 
+class Controller(Protocol):
+    """Who moves controls of a member while a run trains.
+
+    every: iterations between two moves; the first is before iteration 0. name: who it is, for the run's record.
+    """
+
+    @property
+    def every(self) -> int: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def move(self, trainer: Trainer, member: Member) -> Mapping[str, float]:
+        """Look at the member, move its controls, and return what they are now, by name."""
+        ...
+
+
 def run_folder(config: Config) -> Path:
     """`out_dir`, or a name made of data, variant and identity."""
     name = f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}"
     return Path(config.log.out_dir or f"runs/{name}")
 
 
-def train(config: Config, report: Callable[[Row], None]) -> Result:
-    """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run."""
+def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
+    """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run.
+
+    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed: its controller remembers.
+    """
     folder = run_folder(config)
     if (folder / CONFIG).exists():
-        raise TunemaxError(f"{folder}: holds a run already; continue it with --resume {folder}, or choose another --out_dir")
+        instead = "choose another --out_dir" if controller else f"continue it with --resume {folder}, or choose another --out_dir"
+        raise TunemaxError(f"{folder}: holds a run already; {instead}")
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
     member = trainer.add(config)
-    _record(config, trainer, folder)
-    return _go_on(trainer, member, folder, report)
+    _record(config, trainer, folder, controller.name if controller else "")
+    return _go_on(trainer, member, folder, report, controller=controller)
 
 
 def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
@@ -126,6 +149,8 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
         record = Record.model_validate_json((folder / CONFIG).read_bytes())
     except pydantic.ValidationError as error:
         raise TunemaxError(f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run") from error
+    if record.steered:
+        raise TunemaxError(f"{folder}: steered by {record.steered}, and such a run cannot be resumed; start it again in another --out_dir")
     config = Config.of(record.config)
     changed = config.replace(changes)
     for name, value in changed.active().items():
@@ -149,27 +174,41 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     return _go_on(trainer, member, folder, report, logged)
 
 
-def _record(config: Config, trainer: Trainer, folder: Path) -> None:
-    record = Record(config=config.flat(), identity=config.identity, data=trainer.corpus.manifest.fingerprint, path=trainer.path)
+def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
+    data = trainer.corpus.manifest.fingerprint
+    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.path, steered=steered)
     write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
 
 
-def _go_on(trainer: Trainer, member: Member, folder: Path, report: Callable[[Row], None], logged: int | None = None) -> Result:
+def _go_on(
+    trainer: Trainer,
+    member: Member,
+    folder: Path,
+    report: Callable[[Row], None],
+    logged: int | None = None,
+    controller: Controller | None = None,
+) -> Result:
     """Train to the horizon; log, evaluate and checkpoint on the way. logged: where the log of a resumed run ends."""
     train, log = member.config.train, member.config.log
     rows: list[Row] = []
-    with _Journal(trainer, member, folder, resumed=logged is not None) as journal:
+    steered = controller.name if controller else ""
+    with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
         if logged is not None and logged < member.iteration and _due(member):  # the interrupt came between training and logging
             rows.append(journal.write(math.nan))
             report(rows[-1])
         while member.iteration < train.max_iters and member.event is None:
-            n = min(every - member.iteration % every for every in (log.log_interval, train.eval_interval))
+            if controller and member.iteration % controller.every == 0:
+                journal.steer(controller.move(trainer, member))
+            stops = (log.log_interval, train.eval_interval, *([controller.every] if controller else []))
+            n = min(every - member.iteration % every for every in stops)
             n = min(n, train.max_iters - member.iteration)
             start = time.perf_counter()
             path = trainer.path
             trainer.step(n)
             if trainer.path != path:  # the compiler has failed, and said so
-                _record(member.config, trainer, folder)
+                _record(member.config, trainer, folder, steered)
+            if not _due(member) and member.event is None:  # it has stopped for its controller only
+                continue
             rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
             report(rows[-1])
         journal.end()
@@ -188,8 +227,8 @@ def _evaluation_due(member: Member) -> bool:
 class _Journal:
     """What a run leaves in its folder: lines of the log, events, checkpoints. An interrupt leaves one more checkpoint behind."""
 
-    def __init__(self, trainer: Trainer, member: Member, folder: Path, resumed: bool) -> None:
-        self._trainer, self._member, self._folder = trainer, member, folder
+    def __init__(self, trainer: Trainer, member: Member, folder: Path, resumed: bool, steered: bool = False) -> None:
+        self._trainer, self._member, self._folder, self._steered = trainer, member, folder, steered
         self._stack = ExitStack()
         self._log = self._stack.enter_context(open(folder / LOG, "a", buffering=1))  # noqa: SIM115 - closed with the stack
         self._board: Board | None = None
@@ -207,7 +246,8 @@ class _Journal:
                 if self._member.event is None:
                     self._save()
                 at = self._member.iteration
-                print(f"interrupted at iteration {at}; continue with tunemax train --resume {self._folder}", file=sys.stderr)
+                again = "a steered run starts again" if self._steered else f"continue with tunemax train --resume {self._folder}"
+                print(f"interrupted at iteration {at}; {again}", file=sys.stderr)
 
     def write(self, tokens_per_s: float) -> Row:
         """Measure and log this iteration; with an evaluation goes a checkpoint, unless the member has diverged."""
@@ -220,6 +260,11 @@ class _Journal:
         if evaluate and not self._member.event:
             self._save()
         return row
+
+    def steer(self, controls: Mapping[str, float]) -> None:
+        """Show where the controls are from this iteration on."""
+        if self._board:
+            self._board.write({f"controls/{name}": value for name, value in controls.items()}, self._member.iteration)
 
     def end(self) -> None:
         """Say where it is shown that the run is over."""

@@ -17,6 +17,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from gpt.config import Config
+from search.claims import claim, extent
 from search.leaderboard import Leaderboard
 from search.places import typed
 from search.question import Question, load, questions
@@ -116,22 +117,13 @@ class Confirmation:
         where = f"at {self.horizon:,} iterations of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
         if versus is None:
             return f"{entry.candidate} diverged in all {entry.runs} runs, {where}."
-        sign = -1 if versus.verdict == "better" else 1
-        mean, low, high = (100 * sign * share for share in versus.relative)
-        low, high = min(low, high), max(low, high)
-        digits = 1 if max(abs(low), abs(high)) >= 1 else 2
-        seeds = f"95 % interval {low:.{digits}f} … {high:.{digits}f} %, {versus.n} seeds"
+        mean, within, digits = extent(versus, "seeds")
         sides = [one for one in (entry, self.entry(self.reference)) if one]
         if entry.verdict == "mixed":
             lost = " and ".join(f"{one.candidate} in {len(one.diverged)} of {one.runs} runs" for one in sides)
-            both = f"where both trained to the end it is {mean:.{digits}f} % {versus.verdict} ({seeds})"
+            both = f"where both trained to the end it is {mean:.{digits}f} % {versus.verdict} ({within})"
             return f"{entry.candidate} is not called {versus.verdict} than {self.reference}: {lost} diverged; {both}, {where}."
-        if versus.verdict == "tie":
-            told = f"{entry.candidate} and {self.reference} tie in validation loss: {mean:+.{digits}f} % ({seeds}), {where}"
-            if versus.difference.low > 0 or versus.difference.high < 0:
-                told += f"; the interval by itself leaves 0 out, but p is {versus.p_holm:.2g}"
-        else:
-            told = f"{entry.candidate} is {mean:.{digits}f} % {versus.verdict} than {self.reference} in validation loss ({seeds}), {where}"
+        told = claim(versus, "validation loss", "seeds", where)
         lost = " and ".join(f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged)
         return f"{told}; {lost} diverged and are left out." if lost else f"{told}."
 

@@ -21,6 +21,8 @@ SCENE = "tunemax:scene"
 """The environment that was steered, as JSON text."""
 CHOSEN = "tunemax:chosen"
 """What the tuning of a baseline has come to, as JSON text: see `search.rl.tuning.Tuned`."""
+VALIDATED = "tunemax:validated"
+"""Of a baseline's tuning: by number of the trial, its return on validation instances and what that has cost in member-steps."""
 
 # on a trial
 FOLDER = "folder"

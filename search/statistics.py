@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ LEAST_PAIRS = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval. sd: of the values. method: ``t`` or ``BCa``."""
+    """A mean, or what else was asked for, with its 95 % interval. sd: of the values. method: ``t``, ``BCa`` or ``bootstrap``."""
 
     n: int
     mean: float
@@ -118,6 +118,34 @@ def estimate(values: Sequence[float]) -> Estimate | None:
         warnings.simplefilter("ignore")  # of data so degenerate that the acceleration is not defined; the interval is then NaN
         drawn = bootstrap((given,), np.mean, confidence_level=CONFIDENCE, method="BCa", rng=np.random.default_rng(0)).confidence_interval
     return Estimate(len(given), mean, float(drawn.low), float(drawn.high), sd, "BCa")
+
+
+def interquartile_mean(grid: Array) -> Array:
+    """The mean of the middle half of all values, over the last two axes: (…,) of (…, runs, instances)."""
+    flat = np.sort(grid.reshape(*grid.shape[:-2], -1), axis=-1)
+    cut = flat.shape[-1] // 4
+    found: Array = flat[..., cut : flat.shape[-1] - cut].mean(axis=-1)
+    return found
+
+
+def over_grid(grid: Array, of: Callable[[Array], Array]) -> Estimate:
+    """A statistic of some runs on the same instances, with its 95 % interval by the percentile bootstrap.
+
+    grid: (runs, instances), runs being seeds of one agent. of: takes (…, runs, instances) to (…,). Runs and instances are both drawn
+    anew, so the interval is about other seeds and other instances; of a single run it is about other instances only.
+    """
+    rng = np.random.default_rng(0)
+    runs, instances = grid.shape
+    rows = rng.integers(0, runs, (BOOTSTRAP, runs, 1))
+    columns = rng.integers(0, instances, (BOOTSTRAP, 1, instances))
+    low, high = np.quantile(of(grid[rows, columns]), (ALPHA / 2, 1 - ALPHA / 2))
+    return Estimate(grid.size, float(of(grid)), float(low), float(high), float(grid.std(ddof=1)) if grid.size > 1 else 0.0, "bootstrap")
+
+
+def improvement(own: Array, other: Array) -> Estimate:
+    """P(own < other) on one instance, a tie counting half; with its interval. own: (runs, instances); other: (instances,)."""
+    ahead = (own < other) + 0.5 * (own == other)
+    return over_grid(ahead, lambda grid: grid.mean(axis=(-2, -1)))
 
 
 def share(count: int, n: int) -> Share:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.errors import TunemaxError
+from search.cli import steer
 from search.cli.asked import positive, storage_flag
 from search.cli.parser import add_command
 from search.cli.scenes import scene_flags, scene_of, scene_words
 from search.places import default_storage
 
 if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
     from envs.training import Plan
     from search.cli.parser import Subcommands
 
@@ -46,6 +52,22 @@ def register(commands: Subcommands) -> None:
     )
     storage_flag(parser)
 
+    parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
+    scene_flags(parser)
+    parser.add_argument("agents", nargs="*", metavar="AGENT", help="folders or files (default: all finished agents of the environment)")
+    parser.add_argument("--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)")
+    parser.add_argument("--instances", type=positive("--instances"), default=32, metavar="N", help="of each set (default 32)")
+    parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
+    parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    storage_flag(parser)
+
+    parser = add_command(actions, "study", "tune an agent's own hyperparameters, as a file asks", study)
+    parser.add_argument("file", metavar="FILE", help="such as studies/rl_constantmax.yaml")
+    storage_flag(parser)
+
+    steer.register(actions)
+
 
 def train(arguments: argparse.Namespace) -> None:
     """Train an agent as a trial of its environment's study."""
@@ -69,51 +91,32 @@ def train(arguments: argparse.Namespace) -> None:
     words += ["--absolute"] * arguments.absolute
     for flag, given in (("--preset", arguments.preset), ("--out", arguments.out), ("--storage", arguments.storage)):
         words += [flag, given] if given else []
-    _train(plan, folder, str(arguments.storage or default_storage()), shlex.join(["tunemax", "rl", "train", *words]))
+    _train(plan, folder, storage, shlex.join(["tunemax", "rl", "train", *words]))
 
 
-def _train(plan: Plan, folder: Path, where: str, again: str) -> None:
+def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     from envs.saved import Evaluation
-    from envs.training import last_of, train_agent
-    from search.rl.ledger import Entry
+    from envs.training import last_of
+    from search.rl.learning import learn
     from search.rl.view import bar
-    from search.storage import open_storage, storage_errors
+    from search.storage import storage_errors
 
-    storage = open_storage(where, create=True)
-    entry: Entry | None = None
-    total = plan.rounds * plan.round_steps
-    before = last_of(folder)
-    if before and before.steps >= total:
-        print(f"{folder}: trained for {before.steps:,} steps already; ask for more with --steps")
-        return
-    each = f"{plan.rounds} rounds of {plan.round_steps:,}"
-    begun = f"goes on after {before.steps:,} of {total:,} steps" if before else f"{total:,} steps in {each}"
+    total, before = plan.rounds * plan.round_steps, last_of(folder)
+    rounds = f"{total:,} steps in {plan.rounds} round{'s' * (plan.rounds > 1)} of {plan.round_steps:,}"
+    begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
     print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
     with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
 
-        def report(found: Evaluation) -> bool:
-            assert entry is not None
-            header = last_of(folder)
-            assert header is not None
-            entry.evaluated(header.evaluations, header.spent.member_steps)
+        def report(found: Evaluation, spent: int) -> None:
             lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-            say(f"steps {found.steps:,}/{total:,}  validation return {found.total:.4f}{lost}  {header.spent.member_steps:,} member-steps")
-            return False
-
-        def stepped(steps: int) -> None:
-            nonlocal entry
-            entry = entry or Entry.of(storage, plan, folder)  # not before the folder is ours
-            move(steps)
+            say(f"steps {found.steps:,}/{total:,}  validation return {found.total:.4f}{lost}  {spent:,} member-steps")
 
         try:
-            trained = train_agent(plan, folder, report, stepped)
+            trained = learn(storage, plan, folder, report, move)
         except KeyboardInterrupt:
-            if entry:
-                entry.wait()
-            raise KeyboardInterrupt(f"the last save is kept; go on with {again}") from None
-        assert entry is not None
-        best = trained.best_evaluation
-        entry.end(best.total, best.diverged)
+            kept = "the last save is kept; go on" if last_of(folder) else "nothing was saved yet; begin again"
+            raise KeyboardInterrupt(f"{kept} with {again}") from None
+    best = trained.best_evaluation
     spent = f"{trained.spent.learning:,} member-steps of learning and {trained.spent.validation:,} of validation"
     print(f"best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")
 
@@ -140,14 +143,106 @@ def tune(arguments: argparse.Namespace) -> None:
             f"{scene.id}: no agent is trained yet, so nobody knows what it costs; "
             f"give --member-steps N, at least {least_budget(scene.task):,}"
         )
+    given = [(flag, word) for flag, word in (("--policy", arguments.policy), ("--storage", arguments.storage)) if word]
+    words = [*scene_words(arguments), "--member-steps", str(budget), *(word for pair in given for word in pair)]
+    again = shlex.join(["tunemax", "rl", "tune", *words])
     for kind in kinds:
-        with storage_errors(storage.url), bar(kind, budget, "member-steps") as (move, _):
+        with storage_errors(storage.url), bar(kind, budget, "member-steps") as (move, say):
             try:
-                found = tune_baseline(storage, scene, kind, budget, lambda spent, best, move=move: move(spent))  # type: ignore[misc]
+                found = tune_baseline(storage, scene, kind, budget, _Better(kind, budget, move, say))
             except KeyboardInterrupt:
-                again = shlex.join(["tunemax", "rl", "tune", *scene_words(arguments), "--member-steps", str(budget)])
                 raise KeyboardInterrupt(f"finished candidates are kept; go on with {again}") from None
         print(f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {found.member_steps:,} member-steps", flush=True)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Hold a contest on each set, print what it says, and keep it as a report."""
+    import torch
+
+    from envs.agents import BEST, Agent
+    from envs.instances import find_set
+    from search.cli.printing import print_json
+    from search.cli.tables import aligned, wrapped
+    from search.places import runs_folder
+    from search.rl.contest import hold
+    from search.rl.ledger import find_study, finished_folders, study_name
+    from search.rl.report import explained, table, write
+    from search.rl.tuning import chosen, kinds_for
+    from search.rl.verdict import judge
+    from search.storage import open_storage
+
+    torch.set_num_threads(1)
+    scene = scene_of(arguments, "absolute" if arguments.absolute else "box")
+    names = [find_set(name).name for name in arguments.sets.split(",")]
+    for name in names:
+        if arguments.instances > find_set(name).count:
+            raise TunemaxError(f"--instances = {arguments.instances}: set {name} has {find_set(name).count}")
+    storage = open_storage(arguments.storage or default_storage(), create=False)
+    study = find_study(storage, scene)
+    folders = [Path(given) for given in arguments.agents] or (finished_folders(study) if study else [])
+    paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
+    tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
+    if not paths and not tuned:
+        again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
+        raise TunemaxError(f"{scene.id}: neither an agent nor a tuned baseline is there to be compared; begin with {again}")
+    agents = [(Agent.load(path), path) for path in paths]
+    folder = Path(arguments.out) if arguments.out else runs_folder(str(storage.url)) / study_name(scene) / "verdict"
+    found = []
+    for name in names:
+        where = folder / f"{name}-{arguments.instances}"
+        try:
+            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, where / "runs", _tell))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
+        write(verdict, where)
+        found.append(verdict.to_json())
+        if not arguments.json:
+            print("\n".join(["", *aligned((table(verdict).columns, *table(verdict).rows)), ""]))
+            for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
+                print("\n".join(wrapped(sentence)))
+            print(f"\nThe report is in {where}", flush=True)
+    if arguments.json:
+        print_json(found)
+
+
+def study(arguments: argparse.Namespace) -> None:
+    """Train candidates until the file's budget is spent; then write the best one's preset."""
+    import torch
+
+    from search.rl.hyper import read, tune_agent
+    from search.storage import open_storage, storage_errors
+
+    torch.set_num_threads(1)
+    path = Path(arguments.file)
+    asked = read(path)
+    where = arguments.storage or default_storage(path.parent)
+    storage = open_storage(where, create=True)
+    print(f"{asked.question}\n{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each", flush=True)
+    try:
+        with storage_errors(storage.url):
+            preset = tune_agent(storage, asked, lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        again = shlex.join(["tunemax", "rl", "study", arguments.file, *(["--storage", arguments.storage] if arguments.storage else [])])
+        raise KeyboardInterrupt(f"finished trainings are kept; go on with {again}") from None
+    print(f"The best hyperparameters are in {preset}; use them with tunemax rl train --preset {preset}")
+
+
+class _Better:
+    """Tells how far a tuning is, and each candidate that is better than all before."""
+
+    def __init__(self, kind: str, budget: int, move: Callable[[int], None], say: Callable[[str], None]) -> None:
+        self.kind, self.budget, self.move, self.say = kind, budget, move, say
+        self.best = -math.inf
+
+    def __call__(self, spent: int, best: float) -> None:
+        self.move(spent)
+        if best > self.best:
+            self.best = best
+            self.say(f"{self.kind}: {spent:,}/{self.budget:,} member-steps  best return {best:.4f}")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _seed(text: str) -> int:

@@ -49,12 +49,12 @@ def run(arguments: argparse.Namespace) -> None:
     hardware.keep_memory()
     hardware.take(hardware.choose().route)
     if arguments.resume:
-        result = runs.resume(Path(arguments.resume), given, _say)
+        result = runs.resume(Path(arguments.resume), given, say)
     else:
         config = Config.of({**_trial(arguments), **given})
         if config.train.precision == "bf16" and (fault := hardware.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
-        result = runs.train(config, _say)
+        result = runs.train(config, say)
     end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
     print(f"{end}; the run is in {result.folder}")
 
@@ -68,7 +68,8 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
     return dict(winner.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
 
 
-def _say(row: Row) -> None:
+def say(row: Row) -> None:
+    """A line of a run for the screen."""
     measured = "" if math.isnan(row.validation_loss) else f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
     print(
         f"iteration {row.iteration}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"

@@ -83,16 +83,21 @@ class Entry:
     @classmethod
     def of(cls, storage: RDBStorage, plan: Plan, folder: Path) -> Entry:
         """The trial of a training that is about to begin, or goes on: then the one that it had."""
-        study = open_study(storage, plan.scene)
-        with alone(storage):
-            begun = [trial for trial in of_folder(study, folder) if not trial.state.is_finished()]
-            if begun:
-                storage.set_trial_state_values(begun[-1]._trial_id, TrialState.RUNNING)
-                return cls(study, begun[-1]._trial_id, begun[-1].number)
-            return cls._new(storage, study, plan, folder)
+        return cls.unfinished(storage, plan.scene, folder) or cls._new(storage, plan, folder)
 
     @classmethod
-    def _new(cls, storage: RDBStorage, study: optuna.Study, plan: Plan, folder: Path) -> Entry:
+    def unfinished(cls, storage: RDBStorage, scene: Scene, folder: Path) -> Entry | None:
+        """The trial of the training in a folder, set running, if it has not ended."""
+        study = find_study(storage, scene)
+        begun = [trial for trial in of_folder(study, folder) if not trial.state.is_finished()] if study else []
+        if study is None or not begun:
+            return None
+        storage.set_trial_state_values(begun[-1]._trial_id, TrialState.RUNNING)
+        return cls(study, begun[-1]._trial_id, begun[-1].number)
+
+    @classmethod
+    def _new(cls, storage: RDBStorage, plan: Plan, folder: Path) -> Entry:
+        study = open_study(storage, plan.scene)
         fixed = {"algorithm": plan.algorithm, "seed": plan.seed}
         ranges = {"algorithm": CategoricalDistribution(ALGORITHMS), "seed": IntDistribution(0, MOST_SEED)}
         attributes = {records.FOLDER: str(folder.absolute()), "steps": plan.steps, "envs": plan.envs, "action": plan.scene.action}
@@ -135,4 +140,4 @@ def dearest(storage: RDBStorage, scene: Scene) -> int | None:
     """Member-steps of the dearest of a scene's finished agents, None without one: what a baseline's tuning may cost, too."""
     study = find_study(storage, scene)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if study else []
-    return max((int(trial.user_attrs[records.ITERATIONS]) for trial in complete), default=None)
+    return max((int(trial.user_attrs.get(records.ITERATIONS, 0)) for trial in complete), default=None)

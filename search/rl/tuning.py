@@ -150,17 +150,19 @@ class _Tuning:
                 self.report(spent + self.last, study.best_value)
 
     def choose(self, bounds: tuple[Bound, ...], validate: Callable[[npt.NDArray[np.float64]], float]) -> npt.NDArray[np.float64]:
-        """The best of the FINALISTS on validation instances."""
+        """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
         study = self._study
         assert study is not None
         best = sorted(_complete(study), key=lambda trial: -(trial.value or 0.0))[:FINALISTS]
-        cost, found = 0, []
-        for trial in best:
-            vector = [float(trial.params[bound.name]) for bound in bounds]
-            found.append((validate(np.array(vector)), trial.number, vector))
-            cost += self.last
-        value, number, vector = max(found, key=lambda each: each[0])
-        self.chosen = Tuned(self.kind, number, vector, value, _spent(study) + cost)
+        vectors = {trial.number: [float(trial.params[bound.name]) for bound in bounds] for trial in best}
+        looked: dict[str, tuple[float, int]] = dict(study.user_attrs.get(records.VALIDATED, {}))
+        for number, vector in vectors.items():
+            if str(number) not in looked:
+                looked[str(number)] = (validate(np.array(vector)), self.last)
+                study.set_user_attr(records.VALIDATED, looked)
+        winner = max(vectors, key=lambda number: looked[str(number)][0])
+        vector, price = vectors[winner], _spent(study) + sum(cost for _, cost in looked.values())
+        self.chosen = Tuned(self.kind, winner, vector, looked[str(winner)][0], price)
         study.set_user_attr(records.CHOSEN, json.dumps(asdict(self.chosen)))
         return np.array(vector)
 

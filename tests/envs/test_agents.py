@@ -185,6 +185,17 @@ def test_damaged_agents_are_refused(trained: Trained) -> None:
         Agent.load(trained.best.parent)
 
 
+def test_an_agent_of_an_environment_that_is_gone_is_refused(trained: Trained) -> None:
+    header, tensors = saved.load(trained.best)
+    for scene, message in (
+        (header.scene.model_copy(update={"id": "tunemax/Tiny-v9"}), "tunemax/Tiny-v9: no such environment in this version"),
+        (header.scene.model_copy(update={"arguments": {"colour": 1}}), "colour: no such argument"),
+    ):
+        saved.save(header.model_copy(update={"scene": scene}), tensors, trained.best)
+        with pytest.raises(TunemaxError, match=message):
+            Agent.load(trained.best)
+
+
 def test_two_processes_do_not_train_in_one_folder(plan: Callable[..., Plan], tmp_path: Path) -> None:
     def second(_: int) -> None:
         train_agent(plan(), tmp_path)

@@ -24,7 +24,7 @@ from search.located import Fault, parse_yaml, read_yaml
 from search.phases import SHAPE
 from search.schema import json_schema, study_file
 
-STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
+STUDIES = sorted(path for path in (Path(__file__).parents[2] / "studies").glob("*.yaml") if not path.name.startswith("rl_"))
 
 GOOD = """\
 # Does it work?

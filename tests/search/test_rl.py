@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from envs import training
 from search import records
 from search.cli import main
+from search.rl import ledger
 from search.storage import open_storage
 
 SHORT = ["--env", "Tiny-v0", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
@@ -72,7 +75,7 @@ def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(capsys: pytest.Capture
     assert list(trial.intermediate_values) == [12]
     monkeypatch.setattr(training._Training, "_learn", learn)
     assert train("--out", "my agent") == 0
-    assert "goes on after 12 of 24 steps" in capsys.readouterr().out
+    assert "trained for 12 steps already, asked for 24" in capsys.readouterr().out
     (trial,) = the_study()
     assert trial.state == TrialState.COMPLETE
     assert list(trial.intermediate_values) == [12, 24]
@@ -81,10 +84,23 @@ def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(capsys: pytest.Capture
 def test_a_finished_training_is_prolonged_on_demand_only(capsys: pytest.CaptureFixture[str]) -> None:
     train()
     assert train() == 0
-    assert "trained for 24 steps already" in capsys.readouterr().out
+    assert "trained for 24 steps already, asked for 24" in capsys.readouterr().out
     assert len(the_study()) == 1
     assert train(steps=36) == 0
     assert [list(trial.intermediate_values) for trial in the_study()] == [[12, 24], [12, 24, 36]]
+
+
+def test_a_training_that_was_killed_before_its_trial_ended_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = ledger.Entry.end
+    monkeypatch.setattr(ledger.Entry, "end", lambda self, value, diverged: sys.exit(9))
+    with pytest.raises(SystemExit):
+        train()
+    assert the_study()[0].state == TrialState.RUNNING
+    monkeypatch.setattr(ledger.Entry, "end", end)
+    assert train() == 0
+    (trial,) = the_study()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == max(trial.intermediate_values.values())
 
 
 def test_baselines_are_tuned_for_the_price_of_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,3 +164,28 @@ def test_mistakes_are_told_in_one_line(words: list[str], message: str, capsys: p
 def test_mistakes_in_tuning_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "tune", *SHORT, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    train("--out", "agent")
+    capsys.readouterr()
+    asked = ["rl", "steer", "agent", "--max_iters", "30", "--eval_interval", "15", "--eval_iters", "2", "--out_dir", "steered"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "agent ppo 1 of tunemax/Tiny-v0 moves learning_rate, gain every 10 of 30 iterations" in said
+    assert "finished at iteration 30; the run is in steered" in said
+    assert main(asked) == 2
+    assert "steered: holds a run already; choose another --out_dir" in capsys.readouterr().err
+    assert main(["train", "--resume", "steered"]) == 2
+    assert "such a run cannot be resumed" in capsys.readouterr().err
+    assert main(["rl", "steer", "nowhere"]) == 2
+    assert "nowhere: no agent here; train one with tunemax rl train" in capsys.readouterr().err
+
+
+def test_agents_of_the_absolute_form_are_compared_with_the_same_baselines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--absolute", steps=12) == 0
+    assert main(["rl", "tune", *SHORT, "--policy", "constant", "--member-steps", "1152"]) == 0
+    capsys.readouterr()
+    assert main(["rl", "evaluate", *SHORT, "--absolute", "--instances", "2", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert {line["name"] for line in told["lines"]} >= {"ppo", "constant", "static", "population"}

@@ -19,7 +19,10 @@ from search.statistics import (
     compare,
     estimate,
     holm,
+    improvement,
+    interquartile_mean,
     least_p,
+    over_grid,
     rank_correlation,
     seeds_for,
     separable_note,
@@ -328,3 +331,30 @@ def test_the_interval_of_a_correlation_covers_what_it_says(n: int, normal: float
         found = rank_correlation([[(float(x), float(y), 1.0) for x, y in zip(a, b, strict=True)]])
         hits += found.low <= truth <= found.high
     assert hits / 150 >= 0.89
+
+
+# ---- runs on the same instances ----------------------------------------------------------------------------------------
+
+
+def test_the_interquartile_mean_is_of_the_middle_half() -> None:
+    values = np.array([[100.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, -100.0]])
+    assert interquartile_mean(values) == pytest.approx(3.5)
+    assert interquartile_mean(np.stack([values, values + 1])).tolist() == pytest.approx([3.5, 4.5])
+
+
+def test_an_interval_over_a_grid_covers_other_seeds_and_other_instances() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(100):
+        grid = rng.normal(0, 1, (1, 20)) + rng.normal(0, 1, (8, 1)) + rng.normal(0, 0.3, (8, 20))
+        found = over_grid(grid, lambda values: values.mean(axis=(-2, -1)))
+        hits += found.low <= 0 <= found.high
+    assert 84 <= hits <= 100
+    single = over_grid(rng.normal(0, 1, (1, 20)), lambda values: values.mean(axis=(-2, -1)))
+    assert single.low < single.mean < single.high
+
+
+def test_the_probability_of_improvement_counts_ties_half() -> None:
+    found = improvement(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([2.0, 2.0, 2.0, 2.0]))
+    assert found.mean == pytest.approx(1.5 / 4)
+    assert 0 <= found.low <= found.mean <= found.high <= 1

@@ -1,0 +1,51 @@
+"""``tunemax rl steer``: a normal training run whose controls an agent moves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.cli.asked import positive
+from search.cli.parser import Parser, add_command
+from search.cli.train import say
+
+if TYPE_CHECKING:
+    from search.cli.parser import Subcommands
+
+
+def register(actions: Subcommands) -> None:
+    parser = add_command(actions, "steer", "train one configuration while an agent moves its controls", run, fill=_fill)
+    parser.usage = "%(prog)s AGENT [--every N] [--FIELD VALUE ...]"
+
+
+def _fill(parser: Parser) -> None:
+    from gpt.config import all_specs
+    from search.cli.flags import add_field_flags
+
+    parser.add_argument("agent", metavar="AGENT", help="folder of an agent, or its file")
+    parser.add_argument(
+        "--every",
+        type=positive("--every"),
+        metavar="N",
+        help="iterations between two moves (default: as many moves as in the agent's episodes)",
+    )
+    add_field_flags(parser, all_specs().values())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train with the agent's own fields, and those that were given over them."""
+    import torch
+
+    from envs.agents import Agent
+    from envs.pilot import Pilot
+    from gpt import run as runs
+    from search.cli.flags import config_from
+
+    torch.set_num_threads(1)
+    pilot = Pilot(Agent.load(Path(arguments.agent)), config_from(arguments), arguments.every)
+    train = pilot.config.train
+    print(f"{pilot.name} moves {', '.join(pilot.task.controls)} every {pilot.every} of {train.max_iters} iterations", flush=True)
+    result = runs.train(pilot.config, say, pilot)
+    end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
+    print(f"{end}; the run is in {result.folder}")

@@ -1,0 +1,174 @@
+"""Agents and baselines on the same held-out instances. Every contender's run is kept, so a contest that is cut short goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from envs.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, Shuffled
+from envs.agents import Agent
+from envs.instances import Instance, find_set
+from envs.policies import Policy, Random, Static
+from envs.rollouts import Outcome, left_to_sgd, population, run
+from envs.scene import Scene
+from envs.steering import Past, corpus_of
+from envs.task import Task
+from envs.training import last_of
+from gpt.errors import TunemaxError
+from gpt.files import write_whole
+from gpt.random import key
+from search.rl.tuning import Tuned
+
+Role = Literal["agent", "baseline", "ablation"]
+POPULATION = 4
+"""Trainings of population based training, for each instance."""
+ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
+Report = Callable[[str], None]
+Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is compared. name: of the algorithm or the baseline. cost: member-steps before its first run, the mean over its seeds.
+
+    runs: for each seed (one for a baseline), the outcome of every instance in their order.
+    """
+
+    name: str
+    role: Role
+    cost: int
+    runs: Mapping[str, Sequence[Outcome]]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All contenders on one set of instances. chosen: how the tuned baselines did on validation instances, by name."""
+
+    scene: Scene
+    set: str
+    instances: Sequence[Instance]
+    contenders: Sequence[Contender]
+    chosen: Mapping[str, Tuned]
+
+    def contender(self, name: str) -> Contender | None:
+        return next((each for each in self.contenders if each.name == name), None)
+
+    @property
+    def schedule(self) -> str | None:
+        """The best schedule: of those that were tuned, the one that validation instances like best."""
+        known = [tuned for name, tuned in self.chosen.items() if name in ("spline", "warmup_cosine")]
+        return max(known, key=lambda tuned: tuned.validation).kind if known else None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One contender's run of all instances. identity: what else its outcomes depend on."""
+
+    name: str
+    role: Role
+    label: str
+    cost: int
+    identity: str
+    outcomes: Steered
+
+
+def hold(
+    scene: Scene, agents: Sequence[tuple[Agent, Path]], tuned: Sequence[Tuned], set: str, count: int, folder: Path, report: Report
+) -> Contest:
+    """Run everything on the first `count` instances of a set.
+
+    agents: with their files. folder: keeps the outcomes of each run; what is there already is not run again. report: told
+    each run by its name. Raises TunemaxError for an agent of another environment, or a test loss that the task does not measure.
+    """
+    if not scene.task.test_windows:
+        raise TunemaxError(f"{scene.id}: test_windows = 0, so there is nothing to compare; leave it at its default")
+    instances = [find_set(set).draw(scene.task, index) for index in range(count)]
+    found: dict[str, Contender] = {}
+    for each in [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]:
+        report(f"{each.label} on {count} instances of {set}")
+        outcomes = _kept(each, scene, instances, folder)
+        before = found.get(each.name)
+        runs = {**(before.runs if before else {}), each.label: outcomes}
+        costs = [before.cost] * len(before.runs) if before else []
+        found[each.name] = Contender(each.name, each.role, round(sum([*costs, each.cost]) / len(runs)), runs)
+    return Contest(scene, set, instances, list(found.values()), {each.kind: each for each in tuned})
+
+
+def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
+    """What has no gradients. task: one whose actions are moves, since that is what baselines answer with."""
+    yield _Run("static", "baseline", "static", 0, "", _under(task, Static.for_task(task)))
+    yield _Run("random", "baseline", "random", 0, "", lambda own: run(task, own, Random(task, key(0, "contest") % 2**32)))
+    yield _Run("left_to_sgd", "baseline", "left_to_sgd", 0, "", lambda own: left_to_sgd(task, own))
+    yield _Run("population", "baseline", "population", 0, str(POPULATION), lambda own: _populations(task, own))
+    for each in tuned:
+        yield _Run(each.kind, "baseline", each.kind, each.member_steps, json.dumps(each.vector), _under(task, each.policy(task)))
+
+
+def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run]:
+    """Every agent, then what is left of it without a part of its observation."""
+    for agent, path in agents:
+        agent.check(scene.task)
+        algorithm, last = agent.header.algorithm, last_of(path.parent)
+        cost = (last or agent.header).spent.member_steps  # the best agent is as dear as the whole training that it was found in
+        identity = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        yield _Run(algorithm, "agent", agent.name, cost, identity, _under(agent.task, agent))
+        for what in ABLATIONS:
+            yield _Run(f"{algorithm} {what}", "ablation", f"{agent.name} {what}", cost, identity, _without(agent, what))
+
+
+def _under(task: Task, policy: Policy) -> Steered:
+    return lambda own: run(task, own, policy)
+
+
+def _populations(task: Task, instances: Sequence[Instance]) -> list[Outcome]:
+    return [population(task, instance, POPULATION, key(0, instance.name) % 2**32) for instance in instances]
+
+
+def _without(agent: Agent, what: str) -> Steered:
+    return lambda own: run(agent.task, own, _ablated(agent, what, own))
+
+
+def _ablated(agent: Agent, what: str, instances: Sequence[Instance]) -> Policy:
+    names = tuple(name for name, _, _ in agent.header.features)
+    if what.startswith("without"):
+        return Hidden(agent, names, FEEDBACK if what == "without feedback" else PROGRESS)
+    recorded = Recorded(agent)
+    run(agent.task, instances, recorded)
+    return Shuffled(agent, recorded.seen, key(agent.header.seed, "shuffled") % 2**32)
+
+
+# ------------------------------------------------------------------------------------------------- kept, and read again
+
+
+def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path) -> Sequence[Outcome]:
+    """The outcomes of a run: from its file if that is of the same run on the same instances, else run now and written."""
+    path = folder / f"{each.label.replace(' ', '-')}.json"
+    data = corpus_of(scene.task.config.train.dataset).manifest.fingerprint
+    told = [each.identity, scene.model_dump_json(), data, *(json.dumps(asdict(instance), sort_keys=True) for instance in instances)]
+    identity = hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest()
+    if path.exists() and (known := _read(path, identity)) is not None:
+        return known
+    outcomes = each.outcomes(instances)
+    write_whole(path, json.dumps({"identity": identity, "outcomes": [asdict(outcome) for outcome in outcomes]}).encode())
+    return outcomes
+
+
+def _read(path: Path, identity: str) -> list[Outcome] | None:
+    """The outcomes in a file; None if they are another run's, or the file is damaged: then they are run again."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+        if content["identity"] != identity:
+            return None
+        return [_outcome(plain) for plain in content["outcomes"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _outcome(plain: Mapping[str, Any]) -> Outcome:
+    pasts = (Past(**past) for past in plain["history"])
+    history = tuple(replace(past, beta=tuple(past.beta), log_gamma=tuple(past.log_gamma)) for past in pasts)
+    return Outcome(**{**plain, "history": history})

@@ -1,0 +1,110 @@
+"""A verdict to read and to keep: text, Markdown, HTML with its figures, CSV of every run, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt.files import write_whole
+from search.lines import number
+from search.report import html, markdown
+from search.report.document import Section, Table
+from search.rl.trajectories import figures, standalone
+from search.rl.verdict import STATIC, Line, Verdict
+from search.statistics import Comparison
+
+NONE = "–"
+COLUMNS = ("", "test loss", "IQM, 95 %", "to static, 95 %", "p", "to schedule, 95 %", "p", "ahead", "diverged", "saved", "cost")
+
+
+def table(verdict: Verdict) -> Table:
+    """A row a contender."""
+    return Table(COLUMNS, tuple(_row(line, verdict.contest.schedule) for line in verdict.lines))
+
+
+def explained(verdict: Verdict) -> tuple[str, ...]:
+    """What the columns of the table are."""
+    contest = verdict.contest
+    schedule = f"best schedule ({contest.schedule})" if contest.schedule else "best schedule (none is tuned)"
+    seeds = {line.name: len(line.by_seed) for line in verdict.lines if line.role == "agent"}
+    told = ", ".join(f"{count} seed{'s' * (count > 1)} of {name}" for name, count in seeds.items())
+    return (
+        f"{len(contest.instances)} instances of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a diverged training "
+        "counting as the cap; IQM: mean of the middle half, its interval over other seeds and instances. Differences to the best static "
+        f"setting ({STATIC}) and the {schedule}, paired by instance, p by sign flips, corrected for all comparisons (Holm).",
+        "Ahead: share of instances with a lower loss than the best static setting. Saved: share of the horizon that is left when its final "
+        "validation loss is reached. Cost: member-steps of training the agent, or tuning the baseline, before its first run.",
+    )
+
+
+def sections(verdict: Verdict) -> list[Section]:
+    """The verdict as a report."""
+    return [
+        Section("Verdict", verdict.sentences[0], verdict.sentences[1:]),
+        Section("Comparison", sentences=explained(verdict), tables=(table(verdict),)),
+        Section("Compute, and what the observation is worth", sentences=verdict.remarks),
+        Section("Seeds", tables=(_seeds(verdict),)),
+        Section("Control trajectories", figures=tuple(figures(verdict.contest))),
+    ]
+
+
+def write(verdict: Verdict, folder: Path) -> list[Path]:
+    """Write the report in all its forms. Returns the files."""
+    title = f"{verdict.contest.scene.id} on {verdict.contest.set}"
+    parts = sections(verdict)
+    content = {
+        "verdict.md": markdown.render(title, parts),
+        "verdict.html": html.render(title, parts),
+        "verdict.json": json.dumps(verdict.to_json(), indent=1, ensure_ascii=False),
+        "runs.csv": _csv(verdict),
+    }
+    named = zip((*verdict.contest.scene.task.controls, "loss"), parts[-1].figures, strict=True)
+    content |= {f"{name}.svg": standalone(figure) for name, figure in named}
+    for name, text in content.items():
+        write_whole(folder / name, text.encode())
+    return [folder / name for name in content]
+
+
+def _row(line: Line, schedule: str | None) -> tuple[str, ...]:
+    iqm, lost = line.iqm, line.diverged
+    return (
+        line.name,
+        f"{line.mean:.4f}",
+        f"{iqm.mean:.4f} ({iqm.low:.4f} … {iqm.high:.4f})",
+        *_difference(line.versus_static, line.name == STATIC),
+        *_difference(line.versus_schedule, line.name == schedule),
+        f"{line.ahead_of_static.mean:.0%}" if line.ahead_of_static else NONE,
+        f"{lost.count} of {lost.n}",
+        f"{line.reach.share:.0%}" if line.reach else NONE,
+        number(line.cost) if line.cost else "0",
+    )
+
+
+def _difference(versus: Comparison | None, reference: bool) -> tuple[str, str]:
+    if versus is None:
+        return ("reference" if reference else NONE, "")
+    mean, low, high = (100 * share for share in versus.relative)
+    digits = 1 if max(abs(low), abs(high)) >= 1 else 2
+    return (f"{mean:+.{digits}f} % ({low:+.{digits}f} … {high:+.{digits}f})", f"{versus.p_holm:.2g}")
+
+
+def _seeds(verdict: Verdict) -> Table:
+    agents = [line for line in verdict.lines if line.role == "agent"]
+    rows = [(label, f"{loss:.4f}") for line in agents for label, loss in line.by_seed.items()]
+    return Table(("", "mean test loss"), tuple(rows))
+
+
+def _csv(verdict: Verdict) -> str:
+    """A row a training."""
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(("contender", "role", "run", "instance", "test_loss", "validation_loss", "return", "diverged", "member_steps"))
+    for each in verdict.contest.contenders:
+        for label, outcomes in each.runs.items():
+            for own in outcomes:
+                fields: Sequence[object] = (own.instance, own.test_loss, own.loss, own.total, own.diverged, own.member_steps)
+                rows.writerow((each.name, each.role, label, *fields))
+    return file.getvalue()
