@@ -42,7 +42,9 @@ def main() -> None:
     bests = [{entry.name: entry.best.value for entry in board.entries if entry.best} for board in boards]
     for name in bests[0]:
         table.add_row(name, *(f"{best[name]:.4f}" for best in bests))
-    table.add_row("predicted correlation", *(f"{board.repeatability:.2f}" for board in boards if board.repeatability is not None))
+    predicted = [board.repeatability for board in boards if board.repeatability is not None]
+    table.add_row("predicted correlation", *(f"{each.expected:.2f}" for each in predicted))
+    table.add_row("in nine of ten at least", *(f"{each.low:.2f}" for each in predicted))
     table.add_row("minutes", *(f"{spent / 60:.1f}" for spent in seconds))
     Console(width=100).print(table)
     for (first, a), (second, b) in itertools.combinations(zip(arguments.seeds, bests, strict=True), 2):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from gpt.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def key(seed: int, *words: str | int) -> int:

@@ -1,8 +1,9 @@
-"""Learning rate schedules: pure functions of progress."""
+"""Learning rate schedules: pure functions of progress, and where their phases begin."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from gpt.config import TrainConfig
 
@@ -14,12 +15,27 @@ def lr_factor(train: TrainConfig, iteration: int) -> float:
     stable until the last `decay_fraction` of the horizon, then linear down to `min_lr_ratio` (arXiv 2404.06395).
     """
     iteration = min(iteration, train.max_iters - 1)
-    warmup = round(train.warmup_fraction * train.max_iters)
+    warmup = warmup_end(train)
     if iteration < warmup:
         return (iteration + 1) / warmup
     if train.schedule == "constant":
         return 1.0
-    start = max(warmup, train.max_iters - round(train.decay_fraction * train.max_iters)) if train.schedule == "wsd" else warmup
+    start = max(warmup, decay_start(train, train.max_iters)) if train.schedule == "wsd" else warmup
     progress = min(max((iteration - start) / max(train.max_iters - 1 - start, 1), 0.0), 1.0)
     left = 0.5 * (1 + math.cos(math.pi * progress)) if train.schedule == "cosine" else 1 - progress
     return train.min_lr_ratio + (1 - train.min_lr_ratio) * left
+
+
+def warmup_end(train: TrainConfig) -> int:
+    """The first iteration after the warm-up."""
+    return round(train.warmup_fraction * train.max_iters)
+
+
+def decay_start(train: TrainConfig, horizon: int) -> int:
+    """The iteration from which `wsd` decays, if this is the horizon; a branch that is to end there leaves its trunk here."""
+    return horizon - round(train.decay_fraction * horizon)
+
+
+def branch_steps(train: TrainConfig, ends: Sequence[int], iteration: int) -> int:
+    """Iterations that branches with these horizons have trained by the time that their trunk is at this iteration."""
+    return sum(max(0, min(iteration, end) - decay_start(train, end)) for end in ends)

@@ -9,23 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gpt.config import TrainConfig
+from gpt.schedule import branch_steps, decay_start
 from gpt.trainer import Member, Snapshot, Trainer
-
-
-def warmup_end(train: TrainConfig) -> int:
-    """The first iteration after the warm-up."""
-    return round(train.warmup_fraction * train.max_iters)
-
-
-def decay_start(train: TrainConfig, rung: int) -> int:
-    """The iteration from which a member with a horizon of `rung` decays: where its branch leaves the trunk."""
-    return rung - round(train.decay_fraction * rung)
-
-
-def branch_steps(train: TrainConfig, rungs: Sequence[int], iteration: int) -> int:
-    """Iterations that the branches of a trial have trained by the time that its trunk is at this iteration."""
-    return sum(max(0, min(iteration, rung) - decay_start(train, rung)) for rung in rungs)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from search.statistics import spearman_rows
 
 TOP = 5
 SEPARABLE = 0.7
-"""Least rank correlation between two repeats at which an order of candidates is called one."""
+"""Least rank correlation between two repeats at which an order of candidates is called one: nine of ten must reach it."""
 RESAMPLES = 200
 LEAST = 4
 """Results a candidate must have before anything is said of a repeat: two in each half."""
@@ -51,14 +51,22 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Repeatability:
+    """Spearman correlation between the orders that two repeats of a search would give. low: nine of ten pairs of halves reach it."""
+
+    expected: float
+    low: float
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Candidates by their best value; those without one last."""
 
     question: str
     name: str
     entries: tuple[Entry, ...]
-    repeatability: float | None
-    """Expected rank correlation of two repeats of the search; None while there are too few results to say."""
+    repeatability: Repeatability | None
+    """None while there are too few results to say."""
 
     @property
     def left(self) -> int:
@@ -67,19 +75,23 @@ class Leaderboard:
 
     @property
     def separable(self) -> bool:
-        return self.repeatability is not None and self.repeatability >= SEPARABLE
+        return self.repeatability is not None and self.repeatability.low >= SEPARABLE
+
+    @property
+    def order(self) -> str | None:
+        """Whether a repeat would give the same order, as the end of a sentence; None while nobody can say."""
+        if self.repeatability is None:
+            return None
+        agreement = f"rank correlation with a repeat {self.repeatability.expected:.2f}, in one of ten below {self.repeatability.low:.2f}"
+        if self.separable:
+            return agreement
+        return f"not separable at this budget ({agreement}; {SEPARABLE} needed); give it more trials or a longer horizon"
 
     @property
     def verdict(self) -> str:
         """One sentence on how far the order can be trusted."""
         so_far = "tuned, not confirmed" + (f"; {self.left} trials still to come" if self.left else "")
-        if self.repeatability is None:
-            return f"{so_far}."
-        agreement = f"expected rank correlation of a repeat {self.repeatability:.2f}"
-        if self.separable:
-            return f"{so_far}: {agreement}."
-        remedy = "give it more trials or a longer horizon"
-        return f"{so_far}: not separable at this budget ({agreement}, {SEPARABLE} needed); {remedy}."
+        return f"{so_far}: {self.order}." if self.order else f"{so_far}."
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"separable": self.separable, "left": self.left, "verdict": self.verdict}
@@ -121,12 +133,13 @@ def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (trial.value, trial.number))[:TOP]
 
 
-def repeatability(values: Sequence[Sequence[float]]) -> float | None:
-    """Expected Spearman correlation between the orders that two repeats of a search would give.
+def repeatability(values: Sequence[Sequence[float]]) -> Repeatability | None:
+    """How well two repeats of a search would agree on the order of the candidates.
 
     values: for each candidate the results of its trials. Again and again every candidate's trials are split at random into two
     halves that share no trial, and the candidates are ranked by their best in each half. The mean correlation of the two orders
-    is that of two searches of half the size; Spearman and Brown's formula, 2r / (1 + r), makes it that of two whole ones.
+    is that of two searches of half the size; Spearman and Brown's formula, 2r / (1 + r), makes it that of two whole ones. The
+    lowest decile is left as halves have it, to be careful: it decides, and it does not know what other seeds would change.
     (Drawing with replacement would give both sides the same lucky best, and find order where there is none.) Chance of the seed
     is not in it, since all trials have the tuning seed. None for fewer than two candidates, or fewer than LEAST results of one.
     """
@@ -141,8 +154,10 @@ def repeatability(values: Sequence[Sequence[float]]) -> float | None:
     halves = np.array(best)  # (candidates, 2, RESAMPLES)
     correlations = spearman_rows(halves[:, 0].T, halves[:, 1].T)
     known = correlations[np.isfinite(correlations)]
-    found = float(known.mean()) if len(known) else 0.0
-    return 2 * found / (1 + found) if found > 0 else found
+    if not len(known):
+        return Repeatability(0.0, 0.0)
+    mean = float(known.mean())
+    return Repeatability(2 * mean / (1 + mean) if mean > 0 else mean, float(np.quantile(known, 0.1)))
 
 
 def _entry(name: str, study: str, trials: Sequence[FrozenTrial]) -> Entry:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from gpt.config import Config, TrainConfig
 from gpt.fields import Choices, FieldSpec, Value
-from gpt.schedule import lr_factor
-from search.cooling import decay_start, warmup_end
+from gpt.schedule import decay_start, lr_factor, warmup_end
 from search.dimension import Dimension, combinations, shown
 from search.located import Fault
 

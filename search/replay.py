@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gpt.config import Config
 from gpt.errors import TunemaxError
-from search.cooling import branch_steps
+from gpt.schedule import branch_steps
 from search.definition import StudyDefinition
 from search.phases import check_phases
 from search.question import Question

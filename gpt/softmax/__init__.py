@@ -4,9 +4,9 @@ import importlib
 import pkgutil
 
 from gpt.softmax.base import Form, Variant, find_variant, from_column, to_column, variants
-from gpt.softmax.numerics import GUARD
+from gpt.softmax.numerics import GUARD, guard
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
 
-__all__ = ["GUARD", "Form", "Variant", "find_variant", "from_column", "to_column", "variants"]
+__all__ = ["GUARD", "Form", "Variant", "find_variant", "from_column", "guard", "to_column", "variants"]

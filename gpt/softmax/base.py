@@ -6,14 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar, Literal, Self, cast
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from gpt.errors import TunemaxError, did_you_mean
 from gpt.fields import Condition, Fields, FieldSpec, Value, specs_of
+from gpt.lazy import F, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _registry: dict[str, type[Variant]] = {}
 

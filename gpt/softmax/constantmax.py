@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from gpt.fields import Choices, Control, Range, setting
 from gpt.softmax.base import Form, Variant
-from gpt.softmax.numerics import GUARD, capped_exp, number, wide
+from gpt.softmax.numerics import capped_exp, guard, number, wide
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
@@ -60,7 +61,7 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
         return capped_exp(self._exponent(logits), mask, logits.dtype)
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return (self._exponent(logits) > GUARD[logits.dtype]) & mask
+        return (self._exponent(logits) > guard(logits.dtype)) & mask
 
     def learned(self) -> dict[str, Form]:
         forms: dict[str, Form] = {}

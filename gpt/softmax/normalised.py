@@ -6,13 +6,15 @@ Each weight is e^score over the sum of its row, with the row maximum of the scor
 from __future__ import annotations
 
 import math
-
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from gpt.fields import Choices, Control, Range, setting
+from gpt.lazy import F
 from gpt.softmax.base import Variant
-from gpt.softmax.numerics import GUARD, capped, masked_softmax, number, wide
+from gpt.softmax.numerics import capped, guard, masked_softmax, number, wide
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LN2 = math.log(2.0)
 
@@ -50,7 +52,7 @@ class Softermax(Variant, name="softermax"):
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         exponent = wide(logits) * LN2
         if not self.subtract_max:
-            limit = GUARD[exponent.dtype]
+            limit = guard(exponent.dtype)
             exponent = capped(exponent, -limit, limit)
         return masked_softmax(exponent, mask).to(logits.dtype)
 
@@ -58,7 +60,7 @@ class Softermax(Variant, name="softermax"):
         if self.subtract_max:
             return super().guarded(logits, mask)
         exponent = wide(logits) * LN2
-        return (exponent.abs() > GUARD[exponent.dtype]) & mask
+        return (exponent.abs() > guard(exponent.dtype)) & mask
 
     @property
     def normalised(self) -> bool:

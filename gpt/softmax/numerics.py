@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from gpt.lazy import F, torch
 
-GUARD: Mapping[torch.dtype, float] = {torch.float64: 30.0, torch.float32: 30.0, torch.bfloat16: 30.0, torch.float16: 5.0}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GUARD: Mapping[str, float] = {"float64": 30.0, "float32": 30.0, "bfloat16": 30.0, "float16": 5.0}
 """Largest natural logarithm that an unnormalised weight may have, by dtype of the logits.
 
 Above it a weight stays constant and its gradient is zero. e^30 ≈ 1e13: a row of 10,000 such weights, the attention output
 made of them, and the squares of their gradients all stay finite in fp32 and bf16. fp16 ends at 65504: e^5 ≈ 148 leaves
 room for rows of 256 keys with values of ordinary size. float64 has the limit of fp32, so that it is a reference for it.
 """
+
+
+def guard(dtype: torch.dtype) -> float:
+    """The GUARD of logits of this dtype."""
+    return GUARD[str(dtype).removeprefix("torch.")]
 
 
 def wide(logits: Tensor) -> Tensor:
@@ -25,7 +32,7 @@ def wide(logits: Tensor) -> Tensor:
 
 def number(value: float | Tensor, like: Tensor) -> Tensor:
     """A field's value as a tensor; what a trainer has bound is one already, so both take the same arithmetic."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    return value if isinstance(value, torch.Tensor) else torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
 def capped(x: Tensor, low: float, high: float) -> Tensor:
@@ -34,12 +41,12 @@ def capped(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def capped_exp(exponent: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """min(e^exponent, e^GUARD[dtype]) for allowed keys and 0 for others, as `dtype`.
+    """min(e^exponent, e^guard(dtype)) for allowed keys and 0 for others, as `dtype`.
 
     Nothing falls below e times the smallest normal number (fp32: 3e-38): what would takes the CPU twenty times as long.
     """
     smallest = math.log(torch.finfo(exponent.dtype).tiny) + 1
-    return zeroed(capped(exponent, smallest, GUARD[dtype]).exp(), mask).to(dtype)
+    return zeroed(capped(exponent, smallest, guard(dtype)).exp(), mask).to(dtype)
 
 
 def zeroed(weights: Tensor, mask: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from gpt.fields import Choices, Control, Range, setting
 from gpt.softmax.base import Variant
-from gpt.softmax.numerics import GUARD, allowed_keys, capped, number, wide, zeroed
+from gpt.softmax.numerics import allowed_keys, capped, guard, number, wide, zeroed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Polymax(Variant, name="polymax"):
@@ -46,14 +48,14 @@ class Polymax(Variant, name="polymax"):
         positive = x.relu()
         line = (x - positive - x0).relu() * (y0 / (-x0 * divisor))
         exponent = (positive + 1e-30).log() * (power - 1) - divisor.log()
-        return line + positive * capped(exponent, -80.0, GUARD[x.dtype] + 1).exp()
+        return line + positive * capped(exponent, -80.0, guard(x.dtype) + 1).exp()
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)
-        weights = zeroed(capped(self._unbounded(x), -1.0, math.exp(GUARD[logits.dtype])), mask)
+        weights = zeroed(capped(self._unbounded(x), -1.0, math.exp(guard(logits.dtype))), mask)
         if self.div_by_seq_len:
             weights = weights / allowed_keys(mask, x)
         return weights.to(logits.dtype)
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return (self._unbounded(wide(logits)) > math.exp(GUARD[logits.dtype])) & mask
+        return (self._unbounded(wide(logits)) > math.exp(guard(logits.dtype))) & mask

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from gpt.fields import Choices, Control, Range, setting
+from gpt.lazy import F, torch
 from gpt.softmax.base import Form, Variant
-from gpt.softmax.numerics import GUARD, allowed_keys, capped_exp, lowered, masked_softmax, number, wide
+from gpt.softmax.numerics import allowed_keys, capped_exp, guard, lowered, masked_softmax, number, wide
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Strongermax(Variant, name="strongermax"):
@@ -112,7 +113,7 @@ class Strongermax(Variant, name="strongermax"):
         if self.clamp:
             acts = acts | (x > number(self.clamp_value, x))
         if not self.divide_by_sum:
-            acts = acts | (self._exponent(self._scores(x), mask) > GUARD[logits.dtype])
+            acts = acts | (self._exponent(self._scores(x), mask) > guard(logits.dtype))
         return acts & mask
 
     def _scores(self, x: Tensor) -> Tensor:

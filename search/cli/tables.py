@@ -53,7 +53,7 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
 
 
 def tuned(board: Leaderboard, confirmations: Sequence[Confirmation] = ()) -> str:
-    """What tuning found, what it and its confirmations cost, and how far it can be trusted if nothing is confirmed."""
+    """What tuning found, what it and its confirmations cost, and how far its order can be trusted."""
     rows: list[Sequence[str]] = [("", "best", "top 5", "complete", "pruned", "diverged", "duplicate", "steps")]
     for entry in board.entries:
         counts = [entry.complete, entry.pruned, entry.diverged, entry.duplicate, entry.member_steps]
@@ -64,7 +64,9 @@ def tuned(board: Leaderboard, confirmations: Sequence[Confirmation] = ()) -> str
     lines = [*aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
     explained = "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials."
     verdict = f"{board.verdict[0].upper()}{board.verdict[1:]}"
-    return "\n".join([*lines, "", explained, *wrapped(budget(board, confirmations)), *([] if confirmations else [verdict])])
+    if confirmations:
+        verdict = f"Order of the tuned: {board.order}." if board.order else ""
+    return "\n".join([*lines, "", explained, *wrapped(budget(board, confirmations)), *wrapped(verdict)])
 
 
 def repeated(again: Repeats) -> str:

@@ -68,10 +68,10 @@ def test_the_form_of_gamma_decides_how_it_is_held() -> None:
     assert Constantmax(learn_beta=False, learn_gamma=False).learned() == {}
 
 
-@pytest.mark.parametrize("dtype", GUARD, ids=str)
-def test_the_guard_holds_a_weight_constant_without_gradient(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", GUARD)
+def test_the_guard_holds_a_weight_constant_without_gradient(name: str) -> None:
     variant = Constantmax(beta=0.0, gamma=1.0)
-    limit = GUARD[dtype]
+    limit, dtype = GUARD[name], getattr(torch, name)
     row = weights(variant, limit - 1, limit + 1, 1e4, dtype=dtype).double()
     assert row.tolist() == pytest.approx([math.exp(limit - 1), math.exp(limit), math.exp(limit)], rel=1e-2)
     slope = slopes(variant, limit - 1, limit + 1, 1e4, dtype=dtype)

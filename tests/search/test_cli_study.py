@@ -121,6 +121,18 @@ def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixtur
     assert read["trials"]["polymax"]["complete"] == 3
 
 
+def test_looking_at_a_study_does_not_load_torch(done: str) -> None:
+    """It takes longer than all the rest of such a command."""
+    program = """
+import sys
+from search.cli import main
+for words in (["list"], ["show", "q"], ["leaderboard", "q"], ["best", "q"]):
+    main(["study", *words, "--storage", sys.argv[1]])
+sys.exit("torch" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program, done], capture_output=True, text=True, check=True)
+
+
 def test_json_is_json_even_with_an_infinite_loss(ask: Ask, where: str, capsys: pytest.CaptureFixture[str]) -> None:
     study = ask(compare=["softmax"]).study("q/softmax")
     study.tell(study.ask(), float("inf"))
