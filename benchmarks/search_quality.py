@@ -1,6 +1,7 @@
 """How soon does a search find good settings? Several ways to search one space, in member-steps, judged on fresh seeds.
 
     python benchmarks/search_quality.py --repeats 5
+    python benchmarks/search_quality.py --repeats 5 --forget    # without the known settings that a study tries first
 
 Each way searches the settings of constantmax (8 dimensions) several times, each time with another tuning seed that all ways
 share. Whenever a trial ends, the way's incumbent is its best complete trial so far. What a search believes of its incumbent is
@@ -31,7 +32,7 @@ from gpt.trainer import Trainer
 from search.definition import StudyDefinition, define
 from search.events import Event, Finished
 from search.freezing import APART
-from search.question import create
+from search.question import Question, create
 from search.records import ITERATIONS, outcome, state
 from search.worker import Worker
 
@@ -111,11 +112,12 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=DEFAULT, metavar="WAY", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--processes", type=int, default=2, help="searches at once, of one thread each")
     parser.add_argument("--data", default="python_stdlib", help="the text")
+    parser.add_argument("--forget", action="store_true", help="leave out the known settings that a study tries first")
     arguments = parser.parse_args()
 
     open_data(arguments.data)  # prepared once, before processes want it
     plan = [(way, 1 + repeat) for repeat in range(arguments.repeats) for way in arguments.ways]
-    jobs = [(way, seed, arguments.trials, arguments.horizon, arguments.fresh, arguments.data) for way, seed in plan]
+    jobs = [(way, seed, arguments.trials, arguments.horizon, arguments.fresh, arguments.data, arguments.forget) for way, seed in plan]
     start = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         found = pool.starmap(search, jobs, chunksize=1)
@@ -124,7 +126,7 @@ def main() -> None:
     print(show(found, arguments.ways, arguments.trials * arguments.horizon, arguments.fresh))
 
 
-def search(way: str, seed: int, trials: int, horizon: int, fresh: int, data: str) -> Search:
+def search(way: str, seed: int, trials: int, horizon: int, fresh: int, data: str, forget: bool) -> Search:
     """Run one search to its budget of trials × horizon member-steps, and judge its incumbents."""
     torch.set_num_threads(1)
     definition, budget = _definition(way, seed, trials, horizon, data), trials * horizon
@@ -134,6 +136,8 @@ def search(way: str, seed: int, trials: int, horizon: int, fresh: int, data: str
     spent = 0
     with tempfile.TemporaryDirectory() as folder:
         question = create(Path(folder) / "studies.db", definition, corpus)
+        if forget:
+            _forget_known(question)
 
         def follow(event: Event) -> None:
             nonlocal spent
@@ -151,6 +155,13 @@ def search(way: str, seed: int, trials: int, horizon: int, fresh: int, data: str
         question.storage.engine.dispose()
     seconds = time.monotonic() - start
     return Search(way, seed, incumbents, [judge(each.config, seed, fresh, data) for each in incumbents], spent, seconds)
+
+
+def _forget_known(question: Question) -> None:
+    """Leave every waiting trial to the sampler."""
+    for trials in question.trials().values():
+        for trial in trials:
+            question.storage.set_trial_system_attr(trial._trial_id, "fixed_params", {})
 
 
 def judge(config: Mapping[str, Any], seed: int, fresh: int, data: str) -> float:
