@@ -15,13 +15,13 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
 
-# A gain that starts wrong, a training of a second: enough to learn something, and to lose to what was tuned for the same price.
-RL_SCENE = --env ConstantmaxGain-v0 --horizon 80 --frame-skip 8 --set n_layer=1 --set n_embd=16 --set block_size=16 --set batch_size=4
+# A learning rate that starts wrong, in a training of a second: an agent learns to mend it, and what was tuned for the same price does too.
+RL_SCENE = --env LearningRate-v0 --horizon 80 --frame-skip 8 --set n_layer=1 --set n_embd=16 --set block_size=16 --set batch_size=4
 RL = $(BIN)/tunemax rl
 
 rl: .venv/installed
 	@mkdir -p runs
-	$(RL) train $(RL_SCENE) --algo sac --seed 1 --steps 6400 --storage runs/rl.db
+	$(RL) train $(RL_SCENE) --algo sac --seed 1 --steps 5600 --storage runs/rl.db
 	$(RL) tune $(RL_SCENE) --policy constant,spline,log_linear --storage runs/rl.db
 	$(RL) evaluate $(RL_SCENE) --storage runs/rl.db
 

@@ -32,7 +32,7 @@ def figures(contest: Contest) -> list[Figure]:
     shown = [each for each in contest.contenders if each.name in names]
     dials = contest.scene.task.dials
     found = [_figure(contest, shown, dial.name, _control(dial.name), log=dial.move == "multiplicative") for dial in dials]
-    return [*found, _figure(contest, shown, "validation loss (nats a token)", lambda past: past.loss, log=True)]
+    return [*found, _figure(contest, shown, "validation loss (nats a token)", lambda past: past.loss, log=False)]
 
 
 def _control(name: str) -> Value:
@@ -44,17 +44,24 @@ def _figure(contest: Contest, contenders: Sequence[Contender], what: str, value:
     tracks = {each.name: _quartiles(each, horizons, value) for each in contenders}
     values = [y for quartiles in tracks.values() for row in quartiles for y in row if math.isfinite(y)]
     plot = Plot(WIDTH, HEIGHT, Axis(0, 1, f"{what}, by share of the horizon"), Axis.around(values, log=log), right=110)
-    ends: list[float] = []
-    for hue, (name, (low, middle, high)) in enumerate(tracks.items()):
+    for hue, (low, middle, high) in enumerate(tracks.values()):
         xs = np.linspace(0, 1, len(middle)).tolist()
         plot.band(list(zip(xs, low, strict=True)), list(zip(xs, high, strict=True)), hue)
         plot.line(list(zip(xs, middle, strict=True)), hue)
-        at = plot.y.place(middle[-1]) if math.isfinite(middle[-1]) else 1.0
-        shift = sum(abs(at - other) < 0.06 for other in ends)  # names that would lie on each other go one below the other
-        ends.append(at)
-        plot.text(1, middle[-1] if math.isfinite(middle[-1]) else plot.y.high, name, kind=f"word c{hue}", down=4 + 14 * shift)
+    _name(plot, {name: middle[-1] for name, (_, middle, _) in tracks.items()})
     label = f"{what} by share of the horizon: median over the instances, and the middle half of them, of {', '.join(tracks)}."
     return Figure(label, plot.svg(label))
+
+
+def _name(plot: Plot, ends: dict[str, float]) -> None:
+    """Write each name where its line ends, or as little above as the name below it leaves room; one without an end on top."""
+    hues = {name: hue for hue, name in enumerate(ends)}
+    known = {name: end if math.isfinite(end) else plot.y.high for name, end in ends.items()}
+    above = math.inf
+    for name, end in sorted(known.items(), key=lambda item: item[1]):
+        _, down = plot.at(1, end)
+        above = min(down, above - 14)
+        plot.text(1, end, name, kind=f"word c{hues[name]}", down=4 + above - down)
 
 
 def _quartiles(each: Contender, horizons: Sequence[int], value: Value) -> tuple[list[float], list[float], list[float]]:
@@ -76,8 +83,5 @@ def standalone(figure: Figure) -> str:
     hues = "".join(
         f".line.c{hue} {{ stroke: {colour} }} .area.c{hue}, .word.c{hue} {{ fill: {colour} }}" for hue, colour in enumerate(COLOURS)
     )
-    style = (
-        f"<style>svg {{ background: #fff; font: 12px system-ui, sans-serif }} .line, .grid, .axis {{ fill: none }} {STYLE}{hues}</style>"
-    )
     head, _, rest = figure.svg.partition(">")
-    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}'
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}{hues}</style>{rest}'
