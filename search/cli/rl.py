@@ -166,7 +166,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from search.places import runs_folder
     from search.rl.contest import hold
     from search.rl.ledger import find_study, finished_folders, study_name
-    from search.rl.report import explained, table, write
+    from search.rl.report import explained, tables, write
     from search.rl.tuning import chosen, kinds_for
     from search.rl.verdict import judge
     from search.storage import open_storage
@@ -197,7 +197,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         write(verdict, where)
         found.append(verdict.to_json())
         if not arguments.json:
-            print("\n".join(["", *aligned((table(verdict).columns, *table(verdict).rows)), ""]))
+            for shown in tables(verdict):
+                print("\n".join(["", *aligned((shown.columns, *shown.rows))]))
+            print()
             for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
                 print("\n".join(wrapped(sentence)))
             print(f"\nThe report is in {where}", flush=True)

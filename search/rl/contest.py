@@ -102,7 +102,8 @@ def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
     """What has no gradients. task: one whose actions are moves, since that is what baselines answer with."""
     yield _Run("static", "baseline", "static", 0, "", _under(task, Static.for_task(task)))
     yield _Run("random", "baseline", "random", 0, "", lambda own: run(task, own, Random(task, key(0, "contest") % 2**32)))
-    yield _Run("left_to_sgd", "baseline", "left_to_sgd", 0, "", lambda own: left_to_sgd(task, own))
+    if any(dial.learnables for dial in task.dials):  # else it would be `static` again
+        yield _Run("left_to_sgd", "baseline", "left_to_sgd", 0, "", lambda own: left_to_sgd(task, own))
     yield _Run("population", "baseline", "population", 0, str(POPULATION), lambda own: _populations(task, own))
     for each in tuned:
         yield _Run(each.kind, "baseline", each.kind, each.member_steps, json.dumps(each.vector), _under(task, each.policy(task)))

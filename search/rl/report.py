@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.files import write_whole
-from search.lines import number
 from search.report import html, markdown
 from search.report.document import Section, Table
 from search.rl.trajectories import figures, standalone
@@ -17,12 +16,15 @@ from search.rl.verdict import STATIC, Line, Verdict
 from search.statistics import Comparison
 
 NONE = "–"
-COLUMNS = ("", "test loss", "IQM, 95 %", "to static, 95 %", "p", "to schedule, 95 %", "p", "ahead", "diverged", "saved", "cost")
+LOSSES = ("", "test loss", "IQM, 95 %", "ahead", "diverged", "saved", "cost")
+DIFFERENCES = ("", "to static, 95 %", "p", "to schedule, 95 %", "p")
 
 
-def table(verdict: Verdict) -> Table:
-    """A row a contender."""
-    return Table(COLUMNS, tuple(_row(line, verdict.contest.schedule) for line in verdict.lines))
+def tables(verdict: Verdict) -> tuple[Table, Table]:
+    """What each contender has reached and cost, a row each; then how it compares, ablations apart."""
+    losses = tuple(_losses(line) for line in verdict.lines)
+    differences = tuple(_differences(line, verdict.contest.schedule) for line in verdict.lines if line.role != "ablation")
+    return Table(LOSSES, losses), Table(DIFFERENCES, differences)
 
 
 def explained(verdict: Verdict) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ def sections(verdict: Verdict) -> list[Section]:
     """The verdict as a report."""
     return [
         Section("Verdict", verdict.sentences[0], verdict.sentences[1:]),
-        Section("Comparison", sentences=explained(verdict), tables=(table(verdict),)),
+        Section("Comparison", sentences=explained(verdict), tables=tables(verdict)),
         Section("Compute, and what the observation is worth", sentences=verdict.remarks),
         Section("Seeds", tables=(_seeds(verdict),)),
         Section("Control trajectories", figures=tuple(figures(verdict.contest))),
@@ -68,19 +70,22 @@ def write(verdict: Verdict, folder: Path) -> list[Path]:
     return [folder / name for name in content]
 
 
-def _row(line: Line, schedule: str | None) -> tuple[str, ...]:
+def _losses(line: Line) -> tuple[str, ...]:
     iqm, lost = line.iqm, line.diverged
     return (
         line.name,
         f"{line.mean:.4f}",
         f"{iqm.mean:.4f} ({iqm.low:.4f} … {iqm.high:.4f})",
-        *_difference(line.versus_static, line.name == STATIC),
-        *_difference(line.versus_schedule, line.name == schedule),
         f"{line.ahead_of_static.mean:.0%}" if line.ahead_of_static else NONE,
         f"{lost.count} of {lost.n}",
         f"{line.reach.share:.0%}" if line.reach else NONE,
-        number(line.cost) if line.cost else "0",
+        f"{line.cost:,}",
     )
+
+
+def _differences(line: Line, schedule: str | None) -> tuple[str, ...]:
+    static = _difference(line.versus_static, line.name == STATIC)
+    return (line.name, *static, *_difference(line.versus_schedule, line.name == schedule))
 
 
 def _difference(versus: Comparison | None, reference: bool) -> tuple[str, str]:
