@@ -1,5 +1,7 @@
 """What every test needs: one thread a process, data in a folder of the test session, and patience with a slow machine."""
 
+import signal
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -7,6 +9,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # A shell script that starts the tests with & has them ignore Ctrl-C, and so would every command that they start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
