@@ -95,10 +95,11 @@ class Board:
     def _scalars(self, probe: Probe) -> dict[str, float]:
         """A learnable that is one a layer is shown at every head."""
         measures = {name: getattr(probe, name) for name in MEASURES} | probe.learnables
+        by_place = {name: (measure if self._each_head else measure.mean(1, keepdim=True)).tolist() for name, measure in measures.items()}
         return {
-            f"softmax/{place}/{name}": float(measure[layer].mean() if head is None else measure[layer, min(head, measure.shape[1] - 1)])
+            f"softmax/{place}/{name}": values[layer][min(head or 0, len(values[layer]) - 1)]
             for place, layer, head in self._places()
-            for name, measure in measures.items()
+            for name, values in by_place.items()
         }
 
     def _histograms(self, probe: Probe) -> list[Any]:

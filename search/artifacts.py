@@ -20,7 +20,6 @@ from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
 from gpt.errors import TunemaxError
 from gpt.files import write_whole
@@ -184,8 +183,11 @@ def sample(job: Job) -> str:
 
 def _leads(job: Job) -> bool:
     """Whether a trial that is about to complete will be the best of its study."""
-    complete = job.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return all(trial.value is None or job.value < trial.value for trial in complete)
+    try:
+        best = job.trial.storage.get_best_trial(job.trial.study._study_id).value
+    except ValueError:  # it is the first
+        return True
+    return best is None or job.value < best
 
 
 def _printable(text: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 WIDTH, HEIGHT = 640, 400
 FINE = 2
@@ -80,7 +80,7 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
     _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
     for middle, line in zip(legend, lines, strict=True):
         _text(pen, (frame[2] - 120, middle), line.name, 12, INK, "lm")
-    return _png(image)
+    return _png(image, [INK, FAINT, GRID, *(line.colour for line in lines)])
 
 
 def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
@@ -117,14 +117,28 @@ def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
     for tick in ticks(low, high):
         _text(pen, (at(tick), bottom + 8), f"{tick:g}", 12, FAINT, "mt")
     _text(pen, ((left + right) / 2, bottom + 28), across, 12, FAINT, "mt")
-    return _png(image)
+    return _png(image, [INK, FAINT, GRID, *(row.colour for row in rows)])
 
 
-def _png(image: Image.Image) -> bytes:
-    """Few colours make a small file."""
+def _png(image: Image.Image, colours: Iterable[str]) -> bytes:
+    """colours: in which it is drawn. With their shades they are all that it has, and few colours make a small file."""
     file = io.BytesIO()
-    image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "PNG")
+    image.quantize(palette=_shades(frozenset(colours)), dither=Image.Dither.NONE).save(file, "PNG", compress_level=3)
     return file.getvalue()
+
+
+@lru_cache
+def _shades(colours: frozenset[str]) -> Image.Image:
+    """A palette of colours and of what smooth edges make of them: mixtures with the paper, but none that passes for paper."""
+    inks, paper = [ImageColor.getrgb(colour)[:3] for colour in sorted(colours)], ImageColor.getrgb(PAPER)[:3]
+    steps = min(16, 255 // len(inks))
+    mixtures = [
+        [round(p + (i - p) * step / steps) for i, p in zip(ink, paper, strict=True)] for ink in inks for step in range(1, steps + 1)
+    ]
+    apart = [mixture for mixture in mixtures if min(mixture) < min(paper) - 16]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in (paper, *apart) for value in colour])
+    return palette
 
 
 def _dot(pen: ImageDraw.ImageDraw, x: float, y: float, size: float, colour: str) -> None:

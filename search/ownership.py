@@ -12,23 +12,14 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb.models import (
-    StudyModel,
-    TrialHeartbeatModel,
-    TrialIntermediateValueModel,
-    TrialModel,
-    TrialUserAttributeModel,
-    TrialValueModel,
-)
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Select, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, func, select
 
-from search import records
+from search import records, rows
 
 BEAT = 20.0
 """Seconds between two heartbeats of a worker."""
@@ -49,22 +40,20 @@ class Held:
 
 def take(storage: BaseStorage, trial_id: int, mark: str | None) -> bool:
     """Set a waiting trial running, with the mark of who takes it and its first heartbeat; False if it waits no more."""
-    with _transaction(storage) as session:
-        trial = _locked(session, trial_id)
-        if trial is None or trial.state != TrialState.WAITING:
+    with _transaction(storage) as connection:
+        if rows.locked_state(connection, trial_id) != TrialState.WAITING:
             return False
-        trial.state = TrialState.RUNNING
-        trial.datetime_start = datetime.now()
+        rows.set_running(connection, trial_id)
         if mark is not None:
-            _sign(session, trial, mark)
+            _sign(connection, trial_id, mark)
         return True
 
 
 def adopt(storage: BaseStorage, trial_id: int, mark: str) -> None:
     """Mark a trial that Optuna itself has set running, and give it its first heartbeat."""
-    with _transaction(storage) as session:
-        if (trial := _locked(session, trial_id)) is not None:
-            _sign(session, trial, mark)
+    with _transaction(storage) as connection:
+        if rows.locked_state(connection, trial_id) is not None:
+            _sign(connection, trial_id, mark)
 
 
 def release(storage: BaseStorage, trial_id: int, mark: str | None, failure: str | None = None) -> TrialState | None:
@@ -73,17 +62,15 @@ def release(storage: BaseStorage, trial_id: int, mark: str | None, failure: str 
     failure: what its worker died of. It is written down; too many of them without progress and the trial has failed. Returns
     the new state.
     """
-    with _transaction(storage) as session:
-        trial = _locked(session, trial_id)
-        if trial is None or trial.state != TrialState.RUNNING or _attribute(session, trial, records.WORKER) != mark:
+    with _transaction(storage) as connection:
+        if not _runs_under(connection, trial_id, mark):
             return None
-        if failure is not None and _too_often(session, trial, failure):
-            trial.state = TrialState.FAIL
-            trial.datetime_complete = datetime.now()
+        if failure is not None and _too_often(connection, trial_id, failure):
+            rows.set_finished(connection, trial_id, TrialState.FAIL)
             return TrialState.FAIL
-        trial.state = TrialState.WAITING
-        _delete(session, TrialUserAttributeModel.find_by_trial_and_key(trial, records.WORKER, session))
-        _delete(session, TrialHeartbeatModel.where_trial_id(trial_id, session))
+        rows.set_waiting(connection, trial_id)
+        rows.delete_attribute(connection, trial_id, records.WORKER)
+        rows.stop_beating(connection, trial_id)
         return TrialState.WAITING
 
 
@@ -94,17 +81,32 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
     """
     count = 0
     for trial_id in _ids(storage, studies, [TrialState.WAITING] + [TrialState.RUNNING] * running):
-        with _transaction(storage) as session:
-            trial = _locked(session, trial_id)
-            if trial is None or trial.state.is_finished():
+        with _transaction(storage) as connection:
+            state = rows.locked_state(connection, trial_id)
+            if state is None or state.is_finished():
                 continue
-            if trial.state == TrialState.RUNNING and not (running and _attribute(session, trial, records.WORKER)):
+            if state == TrialState.RUNNING and not (running and rows.user_attribute(connection, trial_id, records.WORKER)):
                 continue
-            _write(session, trial, records.REASON, reason)
-            trial.state = TrialState.FAIL
-            trial.datetime_complete = datetime.now()
+            rows.write_attributes(connection, rows.USER, trial_id, {records.REASON: reason})
+            rows.set_finished(connection, trial_id, TrialState.FAIL)
             count += 1
     return count
+
+
+_MARK = (rows.USER.c.trial_id == rows.TRIALS.c.trial_id) & (rows.USER.c.key == records.WORKER)
+_OURS = (
+    select(rows.TRIALS.c.trial_id)
+    .join(rows.USER, _MARK)
+    .where(rows.TRIALS.c.state == TrialState.RUNNING, rows.USER.c.value_json == bindparam("mark"))
+    .where(rows.TRIALS.c.trial_id.in_(bindparam("ids", expanding=True)))
+    .with_for_update(of=rows.TRIALS)
+)
+
+
+def owned(storage: BaseStorage, trial_ids: Iterable[int], mark: str) -> set[int]:
+    """Which of these trials still run under this mark."""
+    with _transaction(storage) as connection:
+        return _owned(connection, trial_ids, mark)
 
 
 def report(storage: BaseStorage, mark: str, reports: Mapping[int, tuple[int, float]]) -> set[int]:
@@ -112,69 +114,56 @@ def report(storage: BaseStorage, mark: str, reports: Mapping[int, tuple[int, flo
 
     reports: trial → step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
     """
-    ours = _running_under(mark).where(TrialModel.trial_id.in_(list(reports)))
-    made = TrialIntermediateValueModel
-    with _transaction(storage) as session:
-        trials = set(session.scalars(ours.with_for_update(of=TrialModel)))
-        before = {(trial, step) for trial, step in session.execute(select(made.trial_id, made.step).where(made.trial_id.in_(trials)))}
-        for trial in sorted(trials):
-            step, value = reports[trial]
-            if (trial, step) not in before:
-                stored, kind = made.intermediate_value_to_stored_repr(value)
-                session.add(made(trial_id=trial, step=step, intermediate_value=stored, intermediate_value_type=kind))
-    return trials
+    with _transaction(storage) as connection:
+        ours = _owned(connection, reports, mark)
+        rows.write_reports(connection, {trial: told for trial, told in reports.items() if trial in ours})
+    return ours
 
 
-def finish(storage: BaseStorage, trial_id: int, mark: str, state: TrialState, value: float, attributes: Mapping[str, Any]) -> bool:
-    """End a trial with its value and user attributes, in one transaction. False if it runs no more, or under another mark."""
-    with _transaction(storage) as session:
-        trial = _locked(session, trial_id)
-        if trial is None or trial.state != TrialState.RUNNING or _attribute(session, trial, records.WORKER) != mark:
+def finish(
+    storage: BaseStorage,
+    trial_id: int,
+    mark: str,
+    state: TrialState,
+    value: float,
+    *,
+    user: Mapping[str, Any] = MappingProxyType({}),
+    system: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
+    """End a trial with its value and attributes, in one transaction. False if it runs no more, or under another mark."""
+    with _transaction(storage) as connection:
+        if not _runs_under(connection, trial_id, mark):
             return False
-        for key, attribute in attributes.items():
-            _write(session, trial, key, attribute)
-        stored, kind = TrialValueModel.value_to_stored_repr(value)
-        session.add(TrialValueModel(trial_id=trial_id, objective=0, value=stored, value_type=kind))
-        trial.state = state
-        trial.datetime_complete = datetime.now()
+        rows.write_attributes(connection, rows.USER, trial_id, user)
+        rows.write_attributes(connection, rows.SYSTEM, trial_id, system)
+        rows.write_value(connection, trial_id, value)
+        rows.set_finished(connection, trial_id, state)
         return True
-
-
-def owned(storage: BaseStorage, trial_ids: Iterable[int], mark: str) -> set[int]:
-    """Which of these trials still run under this mark."""
-    with _transaction(storage) as session:
-        return set(session.scalars(_running_under(mark).where(TrialModel.trial_id.in_(list(trial_ids)))))
 
 
 def held(storage: BaseStorage, studies: Iterable[str]) -> list[Held]:
     """The running trials of these studies that carry a worker's mark."""
-    columns = (
-        TrialModel.trial_id,
-        StudyModel.study_name,
-        TrialModel.number,
-        TrialUserAttributeModel.value_json,
-        TrialHeartbeatModel.heartbeat,
-    )
+    trials, beats = rows.TRIALS, rows.HEARTBEATS
     wanted = (
-        select(*columns)
-        .join(StudyModel, StudyModel.study_id == TrialModel.study_id)
-        .join(TrialUserAttributeModel, _mark_of_trial())
-        .outerjoin(TrialHeartbeatModel, TrialHeartbeatModel.trial_id == TrialModel.trial_id)
-        .where(StudyModel.study_name.in_(list(studies)), TrialModel.state == TrialState.RUNNING)
+        select(trials.c.trial_id, rows.STUDIES.c.study_name, trials.c.number, rows.USER.c.value_json, beats.c.heartbeat)
+        .join(rows.STUDIES, rows.STUDIES.c.study_id == trials.c.study_id)
+        .join(rows.USER, _MARK)
+        .outerjoin(beats, beats.c.trial_id == trials.c.trial_id)
+        .where(rows.STUDIES.c.study_name.in_(list(studies)), trials.c.state == TrialState.RUNNING)
     )
-    with _transaction(storage) as session:
-        now = session.execute(select(func.now())).scalar_one().replace(tzinfo=None)  # the server's clock, as heartbeats are
+    with _transaction(storage) as connection:
+        now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)  # the server's clock, as heartbeats are
         return [
             Held(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
-            for trial_id, study, number, mark, beat in session.execute(wanted)
+            for trial_id, study, number, mark, beat in connection.execute(wanted)
         ]
 
 
 def beat(storage: BaseStorage, trial_ids: Sequence[int]) -> None:
     """Say that the worker of these trials lives."""
     if trial_ids:
-        with _transaction(storage) as session:
-            session.execute(update(TrialHeartbeatModel).where(TrialHeartbeatModel.trial_id.in_(trial_ids)).values(heartbeat=func.now()))
+        with _transaction(storage) as connection:
+            rows.beat(connection, trial_ids)
 
 
 @contextlib.contextmanager
@@ -207,69 +196,44 @@ def stuck(failures: Sequence[dict[str, Any]], iteration: int) -> int:
 
 
 @contextlib.contextmanager
-def _transaction(storage: BaseStorage) -> Iterator[Session]:
+def _transaction(storage: BaseStorage) -> Iterator[Connection]:
     backend = getattr(storage, "_backend", storage)  # without Optuna's cache around it
     assert isinstance(backend, RDBStorage)
-    with Session(backend.engine) as session, session.begin():
-        yield session
+    with backend.engine.begin() as connection:
+        yield connection
 
 
-def _running_under(mark: str) -> Select[Any]:
-    """A query for the trials that run under a mark."""
-    marked = select(TrialModel.trial_id).join(TrialUserAttributeModel, _mark_of_trial())
-    return marked.where(TrialModel.state == TrialState.RUNNING, TrialUserAttributeModel.value_json == json.dumps(mark))
+def _runs_under(connection: Connection, trial_id: int, mark: str | None) -> bool:
+    """Whether a trial runs under this mark; then it does so until the transaction ends."""
+    if rows.locked_state(connection, trial_id) != TrialState.RUNNING:
+        return False
+    return bool(rows.user_attribute(connection, trial_id, records.WORKER) == mark)
 
 
-def _locked(session: Session, trial_id: int) -> Any:
-    """The trial, which nobody else changes until the transaction ends (SQLite's begins by locking the whole file); None if deleted."""
-    return session.execute(select(TrialModel).where(TrialModel.trial_id == trial_id).with_for_update()).scalar_one_or_none()
+def _owned(connection: Connection, trial_ids: Iterable[int], mark: str) -> set[int]:
+    return set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": list(trial_ids)}))
 
 
-def _sign(session: Session, trial: Any, mark: str) -> None:
-    _write(session, trial, records.WORKER, mark)
-    found = TrialHeartbeatModel.where_trial_id(trial.trial_id, session)
-    if found is None:
-        session.add(TrialHeartbeatModel(trial_id=trial.trial_id, heartbeat=func.now()))
-    else:
-        found.heartbeat = func.now()
+def _sign(connection: Connection, trial_id: int, mark: str) -> None:
+    rows.write_attributes(connection, rows.USER, trial_id, {records.WORKER: mark})
+    rows.first_beat(connection, trial_id)
 
 
-def _too_often(session: Session, trial: Any, reason: str) -> bool:
+def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
     """Write a failure down. Returns whether it was one too many, and says so on the trial."""
-    last = select(func.max(TrialIntermediateValueModel.step)).where(TrialIntermediateValueModel.trial_id == trial.trial_id)
-    iteration = session.execute(last).scalar() or 0
-    failures = [*(_attribute(session, trial, records.FAILURES) or []), {"iteration": iteration, "reason": reason}]
-    _write(session, trial, records.FAILURES, failures)
+    iteration = rows.last_step(connection, trial_id)
+    before = rows.user_attribute(connection, trial_id, records.FAILURES) or []
+    failures = [*before, {"iteration": iteration, "reason": reason}]
+    rows.write_attributes(connection, rows.USER, trial_id, {records.FAILURES: failures})
     if stuck(failures, iteration) < ATTEMPTS:
         return False
     where = f"after iteration {iteration}" if iteration else "before its first evaluation"
-    _write(session, trial, records.REASON, f"{ATTEMPTS} workers died on it {where}; the last one: {reason}")
+    told = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
+    rows.write_attributes(connection, rows.USER, trial_id, {records.REASON: told})
     return True
 
 
-def _attribute(session: Session, trial: Any, key: str) -> Any:
-    found = TrialUserAttributeModel.find_by_trial_and_key(trial, key, session)
-    return None if found is None else json.loads(str(found.value_json))
-
-
-def _write(session: Session, trial: Any, key: str, value: Any) -> None:
-    found = TrialUserAttributeModel.find_by_trial_and_key(trial, key, session)
-    if found is None:
-        session.add(TrialUserAttributeModel(trial_id=trial.trial_id, key=key, value_json=json.dumps(value)))
-    else:
-        found.value_json = json.dumps(value)
-
-
-def _delete(session: Session, row: Any) -> None:
-    if row is not None:
-        session.delete(row)
-
-
 def _ids(storage: BaseStorage, studies: Iterable[str], states: Sequence[TrialState]) -> list[int]:
-    named = select(TrialModel.trial_id).join(StudyModel, StudyModel.study_id == TrialModel.study_id)
-    with _transaction(storage) as session:
-        return list(session.scalars(named.where(StudyModel.study_name.in_(list(studies)), TrialModel.state.in_(states))))
-
-
-def _mark_of_trial() -> ColumnElement[bool]:
-    return (TrialUserAttributeModel.trial_id == TrialModel.trial_id) & (TrialUserAttributeModel.key == records.WORKER)
+    named = select(rows.TRIALS.c.trial_id).join(rows.STUDIES, rows.STUDIES.c.study_id == rows.TRIALS.c.study_id)
+    with _transaction(storage) as connection:
+        return list(connection.scalars(named.where(rows.STUDIES.c.study_name.in_(list(studies)), rows.TRIALS.c.state.in_(states))))

@@ -23,6 +23,7 @@ from gpt.errors import TunemaxError
 from gpt.probe import Probes
 from gpt.trainer import Trainer
 from search import jobs, records
+from search.cache import Held
 from search.events import Advanced, Event, Finished, Note, Reported, Started
 from search.jobs import Job
 from search.ownership import beating, finish, owned, report
@@ -148,14 +149,15 @@ class Worker:
         """Give a claimed trial its member; None if there is nothing to train."""
         definition = self.question.definition
         try:
-            with self.question.cached.one_write():
+            with self.question.cached.one_look(), self.question.cached.one_write():
                 config = jobs.configuration(trial, definition, self.question.siblings[name])
+                original = jobs.trained_before(trial.study, config)
         except (TunemaxError, ValueError) as error:  # somebody has enqueued what no configuration, or no dimension, can have
             trial.set_user_attr(records.REASON, str(error))
             jobs.tell(trial, TrialState.FAIL, None)
             self.report(Finished(self.index, name, trial.number, 0, "failed", None, str(error)))
             return None
-        if original := jobs.trained_before(trial.study, config):
+        if original:
             jobs.mark_duplicate(trial, original)
             jobs.tell(trial, original.state, original.value)
             self._snapshots.remove(name, trial.number)
@@ -192,8 +194,9 @@ class Worker:
                 job.take(losses[job.branches.judged()])
             reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}
             ours = report(self.question.storage, self._mark, reports)
-            for job in reached:
-                self._see(job) if job.trial._trial_id in ours else self._drop(job)
+            with self.question.cached.one_look():
+                for job in reached:
+                    self._see(job) if job.trial._trial_id in ours else self._drop(job)
 
     def _see(self, job: Job) -> None:
         """Decide on a trial that has reported: it ends here, or trains on."""
@@ -219,12 +222,14 @@ class Worker:
 
     def _end(self, job: Job, end: str) -> None:
         """Tell how a trial has ended, as `study.tell` would. Raises UpdateFinishedTrialError if it is ours no more."""
-        with self.question.cached.one_write():
+        trial, state = job.trial, TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE
+        with self.question.cached.holding() as held:
             for watcher in self.watchers:
                 watcher.ending(job, end)
-        state, trial = TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE, job.trial
-        trial.study.sampler.after_trial(trial.study, jobs.frozen(trial), state, [job.value])
-        if not finish(self.question.storage, trial._trial_id, self._mark, state, job.value, job.findings(end)):
+            trial.study.sampler.after_trial(trial.study, jobs.frozen(trial), state, [job.value])
+        given = held.get(trial._trial_id, Held())
+        found = given.user | job.findings(end)
+        if not finish(self.question.storage, trial._trial_id, self._mark, state, job.value, user=found, system=given.system):
             raise UpdateFinishedTrialError
 
     def _drop(self, job: Job) -> None:

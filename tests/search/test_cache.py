@@ -51,7 +51,7 @@ def test_the_cache_tells_what_the_storage_tells(
         elif deed == "set" and not trial.state.is_finished():
             storage.set_trial_user_attr(trial._trial_id, "seen", turn) if trial.state == TrialState.RUNNING else None
         elif deed == "finish":
-            finish(storage, trial._trial_id, MARK, TrialState.COMPLETE, 0.5, {"cost": turn})
+            finish(storage, trial._trial_id, MARK, TrialState.COMPLETE, 0.5, user={"cost": turn})
         elif deed == "fail" and trial.state == TrialState.RUNNING:
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         states = {"look at finished": (TrialState.COMPLETE, TrialState.FAIL), "look at waiting": (TrialState.WAITING,)}.get(deed)

@@ -1,0 +1,283 @@
+"""Trials as the rows of Optuna's tables, read and written many at a time.
+
+Optuna's own calls build an object of every row and ask for each attribute by itself, which costs more than a short training
+should. The statements are made once: to make one anew takes longer than to execute it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages._rdb.models import (
+    StudyModel,
+    TrialHeartbeatModel,
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+)
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import BindParameter, Connection, Select, Table, bindparam, case, func, insert, select, update
+
+MOST = 500
+"""Trials in one query: databases have limits."""
+
+Sight = tuple[TrialState, datetime | None]
+"""A trial's state, and when it was last taken."""
+
+STUDIES: Table = StudyModel.__table__
+TRIALS: Table = TrialModel.__table__
+PARAMS: Table = TrialParamModel.__table__
+VALUES: Table = TrialValueModel.__table__
+REPORTS: Table = TrialIntermediateValueModel.__table__
+USER: Table = TrialUserAttributeModel.__table__
+SYSTEM: Table = TrialSystemAttributeModel.__table__
+HEARTBEATS: Table = TrialHeartbeatModel.__table__
+
+_ID: BindParameter[int] = bindparam("id")
+_OF_TRIAL = TRIALS.c.trial_id == _ID
+
+
+def _of_some(table: Table, *columns: str) -> Select[Any]:
+    """A query for the rows of trials: which trial, and these columns."""
+    return select(table.c.trial_id, *(table.c[name] for name in columns)).where(table.c.trial_id.in_(bindparam("ids", expanding=True)))
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+_TRIALS = _of_some(TRIALS, "number", "state", "datetime_start", "datetime_complete")
+_PARAMS = _of_some(PARAMS, "param_name", "param_value", "distribution_json").order_by(PARAMS.c.param_id)
+_VALUES = _of_some(VALUES, "value", "value_type").order_by(VALUES.c.objective)
+_REPORTS = _of_some(REPORTS, "step", "intermediate_value", "intermediate_value_type")
+_USER = _of_some(USER, "key", "value_json")
+_SYSTEM = _of_some(SYSTEM, "key", "value_json")
+
+
+def read(connection: Connection, trial_ids: Collection[int]) -> list[FrozenTrial]:
+    """These trials in full, by id, as Optuna gives them; without those that are not there."""
+    return [trial for some in _chunks(sorted(trial_ids)) for trial in _read(connection, some)]
+
+
+def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]:
+    trials, params, values, reports, user, system = (
+        _by_trial(connection, query, trial_ids) for query in (_TRIALS, _PARAMS, _VALUES, _REPORTS, _USER, _SYSTEM)
+    )
+    for trial in sorted(trials):
+        ((number, state, start, complete),) = trials[trial]
+        asked = [(name, value, _distribution(told)) for name, value, told in params[trial]]
+        yield FrozenTrial(
+            number=number,
+            state=state,
+            value=None,
+            values=[TrialValueModel.stored_repr_to_value(value, kind) for value, kind in values[trial]] or None,
+            datetime_start=_local(start),
+            datetime_complete=_local(complete),
+            params={name: distribution.to_external_repr(value) for name, value, distribution in asked},
+            distributions={name: distribution for name, _, distribution in asked},
+            user_attrs={key: json.loads(value) for key, value in user[trial]},
+            system_attrs={key: json.loads(value) for key, value in system[trial]},
+            intermediate_values={
+                step: TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind) for step, value, kind in reports[trial]
+            },
+            trial_id=trial,
+        )
+
+
+def _by_trial(connection: Connection, query: Select[Any], trial_ids: list[int]) -> dict[int, list[Any]]:
+    found: dict[int, list[Any]] = defaultdict(list)
+    for trial, *row in connection.execute(query, {"ids": trial_ids}):
+        found[trial].append(row)
+    return found
+
+
+_SIGHTS = select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start).where(TRIALS.c.study_id == bindparam("study"))
+_OPEN = _SIGHTS.where(TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING)) | (TRIALS.c.trial_id > bindparam("known")))
+_THESE = _SIGHTS.where(TRIALS.c.trial_id.in_(bindparam("ids", expanding=True)))
+
+
+def look(connection: Connection, study_id: int, known: Mapping[int, Sight]) -> dict[int, Sight]:
+    """State and start of each trial of a study that may have changed. known: how they were found before."""
+    rows = connection.execute(_OPEN, {"study": study_id, "known": max(known, default=-1)})
+    found = {trial: (state, start) for trial, state, start in rows}
+    for some in _chunks(trial for trial, (state, _) in known.items() if not state.is_finished() and trial not in found):
+        found |= {trial: (state, start) for trial, state, start in connection.execute(_THESE, {"study": study_id, "ids": some})}
+    return found
+
+
+_STUDY = select(STUDIES.c.study_id).where(STUDIES.c.study_name == bindparam("name"))
+
+
+def study(connection: Connection, name: str) -> int | None:
+    """The study of this name; None if there is none."""
+    return connection.execute(_STUDY, {"name": name}).scalar_one_or_none()
+
+
+_KINDS = TrialValueModel.TrialValueType
+_LOWEST = (
+    select(TRIALS.c.trial_id)
+    .join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
+    .where(TRIALS.c.study_id == bindparam("study"), TRIALS.c.state == TrialState.COMPLETE, VALUES.c.objective == 0)
+    .order_by(case((VALUES.c.value_type == _KINDS.INF_NEG, -1), (VALUES.c.value_type == _KINDS.FINITE, 0), else_=1), VALUES.c.value)
+    .order_by(TRIALS.c.trial_id)
+    .limit(1)
+)
+
+
+def lowest(connection: Connection, study_id: int) -> int | None:
+    """The complete trial of the lowest value, of equal ones the first; None if none is complete."""
+    return connection.execute(_LOWEST, {"study": study_id}).scalar_one_or_none()
+
+
+_STATE = select(TRIALS.c.state).where(_OF_TRIAL).with_for_update()
+
+
+def locked_state(connection: Connection, trial_id: int) -> TrialState | None:
+    """The state of a trial, which nobody else changes until the transaction ends (SQLite's begins by locking the whole file).
+
+    None if it was deleted.
+    """
+    return connection.execute(_STATE, {"id": trial_id}).scalar_one_or_none()
+
+
+_ONE_USER = select(USER.c.value_json).where(USER.c.trial_id == _ID, USER.c.key == bindparam("name"))
+
+
+def user_attribute(connection: Connection, trial_id: int, key: str) -> Any:
+    """None if the trial has none of this name."""
+    told = connection.execute(_ONE_USER, {"id": trial_id, "name": key}).scalar_one_or_none()
+    return None if told is None else json.loads(told)
+
+
+_LAST_STEP = select(func.max(REPORTS.c.step)).where(REPORTS.c.trial_id == _ID)
+
+
+def last_step(connection: Connection, trial_id: int) -> int:
+    """Where a trial has last reported; 0 if it has not."""
+    return connection.execute(_LAST_STEP, {"id": trial_id}).scalar() or 0
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+_SET_STATE = update(TRIALS).where(_OF_TRIAL).values(state=bindparam("now"))
+_START = update(TRIALS).where(_OF_TRIAL).values(state=TrialState.RUNNING, datetime_start=bindparam("at"))
+_END = update(TRIALS).where(_OF_TRIAL).values(state=bindparam("now"), datetime_complete=bindparam("at"))
+
+
+def set_waiting(connection: Connection, trial_id: int) -> None:
+    connection.execute(_SET_STATE, {"id": trial_id, "now": TrialState.WAITING})
+
+
+def set_running(connection: Connection, trial_id: int) -> None:
+    connection.execute(_START, {"id": trial_id, "at": _utc()})
+
+
+def set_finished(connection: Connection, trial_id: int, state: TrialState) -> None:
+    connection.execute(_END, {"id": trial_id, "now": state, "at": _utc()})
+
+
+_NEW = {table: insert(table) for table in (PARAMS, VALUES, REPORTS, USER, SYSTEM, HEARTBEATS)}
+
+
+def write_value(connection: Connection, trial_id: int, value: float) -> None:
+    stored, kind = TrialValueModel.value_to_stored_repr(value)
+    connection.execute(_NEW[VALUES], {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind})
+
+
+def write_params(connection: Connection, trial_id: int, params: Mapping[str, tuple[float, str]]) -> None:
+    """Give a trial parameters that it has not yet. params: name → value as it is stored, and its distribution as JSON."""
+    names = ("trial_id", "param_name", "param_value", "distribution_json")
+    if params:
+        rows = [dict(zip(names, (trial_id, name, value, told), strict=True)) for name, (value, told) in params.items()]
+        connection.execute(_NEW[PARAMS], rows)
+
+
+def write_reports(connection: Connection, reports: Mapping[int, tuple[int, float]]) -> None:
+    """Write what trials report: trial → step and value. A step that a trial has reported before stays as it is."""
+    before = {(trial, step) for trial, rows in _by_trial(connection, _REPORTS, list(reports)).items() for step, _, _ in rows}
+    new = []
+    for trial, (step, value) in sorted(reports.items()):
+        if (trial, step) not in before:
+            stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+            new.append({"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
+    if new:
+        connection.execute(_NEW[REPORTS], new)
+
+
+_NAMED = {
+    table: select(table.c.key).where(table.c.trial_id == _ID, table.c.key.in_(bindparam("names", expanding=True)))
+    for table in (USER, SYSTEM)
+}
+_CHANGE = {
+    table: update(table).where(table.c.trial_id == _ID, table.c.key == bindparam("name")).values(value_json=bindparam("told"))
+    for table in (USER, SYSTEM)
+}
+
+
+def write_attributes(connection: Connection, table: Table, trial_id: int, attributes: Mapping[str, Any]) -> None:
+    """Give a trial attributes, in place of those it has under these names. table: USER or SYSTEM. The caller holds the trial's lock."""
+    if not attributes:
+        return
+    there = set(connection.scalars(_NAMED[table], {"id": trial_id, "names": list(attributes)}))
+    told = {key: json.dumps(value) for key, value in attributes.items()}
+    if new := [{"trial_id": trial_id, "key": key, "value_json": value} for key, value in told.items() if key not in there]:
+        connection.execute(_NEW[table], new)
+    if changed := [{"id": trial_id, "name": key, "told": told[key]} for key in there]:
+        connection.execute(_CHANGE[table], changed)
+
+
+_UNNAME = USER.delete().where(USER.c.trial_id == _ID, USER.c.key == bindparam("name"))
+
+
+def delete_attribute(connection: Connection, trial_id: int, key: str) -> None:
+    connection.execute(_UNNAME, {"id": trial_id, "name": key})
+
+
+_BEAT = update(HEARTBEATS).where(HEARTBEATS.c.trial_id.in_(bindparam("ids", expanding=True))).values(heartbeat=func.now())
+_FIRST_BEAT = _NEW[HEARTBEATS].values(heartbeat=func.now())
+_LAST_BEAT = HEARTBEATS.delete().where(HEARTBEATS.c.trial_id == _ID)
+
+
+def beat(connection: Connection, trial_ids: Collection[int]) -> None:
+    """A heartbeat of trials that have had one, by the server's clock."""
+    for some in _chunks(trial_ids):
+        connection.execute(_BEAT, {"ids": some})
+
+
+def first_beat(connection: Connection, trial_id: int) -> None:
+    stop_beating(connection, trial_id)
+    connection.execute(_FIRST_BEAT, {"trial_id": trial_id})
+
+
+def stop_beating(connection: Connection, trial_id: int) -> None:
+    connection.execute(_LAST_BEAT, {"id": trial_id})
+
+
+# ------------------------------------------------------------------------------------------------------------- inside
+
+
+def _chunks(trial_ids: Iterable[int]) -> Iterator[list[int]]:
+    ids = list(trial_ids)
+    return (ids[index : index + MOST] for index in range(0, len(ids), MOST))
+
+
+@lru_cache(maxsize=1024)
+def _distribution(told: str) -> BaseDistribution:
+    """The same for every trial of a study; nobody changes one."""
+    return json_to_distribution(told)
+
+
+def _utc() -> datetime:
+    """Optuna stores UTC and tells local time, both without saying so."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _local(utc: datetime | None) -> datetime | None:
+    return None if utc is None else utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
