@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna._typing import JSONSerializable
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -153,7 +154,8 @@ class TrialCache(_CachedStorage):
                 state = rows.locked_state(connection, trial_id)
                 if state is None:
                     raise KeyError(trial_id)
-                self._backend.check_trial_is_updatable(trial_id, state)
+                if state.is_finished():  # Optuna's own check looks the trial up, through another connection: this one has the lock
+                    raise UpdateFinishedTrialError(f"trial {trial_id} is finished: it cannot be given anything")
                 rows.write_params(connection, trial_id, given.params)
                 rows.write_attributes(connection, rows.USER, trial_id, given.user)
                 rows.write_attributes(connection, rows.SYSTEM, trial_id, given.system)

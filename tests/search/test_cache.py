@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.cache import TrialCache
@@ -57,7 +59,11 @@ def test_the_cache_tells_what_the_storage_tells(
         states = {"look at finished": (TrialState.COMPLETE, TrialState.FAIL), "look at waiting": (TrialState.WAITING,)}.get(deed)
         if deed.startswith("look"):
             assert cache.get_all_trials(study._study_id, states=states) == other.get_all_trials(study._study_id, states=states)
-    assert cache.get_all_trials(study._study_id) == other.get_all_trials(study._study_id)
+    trials = other.get_all_trials(study._study_id)
+    assert cache.get_all_trials(study._study_id) == trials
+    assert [cache.get_trial(trial._trial_id) for trial in trials] == trials
+    if any(trial.state == TrialState.COMPLETE for trial in trials):
+        assert cache.get_best_trial(study._study_id) == other.get_best_trial(study._study_id)
     other.engine.dispose()
     cache._backend.engine.dispose()
 
@@ -65,3 +71,58 @@ def test_the_cache_tells_what_the_storage_tells(
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         TrialCache(open_storage(tmp_path / "s.db", create=True)).get_all_trials(7)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optuna.Study:
+    """With two trials, of which the first one runs; its storage is the cache."""
+    study = optuna.create_study(study_name="s", storage=TrialCache(open_storage(tmp_path / "s.db", create=True)))
+    for number in range(2):
+        study.enqueue_trial({"x": number / 10})
+    take(study._storage, study.trials[0]._trial_id, MARK)
+    return study
+
+
+def test_one_look_sees_what_others_do_afterwards_and_what_is_written_here_at_once(study: optuna.Study) -> None:
+    cache = study._storage
+    assert isinstance(cache, TrialCache)
+    first, second = (trial._trial_id for trial in study.trials)
+    with cache.one_look():
+        before = study.trials
+        report(cache, MARK, {first: (5, 1.5)})
+        take(cache, second, MARK)
+        assert study.trials == before
+        cache.set_trial_user_attr(second, "seen", 1)
+        after = study.trials
+    assert after[0].intermediate_values == {5: 1.5}
+    assert (after[1].state, after[1].user_attrs["seen"]) == (TrialState.RUNNING, 1)
+    assert study.trials == after
+
+
+def test_one_write_is_all_or_nothing(study: optuna.Study) -> None:
+    cache = study._storage
+    assert isinstance(cache, TrialCache)
+    first, second = (trial._trial_id for trial in study.trials)
+    finish(cache, first, MARK, TrialState.COMPLETE, 1.0)
+    with contextlib.ExitStack() as block:
+        block.enter_context(pytest.raises(UpdateFinishedTrialError))
+        block.enter_context(cache.one_write())
+        cache.set_trial_system_attr(second, "given", 1)
+        cache.set_trial_user_attr(first, "given", 1)
+    with pytest.raises(ZeroDivisionError), cache.one_write():
+        cache.set_trial_user_attr(second, "given", 1 / 0)
+    assert all("given" not in {**trial.user_attrs, **trial.system_attrs} for trial in study.trials)
+    with cache.one_write():
+        cache.set_trial_user_attr(second, "given", 1)
+        cache.set_trial_user_attr(second, "given", 2)
+        assert "given" not in cache.get_trial(second).user_attrs
+    assert cache.get_trial(second).user_attrs["given"] == 2
+
+
+def test_nothing_is_complete_or_known(study: optuna.Study) -> None:
+    cache = study._storage
+    with pytest.raises(ValueError, match="complete"):
+        cache.get_best_trial(study._study_id)
+    for unknown in (lambda: cache.get_trial(99), lambda: cache.set_trial_user_attr(99, "a", 1), lambda: cache.get_study_id_from_name("t")):
+        with pytest.raises(KeyError):
+            unknown()
