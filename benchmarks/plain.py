@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,6 +96,12 @@ class PlainLoop:
             self.optimizer.step()
             self.iteration += 1
         self.train_loss = loss.item()
+
+    @torch.no_grad()
+    def evaluate(self, windows: np.ndarray[Any, Any]) -> float:
+        """Mean loss in nats a token of windows (B, T + 1)."""
+        losses = [self.model(part[:, :-1], part[:, 1:]).item() * len(part) for part in torch.from_numpy(windows).split(64)]
+        return sum(losses) / len(windows)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets, each (B, T)."""

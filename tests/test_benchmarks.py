@@ -87,3 +87,17 @@ def test_the_whole_machine_is_compared_with_plain_loops(data_folder: Path, tmp_p
     assert found[0]["to plain (min-max)"] == "1.00 (1.00-1.00)"
     assert all(float(row["tokens/s"].replace(",", "")) > 0 for row in found)
     assert re.search(r"^Roofline, products of 1024 x 1024 in two processes: fp32 \d+ GFLOP/s\.$", done.stdout, re.MULTILINE)
+
+
+def test_whole_studies_are_compared_with_plain_optuna(data_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("a stack of members trains in lockstep " * 2000)
+    words = [sys.executable, str(BENCHMARKS / "study.py"), "--quick", "--data", str(text)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if re.match(r"\| \w", line)]
+    assert [row[0] for row in rows] == ["plain loop, plain Optuna", "tunemax, one slot", "tunemax, 8 slots"]
+    for row in rows:
+        assert float(row[2].split()[0]) > 0
+        assert row[5].split()[0] == "0"
+        assert row[6].split()[0] == "120"

@@ -1,0 +1,197 @@
+"""Trials an hour of a whole pruned study: tunemax with and without slots, beside a plain loop under plain Optuna in two processes.
+
+    python benchmarks/study.py                    # about ten minutes on two idle cores
+    python benchmarks/study.py --shapes S0 S1     # larger models too
+    python benchmarks/study.py --quick            # seconds: only to see that it works
+
+Every contender runs the same study from its command to its end: the same space, horizon, evaluations, sampler and pruner, and as
+many trials. All take turns in every round, and a ratio is taken within a round. A faster way that keeps worse trials would be no
+better, so the best loss of each study stands beside it. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+import yaml
+from members import SHAPES
+from optuna.trial import TrialState
+from plain import PlainLoop
+from report import environment, spread, table
+
+from gpt.config import Config
+from gpt.data import open_data
+from search.definition import define
+from search.records import ITERATIONS
+from search.samplers import make_pruner
+from search.space import suggest
+
+PROCESSES = 2
+
+
+@dataclass
+class Result:
+    """A study that has ended: seconds from its command on, its best loss, how many trials were pruned, iterations trained."""
+
+    seconds: float
+    best: float
+    pruned: int
+    iterations: int
+
+
+@dataclass
+class Contender:
+    name: str
+    run: Callable[[dict[str, Any], Path], Result]
+    results: list[Result] = field(default_factory=list)
+
+
+def main() -> None:
+    args = _arguments()
+    print(*environment(), "", sep="\n", flush=True)
+    open_data(args.data)  # prepared once, before anybody's clock runs
+    for shape in args.shapes:
+        contenders = [
+            Contender("plain loop, plain Optuna", plain),
+            Contender("tunemax, one slot", lambda study, folder: tunemax(study, folder, 1)),
+            Contender(f"tunemax, {args.slots} slots", lambda study, folder: tunemax(study, folder, args.slots)),
+        ]
+        for round_ in range(args.rounds):
+            for contender in contenders:
+                with tempfile.TemporaryDirectory() as folder:
+                    contender.results.append(contender.run(study_file(args, shape, seed=round_), Path(folder)))
+        print(_show(shape, contenders, args), flush=True)
+
+
+def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any]:
+    """The study as a study file has it."""
+    return {
+        "question": "How many trials an hour?",
+        "data": args.data,
+        "base": {**SHAPES[shape], "eval_interval": args.horizon // 10, "eval_iters": args.eval_iters, "device": "cpu"},
+        "space": {"learning_rate": {"low": 3e-4, "high": 3e-2, "log": True}, "weight_decay": "default", "beta2": "default"},
+        "sampler": "tpe",
+        "pruner": "median",
+        "seed": seed,
+        "budget": {"trials": args.trials, "horizon": args.horizon},
+        "workers": PROCESSES,
+    }
+
+
+def tunemax(study: dict[str, Any], folder: Path, slots: int) -> Result:
+    """As a user would: a study file, and one command."""
+    path, storage = folder / "speed.yaml", folder / "speed.db"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    command = [str(Path(sys.executable).with_name("tunemax")), "study", "run", str(path), "--slots", str(slots), "--storage", str(storage)]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    trials = [trial for name in optuna.get_all_study_names(f"sqlite:///{storage}") for trial in _trials(storage, name)]
+    return _result(seconds, trials, lambda trial: int(trial.user_attrs[ITERATIONS]))
+
+
+def plain(study: dict[str, Any], folder: Path) -> Result:
+    """As people do today: `optimize` in two processes on one SQLite file."""
+    storage = folder / "plain.db"
+    start = time.perf_counter()
+    optuna.create_study(storage=f"sqlite:///{storage}", study_name="plain")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_optimize, args=(json.dumps(study), str(storage), number)) for number in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        if worker.exitcode:
+            raise RuntimeError(f"a plain worker ended with {worker.exitcode}")
+    seconds = time.perf_counter() - start
+    return _result(seconds, _trials(storage, "plain"), lambda trial: trial.last_step or 0)
+
+
+def _optimize(told: str, storage: str, number: int) -> None:
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    definition = define(json.loads(told), name="plain")
+    sampler = optuna.samplers.TPESampler(seed=1000 * definition.seed + number)
+    study = optuna.load_study(storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=make_pruner(definition))
+    (fixed,) = definition.siblings().values()
+    corpus, share = open_data(definition.data), definition.budget.trials // PROCESSES
+
+    def objective(trial: optuna.Trial) -> float:
+        config = Config.of(suggest(trial, definition, fixed))
+        loop, train = PlainLoop(config, corpus), config.train
+        windows = corpus.windows("tuning", config.model.block_size, train.eval_iters * train.batch_size)
+        loss = float("nan")
+        for done in range(train.eval_interval, train.max_iters + 1, train.eval_interval):
+            loop.step(train.eval_interval)
+            loss = loop.evaluate(windows)
+            trial.report(loss, done)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return loss
+
+    study.optimize(objective, n_trials=share)
+
+
+def _trials(storage: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(storage=f"sqlite:///{storage}", study_name=name).trials
+
+
+def _result(seconds: float, trials: list[optuna.trial.FrozenTrial], iterations: Callable[[optuna.trial.FrozenTrial], int]) -> Result:
+    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    best = min(trial.value for trial in ended if trial.state == TrialState.COMPLETE and trial.value is not None)
+    return Result(seconds, best, sum(trial.state == TrialState.PRUNED for trial in ended), sum(map(iterations, ended)))
+
+
+def _show(shape: str, contenders: list[Contender], args: argparse.Namespace) -> str:
+    base = contenders[0].results
+
+    def row(contender: Contender) -> list[str]:
+        results = contender.results
+        return [
+            contender.name,
+            spread([result.seconds for result in results], 1),
+            spread([3600 * args.trials / result.seconds for result in results], 0),
+            spread([other.seconds / own.seconds for own, other in zip(results, base, strict=True)], 2),
+            spread([result.best for result in results], 3),
+            spread([result.pruned for result in results], 0),
+            spread([result.iterations for result in results], 0),
+        ]
+
+    size: Mapping[str, Any] = SHAPES[shape]
+    title = (
+        f"{shape}: {size['n_layer']} layers x {size['n_embd']}, {args.trials} trials of {args.horizon} iterations, {PROCESSES} processes"
+    )
+    header = ["", "seconds", "trials an hour", "to plain", "best loss", "pruned", "iterations"]
+    return table(title, header, [row(contender) for contender in contenders])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["S0"])
+    parser.add_argument("--slots", type=int, default=8, help="members that a process of ours trains at once")
+    parser.add_argument("--trials", type=int, default=60, help="of each study")
+    parser.add_argument("--horizon", type=int, default=600, help="iterations of a trial; it is evaluated ten times")
+    parser.add_argument("--eval-iters", type=int, default=20, help="batches of an evaluation")
+    parser.add_argument("--rounds", type=int, default=3, help="in each of which every contender has its turn")
+    parser.add_argument("--data", default="python_stdlib", help="dataset, as in a study file")
+    parser.add_argument("--quick", action="store_true", help="one round of a small study; figures mean nothing")
+    args = parser.parse_args()
+    if args.quick:
+        args.rounds, args.trials, args.horizon, args.eval_iters = 1, 6, 20, 1
+    return args
+
+
+if __name__ == "__main__":
+    main()
