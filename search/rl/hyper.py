@@ -27,6 +27,7 @@ from gpt.fields import explain
 from gpt.files import write_whole
 from gpt.random import key
 from search import records
+from search.located import read_yaml
 from search.places import trial_folder
 from search.rl.ledger import open_study, study_name
 
@@ -78,13 +79,7 @@ class AgentStudy(pydantic.BaseModel):
 def read(path: Path) -> AgentStudy:
     """The study of a file. Raises TunemaxError for what is missing, unknown or impossible."""
     try:
-        plain = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise TunemaxError(f"{path}: no such file; write one after studies/rl_constantmax.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TunemaxError(f"{path}: not readable as YAML ({str(error).splitlines()[0]}); mend it") from error
-    try:
-        study = AgentStudy.model_validate(plain)
+        study = AgentStudy.model_validate(read_yaml(path).data)
     except pydantic.ValidationError as error:
         raise TunemaxError(f"{path}: {explain(error)}") from error
     preset = load(study.algorithm)
