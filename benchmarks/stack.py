@@ -2,6 +2,7 @@
 
     python benchmarks/stack.py            # three and a half minutes on two idle cores
     python benchmarks/stack.py --mixed    # also stacks of all softmax variants; four and a half minutes
+    python benchmarks/stack.py --shapes S0    # one shape and the overhead; two minutes
     python benchmarks/stack.py --quick    # seconds: only to see that it works
 
 Prints Markdown. Nothing else should run meanwhile; the minima and maxima show whether something did.
@@ -29,10 +30,10 @@ def main() -> None:
     print(*environment(), "", sep="\n", flush=True)
     stacks = QUICK_STACKS if args.quick else members.STACKS
     of_worker = 0.0
-    for shape in members.SHAPES:
+    for shape in args.shapes:
         found = members.measure(corpus, args.data, shape, stacks, args.mixed, args.rounds, args.seconds)
         print(members.show(shape, found), flush=True)
-        if shape == "S0":
+        if shape == args.shapes[0]:
             of_worker = next(median(c.rates) for c in found if c.name == f"softmax K={args.slots}")
     cases = [(sampler, pruner, args.trials) for sampler in ("random", "tpe") for pruner in ("none", "median")]
     costs = [[overhead.measure(corpus, args.data, *case, args.slots) for _ in range(args.repeats)] for case in cases]
@@ -41,11 +42,14 @@ def main() -> None:
     print(overhead.show(costs, args.slots))
     training = 300 / of_worker
     share = median(cost.overhead for cost in costs[3]) / training
-    print(f"A trial of 300 iterations at S0 trains for {training:.2f} s; with tpe and median the overhead adds {100 * share:.1f} %.")
+    print(
+        f"A trial of 300 iterations at {args.shapes[0]} trains for {training:.2f} s; with tpe and median the overhead adds {100 * share:.1f} %."
+    )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=members.SHAPES, default=list(members.SHAPES))
     parser.add_argument("--rounds", type=_positive, help="rounds, in each of which every contender has its turn")
     parser.add_argument("--seconds", type=float, help="of each contender in each round")
     parser.add_argument("--threads", type=_positive, default=1, help="of torch")

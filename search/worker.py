@@ -195,7 +195,7 @@ class Worker:
             reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}
             ours = report(self.question.storage, self._mark, reports)
             with self.question.cached.one_look():
-                for job in reached:
+                for job in sorted(reached, key=lambda job: job.value):  # the best first: only a leader writes a sample
                     self._see(job) if job.trial._trial_id in ours else self._drop(job)
 
     def _see(self, job: Job) -> None:
