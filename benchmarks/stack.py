@@ -42,9 +42,8 @@ def main() -> None:
     print(overhead.show(costs, args.slots))
     training = 300 / of_worker
     share = median(cost.overhead for cost in costs[3]) / training
-    print(
-        f"A trial of 300 iterations at {args.shapes[0]} trains for {training:.2f} s; with tpe and median the overhead adds {100 * share:.1f} %."
-    )
+    of_trial = f"A trial of 300 iterations at {args.shapes[0]} trains for {training:.2f} s"
+    print(f"{of_trial}; with tpe and median the overhead adds {100 * share:.1f} %.")
 
 
 def _arguments() -> argparse.Namespace:
