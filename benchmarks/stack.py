@@ -1,9 +1,9 @@
 """How fast members train, stacked K at a time, and what a trial costs beside its training.
 
-    python benchmarks/stack.py            # three and a half minutes on two idle cores
-    python benchmarks/stack.py --mixed    # also stacks of all softmax variants; four and a half minutes
+    python benchmarks/stack.py                # three and a half minutes on two idle cores
+    python benchmarks/stack.py --mixed        # also stacks of all softmax variants; four and a half minutes
     python benchmarks/stack.py --shapes S0    # one shape and the overhead; two minutes
-    python benchmarks/stack.py --quick    # seconds: only to see that it works
+    python benchmarks/stack.py --quick        # seconds: only to see that it works
 
 Prints Markdown. Nothing else should run meanwhile; the minima and maxima show whether something did.
 """

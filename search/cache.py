@@ -124,7 +124,7 @@ class TrialCache(_CachedStorage):
     def one_look(self) -> Iterator[None]:
         """Look at each study once in this block, however often its trials are asked for.
 
-        What others do meanwhile is seen after it. What is written in it through this cache, or taken, is followed by another look.
+        What others do meanwhile, or `search.ownership`, is seen after it. What is written through this cache is followed by another look.
         """
         self._fresh = set()
         try:

@@ -166,13 +166,13 @@ def last_step(connection: Connection, trial_id: int) -> int:
 
 # ------------------------------------------------------------------------------------------------------------ writing
 
-_SET_STATE = update(TRIALS).where(_OF_TRIAL).values(state=bindparam("now"))
+_WAIT = update(TRIALS).where(_OF_TRIAL).values(state=TrialState.WAITING)
 _START = update(TRIALS).where(_OF_TRIAL).values(state=TrialState.RUNNING, datetime_start=bindparam("at"))
 _END = update(TRIALS).where(_OF_TRIAL).values(state=bindparam("now"), datetime_complete=bindparam("at"))
 
 
 def set_waiting(connection: Connection, trial_id: int) -> None:
-    connection.execute(_SET_STATE, {"id": trial_id, "now": TrialState.WAITING})
+    connection.execute(_WAIT, {"id": trial_id})
 
 
 def set_running(connection: Connection, trial_id: int) -> None:
