@@ -1,11 +1,10 @@
-"""Loss and gradient of a step as one compiled function, where this machine has a compiler.
+"""One iteration of all members: loss, gradient, clip and AdamW, eager or as one compiled function.
 
-The eager code is run once with tracers in place of tensors (`make_fx`), forward and backward in one flat graph, and inductor makes
-one C++ function of it. Nothing of Python is left in it, so there are no breaks.
+For a compiled one the eager code is run once with tracers in place of tensors (`make_fx`), forward, backward and optimizer in one
+flat graph, and inductor makes one C++ function of it. Nothing of Python is left in it, so there are no breaks.
 
-On a CPU a graph is of one member, and the rows of a stack go through it one after another: who comes and goes never compiles
-anything anew, and a member's numbers depend on its neighbours as little as in eager mode, in no bit. On a GPU a graph is of the
-whole stack, since there a small model is bound by the number of kernels.
+On a CPU a graph is of one lane, and of any number of members: who comes and goes never compiles anything anew. On a GPU a graph is
+of the whole stack as it stands, since there a small model is bound by the number of kernels.
 """
 
 from __future__ import annotations
@@ -30,15 +29,17 @@ from gpt.config import ModelConfig
 from gpt.data import data_root
 from gpt.layout import Layout
 from gpt.model import Lane, losses
+from gpt.optimizer import Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 """Environment variable of torch: where it keeps what was compiled, for this and other processes."""
-ALIGNED = 64
+TYPICAL = 8
+"""Members that a graph of any number of them is laid out for."""
 
-Gradients = tuple[Tensor, Tensor]
-"""Loss (K,) in nats a token, and its gradient (K, P)."""
-Compiled = Callable[..., Gradients]
+Found = tuple[Tensor, Tensor]
+"""Loss (K,) in nats a token, and norm of the gradient before clipping (K,)."""
+Compiled = Callable[..., Sequence[Tensor]]
 Site = tuple[str, torch.Size, torch.dtype]
 
 _compiled: dict[str, Compiled] = {}  # of this process; trainers of equal shapes share it
@@ -47,14 +48,25 @@ _sites: dict[str, list[Site]] = {}
 
 @dataclass(frozen=True)
 class Eager:
-    """Loss and gradient as torch computes them, operation by operation."""
+    """An iteration as torch computes it, operation by operation."""
 
     layout: Layout
     model: ModelConfig
     bf16: bool
 
-    def __call__(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> Gradients:
-        """theta: (K, P). tokens: (K, B, T + 1)."""
+    def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
+        """Nothing has to be."""
+
+    def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
+        """Train for one iteration: rows change in place. tokens: (K, B, T + 1)."""
+        loss, grad = self.gradient(rows.theta, tokens, lanes, dropout)
+        norms = clip_(grad, torch.tensor([update.clip for update in updates], dtype=grad.dtype, device=grad.device))
+        with torch.no_grad():
+            adamw_(rows, grad, self.layout.spans, updates)
+        return loss, norms
+
+    def gradient(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> tuple[Tensor, Tensor]:
+        """Loss (K,), and its gradient (K, P)."""
         theta = theta.detach().requires_grad_()
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
             loss = losses(self.layout.split(theta), tokens, self.model, lanes, dropout).mean(1)
@@ -64,16 +76,18 @@ class Eager:
 
 @dataclass(frozen=True)
 class _Part:
-    """Members that one call of a compiled function trains: a row on a CPU, everybody on a GPU."""
+    """Members that one call of a compiled function trains: a lane on a CPU, everybody on a GPU."""
 
     rows: slice
     lanes: tuple[Lane, ...]
     scalars: tuple[Tensor, ...]
     key: str
+    any_number: bool
+    """Whether its graph takes any number of members."""
 
 
 class Graphs:
-    """Loss and gradient as compiled functions, one for each code path. What cannot be compiled here is computed by `eager`.
+    """An iteration as compiled functions, one for each code path. What cannot be compiled here is left to `eager`.
 
     key: what all members share, such as shapes and precision, in words; equal ones share what was compiled.
     """
@@ -85,54 +99,64 @@ class Graphs:
         self.working = compiler_fault() is None
         """False once something has kept it from compiling."""
 
-    def __call__(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> Gradients:
-        if self.working and lanes is not self._lanes:
-            self._lanes, self._parts = lanes, list(self._divided(theta, lanes))
-        found = []
-        for part in self._parts if self.working else ():
-            own = dropout.of(part.rows) if dropout else None
-            result = self._of_part(part, _aligned(theta.detach()[part.rows]), tokens[part.rows], own)
-            if result is None:
-                break
-            found.append(result)
+    def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
+        """Compile what these members need, which takes half a minute, or load it. Nothing changes."""
         if not self.working:
-            return self._eager(theta, tokens, lanes, dropout)
-        loss, grad = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
-        return loss, grad
+            return
+        self._lanes, self._parts = lanes, list(self._divided(rows.theta, lanes))
+        for part in self._parts:
+            key, inputs = self._inputs(part, rows, tokens, [], dropout)
+            if key in _compiled:
+                continue
+            try:
+                _compiled[key] = self._compile(key, part, inputs)
+            except (RuntimeError, OSError) as error:
+                reason = str(error).strip().splitlines()
+                print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
+                self.working = False
+                return
+
+    def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
+        """As `Eager`; these lanes must have been prepared, and dropout with them."""
+        if not self.working:
+            return self._eager(rows, tokens, lanes, updates, dropout)
+        found = []
+        for part in self._parts:
+            key, inputs = self._inputs(part, rows, tokens, updates, dropout)
+            found.append(_compiled[key](*inputs))
+        rows.count.add_(1)
+        loss, norms = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
+        return loss, norms
 
     def _divided(self, theta: Tensor, lanes: Sequence[Lane]) -> Iterator[_Part]:
         kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads"
         if theta.device.type != "cpu":
             paths = [(lane.variant.code_path, lane.rows.start, lane.rows.stop) for lane in lanes]
             scalars = tuple(value for lane in lanes for value in lane.scalars.values())
-            yield _Part(slice(0, len(theta)), tuple(lanes), scalars, f"{kind} {paths}")
+            yield _Part(slice(0, len(theta)), tuple(lanes), scalars, f"{kind} {paths}", any_number=False)
             return
         for lane in lanes:
-            for row in range(lane.rows.stop - lane.rows.start):
-                own = {name: value[row : row + 1] for name, value in lane.scalars.items()}
-                alone = Lane(lane.variant, slice(0, 1), own)
-                at = lane.rows.start + row
-                yield _Part(slice(at, at + 1), (alone,), tuple(own.values()), f"{kind} {lane.variant.code_path}")
+            alone = Lane(lane.variant, slice(None), lane.scalars)
+            yield _Part(lane.rows, (alone,), tuple(lane.scalars.values()), f"{kind} {lane.variant.code_path}", any_number=True)
 
-    def _of_part(self, part: _Part, theta: Tensor, tokens: Tensor, dropout: Dropout | None) -> Gradients | None:
-        """None if it cannot be compiled."""
-        key = f"{part.key} {tuple(tokens.shape)} {dropout is not None}"
+    def _inputs(
+        self, part: _Part, rows: Rows, tokens: Tensor, updates: Sequence[Update], dropout: Dropout | None
+    ) -> tuple[str, list[Tensor]]:
+        """The function that a part needs, by its key, and what it is called with."""
+        own, batch = rows[part.rows], tokens[part.rows]
+        drop = dropout.of(part.rows) if dropout else None
+        key = f"{part.key} {tuple(tokens.shape[1:])} {drop is not None}"
         masks: list[Tensor] = []
-        if dropout:
-            masks = [dropout.mask(site, shape, dtype).to(theta.device) for site, shape, dtype in self._sites(key, part, theta, tokens)]
-        inputs = [theta, tokens, *part.scalars, *masks]
-        if key not in _compiled:
-            try:
-                _compiled[key] = self._compile(key, part.lanes, inputs)
-            except (RuntimeError, OSError) as error:
-                reason = str(error).strip().splitlines()
-                print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
-                self.working = False
-                return None
-        return _compiled[key](*inputs)
+        if drop:
+            found = self._dropped(key, part, own.theta, batch)
+            masks = [drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device) for site, shape, dtype in found]
+        counts = own.count[:, 0].tolist() if updates else []
+        numbers = [update.coefficients(count + 1) for update, count in zip(updates[part.rows], counts, strict=True)]
+        coefficients = torch.tensor(numbers or [[0.0] * 10] * len(batch), dtype=own.theta.dtype, device=own.theta.device)
+        return key, [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 
-    def _sites(self, key: str, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
-        """Where the model drops, in order; found by running it."""
+    def _dropped(self, key: str, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
+        """Where the model drops, in order, with the shape that a member has there; found by running it."""
         if key not in _sites:
             recorder = _Recorder()
             with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self._eager.bf16):
@@ -140,24 +164,46 @@ class Graphs:
             _sites[key] = recorder.sites
         return _sites[key]
 
-    def _compile(self, key: str, lanes: Sequence[Lane], inputs: list[Any]) -> Compiled:
+    def _compile(self, key: str, part: _Part, inputs: list[Tensor]) -> Compiled:
         """Trace and compile, or load what another process has compiled; while it compiles, others wait for it."""
         import torch._inductor as inductor  # a second or two, and only for those who compile
         from torch.fx.experimental.proxy_tensor import make_fx
 
         sites = [site for site, _, _ in _sites.get(key, [])]
+        spans = self._eager.layout.spans
 
-        def step(theta: Tensor, tokens: Tensor, *rest: Tensor) -> Gradients:
+        def step(theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor) -> Found:
             given = iter(rest)
-            bound = [Lane(lane.variant, lane.rows, {name: next(given) for name in lane.scalars}) for lane in lanes]
+            bound = [Lane(lane.variant, lane.rows, {name: next(given) for name in lane.scalars}) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
-            return self._eager(theta, tokens, bound, _Given(masks) if masks else None)
+            loss, grad = self._eager.gradient(theta, tokens, bound, _Given(masks) if masks else None)
+            *after, norms = adamw(theta, grad, first, second, spans, coefficients)
+            for row, new in zip((theta, first, second), after, strict=True):
+                row.copy_(new)
+            return loss, norms
 
         with _one_at_a_time(key):
-            traced = make_fx(step)(*inputs)
+            mode, tracers = _tracers(inputs, part.any_number)
+            with mode:
+                traced = make_fx(step, {torch.ops.aten.baddbmm.default: _baddbmm})(*tracers)
             options = {"compile_threads": 1, "cpp.threads": torch.get_num_threads()}
-            compiled: Compiled = inductor.compile(traced, inputs, options=options)
+            compiled: Compiled = inductor.compile(traced, tracers, options=options)
         return compiled
+
+
+def _tracers(inputs: Sequence[Tensor], any_number: bool) -> tuple[Any, list[Any]]:
+    """Stand-ins for tensors (K, ...), and their mode. With `any_number` K is open: a graph, and its place in the cache, do not know it."""
+    from torch._dynamo.source import ConstantSource
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+    mode, tracers = FakeTensorMode(shape_env=ShapeEnv()), []
+    for place, each in enumerate(inputs):
+        like = each.new_empty((TYPICAL, *each.shape[1:])) if any_number else each
+        members = DimDynamic.DUCK if any_number else DimDynamic.STATIC
+        sizes: Any = StatelessSymbolicContext(dynamic_sizes=[members] + [DimDynamic.STATIC] * (each.dim() - 1))
+        tracers.append(mode.from_tensor(like, symbolic_context=sizes, source=ConstantSource(f"input{place}")))
+    return mode, tracers
 
 
 class _Recorder(Dropout):
@@ -168,7 +214,7 @@ class _Recorder(Dropout):
         self.sites: list[Site] = []
 
     def __call__(self, x: Tensor, site: str) -> Tensor:
-        self.sites.append((site, x.shape, x.dtype))
+        self.sites.append((site, x.shape[1:], x.dtype))
         return x
 
 
@@ -206,6 +252,11 @@ def _cache_folder() -> Path:
     return Path(os.environ.setdefault(CACHE, str(data_root() / ".compiled")))
 
 
+def _baddbmm(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """What torch's own cannot be traced as with an open number of members."""
+    return bias + torch.bmm(a, b)
+
+
 @contextmanager
 def _one_at_a_time(key: str) -> Iterator[None]:
     """Only one process of this machine compiles the same thing; the next one finds it in the cache."""
@@ -213,8 +264,3 @@ def _one_at_a_time(key: str) -> Iterator[None]:
     with (_cache_folder() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _aligned(row: Tensor) -> Tensor:
-    """A row that begins as a tensor of its own would: where numbers lie must not decide how they are rounded."""
-    return row if row.data_ptr() % ALIGNED == 0 else row.clone()

@@ -1,16 +1,54 @@
-"""AdamW on rows: every member has its own learning rates, decay, moments' decays and clip."""
+"""AdamW on rows: every member has its own learning rates, decay, moments' decays and clip.
+
+One update (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) in two forms: by torch's own kernel, for eager mode, and as a
+formula in tensors, for a compiler.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gpt.layout import Kind
+from gpt.layout import KINDS, Kind
 
 EPSILON = 1e-8
+NORM_EPSILON = 1e-6
+"""Added to the norm that a clip divides by, as torch.nn.utils.clip_grad_norm_ does."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All the numbers of K members that training changes."""
+
+    theta: Tensor
+    """Parameters, (K, P)."""
+    first: Tensor
+    """AdamW's first moment, (K, P)."""
+    second: Tensor
+    """AdamW's second moment, (K, P)."""
+    count: Tensor
+    """Updates done so far, (K, 1)."""
+
+    @classmethod
+    def empty(cls, width: int, dtype: torch.dtype, device: torch.device) -> Rows:
+        """No member yet, of this many parameters each."""
+        none = torch.zeros(0, width, dtype=dtype, device=device)
+        return cls(none, none, none, torch.zeros(0, 1, device=device))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from (self.theta, self.first, self.second, self.count)
+
+    def __getitem__(self, rows: int | slice | Sequence[int]) -> Rows:
+        """Some of the members: views for a slice, copies for a list of places."""
+        return Rows(*(each[rows] for each in self))
+
+    def inserted(self, row: int, other: Rows) -> Rows:
+        """A copy with the members of `other` put in before a place."""
+        return Rows(*(torch.cat((own[:row], new.to(own), own[row:])) for own, new in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -23,6 +61,16 @@ class Update:
     """Decoupled weight decay, on matrices only."""
     beta1: float
     beta2: float
+    clip: float
+    """Largest norm of the gradient; 0 does not clip."""
+
+    def coefficients(self, count: float) -> tuple[float, ...]:
+        """What `adamw` needs of it at an update with this number, the first being 1; the differences to 1 in double precision."""
+        one, two = 1 - self.beta1**count, 1 - self.beta2**count
+        steps = [self.rates[kind] / one for kind in KINDS]
+        shrink = 1 - self.rates["matrix"] * self.decay
+        limit = self.clip or math.inf
+        return (*steps, shrink, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, two**-0.5, limit)
 
 
 def clip_(grad: Tensor, limits: Tensor) -> Tensor:
@@ -31,30 +79,27 @@ def clip_(grad: Tensor, limits: Tensor) -> Tensor:
     As torch.nn.utils.clip_grad_norm_, for each member by itself.
     """
     norms: Tensor = torch.linalg.vector_norm(grad, dim=1)
-    scale = (limits / (norms + 1e-6)).clamp(max=1.0)
+    scale = (limits / (norms + NORM_EPSILON)).clamp(max=1.0)
     grad.mul_(torch.where(limits > 0, scale, torch.ones_like(scale))[:, None])
     return norms
 
 
-def adamw_(
-    theta: Tensor, grad: Tensor, first: Tensor, second: Tensor, count: Tensor, spans: Mapping[Kind, slice], updates: list[Update]
-) -> None:
-    """One update of theta (K, P) in place (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
+def adamw_(rows: Rows, grad: Tensor, spans: Mapping[Kind, slice], updates: Sequence[Update]) -> None:
+    """One update of rows in place, by their gradient (K, P), clipped before. spans: the columns of each kind. updates: one a row.
 
-    first, second: the moments (K, P). count: updates done so far (K, 1). spans: the columns of each kind. updates: one a row.
     The kernel is torch.optim.AdamW's own (`fused=True`), row by row: one pass over memory where a formula in tensors of
     (K, P) needs eight.
     """
-    count += 1
+    rows.count.add_(1)
     for row, update in enumerate(updates):
         for kind, columns in spans.items():
             torch._fused_adamw_(
-                [theta[row, columns]],
+                [rows.theta[row, columns]],
                 [grad[row, columns]],
-                [first[row, columns]],
-                [second[row, columns]],
+                [rows.first[row, columns]],
+                [rows.second[row, columns]],
                 [],
-                [count[row]],
+                [rows.count[row]],
                 lr=update.rates[kind],
                 beta1=update.beta1,
                 beta2=update.beta2,
@@ -63,3 +108,24 @@ def adamw_(
                 amsgrad=False,
                 maximize=False,
             )
+
+
+def adamw(
+    theta: Tensor, grad: Tensor, first: Tensor, second: Tensor, spans: Mapping[Kind, slice], coefficients: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same with the clip, as a formula: theta, first and second (K, P) after an update, and the norms before the clip, (K,).
+
+    coefficients: (K, 10), a row of `Update.coefficients` each.
+    """
+    *steps, shrink, beta1, rest1, beta2, rest2, root, limit = coefficients.unbind(1)
+    norms = grad.square().sum(1).sqrt()
+    grad = grad * (limit / (norms + NORM_EPSILON)).clamp(max=1.0)[:, None]
+    first = first * beta1[:, None] + grad * rest1[:, None]
+    second = second * beta2[:, None] + grad.square() * rest2[:, None]
+    move = first / (second.sqrt() * root[:, None] + EPSILON)
+    moved = []
+    for kind, step in zip(KINDS, steps, strict=True):
+        columns = spans[kind]
+        kept = theta[:, columns] * shrink[:, None] if kind == "matrix" else theta[:, columns]
+        moved.append(kept - step[:, None] * move[:, columns])
+    return torch.cat(moved, 1), first, second, norms

@@ -21,7 +21,7 @@ from gpt.hardware import current_route
 from gpt.interrupt import held_back
 from gpt.layout import Kind, Layout, learnable_name
 from gpt.model import Lane, Observer, forward, losses
-from gpt.optimizer import Update, adamw_, clip_
+from gpt.optimizer import Rows, Update
 from gpt.random import Dropout
 from gpt.schedule import lr_factor
 from gpt.softmax import from_column, to_column
@@ -100,10 +100,9 @@ class Trainer:
         self.layout = Layout(config.model, corpus.manifest.vocab_size)
         eager = Eager(self.layout, self.model, self.bf16)
         self._graphs = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else None
-        self._gradients = self._graphs or eager
+        self._way = self._graphs or eager
         self.members: list[Member] = []
-        self._theta, self._first, self._second = (torch.zeros(0, self.layout.size, dtype=dtype, device=self.device) for _ in range(3))
-        self._count = torch.zeros(0, 1, device=self.device)
+        self._rows = Rows.empty(self.layout.size, dtype, self.device)
         self._on_device = None if self.device.type == "cpu" else torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
 
     # ------------------------------------------------------------------------------------------- members come and go
@@ -111,16 +110,15 @@ class Trainer:
     def add(self, config: Config) -> Member:
         """A new member at its initial weights. Raises TunemaxError if it is not of this trainer's bucket."""
         member = Member(config, config.active())
-        return self._insert(member, self.layout.start(config), None, None, 0.0)
+        theta = self.layout.start(config)[None]
+        return self._insert(member, Rows(theta, torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros(1, 1)))
 
     def remove(self, member: Member) -> None:
         """Forget a member; its row is gone."""
         row = self.members.index(member)
         keep = [index for index in range(len(self.members)) if index != row]
         with held_back():
-            self._theta, self._first, self._second, self._count = (
-                rows.detach()[keep] for rows in (self._theta, self._first, self._second, self._count)
-            )
+            self._rows = self._rows[keep]
             self.members.remove(member)
 
     def replace(self, member: Member, config: Config) -> Member:
@@ -131,11 +129,11 @@ class Trainer:
 
     def snapshot(self, member: Member) -> Snapshot:
         """A copy of everything about a member, in memory."""
-        row = self.members.index(member)
+        own = self._rows[self.members.index(member)]
         used = self._used(member.config)
-        tensors = {"count": self._count[row].cpu().clone()}
-        for kind, rows in (("theta", self._theta), ("first", self._first), ("second", self._second)):
-            views = self.layout.split(rows[row].detach())
+        tensors = {"count": own.count.cpu().clone()}
+        for kind, row in (("theta", own.theta), ("first", own.first), ("second", own.second)):
+            views = self.layout.split(row)
             tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
         return Snapshot(member.config, dict(member.values), member.iteration, tensors)
 
@@ -149,19 +147,17 @@ class Trainer:
             raise TunemaxError(f"snapshot: parameter {odd} does not belong to a {snapshot.config.softmax.name} model of this shape")
         if count.shape != (1,) or float(count) != snapshot.iteration:
             raise TunemaxError(f"snapshot: count {count.tolist()} does not go with iteration {snapshot.iteration}; use another copy")
-        rows = []
-        for kind in ("theta", "first", "second"):
-            row = torch.zeros(self.layout.size, dtype=self._theta.dtype)
-            views = self.layout.split(row)
+        rows = torch.zeros(3, 1, self.layout.size, dtype=self._rows.theta.dtype)
+        for kind, row in zip(("theta", "first", "second"), rows, strict=True):
+            views = self.layout.split(row[0])
             for name, columns in used.items():
                 tensor = snapshot.tensors[f"{kind}/{name}"]
                 if tensor.shape != views[name][columns].shape:
                     found, wanted = list(tensor.shape), list(views[name][columns].shape)
                     raise TunemaxError(f"snapshot: {name} has shape {found}, this configuration needs {wanted}")
                 views[name][columns] = tensor
-            rows.append(row)
         member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration)
-        return self._insert(member, rows[0], rows[1], rows[2], float(count))
+        return self._insert(member, Rows(rows[0], rows[1], rows[2], count[None]))
 
     def fork(self, member: Member) -> Member:
         """A second member that goes on from where this one is."""
@@ -185,7 +181,7 @@ class Trainer:
         own = name.rpartition(".")[2]
         forms = member.config.softmax.learned() if "." in name else {}
         if own in forms:
-            columns = self._theta[self.members.index(member), self.layout.spans["learnable"]].detach()
+            columns = self._rows.theta[self.members.index(member), self.layout.spans["learnable"]]
             self.layout.learnable(columns, member.config, own).fill_(to_column(member.values[name], forms[own]))
 
     # ------------------------------------------------------------------------------------------------------ training
@@ -195,18 +191,17 @@ class Trainer:
         if not self.members:
             return
         lanes = self._lanes()
-        limits = self._tensor([member.values["grad_clip"] for member in self.members])
         learnable = self.layout.spans["learnable"]
-        trace = []
+        trace: list[Tensor] = []
         for batch in self._batches(n):
-            loss, grad = self._gradients(self._theta, batch, lanes, self._dropout())
-            norms = clip_(grad, limits)
-            updates = [_update(member) for member in self.members]
-            with torch.no_grad(), held_back():
-                adamw_(self._theta, grad, self._first, self._second, self._count, self.layout.spans, updates)
+            dropout = self._dropout()
+            if not trace:
+                self._way.prepare(self._rows, batch, lanes, dropout)
+            with held_back():
+                loss, norms = self._way(self._rows, batch, lanes, [_update(member) for member in self.members], dropout)
                 for member in self.members:
                     member.iteration += 1
-            trace.append(torch.cat((loss[:, None], norms[:, None], self._theta[:, learnable]), dim=1))
+            trace.append(torch.cat((loss[:, None], norms[:, None], self._rows.theta[:, learnable]), dim=1))
         if trace:
             self._look(torch.stack(trace).cpu())
 
@@ -236,21 +231,21 @@ class Trainer:
         rows = [self.members.index(member) for member in ordered]
         tokens = torch.from_numpy(windows).to(self.device).expand(len(rows), *windows.shape)
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            theta = self._theta if len(rows) == len(self.members) else self._theta[rows]
-            loss = losses(self.layout.split(theta.detach()), tokens, self.model, self._lanes(ordered), observe=observe)
+            theta = self._rows.theta if len(rows) == len(self.members) else self._rows.theta[rows]
+            loss = losses(self.layout.split(theta), tokens, self.model, self._lanes(ordered), observe=observe)
         order = [ordered.index(member) for member in members]
         return np.asarray(loss.double().cpu().numpy()[order])
 
     def logits(self, member: Member, tokens: Tensor) -> Tensor:
         """What a member says of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
         row = self.members.index(member)
-        views = self.layout.split(self._theta[row : row + 1].detach())
+        views = self.layout.split(self._rows.theta[row : row + 1])
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return forward(views, tokens.to(self.device)[None], self.model, self._lanes([member]))[0].float().cpu()
 
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
-        return self._theta.detach().clone()
+        return self._rows.theta.clone()
 
     @property
     def path(self) -> str:
@@ -261,12 +256,12 @@ class Trainer:
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
-        columns = self._theta[self.members.index(member), self.layout.spans["learnable"]].detach().cpu()
+        columns = self._rows.theta[self.members.index(member), self.layout.spans["learnable"]].cpu()
         return self._learnables(member, columns)
 
     # ------------------------------------------------------------------------------------------------------- inside
 
-    def _insert(self, member: Member, theta: Tensor, first: Tensor | None, second: Tensor | None, count: float) -> Member:
+    def _insert(self, member: Member, own: Rows) -> Member:
         if member.config.bucket != self.bucket:
             ours = dict(self.bucket)
             name, value = next((n, v) for n, v in member.config.bucket if ours[n] != v)
@@ -274,14 +269,8 @@ class Trainer:
         paths = [other.config.softmax.code_path for other in self.members]
         path = member.config.softmax.code_path
         row = len(paths) - paths[::-1].index(path) if path in paths else len(paths)
-        order = [*range(row), len(paths), *range(row, len(paths))]
-        zero = torch.zeros(self.layout.size)
-        new = (theta, zero if first is None else first, zero if second is None else second, torch.tensor([count]))
         with held_back():
-            self._theta, self._first, self._second, self._count = (
-                torch.cat((old.detach(), one.to(old)[None]))[order]
-                for old, one in zip((self._theta, self._first, self._second, self._count), new, strict=True)
-            )
+            self._rows = self._rows.inserted(row, own)
             self.members.insert(row, member)
         return member
 
@@ -368,7 +357,7 @@ class Trainer:
         return {name: from_column(self.layout.learnable(columns, member.config, name), form) for name, form in forms.items()}
 
     def _tensor(self, values: list[Any]) -> Tensor:
-        return torch.tensor(values, dtype=self._theta.dtype, device=self.device)
+        return torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
 
 
 def divergence_cap(config: Config, corpus: Corpus) -> float:
@@ -391,7 +380,7 @@ def find_device(name: str) -> torch.device:
 def _update(member: Member) -> Update:
     values, rate = member.values, member.learning_rate
     rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
-    return Update(rates, values["weight_decay"], values["beta1"], values["beta2"])
+    return Update(rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"])
 
 
 def _outside(spec: FieldSpec, values: Tensor) -> str | None:

@@ -159,7 +159,7 @@ def test_weights_that_are_not_finite_end_the_training(tiny: Make) -> None:
     steering = Steering(task)
     steering.start({0: instance(task)})
     trainer = next(iter(steering._trainers.values()))
-    trainer._theta = trainer._theta * math.nan
+    trainer._rows.theta.mul_(math.nan)
     done = steering.advance({0: [0, 0]})[0]
     assert done.terminated
     assert np.isfinite(done.observation).all()

@@ -17,6 +17,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import gpt.compilation
 import gpt.trainer
 from gpt import checkpoint, run
 from gpt.compilation import Graphs
@@ -167,7 +168,7 @@ def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
 ) -> None:
     folder = tmp_path / "run"
     config = small(**FIELDS, out_dir=str(folder))
-    update, evaluate = gpt.trainer.adamw_, gpt.trainer.Trainer.evaluate
+    update, evaluate = gpt.compilation.adamw_, gpt.trainer.Trainer.evaluate
 
     def interrupt(function: Callable[..., Any], on_call: int) -> Callable[..., Any]:
         calls = 0
@@ -181,7 +182,7 @@ def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
 
         return wrapped
 
-    monkeypatch.setattr(gpt.trainer, "adamw_", interrupt(update, 15))
+    monkeypatch.setattr(gpt.compilation, "adamw_", interrupt(update, 15))
     with pytest.raises(KeyboardInterrupt):
         run.train(config, quiet)
     assert last(folder).iteration == 15

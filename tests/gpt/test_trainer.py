@@ -282,7 +282,7 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
 ) -> None:
     config = small(softmax_variant="constantmax")
     trainer, member = started(config, corpus)
-    update = gpt.trainer.adamw_
+    update = gpt.compilation.adamw_
     done = 0
 
     def interrupted(*arguments: Any) -> None:
@@ -292,7 +292,7 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
             signal.raise_signal(signal.SIGINT)
         update(*arguments)
 
-    monkeypatch.setattr(gpt.trainer, "adamw_", interrupted)
+    monkeypatch.setattr(gpt.compilation, "adamw_", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.step(10)
     assert member.iteration == 3
