@@ -111,8 +111,8 @@ class TrainConfig(Fields):
         search=Range(0.1, 10, log=True),
         control=Control("multiplicative", 1e-3, 1e3),
     )
-    eval_interval: int = setting(100, "iterations between evaluations", ge=1, identity=False)
-    eval_iters: int = setting(50, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0)
+    eval_interval: int = setting(250, "iterations between evaluations", ge=1, identity=False)
+    eval_iters: int = setting(30, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0)
     eval_slice: Literal["tuning", "confirmation", "test"] = setting(
         "tuning", "validation text to evaluate on: tuning decides, confirmation confirms, test is kept for the end", neutral="tuning"
     )
@@ -121,7 +121,7 @@ class TrainConfig(Fields):
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)
     compile: bool = setting(
         False,
-        "compile forward and backward, half a minute for each variant and shape, then faster; equal to rounding; needs a C++ compiler",
+        "train by compiled functions: half a minute for each variant and shape, then faster; equal to rounding; needs a C++ compiler",
         identity=False,
         shared=True,
     )

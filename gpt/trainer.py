@@ -28,6 +28,8 @@ from gpt.softmax import from_column, to_column
 
 EVAL_WINDOWS = 64
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""
+EVAL_MEMBERS = 8
+"""Members a forward pass of an evaluation, at most: with more of them it would need more memory than training does."""
 
 
 @dataclass(frozen=True)
@@ -216,13 +218,15 @@ class Trainer:
         wanted = {member: (part or member.config.train.eval_slice, member.config.train.eval_iters * self.batch_size) for member in chosen}
         result: dict[Member, float] = {}
         for where, count in dict.fromkeys(wanted.values()):
-            group = [member for member in chosen if wanted[member] == (where, count)]
+            alike = [member for member in chosen if wanted[member] == (where, count)]
             windows = self.corpus.windows(where, self.model.block_size, count)
-            total = np.zeros(len(group))
-            for start in range(0, len(windows), EVAL_WINDOWS):
-                batch = windows[start : start + EVAL_WINDOWS]
-                total += self.window_losses(group, batch).sum(1)
-            result |= dict(zip(group, (total / len(windows)).tolist(), strict=True))
+            for place in range(0, len(alike), EVAL_MEMBERS):
+                group = alike[place : place + EVAL_MEMBERS]
+                total = np.zeros(len(group))
+                for start in range(0, len(windows), EVAL_WINDOWS):
+                    batch = windows[start : start + EVAL_WINDOWS]
+                    total += self.window_losses(group, batch).sum(1)
+                result |= dict(zip(group, (total / len(windows)).tolist(), strict=True))
         return result
 
     def window_losses(self, members: list[Member], windows: np.ndarray[Any, Any], observe: Observer | None = None) -> np.ndarray[Any, Any]:

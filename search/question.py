@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from gpt.config import all_specs
 from gpt.data import Corpus
 from gpt.errors import TunemaxError, did_you_mean
-from gpt.fields import Choices
+from gpt.fields import Choices, Value
 from search import records
 from search.cache import TrialCache
 from search.changes import joined
@@ -56,6 +56,10 @@ class Question:
     def cached(self) -> TrialCache:
         """The storage behind a cache of trials: one for everything that is read here."""
         return TrialCache(self.storage)
+
+    def fixing(self, **fields: Value) -> Question:
+        """The same question with more values that all its trials have here."""
+        return replace(self, siblings={name: {**fixed, **fields} for name, fixed in self.siblings.items()})
 
     def trials(self) -> dict[str, list[FrozenTrial]]:
         """Every trial of every sibling, by study name."""

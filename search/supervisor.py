@@ -22,6 +22,7 @@ from search import records
 from search.artifacts import Artifacts
 from search.boards import Boards
 from search.events import Event, Finished, Gone, Note, Reported, Started
+from search.plan import Plan
 from search.question import Question, load_from
 from search.recovery import reap
 from search.storage import storage_errors
@@ -35,7 +36,7 @@ REAPING = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(where: str, name: str, *, workers: int, slots: int, seconds: float | None, report: Callable[[Event], None]) -> bool:
+def run(where: str, name: str, plan: Plan, *, seconds: float | None, report: Callable[[Event], None]) -> bool:
     """Work on a question with some local worker processes until nothing waits. Returns False if it was interrupted.
 
     where: the storage. seconds: after this long no new trial starts. Ctrl-C and SIGTERM stop the workers at their next look;
@@ -46,9 +47,10 @@ def run(where: str, name: str, *, workers: int, slots: int, seconds: float | Non
     question = load_from(where, name)
     reap(question)
     waiting = sum(trial.state == TrialState.WAITING for trials in question.trials().values() for trial in trials)
-    workers = min(workers, waiting)
+    workers = min(plan.workers, waiting)
     route = hardware.choose().route  # here, and not by each worker: a trial goes on in another one in the same arithmetic
-    crew = _Crew(where, name, min(slots, -(-waiting // max(workers, 1))), time.time() + seconds if seconds else None, route)
+    slots = min(plan.slots, -(-waiting // max(workers, 1)))
+    crew = _Crew(where, name, slots, plan.compiled, time.time() + seconds if seconds else None, route)
     interrupted = threading.Event()
     before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in SIGNALS}
     deaths: Counter[int] = Counter()  # of each worker, since it last reported anything
@@ -122,10 +124,10 @@ class _Crew:
     or its supervisor is gone.
     """
 
-    def __init__(self, where: str, name: str, slots: int, deadline: float | None, route: hardware.Route) -> None:
+    def __init__(self, where: str, name: str, slots: int, compiled: bool, deadline: float | None, route: hardware.Route) -> None:
         self.links: dict[Connection, tuple[int, BaseProcess]] = {}
         self._context = multiprocessing.get_context("spawn")
-        self._order = (where, name, slots, deadline, route)
+        self._order = (where, name, slots, compiled, deadline, route)
         self._stopped: set[Connection] = set()
         resource_tracker.ensure_running()  # `Process.start` would start it first, and that unblocks what `start` has blocked
 
@@ -175,7 +177,9 @@ def _fate(status: int) -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"
 
 
-def _work(link: Connection, index: int, where: str, name: str, slots: int, deadline: float | None, route: hardware.Route) -> None:
+def _work(
+    link: Connection, index: int, where: str, name: str, slots: int, compiled: bool, deadline: float | None, route: hardware.Route
+) -> None:
     """The body of a worker process."""
     import torch
 
@@ -195,6 +199,7 @@ def _work(link: Connection, index: int, where: str, name: str, slots: int, deadl
 
     try:
         question = load_from(where, name)
+        question = question.fixing(compile=True) if compiled else question
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data)
             question.check_data(corpus)

@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import torch
 
+from gpt import hardware
+
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     # A shell script that starts the tests with & has them ignore Ctrl-C, and so would every command that they start and interrupt.
@@ -23,4 +25,5 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     patch = pytest.MonkeyPatch()
     patch.setenv("TUNEMAX_DATA", str(folder))
+    hardware.take(hardware.choose().route)  # as the processes that tests start
     return folder

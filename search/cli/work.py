@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import shlex
 import sys
 import time
@@ -116,8 +115,8 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
     closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on Ctrl-C.
     """
     from search import supervisor
-    from search.advice import advice
     from search.artifacts import make_artifact_folder
+    from search.plan import plan
     from search.progress import Progress
     from search.publish import publishing
     from search.question import load_from
@@ -126,17 +125,15 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
     question = load_from(where, name)
     make_artifact_folder(question.storage.url)
     definition = question.definition
-    workers, slots = arguments.workers or definition.workers, arguments.slots or definition.slots
-    if workers > (cores := os.cpu_count() or 1):
-        print(f"{workers} workers on {cores} cores: they will slow each other down")
     seconds = None if closes is None else max(closes - time.monotonic(), 1e-3)
     progress = Progress.of(question, closes=seconds)
-    for line in advice(definition, states(question)["waiting"], workers):
+    planned = plan(definition, progress.total, arguments.workers or definition.workers, arguments.slots or definition.slots)
+    for line in planned.lines:
         print(line, file=sys.stderr)
     asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question
     print(f"{asked}\n{name}: {progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each", flush=True)
     with publishing(where, name), shown(progress) as view:
-        ended = supervisor.run(where, name, workers=workers, slots=slots, seconds=seconds, report=view)
+        ended = supervisor.run(where, name, planned, seconds=seconds, report=view)
     if not ended:
         print(f"\n{answer_of(where, name)}")
         raise KeyboardInterrupt(f"finished trials are kept; go on with {again}")

@@ -1,0 +1,107 @@
+"""A run decides beforehand whether to compile and how many members fit, and says so; it is silent where there is nothing to say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gpt import hardware
+from gpt.hardware import Measured
+from search import memory
+from search.definition import define
+from search.memory import Footprint
+from search.plan import Plan, plan
+
+SMALL = {"n_layer": 2, "n_embd": 32, "block_size": 32, "batch_size": 8}
+LARGE = {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_size": 16}
+
+
+@pytest.fixture(autouse=True)
+def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary CPU without bf16: 80 GFLOP/s, and much memory."""
+    measured = Measured(route="default", reason="", gflops=80, errors={})
+    monkeypatch.setattr(hardware, "choose", lambda: measured)
+    monkeypatch.setattr(hardware, "has_gpu", lambda: False)
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(memory, "free", lambda: 1e12)
+
+
+def planned(base: dict[str, Any], horizon: int, trials: int = 40, space: dict[str, Any] | None = None, slots: int = 8) -> Plan:
+    given = {"question": "?", "base": base, "space": {"learning_rate": "default", **(space or {})}}
+    definition = define({**given, "budget": {"trials": trials, "horizon": horizon}}, name="q")
+    return plan(definition, trials, 2, slots)
+
+
+def test_a_short_study_trains_eagerly_and_is_told_nothing() -> None:
+    assert planned(SMALL, 300) == Plan(2, 8, False, ())
+
+
+def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
+    first, longer = planned(LARGE, 3000), planned(LARGE, 6000)
+    assert first.compiled
+    (line,) = first.lines
+    assert line.startswith("compile: on, it saves about ")
+    minutes = [int(text.split("about ")[1].split()[0]) for text in (line, *longer.lines)]
+    assert 1 < minutes[0] < minutes[1] < 3 * minutes[0]
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_what_the_file_says_of_compiling_stands(chosen: bool) -> None:
+    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 8, False, ())  # True is in the trials' own configuration
+
+
+def test_nothing_is_compiled_unasked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_gpu", lambda: True)
+    assert planned(LARGE, 3000) == Plan(2, 8, False, ())
+
+
+def test_a_space_of_many_shapes_has_as_many_functions_to_compile() -> None:
+    one = {**LARGE, "n_layer": 4}
+    assert planned(one, 1500).compiled
+    base = {key: value for key, value in LARGE.items() if key not in ("n_layer", "block_size")}
+    assert not planned(base, 1500, space={"n_layer": {"low": 1, "high": 8}, "block_size": [32, 64, 96, 128]}).compiled
+
+
+def test_bf16_is_told_what_it_costs_and_what_it_is_good_for() -> None:
+    slow, ranks = planned({**SMALL, "precision": "bf16"}, 300).lines
+    assert slow == "precision = bf16: this CPU has no instructions for it, so it is slower than fp32; use --precision fp32 here"
+    assert ranks.startswith("precision = bf16: winners are confirmed in fp32")
+
+
+def test_more_workers_than_cores_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert planned(SMALL, 300).lines == ("2 workers on 1 cores: they will slow each other down",)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "fitting"), [(100, (2, 8)), (2.36, (2, 8)), (2.35, (2, 7)), (1.2, (2, 3)), (0.5, (1, 2)), (0.1, (1, 1))]
+)
+def test_as_many_members_are_trained_as_memory_has_room_for(
+    gigabytes: float, fitting: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of 200 MB and 100 MB a member; 15 % of what is free are left alone."""
+    monkeypatch.setattr(memory, "free", lambda: gigabytes * 1e9)
+    monkeypatch.setattr(memory, "measured", lambda configs, slots, route: Footprint(2e8, 1e8))
+    found = planned({**SMALL, "device": "cpu"}, 300)
+    assert (found.workers, found.slots) == fitting
+    if fitting == (2, 8):
+        assert found.lines == ()
+    else:
+        assert found.lines == (f"memory: 2 x 8 members need 2.0 GB, and {gigabytes:.1f} GB are free: training {fitting[0]} x {fitting[1]}",)
+
+
+def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def measured(configs: Any, slots: int, route: str) -> Footprint:
+        seen.append((configs[0].model.n_layer, configs[0].model.n_embd, slots))
+        return Footprint(1.0, 1.0)
+
+    monkeypatch.setattr(memory, "measured", measured)
+    planned(LARGE, 10)
+    assert seen == []
+    monkeypatch.setattr(memory, "free", lambda: 5e9)
+    base = {key: value for key, value in LARGE.items() if key != "n_layer"}
+    planned(base, 10, space={"n_layer": {"low": 2, "high": 12}}, slots=4)
+    assert seen == [(12, 192, 4)]
