@@ -236,7 +236,7 @@ def compiler_fault() -> str | None:
     if shutil.which(compiler) is None:
         fault = f"no C++ compiler ({compiler}) on this machine"
     else:
-        folder = _cache_folder()
+        folder = cache_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
@@ -247,7 +247,7 @@ def compiler_fault() -> str | None:
     return fault
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
     return Path(os.environ.setdefault(CACHE, str(data_root() / ".compiled")))
 
@@ -261,6 +261,6 @@ def _baddbmm(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def _one_at_a_time(key: str) -> Iterator[None]:
     """Only one process of this machine compiles the same thing; the next one finds it in the cache."""
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    with (_cache_folder() / f"{name}.lock").open("w") as lock:
+    with (cache_folder() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

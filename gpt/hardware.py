@@ -22,6 +22,7 @@ import pydantic
 import torch
 from torch import Tensor
 
+from gpt.config import Config
 from gpt.data import data_root
 from gpt.errors import TunemaxError
 from gpt.fields import explain
@@ -34,6 +35,8 @@ PRECISION = {"default": "highest", "onednn": "medium"}
 """torch's own switch. "medium" only allows bf16, and where the processor has AMX it is bf16: hence the look at the error."""
 FORCED = "TUNEMAX_MATMUL"
 """Environment variable that names a route and spares the measurement. A route that is not fp32 is refused all the same."""
+SMALLEST = 16**3
+"""Multiplications of a product that torch still leaves to its default library (`mkldnn_gemm_min_size` in ATen)."""
 GAIN = 1.15
 """How much faster a route must be to be taken."""
 ROUNDS = 7
@@ -64,6 +67,16 @@ def choose() -> Measured:
     return _forced() or remembered()
 
 
+def route_for(config: Config) -> Route:
+    """The route for trainings of this configuration: the one that was chosen, unless their smallest products are too small for it.
+
+    torch gives oneDNN what is above SMALLEST, and what is below to its default library, by the size of a whole stack: a member with
+    smaller products would have other bits beside few neighbours than beside many.
+    """
+    tokens, width = config.model.block_size, config.model.n_embd
+    return choose().route if tokens * width * min(tokens, width) > SMALLEST else "default"
+
+
 def take(route: Route) -> None:
     """Multiply fp32 matrices of this process by this route from now on."""
     torch.set_float32_matmul_precision(PRECISION[route])
@@ -76,7 +89,7 @@ def current_route() -> Route:
 
 def remembered() -> Measured:
     """What was measured on this machine, now or before. A folder that cannot be written costs a line, and a measurement a start."""
-    place = data_root() / ".machines" / f"{_machine()}.json"
+    place = memory_of_it()
     try:
         return Measured.model_validate_json(place.read_bytes())
     except OSError:  # it is not there, or what is wrong with the folder shows when it is written
@@ -89,6 +102,11 @@ def remembered() -> Measured:
     except OSError as error:
         print(f"{place}: cannot be written ({error.strerror}); this machine is measured at each start", file=sys.stderr)
     return found
+
+
+def memory_of_it() -> Path:
+    """The file that remembers what was measured on this machine."""
+    return data_root() / ".machines" / f"{machine()}.json"
 
 
 def measure() -> Measured:
@@ -215,7 +233,7 @@ def _taken(route: Route) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _machine() -> str:
+def machine() -> str:
     """Sixteen digits that stand for the processor and for torch: the cache folder may be shared by several machines."""
     told = f"{processor()}/{torch.backends.cpu.get_cpu_capability()}/{torch.__version__}/{torch.cuda.is_available()}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -143,12 +143,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or for a change
     that would make it another training.
     """
-    if not (folder / CONFIG).is_file():
-        raise TunemaxError(f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}")
-    try:
-        record = Record.model_validate_json((folder / CONFIG).read_bytes())
-    except pydantic.ValidationError as error:
-        raise TunemaxError(f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run") from error
+    record = recorded(folder)
     if record.steered:
         raise TunemaxError(f"{folder}: steered by {record.steered}, and such a run cannot be resumed; start it again in another --out_dir")
     config = Config.of(record.config)
@@ -172,6 +167,16 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
         print(f"{folder}: trained so far as {record.path}; goes on as {trainer.path}, which is equal to rounding only", file=sys.stderr)
     _record(changed, trainer, folder)
     return _go_on(trainer, member, folder, report, logged)
+
+
+def recorded(folder: Path) -> Record:
+    """What a run's folder says of it. Raises TunemaxError if it holds no run, or one that cannot be read."""
+    if not (folder / CONFIG).is_file():
+        raise TunemaxError(f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}")
+    try:
+        return Record.model_validate_json((folder / CONFIG).read_bytes())
+    except pydantic.ValidationError as error:
+        raise TunemaxError(f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run") from error
 
 
 def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:

@@ -256,7 +256,9 @@ class Trainer:
         """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit for bit."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
         how = "compiled" if self._graphs and self._graphs.working else "eager"
-        return f"{how}, {'bf16' if self.bf16 else 'fp32'}, {matmul}"
+        threads = torch.get_num_threads()
+        shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
+        return f"{how}, {'bf16' if self.bf16 else 'fp32'}, {matmul}{shared}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""

@@ -80,8 +80,10 @@ class StudyDefinition(pydantic.BaseModel):
     repeats: int = pydantic.Field(1, ge=1, le=20, description="how often the whole tuning is done, each time with another seed")
     repeat: Repeat | None = None
     seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
-    workers: int = pydantic.Field(2, ge=1, le=1024, description="worker processes of `study run`")
-    slots: int = pydantic.Field(8, ge=1, le=4096, description="members that a worker trains at once")
+    workers: int | None = pydantic.Field(None, ge=1, le=1024, description="worker processes of `study run`; default: as calibrated, else 2")
+    slots: int | None = pydantic.Field(
+        None, ge=1, le=4096, description="members that a worker trains at once; default: as calibrated, else 8"
+    )
 
     def siblings(self) -> dict[str, dict[str, Value]]:
         """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gpt import hardware
 from gpt.config import Config, all_specs
+from gpt.errors import TunemaxError
 from gpt.fields import Choices, Range, Value
 from gpt.layout import operations
-from search import memory
+from search import calibration, memory
+from search.calibration import Layout
 from search.definition import StudyDefinition
 from search.dimension import defaults
 from search.memory import Footprint
@@ -24,30 +27,43 @@ SAVED = 0.15
 """The share of eager training that a compiled step saves, cautiously: 15 to 50 % in benchmarks/RESULTS.md."""
 BUSY = 0.7
 """The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for others."""
+USUAL = Layout(workers=2, threads=1, slots=8)
+"""Where neither the user nor the study says anything, and this machine was not calibrated."""
 FULL = 0.85
 """The share of free memory that workers may take."""
 NEAR = 0.5
 """The share of free memory below which a guess is enough, and nothing is measured."""
 
 
+SIZES = ("n_layer", "n_embd", "block_size", "batch_size")
+"""What memory and the size of products depend on."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """workers: processes. slots: members that each trains at once. compiled: whether all trials train compiled.
+    """workers: processes. threads: of each. slots: members that each trains at once. compiled: whether all trials train compiled.
 
-    lines: for the user, in plain words.
+    lines: for the user, in plain words. route: of matrix products, the same for all workers: a trial may go on in another one.
     """
 
     workers: int
+    threads: int
     slots: int
     compiled: bool
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
+    route: hardware.Route = "default"
 
 
-def plan(definition: StudyDefinition, trials: int, workers: int, slots: int) -> Plan:
-    """How to train a question's trials with so many workers and slots, or with as many as memory has room for.
+def plan(definition: StudyDefinition, trials: int, workers: int | None = None, slots: int | None = None) -> Plan:
+    """How to train a question's trials, as far as memory has room for it.
 
-    trials: all that the question has, trained ones too: so a run that goes on trains as the one before did.
+    workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the question
+    has, trained ones too: so a run that goes on trains as the one before did.
     """
+    layout = calibration.remembered(_typical(definition)) or USUAL
+    asked = workers or definition.workers
+    threads = layout.threads if asked is None else 1
+    workers, slots = asked or layout.workers, slots or definition.slots or layout.slots
     lines = [*_precision(definition)]
     if workers > (cores := os.cpu_count() or 1):
         lines.append(f"{workers} workers on {cores} cores: they will slow each other down")
@@ -57,7 +73,7 @@ def plan(definition: StudyDefinition, trials: int, workers: int, slots: int) -> 
         lines.append(f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)")
     workers = max(min(workers, trials), 1)
     workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1))
-    return Plan(workers, slots, bool(saved), (*lines, *short))
+    return Plan(workers, threads, slots, bool(saved), (*lines, *short), _route(definition))
 
 
 def _precision(definition: StudyDefinition) -> Iterator[str]:
@@ -83,14 +99,14 @@ def _on_cpu(config: Config) -> bool:
 
 def _with_room(definition: StudyDefinition, workers: int, slots: int) -> tuple[int, int, tuple[str, ...]]:
     """Workers and slots that fit into free memory, and why they are fewer."""
-    largest = list(_largest(definition))
+    largest = list(_sized(definition, max))
     if not _on_cpu(largest[0]):
         return workers, slots, ()
     free = memory.free()
     guess = max((memory.estimated(config) for config in largest), key=lambda footprint: footprint.of(slots))
     if workers * guess.of(slots) < NEAR * free:
         return workers, slots, ()
-    footprint = memory.measured(largest, slots, hardware.choose().route)
+    footprint = memory.measured(largest, slots, _route(definition))
     needed = workers * footprint.of(slots)
     if needed <= FULL * free:
         return workers, slots, ()
@@ -112,14 +128,23 @@ def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def _largest(definition: StudyDefinition) -> Iterator[Config]:
-    """Of each sibling, the configuration that takes most memory: the largest of everything that is searched and shared."""
+def _route(definition: StudyDefinition) -> hardware.Route:
+    """The one that suits the smallest models of a question."""
+    routes = {hardware.route_for(config) for config in _sized(definition, min)}
+    return routes.pop() if len(routes) == 1 else "default"
+
+
+def _sized(definition: StudyDefinition, extreme: Callable[[Iterable[Any]], Any]) -> Iterator[Config]:
+    """Of each sibling, the configuration with the largest, or the smallest, of every size that is searched."""
     for fixed in definition.siblings().values():
         sizes: dict[str, Value] = {}
         for name, dimension in definition.dimensions(fixed).items():
-            if all_specs()[name].declared.shared and name in ("n_layer", "n_embd", "block_size", "batch_size"):
-                sizes[name] = max(dimension.values) if isinstance(dimension, Choices) else int(dimension.high)
-        yield Config.of({**fixed, **sizes})
+            if name in SIZES:
+                sizes[name] = extreme(dimension.values if isinstance(dimension, Choices) else (int(dimension.low), int(dimension.high)))
+        try:
+            yield Config.of({**fixed, **sizes})
+        except TunemaxError:  # these do not go together, as a width with other heads
+            yield Config.of(fixed)
 
 
 # ------------------------------------------------------------------------------------------------------------ compiling

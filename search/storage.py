@@ -66,7 +66,7 @@ def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStora
     become an empty database). Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError.
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
-    url = _url(where)
+    url = storage_url(where)
     with storage_errors(url, ImportError, RuntimeError, OSError):
         if url.get_backend_name() != "sqlite":
             # A server drops connections in the night, and those of a laptop that sleeps: look before one is used again.
@@ -117,7 +117,7 @@ def shown(url: str | URL) -> str:
     return given.set(query={}).render_as_string(hide_password=True)
 
 
-def _url(where: str | Path) -> URL:
+def storage_url(where: str | Path) -> URL:
     text = str(where)
     if "://" not in text:
         return URL.create("sqlite", database=str(Path(text).expanduser().absolute()), query={"timeout": f"{TIMEOUT:g}"})

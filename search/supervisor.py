@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -48,9 +49,9 @@ def run(where: str, name: str, plan: Plan, *, seconds: float | None, report: Cal
     reap(question)
     waiting = sum(trial.state == TrialState.WAITING for trials in question.trials().values() for trial in trials)
     workers = min(plan.workers, waiting)
-    route = hardware.choose().route  # here, and not by each worker: a trial goes on in another one in the same arithmetic
     slots = min(plan.slots, -(-waiting // max(workers, 1)))
-    crew = _Crew(where, name, slots, plan.compiled, time.time() + seconds if seconds else None, route)
+    closes = time.time() + seconds if seconds else None
+    crew = _Crew(where, name, replace(plan, workers=workers, slots=slots), closes)
     interrupted = threading.Event()
     before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in SIGNALS}
     deaths: Counter[int] = Counter()  # of each worker, since it last reported anything
@@ -124,10 +125,10 @@ class _Crew:
     or its supervisor is gone.
     """
 
-    def __init__(self, where: str, name: str, slots: int, compiled: bool, deadline: float | None, route: hardware.Route) -> None:
+    def __init__(self, where: str, name: str, plan: Plan, deadline: float | None) -> None:
         self.links: dict[Connection, tuple[int, BaseProcess]] = {}
         self._context = multiprocessing.get_context("spawn")
-        self._order = (where, name, slots, compiled, deadline, route)
+        self._order = (where, name, plan, deadline)
         self._stopped: set[Connection] = set()
         resource_tracker.ensure_running()  # `Process.start` would start it first, and that unblocks what `start` has blocked
 
@@ -177,18 +178,16 @@ def _fate(status: int) -> str:
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"
 
 
-def _work(
-    link: Connection, index: int, where: str, name: str, slots: int, compiled: bool, deadline: float | None, route: hardware.Route
-) -> None:
+def _work(link: Connection, index: int, where: str, name: str, plan: Plan, deadline: float | None) -> None:
     """The body of a worker process."""
     import torch
 
     hardware.keep_memory()
-    hardware.take(route)
+    hardware.take(plan.route)
 
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    torch.set_num_threads(plan.threads)
 
     def say(said: Event | TunemaxError) -> None:
         with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
@@ -199,12 +198,12 @@ def _work(
 
     try:
         question = load_from(where, name)
-        question = question.fixing(compile=True) if compiled else question
+        question = question.fixing(compile=True) if plan.compiled else question
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data)
             question.check_data(corpus)
             closing = (lambda: False) if deadline is None else (lambda: time.time() > deadline)
             watching = watchers(question, note)
-            Worker(question, corpus, index, slots, report=say, stopping=link.poll, closing=closing, watchers=watching).run()
+            Worker(question, corpus, index, plan.slots, report=say, stopping=link.poll, closing=closing, watchers=watching).run()
     except TunemaxError as error:  # the user's to mend; another start would meet it again
         say(error)

@@ -13,10 +13,10 @@ import traceback
 from collections.abc import Sequence
 
 from gpt.errors import TunemaxError
-from search.cli import dashboard, fields, prepare, report, rl, study, train
+from search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
 from search.cli.parser import Parser
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields)
+COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,11 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.study and (arguments.trial is not None or arguments.storage):
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     hardware.keep_memory()
-    hardware.take(hardware.choose().route)
     if arguments.resume:
+        hardware.take(hardware.route_for(Config.of(runs.recorded(Path(arguments.resume)).config)))
         result = runs.resume(Path(arguments.resume), given, say)
     else:
         config = Config.of({**_trial(arguments), **given})
+        hardware.take(hardware.route_for(config))
         if config.train.precision == "bf16" and (fault := hardware.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
         result = runs.train(config, say)

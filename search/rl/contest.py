@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from envs.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, Shuffled
-from envs.agents import Agent
+from envs.agents import BEST, Agent
 from envs.instances import Instance, find_set
 from envs.policies import Policy, Random, Static
 from envs.rollouts import Outcome, left_to_sgd, population, run
@@ -33,7 +33,7 @@ Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
 @dataclass(frozen=True)
 class Contender:
-    """What is compared. name: of the algorithm or the baseline. cost: member-steps before its first run, the mean over its seeds.
+    """What is compared. name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the mean over its seeds.
 
     runs: for each seed (one for a baseline), the outcome of every instance in their order.
     """
@@ -111,14 +111,25 @@ def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
 
 def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run]:
     """Every agent, then what is left of it without a part of its observation."""
+    known: dict[str, Path] = {}
     for agent, path in agents:
         agent.check(scene.task)
-        algorithm, last = agent.header.algorithm, last_of(path.parent)
+        name, last = name_of(agent, path), last_of(path.parent)
+        label = f"{name} {agent.header.seed}"
+        if label in known:
+            raise TunemaxError(f"{path}: called {label}, as {known[label]} is; rename one of their folders")
+        known[label] = path
         cost = (last or agent.header).spent.member_steps  # the best agent is as dear as the whole training that it was found in
         identity = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        yield _Run(algorithm, "agent", agent.name, cost, identity, _under(agent.task, agent))
+        yield _Run(name, "agent", label, cost, identity, _under(agent.task, agent))
         for what in ABLATIONS:
-            yield _Run(f"{algorithm} {what}", "ablation", f"{agent.name} {what}", cost, identity, _without(agent, what))
+            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, _without(agent, what))
+
+
+def name_of(agent: Agent, path: Path) -> str:
+    """What agents that differ by their seed alone are called: as their folders are, or files, without the seed: `sac` for sac-1/."""
+    own = path.parent.name if path.name == BEST else path.stem
+    return own.removesuffix(f"-{agent.header.seed}")
 
 
 def _under(task: Task, policy: Policy) -> Steered:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gpt import hardware
+from gpt.config import Config
 from gpt.errors import TunemaxError
 from gpt.hardware import Measured, Route
 
@@ -174,3 +175,33 @@ def test_a_cpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         told[str(sorted(flags or []))] = hardware.bf16_fault("auto")
     assert [line is not None for line in told.values()] == [True, False, False, False]
     assert hardware.bf16_fault("cuda") is None
+
+
+def test_products_too_small_for_the_route_are_left_to_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would hand some of them to oneDNN beside many neighbours and to its own library beside few: other bits."""
+    found = hardware.Measured(route="onednn", reason="", gflops=80, errors={})
+    monkeypatch.setattr(hardware, "choose", lambda: found)
+
+    def route(width: int, tokens: int) -> str:
+        return hardware.route_for(Config.of({"n_embd": width, "n_head": 2, "block_size": tokens}))
+
+    assert route(32, 32) == route(32, 16) == "onednn"
+    assert route(16, 16) == route(8, 64) == route(64, 8) == "default"
+
+
+@pytest.mark.parametrize(("width", "tokens"), [(32, 16), (16, 32), (64, 9)])
+def test_above_that_size_members_do_not_depend_on_their_number(width: int, tokens: int) -> None:
+    """Every product of a member of one window, stacked one to seven times, in each route that this machine can take."""
+    heads, head = 2, width // 2
+    draw = torch.Generator().manual_seed(1)
+    shapes = [(1, tokens, width, width), (heads, tokens, head, tokens), (heads, tokens, tokens, head), (1, width, tokens, 4 * width)]
+    for of_member, rows, inner, columns in shapes:
+        a = torch.randn(7 * of_member, rows, inner, generator=draw)
+        b = torch.randn(7 * of_member, inner, columns, generator=draw)
+        for chosen in hardware.ROUTES:
+            if hardware.allowed(chosen):
+                with hardware._taken(chosen):
+                    whole = torch.bmm(a, b)
+                    for members in range(1, 7):
+                        n = members * of_member
+                        assert torch.equal(torch.bmm(a[:n], b[:n]), whole[:n])

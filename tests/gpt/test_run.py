@@ -24,6 +24,7 @@ from gpt.compilation import Graphs
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
+from gpt.hardware import current_route
 from gpt.trainer import Snapshot
 
 Make = Callable[..., Config]
@@ -261,7 +262,7 @@ def test_a_run_records_its_path_and_says_when_it_goes_on_by_another(
     small: Make, tmp_path: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = json.loads((undisturbed / run.CONFIG).read_text())["path"]
-    assert path == ("eager, fp32, cuda" if torch.cuda.is_available() else "eager, fp32, default matmul")
+    assert path == ("eager, fp32, cuda" if torch.cuda.is_available() else f"eager, fp32, {current_route()} matmul")
     folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), 8)
     capsys.readouterr()
     same = shutil.copytree(folder, tmp_path / "same")

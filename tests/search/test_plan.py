@@ -8,7 +8,8 @@ import pytest
 
 from gpt import hardware
 from gpt.hardware import Measured
-from search import memory
+from search import calibration, memory
+from search.calibration import Layout
 from search.definition import define
 from search.memory import Footprint
 from search.plan import Plan, plan
@@ -25,16 +26,17 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "has_gpu", lambda: False)
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2"})
     monkeypatch.setattr(memory, "free", lambda: 1e12)
+    monkeypatch.setattr(calibration, "remembered", lambda config: None)
 
 
-def planned(base: dict[str, Any], horizon: int, trials: int = 40, space: dict[str, Any] | None = None, slots: int = 8) -> Plan:
+def planned(base: dict[str, Any], horizon: int, trials: int = 40, space: dict[str, Any] | None = None, slots: int | None = None) -> Plan:
     given = {"question": "?", "base": base, "space": {"learning_rate": "default", **(space or {})}}
     definition = define({**given, "budget": {"trials": trials, "horizon": horizon}}, name="q")
-    return plan(definition, trials, 2, slots)
+    return plan(definition, trials, None, slots)
 
 
 def test_a_short_study_trains_eagerly_and_is_told_nothing() -> None:
-    assert planned(SMALL, 300) == Plan(2, 8, False, ())
+    assert planned(SMALL, 300) == Plan(2, 1, 8, False, ())
 
 
 def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
@@ -48,12 +50,12 @@ def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_what_the_file_says_of_compiling_stands(chosen: bool) -> None:
-    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 8, False, ())  # True is in the trials' own configuration
+    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 1, 8, False, ())  # True is in the trials' own configuration
 
 
 def test_nothing_is_compiled_unasked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "has_gpu", lambda: True)
-    assert planned(LARGE, 3000) == Plan(2, 8, False, ())
+    assert planned(LARGE, 3000) == Plan(2, 1, 8, False, ())
 
 
 def test_a_space_of_many_shapes_has_as_many_functions_to_compile() -> None:
@@ -105,3 +107,12 @@ def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_
     base = {key: value for key, value in LARGE.items() if key != "n_layer"}
     planned(base, 10, space={"n_layer": {"low": 2, "high": 12}}, slots=4)
     assert seen == [(12, 192, 4)]
+
+
+def test_a_calibrated_machine_is_used_as_it_was_found_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "remembered", lambda config: Layout(1, 2, 4))
+    assert planned(SMALL, 300) == Plan(1, 2, 4, False, ())
+    assert planned(SMALL, 300, slots=3) == Plan(1, 2, 3, False, ())
+    given = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 9, "horizon": 9}}
+    assert plan(define({**given, "workers": 2}, name="q"), 9) == Plan(2, 1, 4, False, ())
+    assert plan(define({**given, "workers": 2, "slots": 2}, name="q"), 9, workers=1) == Plan(1, 1, 2, False, ())

@@ -72,7 +72,7 @@ def test_a_killed_worker_loses_nothing_and_changes_nothing(
             os.kill(victim.pid or 0, signal.SIGKILL)
         heard.append(event)
 
-    assert run(where, "q", Plan(1, 3, False, ()), seconds=None, report=kill_once)
+    assert run(where, "q", Plan(1, 1, 3, False, ()), seconds=None, report=kill_once)
     assert [event.text for event in heard if isinstance(event, Note)] == ["worker 0 died (killed by SIGKILL); started again"]
     assert results(question) == results(undisturbed)
     ended = Counter((event.study, event.trial) for event in heard if isinstance(event, Finished))
@@ -93,7 +93,7 @@ def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(ask: Ask, wh
                 os.kill(victim.pid or 0, signal.SIGKILL)
 
     with pytest.raises(TunemaxError, match="q: a worker died 2 times in a row; what is finished is kept, the rest waits"):
-        run(where, "q", Plan(1, 2, False, ()), seconds=None, report=kill)
+        run(where, "q", Plan(1, 1, 2, False, ()), seconds=None, report=kill)
     assert [note.partition(";")[2] for note in notes] == [" started again", ""]
     assert states(question) == {TrialState.WAITING: 6}
     assert no_children()
@@ -116,7 +116,7 @@ def test_what_the_user_must_mend_is_said_once_and_nothing_is_taken(
     question = ask(data=str(copy))
     copy.write_text("something else. " * 3000)
     with pytest.raises(TunemaxError, match=r"q: data .*copy\.txt has fingerprint"):
-        run(where, "q", Plan(2, 2, False, ()), seconds=None, report=told.append)
+        run(where, "q", Plan(2, 1, 2, False, ()), seconds=None, report=told.append)
     assert all(isinstance(event, Gone) for event in told)
     assert capfd.readouterr() == ("", "")
     assert states(question) == {TrialState.WAITING: 6}
@@ -133,7 +133,7 @@ def test_two_runs_at_once_share_the_trials(ask: Ask, where: str, work: Callable[
             joined.set()
             told.extend(work(question, slots=2, index=1))  # another worker, beside those of the run
 
-    assert run(where, "q", Plan(1, 2, False, ()), seconds=None, report=join)
+    assert run(where, "q", Plan(1, 1, 2, False, ()), seconds=None, report=join)
     ended = Counter((event.study, event.trial) for event in told if isinstance(event, Finished))
     assert set(ended.values()) == {1}
     assert len(ended) == 16
@@ -149,7 +149,7 @@ def test_trials_of_a_dead_worker_are_taken_up_by_the_next_run(ask: Ask, where: s
         trial.set_user_attr(records.WORKER, worker)
     assert reap(question) == 1
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["WAITING", "RUNNING", "RUNNING"]
-    assert run(where, "q", Plan(1, 2, False, ()), seconds=None, report=lambda _: None)
+    assert run(where, "q", Plan(1, 1, 2, False, ()), seconds=None, report=lambda _: None)
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["COMPLETE", "RUNNING", "RUNNING"]
 
 
@@ -169,19 +169,19 @@ def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(ask: As
 
     monkeypatch.setattr("search.supervisor.REAPING", -1.0)
     monkeypatch.setattr("search.supervisor.reap", reap_late)
-    assert run(where, "q", Plan(1, 1, False, ()), seconds=None, report=heard.append)
+    assert run(where, "q", Plan(1, 1, 1, False, ()), seconds=None, report=heard.append)
     assert states(question) == {TrialState.COMPLETE: 2}
 
 
 def test_with_nothing_to_do_no_worker_is_started(ask: Ask, where: str, work: Callable[..., Any]) -> None:
     work(ask())
-    assert run(where, "q", Plan(2, 2, False, ()), seconds=None, report=lambda event: pytest.fail(f"{event}"))
+    assert run(where, "q", Plan(2, 1, 2, False, ()), seconds=None, report=lambda event: pytest.fail(f"{event}"))
 
 
 def test_few_trials_are_spread_over_the_workers(ask: Ask, where: str) -> None:
     ask(budget={"trials": 2})
     told: list[Event] = []
-    assert run(where, "q", Plan(2, 8, False, ()), seconds=None, report=told.append)
+    assert run(where, "q", Plan(2, 1, 8, False, ()), seconds=None, report=told.append)
     running: Counter[int] = Counter()
     for event in told:
         if isinstance(event, (Started, Finished)):

@@ -1,0 +1,70 @@
+"""``tunemax doctor``: what this machine has, and with ``--calibrate`` how to share out its cores."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from gpt.errors import TunemaxError
+from search.cli.parser import add_command
+
+if TYPE_CHECKING:
+    from gpt.config import Config
+    from search.calibration import Measurement
+    from search.cli.parser import Subcommands
+
+
+def register(commands: Subcommands) -> None:
+    parser = add_command(commands, "doctor", "say what this machine has, and how best to share out its cores", run)
+    parser.add_argument(
+        "study", nargs="?", metavar="STUDY.yaml", help="with --calibrate: the study whose models to measure (default: tiny ones)"
+    )
+    parser.add_argument("--calibrate", action="store_true", help="measure processes, threads and slots, and use the best from now on")
+    parser.add_argument("--storage", metavar="URL", help="path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else beside the study files)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the findings, or calibrate. Raises TunemaxError if something has to be mended."""
+    if arguments.study and not arguments.calibrate:
+        raise TunemaxError(f"{arguments.study}: a study is only looked at with --calibrate; add it, or leave the study out")
+    if arguments.calibrate:
+        _calibrate(arguments.study)
+        return
+    from search.doctor import examine
+
+    faults = []
+    for finding in examine(arguments.storage):
+        print(f"{'!' if finding.fault else ' '} {finding.name:<10} {finding.text}", flush=True)
+        faults += [finding.name] if finding.fault else []
+    if faults:
+        raise TunemaxError(f"{', '.join(faults)}: to be mended, see the lines marked with !")
+
+
+def _calibrate(study: str | None) -> None:
+    from search.calibration import calibrate
+
+    config = _config(study)
+    model = config.model
+    print(
+        f"{model.n_layer} layers x {model.n_embd}, context {model.block_size}, batches of {config.train.batch_size}, "
+        f"{config.train.precision}, eager\nworkers  threads  slots  member-steps/s"
+    )
+
+    def report(found: Measurement) -> None:
+        layout = found.layout
+        print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {found.rate:14,.0f}", flush=True)
+
+    best = calibrate(config, report)
+    told = f"{best.workers} worker{'' if best.workers == 1 else 's'} of {best.threads} thread{'' if best.threads == 1 else 's'}"
+    print(f"Best here: {told} with {best.slots} slots; studies of this size that say nothing else use it from now on.")
+
+
+def _config(study: str | None) -> Config:
+    from gpt.config import Config
+    from search.definition import load_study_file
+
+    if study is None:
+        small = {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8}
+        return Config.of({**small, "device": "cpu"})
+    first = next(iter(load_study_file(study).siblings().values()))
+    return Config.of({**first, "device": "cpu"})
