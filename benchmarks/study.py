@@ -1,4 +1,4 @@
-"""Trials an hour of a whole pruned study: tunemax with and without slots, beside a plain loop under plain Optuna in two processes.
+"""Trials an hour of a whole pruned study: tunemax in its ways, beside a plain loop under plain Optuna in two processes.
 
     python benchmarks/study.py                    # three rounds of small models
     python benchmarks/study.py --shapes S0 S1     # larger models too
@@ -67,6 +67,7 @@ def main() -> None:
             Contender("plain loop, plain Optuna", plain),
             Contender("tunemax, one slot", lambda study, folder: tunemax(study, folder, 1)),
             Contender(f"tunemax, {args.slots} slots", lambda study, folder: tunemax(study, folder, args.slots)),
+            Contender(f"tunemax, {args.slots} slots, compiled", lambda study, folder: tunemax(compiled(study), folder, args.slots)),
         ]
         for round_ in range(args.rounds):
             for contender in contenders:
@@ -80,7 +81,7 @@ def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any
     return {
         "question": "How many trials an hour?",
         "data": args.data,
-        "base": {**SHAPES[shape], "eval_interval": args.horizon // 10, "eval_iters": args.eval_iters, "device": "cpu"},
+        "base": {**SHAPES[shape], "eval_interval": args.horizon // 10, "eval_iters": args.eval_iters, "device": "cpu", "compile": False},
         "space": {"learning_rate": {"low": 3e-4, "high": 3e-2, "log": True}, "weight_decay": "default", "beta2": "default"},
         "sampler": "tpe",
         "pruner": "median",
@@ -88,6 +89,11 @@ def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any
         "budget": {"trials": args.trials, "horizon": args.horizon},
         "workers": PROCESSES,
     }
+
+
+def compiled(study: dict[str, Any]) -> dict[str, Any]:
+    """The same with compiled functions. The first study of a machine compiles them, later ones find them in the cache."""
+    return {**study, "base": {**study["base"], "compile": True}}
 
 
 def tunemax(study: dict[str, Any], folder: Path, slots: int) -> Result:

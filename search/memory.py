@@ -6,11 +6,9 @@ measurement tells.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
@@ -18,6 +16,7 @@ import psutil
 from gpt import hardware
 from gpt.config import Config
 from gpt.errors import TunemaxError
+from search.aside import aside
 
 FEW = (2, 16)
 """Members at the first look, at least and at most: a quarter of what is asked for. There are twice as many at the second."""
@@ -61,17 +60,10 @@ def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Fo
     Raises TunemaxError if even a part of them does not fit.
     """
     few = max(len(configs), min(max(slots // 4, FEW[0]), FEW[1]))
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_train, args=(theirs, list(configs), few, route), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        first, second, evaluation = ours.recv()
-    except EOFError:
-        process.join()
-        raise TunemaxError(f"memory: not enough for {2 * few} members; take smaller ones, or free some") from None
-    process.join()
+    seen = aside(_train, list(configs), few, route=route)
+    if seen is None:
+        raise TunemaxError(f"memory: not enough for {2 * few} members; take smaller ones, or free some")
+    first, second, evaluation = seen
     member = max((second - first) / few, 0.0)
     return Footprint(second - 2 * few * member, member, evaluation)
 
@@ -87,17 +79,11 @@ def free() -> float:
     return available if limit == "max" else min(available, float(limit) - used)
 
 
-def _train(link: Connection, configs: list[Config], few: int, route: hardware.Route) -> None:
-    """The body of the process: all that a worker loads, and its members, without a study."""
-    import torch
-
+def _train(configs: list[Config], few: int) -> list[float]:
+    """The most memory of a process after it has trained a few members, twice as many, and evaluated them."""
     from gpt.data import open_data
     from gpt.trainer import Trainer
-    from search import supervisor  # noqa: F401  what a worker loads takes memory too
 
-    hardware.keep_memory()
-    hardware.take(route)
-    torch.set_num_threads(1)
     trainer = Trainer(configs[0], open_data(configs[0].train.dataset))
     seen = []
     for _ in range(2):
@@ -108,7 +94,7 @@ def _train(link: Connection, configs: list[Config], few: int, route: hardware.Ro
     trainer.evaluate()
     trainer.step(STEPS)
     seen.append(float(_most()))
-    link.send(seen)
+    return seen
 
 
 def _most() -> int:

@@ -13,7 +13,7 @@ from gpt.config import Config, all_specs
 from gpt.errors import TunemaxError
 from gpt.fields import Choices, Range, Value
 from gpt.layout import operations
-from search import calibration, memory
+from search import calibration, memory, precision
 from search.calibration import Layout
 from search.definition import StudyDefinition
 from search.dimension import defaults
@@ -54,17 +54,17 @@ class Plan:
     route: hardware.Route = "default"
 
 
-def plan(definition: StudyDefinition, trials: int, workers: int | None = None, slots: int | None = None) -> Plan:
+def plan(definition: StudyDefinition, trials: int, workers: int | None = None, slots: int | None = None, *, begun: bool = False) -> Plan:
     """How to train a question's trials, as far as memory has room for it.
 
     workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the question
-    has, trained ones too: so a run that goes on trains as the one before did.
+    has, trained ones too: so a run that goes on trains as the one before did. begun: whether one of them has ended.
     """
     layout = calibration.remembered(_typical(definition)) or USUAL
     asked = workers or definition.workers
     threads = layout.threads if asked is None else 1
     workers, slots = asked or layout.workers, slots or definition.slots or layout.slots
-    lines = [*_precision(definition)]
+    lines = [*_precision(definition, begun)]
     if workers > (cores := os.cpu_count() or 1):
         lines.append(f"{workers} workers on {cores} cores: they will slow each other down")
     saved = 0.0 if any("compile" in fixed for fixed in definition.siblings().values()) else _saved(definition, trials, workers)
@@ -76,13 +76,15 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     return Plan(workers, threads, slots, bool(saved), (*lines, *short), _route(definition))
 
 
-def _precision(definition: StudyDefinition) -> Iterator[str]:
+def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
     siblings = definition.siblings().values()
     if not any(fixed.get("precision") == "bf16" for fixed in siblings):
         return
     if fault := hardware.bf16_fault(_typical(definition).train.device):
         yield fault
     if not definition.confirms:
+        if not begun and (warning := precision.turned(definition, _route(definition))):
+            yield warning
         yield "precision = bf16: winners are confirmed in fp32, since bf16 may rank otherwise near the edge of stability"
 
 

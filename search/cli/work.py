@@ -127,7 +127,7 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
     definition = question.definition
     seconds = None if closes is None else max(closes - time.monotonic(), 1e-3)
     progress = Progress.of(question, closes=seconds)
-    planned = plan(definition, progress.total, arguments.workers, arguments.slots)
+    planned = plan(definition, progress.total, arguments.workers, arguments.slots, begun=progress.done > 0)
     for line in planned.lines:
         print(line, file=sys.stderr)
     asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question

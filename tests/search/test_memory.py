@@ -55,8 +55,9 @@ def test_a_worker_that_dies_of_it_is_told_of_in_one_line(monkeypatch: pytest.Mon
         measured([Config.of(SIZE)], 8, "default")
 
 
-def _killed(*_: object) -> None:
+def _killed(*_: object) -> list[float]:
     os.kill(os.getpid(), signal.SIGKILL)
+    return []
 
 
 def test_a_few_members_need_what_their_evaluation_takes() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gpt import hardware
 from gpt.hardware import Measured
-from search import calibration, memory
+from search import calibration, memory, precision
 from search.calibration import Layout
 from search.definition import define
 from search.memory import Footprint
@@ -27,6 +27,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2"})
     monkeypatch.setattr(memory, "free", lambda: 1e12)
     monkeypatch.setattr(calibration, "remembered", lambda config: None)
+    monkeypatch.setattr(precision, "turned", lambda definition, route: None)
 
 
 def planned(base: dict[str, Any], horizon: int, trials: int = 40, space: dict[str, Any] | None = None, slots: int | None = None) -> Plan:
