@@ -202,6 +202,8 @@ class _Training:
         asked = self._header({}, {})
         for name in ("scene", "algorithm", "seed", "envs", "round", "preset", "data"):
             was, now = getattr(header, name), getattr(asked, name)
+            if name == "preset":  # where its values come from may be told in other words since
+                was, now = ({**each, "source": ""} for each in (was, now))
             if was != now:
                 told = "" if name in ("scene", "preset", "data") else f" ({was}, not {now})"
                 raise TunemaxError(f"{self.folder}: holds an agent of another {name}{told}; go on as it was begun, or choose another --out")

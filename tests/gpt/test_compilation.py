@@ -85,6 +85,21 @@ def test_what_is_compiled_is_what_eager_mode_computes(
             torch.testing.assert_close(other[name], tensor, rtol=1e-10, atol=1e-10)
 
 
+def test_the_graph_of_bf16_computes_what_eager_mode_does(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is compiled: 0.005 nats after five iterations, for the order of sums in eight bits."""
+    import torch._inductor as inductor
+
+    monkeypatch.setattr(inductor, "compile", lambda graph, inputs, options: graph)
+    monkeypatch.setattr(compilation, "_compiled", {})
+    losses = []
+    for compiled in (False, True):
+        fields = {"softmax_variant": "constantmax", "precision": "bf16", "compile": compiled, "learning_rate": 1e-2}
+        trainer, members = trained([small(seed=seed, **fields) for seed in (1, 2)], corpus, 5)
+        assert trainer.path.startswith("compiled, bf16" if compiled else "eager, bf16")
+        losses.append([trainer.evaluate()[member] for member in members])
+    assert losses[1] == pytest.approx(losses[0], abs=0.005)
+
+
 @pytest.mark.timeout(900)
 def test_a_compiled_member_does_not_depend_on_its_neighbours(
     small: Make, corpus: Corpus, assert_same: Callable[[Snapshot, Snapshot], None]
