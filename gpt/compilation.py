@@ -29,7 +29,7 @@ from gpt.config import ModelConfig
 from gpt.data import data_root
 from gpt.layout import Layout
 from gpt.model import Lane, losses
-from gpt.optimizer import Rows, Update, adamw, adamw_, clip_
+from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -152,7 +152,7 @@ class Graphs:
             masks = [drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device) for site, shape, dtype in found]
         counts = own.count[:, 0].tolist() if updates else []
         numbers = [update.coefficients(count + 1) for update, count in zip(updates[part.rows], counts, strict=True)]
-        coefficients = torch.tensor(numbers or [[0.0] * 10] * len(batch), dtype=own.theta.dtype, device=own.theta.device)
+        coefficients = torch.tensor(numbers or [[0.0] * COEFFICIENTS] * len(batch), dtype=own.theta.dtype, device=own.theta.device)
         return key, [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 
     def _dropped(self, key: str, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:

@@ -16,6 +16,8 @@ from torch import Tensor
 from gpt.layout import KINDS, Kind
 
 EPSILON = 1e-8
+COEFFICIENTS = len(KINDS) + 7
+"""How many numbers `Update.coefficients` has."""
 NORM_EPSILON = 1e-6
 """Added to the norm that a clip divides by, as torch.nn.utils.clip_grad_norm_ does."""
 
@@ -115,7 +117,7 @@ def adamw(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same with the clip, as a formula: theta, first and second (K, P) after an update, and the norms before the clip, (K,).
 
-    coefficients: (K, 10), a row of `Update.coefficients` each.
+    coefficients: (K, COEFFICIENTS), a row of `Update.coefficients` each.
     """
     *steps, shrink, beta1, rest1, beta2, rest2, root, limit = coefficients.unbind(1)
     norms = grad.square().sum(1).sqrt()
