@@ -150,8 +150,7 @@ class Graphs:
         if drop:
             found = self._dropped(key, part, own.theta, batch)
             masks = [drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device) for site, shape, dtype in found]
-        counts = own.count[:, 0].tolist() if updates else []
-        numbers = [update.coefficients(count + 1) for update, count in zip(updates[part.rows], counts, strict=True)]
+        numbers = [update.coefficients for update in updates[part.rows]]
         coefficients = torch.tensor(numbers or [[0.0] * COEFFICIENTS] * len(batch), dtype=own.theta.dtype, device=own.theta.device)
         return key, [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 

@@ -65,10 +65,13 @@ class Update:
     beta2: float
     clip: float
     """Largest norm of the gradient; 0 does not clip."""
+    number: int
+    """Which update of its member it is; the first is 1."""
 
-    def coefficients(self, count: float) -> tuple[float, ...]:
-        """What `adamw` needs of it at an update with this number, the first being 1; the differences to 1 in double precision."""
-        one, two = 1 - self.beta1**count, 1 - self.beta2**count
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """What `adamw` needs of it, the differences to 1 in double precision."""
+        one, two = 1 - self.beta1**self.number, 1 - self.beta2**self.number
         steps = [self.rates[kind] / one for kind in KINDS]
         shrink = 1 - self.rates["matrix"] * self.decay
         limit = self.clip or math.inf

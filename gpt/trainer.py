@@ -386,7 +386,7 @@ def find_device(name: str) -> torch.device:
 def _update(member: Member) -> Update:
     values, rate = member.values, member.learning_rate
     rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
-    return Update(rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"])
+    return Update(rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], member.iteration + 1)
 
 
 def _outside(spec: FieldSpec, values: Tensor) -> str | None:
