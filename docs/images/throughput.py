@@ -26,16 +26,18 @@ def main() -> None:
 
 
 def _rows(section: str) -> Iterator[Row]:
-    """For each shape the plain loop, and for each way its fastest stack of softmax members."""
+    """For each way of each shape the fastest stack of softmax members, of the first table that has the shape."""
     shape = ""
     best: dict[str, Row] = {}
+    seen: set[str] = set()
     for line in section.splitlines():
         if found := SHAPE.match(line):
             yield from best.values()
-            best, shape = {}, found[2]
+            best, shape = {}, "" if found[2] in seen else found[2]
+            seen.add(found[2])
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) < 6 or cells[2] != "2" or not cells[0].startswith("softmax"):
+        if not shape or len(cells) < 6 or cells[2] != "2" or not cells[0].startswith("softmax"):
             continue
         _, mode, precision = cells[0].split(", ")
         median, low, high = (float(number) for number in RATIO.match(cells[5]).groups())  # type: ignore[union-attr]
