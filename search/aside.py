@@ -43,3 +43,5 @@ def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any
         link.send(function(*arguments))
     except TunemaxError as error:
         link.send(error)
+    except (MemoryError, RuntimeError):  # as torch says that memory is short; no answer says it here
+        link.close()

@@ -62,7 +62,7 @@ def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Fo
     few = max(len(configs), min(max(slots // 4, FEW[0]), FEW[1]))
     seen = aside(_train, list(configs), few, route=route)
     if seen is None:
-        raise TunemaxError(f"memory: not enough for {2 * few} members; take smaller ones, or free some")
+        raise TunemaxError(f"memory: not enough for {2 * few} members of a worker")
     first, second, evaluation = seen
     member = max((second - first) / few, 0.0)
     return Footprint(second - 2 * few * member, member, evaluation)

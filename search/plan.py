@@ -108,7 +108,11 @@ def _with_room(definition: StudyDefinition, workers: int, slots: int) -> tuple[i
     guess = max((memory.estimated(config) for config in largest), key=lambda footprint: footprint.of(slots))
     if workers * guess.of(slots) < NEAR * free:
         return workers, slots, ()
-    footprint = memory.measured(largest, slots, _route(definition))
+    try:
+        footprint = memory.measured(largest, slots, _route(definition))
+    except TunemaxError as error:  # not even half of them fit
+        fitting = _fitting(guess, workers, max(slots // 4, 1), FULL * free)
+        return *fitting, (f"{error}: training {fitting[0]} x {fitting[1]}",)
     needed = workers * footprint.of(slots)
     if needed <= FULL * free:
         return workers, slots, ()

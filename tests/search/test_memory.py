@@ -51,7 +51,7 @@ def test_a_prediction_is_within_15_percent_of_what_a_worker_takes(text: Path) ->
 
 def test_a_worker_that_dies_of_it_is_told_of_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_train", _killed)
-    with pytest.raises(TunemaxError, match=r"^memory: not enough for 4 members; take smaller ones, or free some$"):
+    with pytest.raises(TunemaxError, match=r"^memory: not enough for 4 members of a worker$"):
         measured([Config.of(SIZE)], 8, "default")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gpt import hardware
+from gpt.errors import TunemaxError
 from gpt.hardware import Measured
 from search import calibration, memory, precision
 from search.calibration import Layout
@@ -117,3 +118,14 @@ def test_a_calibrated_machine_is_used_as_it_was_found_unless_somebody_says_other
     given = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 9, "horizon": 9}}
     assert plan(define({**given, "workers": 2}, name="q"), 9) == Plan(2, 1, 4, False, ())
     assert plan(define({**given, "workers": 2, "slots": 2}, name="q"), 9, workers=1) == Plan(1, 1, 2, False, ())
+
+
+def test_a_measurement_that_does_not_fit_lowers_the_members_instead_of_refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(configs: Any, slots: int, route: str) -> Footprint:
+        raise TunemaxError("memory: not enough for 4 members of a worker")
+
+    monkeypatch.setattr(memory, "free", lambda: 2e9)
+    monkeypatch.setattr(memory, "measured", dies)
+    found = planned(SMALL, 300)
+    assert (found.workers, found.slots) == (2, 2)
+    assert found.lines == ("memory: not enough for 4 members of a worker: training 2 x 2",)
