@@ -27,6 +27,8 @@ from torch import Tensor
 
 from gpt.config import ModelConfig
 from gpt.data import data_root
+from gpt.decompositions import decompositions
+from gpt.hardware import current_route
 from gpt.layout import Layout
 from gpt.model import Lane, losses
 from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
@@ -129,7 +131,7 @@ class Graphs:
         return loss, norms
 
     def _divided(self, theta: Tensor, lanes: Sequence[Lane]) -> Iterator[_Part]:
-        kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads"
+        kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads {current_route()}"
         if theta.device.type != "cpu":
             paths = [(lane.variant.code_path, lane.rows.start, lane.rows.stop) for lane in lanes]
             scalars = tuple(value for lane in lanes for value in lane.scalars.values())
@@ -166,6 +168,7 @@ class Graphs:
     def _compile(self, key: str, part: _Part, inputs: list[Tensor]) -> Compiled:
         """Trace and compile, or load what another process has compiled; while it compiles, others wait for it."""
         import torch._inductor as inductor  # a second or two, and only for those who compile
+        from torch._functorch.compile_utils import fx_graph_cse
         from torch.fx.experimental.proxy_tensor import make_fx
 
         sites = [site for site, _, _ in _sites.get(key, [])]
@@ -184,8 +187,11 @@ class Graphs:
         with _one_at_a_time(key):
             mode, tracers = _tracers(inputs, part.any_number)
             with mode:
-                traced = make_fx(step, {torch.ops.aten.baddbmm.default: _baddbmm})(*tracers)
-            options = {"compile_threads": 1, "cpp.threads": torch.get_num_threads()}
+                traced = make_fx(step, decompositions())(*tracers)
+            traced.graph = fx_graph_cse(traced.graph)  # what is computed in two places is computed once
+            traced.recompile()
+            # On a CPU what calls the kernels is C++ as well: Python between them takes as long as some of them.
+            options = {"cpp_wrapper": part.any_number, "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
             compiled: Compiled = inductor.compile(traced, tracers, options=options)
         return compiled
 
@@ -249,11 +255,6 @@ def compiler_fault() -> str | None:
 def cache_folder() -> Path:
     """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
     return Path(os.environ.setdefault(CACHE, str(data_root() / ".compiled")))
-
-
-def _baddbmm(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """What torch's own cannot be traced as with an open number of members."""
-    return bias + torch.bmm(a, b)
 
 
 @contextmanager

@@ -64,14 +64,15 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         log_weights = torch.log_softmax(logits, dim=-1)
-        ctx.save_for_backward(log_weights, targets)
+        if ctx.needs_input_grad[0]:  # e^log_weights would be the same; compiled, a softmax shares its exponential with the line above
+            ctx.save_for_backward(torch.softmax(logits, dim=-1), targets)
         return -log_weights.gather(-1, targets[..., None]).squeeze(-1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        log_weights, targets = ctx.saved_tensors
+        weights, targets = ctx.saved_tensors
         grad = grads[0][..., None]
-        return (log_weights.exp() * grad).scatter_add(-1, targets[..., None], -grad), None
+        return (weights * grad).scatter_add(-1, targets[..., None], -grad), None
 
 
 def forward(

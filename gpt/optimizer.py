@@ -128,9 +128,9 @@ def adamw(
     first = first * beta1[:, None] + grad * rest1[:, None]
     second = second * beta2[:, None] + grad.square() * rest2[:, None]
     move = first / (second.sqrt() * root[:, None] + EPSILON)
-    moved = []
-    for kind, step in zip(KINDS, steps, strict=True):
-        columns = spans[kind]
-        kept = theta[:, columns] * shrink[:, None] if kind == "matrix" else theta[:, columns]
-        moved.append(kept - step[:, None] * move[:, columns])
-    return torch.cat(moved, 1), first, second, norms
+    place = torch.arange(theta.shape[1], device=theta.device)
+    rate, keep = steps[0][:, None], shrink[:, None]  # of matrices, which come first; (K, P) with the others behind them
+    for kind, step in zip(KINDS[1:], steps[1:], strict=True):
+        before = place < spans[kind].start
+        rate, keep = torch.where(before, rate, step[:, None]), torch.where(before, keep, 1.0)
+    return theta * keep - rate * move, first, second, norms
