@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
+
+from gpt import hardware
 
 CHUNK = 10
 """Iterations a call, as a worker makes them."""
@@ -64,7 +67,8 @@ class Seat:
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
         self._process = context.Process(target=_sit, args=(theirs, number, shape, dataset, worker), daemon=True)
-        self._process.start()
+        with hardware.large_pages() if worker else nullcontext():
+            self._process.start()
 
     def ask(self, way: Way, iterations: int) -> None:
         """Have it train so many iterations; `answer` waits for the end."""
@@ -89,7 +93,6 @@ def together(seats: Sequence[Seat], way: Way, iterations: int) -> Answer:
 def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, worker: bool) -> None:
     import torch
 
-    from gpt import hardware
     from gpt.data import open_data
 
     torch.set_num_threads(1)

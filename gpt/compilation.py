@@ -9,16 +9,10 @@ of the whole stack as it stands, since there a small model is bound by the numbe
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import shutil
+import inspect
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +20,22 @@ import torch
 from torch import Tensor
 
 from gpt.config import ModelConfig
-from gpt.data import data_root
 from gpt.decompositions import decompositions
 from gpt.hardware import current_route
 from gpt.layout import Layout
+from gpt.library import Compiled, Traced, compiled, compiler_fault
 from gpt.model import Lane, losses
 from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
 
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
-"""Environment variable of torch: where it keeps what was compiled, for this and other processes."""
 TYPICAL = 8
 """Members that a graph of any number of them is laid out for."""
 
 Found = tuple[Tensor, Tensor]
 """Loss (K,) in nats a token, and norm of the gradient before clipping (K,)."""
-Compiled = Callable[..., Sequence[Tensor]]
 Site = tuple[str, torch.Size, torch.dtype]
 
-_compiled: dict[str, Compiled] = {}  # of this process; trainers of equal shapes share it
+_known: dict[str, Compiled] = {}  # of this process; trainers of equal shapes share it
 _sites: dict[str, list[Site]] = {}
 
 
@@ -108,10 +99,10 @@ class Graphs:
         self._lanes, self._parts = lanes, list(self._divided(rows.theta, lanes))
         for part in self._parts:
             key, inputs = self._inputs(part, rows, tokens, [], dropout)
-            if key in _compiled:
+            if key in _known:
                 continue
             try:
-                _compiled[key] = self._compile(key, part, inputs)
+                _known[key] = self._compile(key, part, inputs)
             except (RuntimeError, OSError) as error:
                 reason = str(error).strip().splitlines()
                 print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
@@ -125,7 +116,7 @@ class Graphs:
         found = []
         for part in self._parts:
             key, inputs = self._inputs(part, rows, tokens, updates, dropout)
-            found.append(_compiled[key](*inputs))
+            found.append(_known[key](*inputs))
         rows.count.add_(1)
         loss, norms = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
         return loss, norms
@@ -166,9 +157,20 @@ class Graphs:
         return _sites[key]
 
     def _compile(self, key: str, part: _Part, inputs: list[Tensor]) -> Compiled:
-        """Trace and compile, or load what another process has compiled; while it compiles, others wait for it."""
-        import torch._inductor as inductor  # a second or two, and only for those who compile
-        from torch._functorch.compile_utils import fx_graph_cse
+        def trace() -> Traced:
+            return self._traced(key, part, inputs)
+
+        if part.any_number:
+            return compiled(key, _sources(part.lanes), trace)
+        import torch._inductor as inductor
+
+        graph, tracers = trace()
+        on_gpu: Compiled = inductor.compile(graph, list(tracers))
+        return on_gpu
+
+    def _traced(self, key: str, part: _Part, inputs: list[Tensor]) -> Traced:
+        """The graph of an iteration. It changes theta and the moments in place, and returns losses and norms."""
+        from torch._functorch.compile_utils import fx_graph_cse  # a second or two, and only for those who compile
         from torch.fx.experimental.proxy_tensor import make_fx
 
         sites = [site for site, _, _ in _sites.get(key, [])]
@@ -184,16 +186,25 @@ class Graphs:
                 row.copy_(new)
             return loss, norms
 
-        with _one_at_a_time(key):
-            mode, tracers = _tracers(inputs, part.any_number)
-            with mode:
-                traced = make_fx(step, decompositions())(*tracers)
-            traced.graph = fx_graph_cse(traced.graph)  # what is computed in two places is computed once
-            traced.recompile()
-            # On a CPU what calls the kernels is C++ as well: Python between them takes as long as some of them.
-            options = {"cpp_wrapper": part.any_number, "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
-            compiled: Compiled = inductor.compile(traced, tracers, options=options)
-        return compiled
+        mode, tracers = _tracers(inputs, part.any_number)
+        with mode:
+            traced = make_fx(step, decompositions())(*tracers)
+        traced.graph = fx_graph_cse(traced.graph)  # what is computed in two places is computed once
+        traced.recompile()
+        return traced, tracers
+
+
+def _sources(lanes: Sequence[Lane]) -> list[Path]:
+    """The files that a graph is made from: all of this package, and the module of a variant that is defined elsewhere.
+
+    Raises RuntimeError for a variant without a file, such as one of a notebook: nobody could tell when it has changed.
+    """
+    package = Path(__file__).parent
+    try:
+        elsewhere = [Path(inspect.getfile(type(lane.variant))) for lane in lanes]
+    except TypeError:
+        raise RuntimeError(f"{lanes[0].variant.name} is defined in no file") from None
+    return [*package.rglob("*.py"), *(path for path in elsewhere if package not in path.parents)]
 
 
 def _tracers(inputs: Sequence[Tensor], any_number: bool) -> tuple[Any, list[Any]]:
@@ -232,35 +243,3 @@ class _Given(Dropout):
 
     def __call__(self, x: Tensor, site: str) -> Tensor:
         return x * self._masks[site]
-
-
-@lru_cache(maxsize=1)
-def compiler_fault() -> str | None:
-    """Why nothing can be compiled here, said once on standard error; None if it can."""
-    compiler, fault = os.environ.get("CXX", "g++"), None
-    if shutil.which(compiler) is None:
-        fault = f"no C++ compiler ({compiler}) on this machine"
-    else:
-        folder = cache_folder()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            fault = f"{folder} cannot be written ({error.strerror})"
-    if fault:
-        print(f"compile: {fault}; going on without", file=sys.stderr)
-    return fault
-
-
-def cache_folder() -> Path:
-    """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
-    return Path(os.environ.setdefault(CACHE, str(data_root() / ".compiled")))
-
-
-@contextmanager
-def _one_at_a_time(key: str) -> Iterator[None]:
-    """Only one process of this machine compiles the same thing; the next one finds it in the cache."""
-    name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    with (cache_folder() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -63,7 +63,7 @@ def gelu_backward(grad: Tensor, x: Tensor, approximate: str = "none") -> Tensor:
         return KEPT
     wide = x.float()
     below, bell = _normal(wide)
-    return (grad.float() * (below + wide * (bell * (2 * math.pi) ** -0.5))).to(grad.dtype)
+    return (grad.float() * (below + wide * bell * (1 / math.sqrt(2 * math.pi)))).to(grad.dtype)
 
 
 def _normal(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,8 +71,8 @@ def _normal(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: what torch's erf for vectors is as well.
     """
-    bell = torch.exp(x * x * -0.5)
-    t: Tensor = 1 / (1 + x.abs() * (0.3275911 * math.sqrt(0.5)))
+    bell: Tensor = torch.exp(x * x * -0.5)
+    t = 1 / (1 + x.abs() * (0.3275911 * math.sqrt(0.5)))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    above: Tensor = 0.5 * series * bell  # 1 - Φ(|x|)
+    above = 0.5 * series * bell  # 1 - Φ(|x|)
     return torch.where(x < 0, above, 1 - above), bell

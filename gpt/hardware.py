@@ -35,6 +35,8 @@ PRECISION = {"default": "highest", "onednn": "medium"}
 """torch's own switch. "medium" only allows bf16, and where the processor has AMX it is bf16: hence the look at the error."""
 FORCED = "TUNEMAX_MATMUL"
 """Environment variable that names a route and spares the measurement. A route that is not fp32 is refused all the same."""
+TUNABLES, LARGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+"""Environment variable of the C library, and what it says there for large pages by `madvise`."""
 SMALLEST = 16**3
 """Multiplications of a product that torch still leaves to its default library (`mkldnn_gemm_min_size` in ATen)."""
 GAIN = 1.15
@@ -235,7 +237,8 @@ def _taken(route: Route) -> Iterator[None]:
 
 def machine() -> str:
     """Sixteen digits that stand for the processor and for torch: the cache folder may be shared by several machines."""
-    told = f"{processor()}/{torch.backends.cpu.get_cpu_capability()}/{torch.__version__}/{torch.cuda.is_available()}"
+    able = " ".join(sorted(_cpu_flags() or ()))  # virtual machines call processors of several generations by one name
+    told = f"{processor()}/{able}/{torch.backends.cpu.get_cpu_capability()}/{torch.__version__}/{torch.cuda.is_available()}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -282,3 +285,21 @@ def keep_memory() -> bool:
     library = ctypes.CDLL(None)
     settings = {-4: 0, -1: 2**31 - 1, -2: 64 << 20}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h
     return all(library.mallopt(option, value) == 1 for option, value in settings.items())
+
+
+@contextmanager
+def large_pages() -> Iterator[None]:
+    """Processes that start meanwhile ask the system for large pages: a step walks through tens of megabytes, five per cent faster so.
+
+    glibc reads it when a process starts; another C library, and a system that gives large pages to all or to nobody, do not care.
+    """
+    before = os.environ.get(TUNABLES, "")
+    if LARGE.partition("=")[0] not in before:
+        os.environ[TUNABLES] = ":".join(filter(None, (before, LARGE)))
+    try:
+        yield
+    finally:
+        if before:
+            os.environ[TUNABLES] = before
+        else:
+            os.environ.pop(TUNABLES, None)

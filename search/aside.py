@@ -18,7 +18,8 @@ def aside(function: Callable[..., T], *arguments: Any, route: hardware.Route) ->
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, function, arguments, route), daemon=True)
-    process.start()
+    with hardware.large_pages():
+        process.start()
     theirs.close()
     try:
         answered: T | TunemaxError | None = ours.recv()

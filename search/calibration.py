@@ -119,7 +119,8 @@ class _Crew:
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_train, args=(theirs, config, threads, route), daemon=True)
-            process.start()
+            with hardware.large_pages():
+                process.start()
             theirs.close()
             self._links.append(ours)
             self._processes.append(process)

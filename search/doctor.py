@@ -15,9 +15,9 @@ import psutil
 import torch
 
 from gpt import hardware
-from gpt.compilation import cache_folder
 from gpt.data import data_root
 from gpt.errors import TunemaxError
+from gpt.library import cache_folder
 from search.memory import free
 from search.places import default_storage, runs_folder
 from search.question import questions

@@ -136,7 +136,8 @@ class _Crew:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, index, *self._order), daemon=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Ctrl-C goes to the whole group; a worker inherits that it must not hear it
-        process.start()
+        with hardware.large_pages():
+            process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
         self.links[ours] = (index, process)

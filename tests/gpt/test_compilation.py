@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gpt import compilation
+from gpt import compilation, library
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.softmax import variants
@@ -37,10 +37,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests of this session, in all its processes, share what they compile."""
     base = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv(compilation.CACHE, str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"))
-    compilation.compiler_fault.cache_clear()
+    monkeypatch.setenv(library.CACHE, str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"))
+    library.compiler_fault.cache_clear()
     yield
-    compilation.compiler_fault.cache_clear()
+    library.compiler_fault.cache_clear()
 
 
 def trained(configs: list[Config], corpus: Corpus, steps: int, dtype: torch.dtype = torch.float32) -> tuple[Trainer, list[Member]]:
@@ -69,17 +69,15 @@ def test_what_is_compiled_is_what_eager_mode_computes(
     variant: str, shape: dict[str, Any], small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The graph of each variant, as it is handed to the compiler, in float64: members with other numbers go through the same one."""
-    import torch._inductor as inductor
-
-    monkeypatch.setattr(inductor, "compile", lambda graph, inputs, options: graph)
-    monkeypatch.setattr(compilation, "_compiled", {})
+    monkeypatch.setattr(compilation, "compiled", lambda key, sources, trace: trace()[0])
+    monkeypatch.setattr(compilation, "_known", {})
     others = {"seed": 2, "learning_rate": 5e-3, "grad_clip": 0.1, "variant_lr_ratio": 3}
     snapshots = []
     for compiled in (False, True):
         configs = [small(n_layer=1, softmax_variant=variant, compile=compiled, **shape, **fields) for fields in ({}, others)]
         trainer, members = trained(configs, corpus, 3, torch.float64)
         snapshots.append([trainer.snapshot(member).tensors for member in members])
-    assert len(compilation._compiled) == 1
+    assert len(compilation._known) == 1
     for eager, other in zip(*snapshots, strict=True):
         for name, tensor in eager.items():
             torch.testing.assert_close(other[name], tensor, rtol=1e-10, atol=1e-10)
@@ -87,10 +85,8 @@ def test_what_is_compiled_is_what_eager_mode_computes(
 
 def test_the_graph_of_bf16_computes_what_eager_mode_does(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is compiled: 0.005 nats after five iterations, for the order of sums in eight bits."""
-    import torch._inductor as inductor
-
-    monkeypatch.setattr(inductor, "compile", lambda graph, inputs, options: graph)
-    monkeypatch.setattr(compilation, "_compiled", {})
+    monkeypatch.setattr(compilation, "compiled", lambda key, sources, trace: trace()[0])
+    monkeypatch.setattr(compilation, "_known", {})
     losses = []
     for compiled in (False, True):
         fields = {"softmax_variant": "constantmax", "precision": "bf16", "compile": compiled, "learning_rate": 1e-2}
@@ -107,7 +103,7 @@ def test_a_compiled_member_does_not_depend_on_its_neighbours(
     """Bit for bit: alone, stacked, and as one that comes later and goes on from a snapshot. Nothing is compiled anew for it."""
     configs = [small(**ALL, **fields) for fields in MEMBERS]
     stacked, members = trained(configs, corpus, 3)
-    known = len(compilation._compiled)
+    known = len(compilation._known)
     stacked.remove(members[0])
     snapshot = stacked.snapshot(members[3])
     stacked.step(3)
@@ -120,7 +116,7 @@ def test_a_compiled_member_does_not_depend_on_its_neighbours(
     resumed = elsewhere.restore(snapshot)
     elsewhere.step(3)
     assert_same(elsewhere.snapshot(resumed), stacked.snapshot(members[3]))
-    assert len(compilation._compiled) == known
+    assert len(compilation._known) == known
 
 
 @pytest.mark.timeout(900)
@@ -150,7 +146,7 @@ def test_without_a_place_to_keep_it_nothing_is_compiled(
     small: Make, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv(compilation.CACHE, str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv(library.CACHE, str(tmp_path / "file" / "cache"))
     trainer, _ = trained([small(n_layer=1, compile=True)], corpus, 1)
     assert trainer.path.startswith("eager")
     assert capsys.readouterr().err == f"compile: {tmp_path}/file/cache cannot be written (Not a directory); going on without\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +167,35 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for word in ("keep", "as it is")
     ]
     assert sys.platform != "linux" or faults[0] < faults[1] / 10
+
+
+def test_processes_get_large_pages_where_the_system_gives_them_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 MB in a new process: with the setting most of them lie in large pages, and the user's own settings stay beside it."""
+    program = """
+from gpt import hardware
+hardware.keep_memory()
+import os, torch
+kept = torch.ones(10_000_000)
+lines = open("/proc/self/smaps_rollup").read().splitlines() if os.path.exists("/proc/self/smaps_rollup") else []
+print(os.environ["GLIBC_TUNABLES"], sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")))
+"""
+    monkeypatch.setenv(hardware.TUNABLES, "glibc.malloc.check=0")
+    with hardware.large_pages():
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert found[0] == "glibc.malloc.check=0:glibc.malloc.hugetlb=1"
+    assert os.environ[hardware.TUNABLES] == "glibc.malloc.check=0"
+    switch = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    newer = platform.libc_ver()[0] == "glibc" and tuple(map(int, platform.libc_ver()[1].split("."))) >= (2, 35)
+    if switch.exists() and "[madvise]" in switch.read_text() and newer:
+        assert int(found[1]) > 2_000  # kB
+
+    monkeypatch.setenv(hardware.TUNABLES, "glibc.malloc.hugetlb=2")
+    with hardware.large_pages():
+        assert os.environ[hardware.TUNABLES] == "glibc.malloc.hugetlb=2"
+    monkeypatch.delenv(hardware.TUNABLES)
+    with hardware.large_pages():
+        assert os.environ[hardware.TUNABLES] == "glibc.malloc.hugetlb=1"
+    assert hardware.TUNABLES not in os.environ
 
 
 def test_a_cpu_without_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

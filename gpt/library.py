@@ -1,0 +1,112 @@
+"""Compiled functions as files: a shared library each, named after all that it was made from, so that every later process has it at once."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from gpt import hardware
+from gpt.data import data_root
+from gpt.files import partial_folder
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+"""Environment variable of torch: where what was compiled is kept, for this and other processes."""
+
+Compiled = Callable[..., Sequence[Tensor]]
+Traced = tuple[GraphModule, Sequence[Tensor]]
+"""A graph, and inputs like those that it will be called with."""
+
+
+def compiled(key: str, sources: Sequence[Path], trace: Callable[[], Traced]) -> Compiled:
+    """The function of a key, from its file; or traced and compiled now, which takes half a minute, while others who want it wait.
+
+    key: all that the function depends on, in words, but for this machine and its torch. sources: the files of its code.
+    Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
+    """
+    place = cache_folder() / f"{_name(key, sources)}.so"
+    if found := _found(place):
+        return found
+    with _one_at_a_time(place.with_suffix(".lock")):
+        if found := _found(place):  # another process has made it meanwhile
+            return found
+        _compile(*trace(), place)
+    return _load(place)
+
+
+def _found(place: Path) -> Compiled | None:
+    """The function in a file; None if it is not there, or does not load: it is made anew then."""
+    if not place.exists():
+        return None
+    try:
+        return _load(place)
+    except RuntimeError:
+        return None
+
+
+def _load(place: Path) -> Compiled:
+    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(place), 1)
+    return lambda *inputs: runner.run(list(inputs))
+
+
+def _name(key: str, sources: Sequence[Path]) -> str:
+    digest = hashlib.sha256(f"{hardware.machine()} {key}".encode())
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
+    import torch._inductor as inductor  # seconds, and only for those who compile
+
+    with partial_folder(place.parent) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch to itself
+        options = {"aot_inductor.output_path": str(folder), "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
+        made = inductor.aot_compile(graph, tuple(inputs), options=options)
+        assert isinstance(made, str)
+        with open(made, "rb+") as file:  # a rename must not outlive the bytes that it stands for
+            os.fsync(file)
+        os.replace(made, place)
+
+
+@contextmanager
+def _one_at_a_time(place: Path) -> Iterator[None]:
+    """Only one process at a time makes a file; the lock goes with the process that holds it, however that ends."""
+    with place.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@lru_cache(maxsize=1)
+def compiler_fault() -> str | None:
+    """Why nothing can be compiled here, said once on standard error; None if it can."""
+    compiler, fault = os.environ.get("CXX", "g++"), None
+    if shutil.which(compiler) is None:
+        fault = f"no C++ compiler ({compiler}) on this machine"
+    else:
+        folder = cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            fault = f"{folder} cannot be written ({error.strerror})"
+    if fault:
+        print(f"compile: {fault}; going on without", file=sys.stderr)
+    return fault
+
+
+def cache_folder() -> Path:
+    """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
+    return Path(os.environ.setdefault(CACHE, str(data_root() / ".compiled")))

@@ -1,0 +1,116 @@
+"""Compiled functions as files: made once, by one process, from exactly what they say, whatever happens to who makes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt import hardware, library
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+import torch
+from gpt import compilation, library
+
+torch.set_num_threads(1)
+
+
+def trace():
+    with open(sys.argv[2], "a") as file:
+        file.write("traced ")
+    while sys.argv[3:] == ["wait"]:
+        time.sleep(0.1)
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def step(x, y):
+        y.copy_(y + x)
+        return (x * 2,)
+
+    mode, inputs = compilation._tracers([torch.ones(2, 3), torch.ones(2, 3)], any_number=False)
+    with mode:
+        return make_fx(step)(*inputs), inputs
+
+
+function = library.compiled(sys.argv[1], [Path(library.__file__)], trace)
+x, y = torch.full((2, 3), 3.0), torch.ones(2, 3)
+(doubled,) = function(x, y)
+print(doubled.sum().item(), y.sum().item(), "torch._inductor" in sys.modules)
+"""
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where functions are kept."""
+    monkeypatch.setenv(library.CACHE, str(tmp_path / "compiled"))
+    (tmp_path / "compiled").mkdir()
+    return tmp_path / "compiled"
+
+
+def ask(key: str, notes: Path, *more: str) -> subprocess.Popen[str]:
+    """A process that wants the function of a key."""
+    program = [sys.executable, "-W", "ignore", "-c", PROGRAM, key, str(notes), *more]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def answer(process: subprocess.Popen[str]) -> list[str]:
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    return out.split()
+
+
+@pytest.mark.timeout(900)
+def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_path: Path) -> None:
+    """Killed in the middle, it leaves nothing in the way; broken, the file is made again."""
+    notes = tmp_path / "notes"
+    killed = ask("double", notes, "wait")
+    while not notes.exists():
+        time.sleep(0.05)
+    waiting = ask("double", notes)
+    time.sleep(1)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert answer(waiting) == ["36.0", "24.0", "True"]
+    assert notes.read_text().split() == ["traced"] * 2
+    (kept,) = folder.glob("*.so")
+
+    both = [ask("double", notes) for _ in range(2)]
+    assert [answer(process) for process in both] == [["36.0", "24.0", "False"]] * 2
+    assert notes.read_text().split() == ["traced"] * 2
+
+    kept.unlink()  # not written over: a process that has it open would read the new bytes
+    kept.write_bytes(b"no library")
+    assert answer(ask("double", notes))[:2] == ["36.0", "24.0"]
+    assert notes.read_text().split() == ["traced"] * 3
+    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".lock", ".so"]
+
+
+def test_a_name_stands_for_all_that_a_function_is_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "variant.py"
+    source.write_text("x")
+    first = library._name("key", [source])
+    assert library._name("key", [source]) == first
+    assert library._name("other", [source]) != first
+    source.write_text("y")
+    assert library._name("key", [source]) != first
+    source.write_text("x")
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2", "new"})
+    assert library._name("key", [source]) != first
+
+
+def test_a_full_disk_leaves_no_half_of_a_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(graph: object, inputs: object, options: dict[str, str]) -> str:
+        Path(options["aot_inductor.output_path"], "half.so").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch._inductor.aot_compile", full)
+    with pytest.raises(OSError, match="No space left"):
+        library.compiled("key", [], lambda: (torch.fx.GraphModule({}, torch.fx.Graph()), []))
+    assert [path.suffix for path in folder.iterdir()] == [".lock"]
