@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import optuna
 import torch
 import yaml
 from members import SHAPES
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from plain import PlainLoop
 from report import environment, spread, table
 
@@ -46,6 +47,10 @@ class Result:
     """A study that has ended: seconds from its command on, its best loss, how many trials were pruned, iterations trained."""
 
     seconds: float
+    before: float
+    """Seconds of them before the first trial began."""
+    busy: float
+    """Share of slot time with a trial in it, from the first trial's start to the last one's: as long as there was one to take."""
     best: float
     pruned: int
     iterations: int
@@ -68,8 +73,11 @@ def main() -> None:
             Contender("tunemax, one slot", lambda study, folder: tunemax(study, folder, 1)),
             Contender(f"tunemax, {args.slots} slots", lambda study, folder: tunemax(study, folder, args.slots)),
             Contender(f"tunemax, {args.slots} slots, compiled", lambda study, folder: tunemax(compiled(study), folder, args.slots)),
+            Contender(
+                f"tunemax, {args.slots} slots, compiled, asha", lambda study, folder: tunemax(asha(compiled(study)), folder, args.slots)
+            ),
         ]
-        contenders = contenders[:-1] if args.quick else contenders  # to compile takes half a minute
+        contenders = contenders[:-2] if args.quick else contenders  # to compile takes half a minute
         for round_ in range(args.rounds):
             for contender in contenders:
                 with tempfile.TemporaryDirectory() as folder:
@@ -97,22 +105,27 @@ def compiled(study: dict[str, Any]) -> dict[str, Any]:
     return {**study, "base": {**study["base"], "compile": True}}
 
 
+def asha(study: dict[str, Any]) -> dict[str, Any]:
+    """The same with the pruner that suits many trials at once: it compares those that have come as far, not those that have ended."""
+    return {**study, "pruner": "asha"}
+
+
 def tunemax(study: dict[str, Any], folder: Path, slots: int) -> Result:
     """As a user would: a study file, and one command."""
     path, storage = folder / "speed.yaml", folder / "speed.db"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
     command = [str(Path(sys.executable).with_name("tunemax")), "study", "run", str(path), "--slots", str(slots), "--storage", str(storage)]
-    start = time.perf_counter()
+    start, began = time.perf_counter(), datetime.now()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
     trials = [trial for name in optuna.get_all_study_names(f"sqlite:///{storage}") for trial in _trials(storage, name)]
-    return _result(seconds, trials, lambda trial: int(trial.user_attrs[ITERATIONS]))
+    return _result(seconds, began, PROCESSES * slots, trials, lambda trial: int(trial.user_attrs[ITERATIONS]))
 
 
 def plain(study: dict[str, Any], folder: Path) -> Result:
     """As people do today: `optimize` in two processes on one SQLite file."""
     storage = folder / "plain.db"
-    start = time.perf_counter()
+    start, began = time.perf_counter(), datetime.now()
     optuna.create_study(storage=f"sqlite:///{storage}", study_name="plain")
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_optimize, args=(json.dumps(study), str(storage), number)) for number in range(PROCESSES)]
@@ -123,7 +136,7 @@ def plain(study: dict[str, Any], folder: Path) -> Result:
         if worker.exitcode:
             raise RuntimeError(f"a plain worker ended with {worker.exitcode}")
     seconds = time.perf_counter() - start
-    return _result(seconds, _trials(storage, "plain"), lambda trial: trial.last_step or 0)
+    return _result(seconds, began, PROCESSES, _trials(storage, "plain"), lambda trial: trial.last_step or 0)
 
 
 def _optimize(told: str, storage: str, number: int) -> None:
@@ -151,14 +164,19 @@ def _optimize(told: str, storage: str, number: int) -> None:
     study.optimize(objective, n_trials=share)
 
 
-def _trials(storage: Path, name: str) -> list[optuna.trial.FrozenTrial]:
+def _trials(storage: Path, name: str) -> list[FrozenTrial]:
     return optuna.load_study(storage=f"sqlite:///{storage}", study_name=name).trials
 
 
-def _result(seconds: float, trials: list[optuna.trial.FrozenTrial], iterations: Callable[[optuna.trial.FrozenTrial], int]) -> Result:
+def _result(seconds: float, began: datetime, slots: int, trials: Sequence[FrozenTrial], iterations: Callable[[FrozenTrial], int]) -> Result:
     ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     best = min(trial.value for trial in ended if trial.state == TrialState.COMPLETE and trial.value is not None)
-    return Result(seconds, best, sum(trial.state == TrialState.PRUNED for trial in ended), sum(map(iterations, ended)))
+    times = [(trial.datetime_start, trial.datetime_complete) for trial in ended if trial.datetime_start and trial.datetime_complete]
+    first, last = min(start for start, _ in times), max(start for start, _ in times)
+    taken = sum((min(end, last) - start).total_seconds() for start, end in times)
+    busy = taken / (slots * (last - first).total_seconds()) if last > first else 1.0
+    pruned = sum(trial.state == TrialState.PRUNED for trial in ended)
+    return Result(seconds, (first - began).total_seconds(), busy, best, pruned, sum(map(iterations, ended)))
 
 
 def _show(shape: str, contenders: list[Contender], args: argparse.Namespace) -> str:
@@ -171,6 +189,8 @@ def _show(shape: str, contenders: list[Contender], args: argparse.Namespace) -> 
             spread([result.seconds for result in results], 1),
             spread([3600 * args.trials / result.seconds for result in results], 0),
             spread([other.seconds / own.seconds for own, other in zip(results, base, strict=True)], 2),
+            spread([result.before for result in results], 1),
+            spread([100 * result.busy for result in results], 0),
             spread([result.best for result in results], 3),
             spread([result.pruned for result in results], 0),
             spread([result.iterations for result in results], 0),
@@ -180,7 +200,7 @@ def _show(shape: str, contenders: list[Contender], args: argparse.Namespace) -> 
     title = (
         f"{shape}: {size['n_layer']} layers x {size['n_embd']}, {args.trials} trials of {args.horizon} iterations, {PROCESSES} processes"
     )
-    header = ["", "seconds", "trials an hour", "to plain", "best loss", "pruned", "iterations"]
+    header = ["", "seconds", "trials an hour", "to plain", "before the first", "slots busy, %", "best loss", "pruned", "iterations"]
     return table(title, header, [row(contender) for contender in contenders])
 
 
