@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from gpt.config import ModelConfig
 from gpt.decompositions import decompositions
 from gpt.hardware import current_route
 from gpt.layout import Layout
 from gpt.library import Compiled, Traced, compiled, compiler_fault
-from gpt.model import Lane, losses
+from gpt.model import Lane, Observer, losses
 from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
 
 TYPICAL = 8
 """Members that a graph of any number of them is laid out for."""
+WINDOWS = 32
+"""The same of windows, in an evaluation."""
 
 Found = tuple[Tensor, Tensor]
 """Loss (K,) in nats a token, and norm of the gradient before clipping (K,)."""
@@ -66,6 +70,11 @@ class Eager:
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         return loss.detach(), grad
 
+    def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
+        """Loss of each window, (K, B), without dropout; nothing changes. tokens: (K, B, T + 1)."""
+        with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
+            return losses(self.layout.split(theta), tokens, self.model, lanes, observe=observe)
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -87,26 +96,16 @@ class Graphs:
 
     def __init__(self, eager: Eager, key: str) -> None:
         self._eager, self._key = eager, key
-        self._lanes: Sequence[Lane] = ()
         self._parts: list[_Part] = []
         self.working = compiler_fault() is None
         """False once something has kept it from compiling."""
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Compile what these members need, which takes half a minute, or load it. Nothing changes."""
-        if not self.working:
-            return
-        self._lanes, self._parts = lanes, list(self._divided(rows.theta, lanes))
+        self._parts = list(self._divided(rows.theta, lanes)) if self.working else []
         for part in self._parts:
             key, inputs = self._inputs(part, rows, tokens, [], dropout)
-            if key in _known:
-                continue
-            try:
-                _known[key] = self._compile(key, part, inputs)
-            except (RuntimeError, OSError) as error:
-                reason = str(error).strip().splitlines()
-                print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
-                self.working = False
+            if not self._has(key, part, partial(self._iteration, key, part, inputs)):
                 return
 
     def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
@@ -120,6 +119,18 @@ class Graphs:
         rows.count.add_(1)
         loss, norms = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
         return loss, norms
+
+    def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
+        """As `Eager`; observed, or on a GPU, by it."""
+        if observe is not None or theta.device.type != "cpu":
+            return self._eager.evaluate(theta, tokens, lanes, observe)
+        found: list[Tensor] = []
+        for part in self._divided(theta, lanes) if self.working else ():
+            key, inputs = f"{part.key} evaluation", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
+            if not self._has(key, part, partial(self._evaluation, part, inputs)):
+                break
+            found += _known[key](*inputs)
+        return torch.cat(found) if self.working else self._eager.evaluate(theta, tokens, lanes)
 
     def _divided(self, theta: Tensor, lanes: Sequence[Lane]) -> Iterator[_Part]:
         kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads {current_route()}"
@@ -156,42 +167,66 @@ class Graphs:
             _sites[key] = recorder.sites
         return _sites[key]
 
-    def _compile(self, key: str, part: _Part, inputs: list[Tensor]) -> Compiled:
-        def trace() -> Traced:
-            return self._traced(key, part, inputs)
+    def _has(self, key: str, part: _Part, trace: Callable[[], Traced]) -> bool:
+        """Whether there is a compiled function of this key, by now; if not, a line says why, and no other will be tried."""
+        try:
+            if key not in _known:
+                _known[key] = compiled(key, _sources(part.lanes), trace) if part.any_number else _in_memory(*trace())
+        except (RuntimeError, OSError) as error:
+            reason = str(error).strip().splitlines()
+            print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
+            self.working = False
+        return self.working
 
-        if part.any_number:
-            return compiled(key, _sources(part.lanes), trace)
-        import torch._inductor as inductor
-
-        graph, tracers = trace()
-        on_gpu: Compiled = inductor.compile(graph, list(tracers))
-        return on_gpu
-
-    def _traced(self, key: str, part: _Part, inputs: list[Tensor]) -> Traced:
+    def _iteration(self, key: str, part: _Part, inputs: list[Tensor]) -> Traced:
         """The graph of an iteration. It changes theta and the moments in place, and returns losses and norms."""
-        from torch._functorch.compile_utils import fx_graph_cse  # a second or two, and only for those who compile
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         sites = [site for site, _, _ in _sites.get(key, [])]
         spans = self._eager.layout.spans
 
         def step(theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor) -> Found:
             given = iter(rest)
-            bound = [Lane(lane.variant, lane.rows, {name: next(given) for name in lane.scalars}) for lane in part.lanes]
+            lanes = [lane.with_scalars(given) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
-            loss, grad = self._eager.gradient(theta, tokens, bound, _Given(masks) if masks else None)
+            loss, grad = self._eager.gradient(theta, tokens, lanes, _Given(masks) if masks else None)
             *after, norms = adamw(theta, grad, first, second, spans, coefficients)
             for row, new in zip((theta, first, second), after, strict=True):
                 row.copy_(new)
             return loss, norms
 
-        mode, tracers = _tracers(inputs, part.any_number)
-        with mode:
-            traced = make_fx(step, decompositions())(*tracers)
-        traced.graph = fx_graph_cse(traced.graph)  # what is computed in two places is computed once
-        traced.recompile()
-        return traced, tracers
+        return _traced(step, inputs, [(TYPICAL,) if part.any_number else ()] * len(inputs))
+
+    def _evaluation(self, part: _Part, inputs: list[Tensor]) -> Traced:
+        """The graph of an evaluation, of any number of windows."""
+
+        def evaluate(theta: Tensor, tokens: Tensor, *scalars: Tensor) -> tuple[Tensor]:
+            given = iter(scalars)
+            return (self._eager.evaluate(theta, tokens, [lane.with_scalars(given) for lane in part.lanes]),)
+
+        return _traced(evaluate, inputs, [(TYPICAL,), (TYPICAL, WINDOWS), *[(TYPICAL,)] * len(part.scalars)])
+
+
+def _in_memory(graph: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
+    """A function of this process alone."""
+    import torch._inductor as inductor
+
+    made: Compiled = inductor.compile(graph, list(inputs))
+    return made
+
+
+def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> Traced:
+    """The graph of a function, and the tracers that it was found with.
+
+    sizes: of each input the leading dimensions that stay open, with the sizes that the graph is laid out for.
+    """
+    from torch._functorch.compile_utils import fx_graph_cse  # a second or two, and only for those who compile
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    mode, tracers = _tracers(inputs, sizes)
+    with mode:
+        traced = make_fx(function, decompositions())(*tracers)
+    traced.graph = fx_graph_cse(traced.graph)  # what is computed in two places is computed once
+    traced.recompile()
+    return traced, tracers
 
 
 def _sources(lanes: Sequence[Lane]) -> list[Path]:
@@ -207,18 +242,19 @@ def _sources(lanes: Sequence[Lane]) -> list[Path]:
     return [*package.rglob("*.py"), *(path for path in elsewhere if package not in path.parents)]
 
 
-def _tracers(inputs: Sequence[Tensor], any_number: bool) -> tuple[Any, list[Any]]:
-    """Stand-ins for tensors (K, ...), and their mode. With `any_number` K is open: a graph, and its place in the cache, do not know it."""
+def _tracers(inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> tuple[Any, list[Any]]:
+    """Stand-ins for tensors, and their mode. Of open dimensions a graph, and its place in the cache, do not know the size."""
     from torch._dynamo.source import ConstantSource
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
     mode, tracers = FakeTensorMode(shape_env=ShapeEnv()), []
-    for place, each in enumerate(inputs):
-        like = each.new_empty((TYPICAL, *each.shape[1:])) if any_number else each
-        members = DimDynamic.DUCK if any_number else DimDynamic.STATIC
-        sizes: Any = StatelessSymbolicContext(dynamic_sizes=[members] + [DimDynamic.STATIC] * (each.dim() - 1))
-        tracers.append(mode.from_tensor(like, symbolic_context=sizes, source=ConstantSource(f"input{place}")))
+    for place, (each, typical) in enumerate(zip(inputs, sizes, strict=True)):
+        rest = each.shape[len(typical) :]
+        kinds: Any = [DimDynamic.DUCK] * len(typical) + [DimDynamic.STATIC] * len(rest)
+        context: Any = StatelessSymbolicContext(dynamic_sizes=kinds)
+        like = each.new_empty((*typical, *rest))
+        tracers.append(mode.from_tensor(like, symbolic_context=context, source=ConstantSource(f"input{place}")))
     return mode, tracers
 
 

@@ -6,7 +6,7 @@ scalars and, by lane, in their softmax variant; they share everything else, so e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,10 @@ class Lane:
     rows: slice
     scalars: Mapping[str, Tensor]
     """The float fields that SGD does not move, (k, 1, 1, 1, 1), one value a member."""
+
+    def with_scalars(self, values: Iterator[Tensor]) -> Lane:
+        """This lane with the next values in place of its scalars, in their order."""
+        return Lane(self.variant, self.rows, {name: next(values) for name in self.scalars})
 
     def bound(self, layer: int, views: Views, windows: int) -> Variant:
         """The variant with this layer's values, each broadcastable to logits (k, B, H, T, T), B being `windows`."""

@@ -20,13 +20,13 @@ from gpt.fields import FieldSpec
 from gpt.hardware import current_route
 from gpt.interrupt import held_back
 from gpt.layout import Kind, Layout, learnable_name
-from gpt.model import Lane, Observer, forward, losses
+from gpt.model import Lane, Observer, forward
 from gpt.optimizer import Rows, Update
 from gpt.random import Dropout
 from gpt.schedule import lr_factor
 from gpt.softmax import from_column, to_column
 
-EVAL_WINDOWS = 64
+EVAL_WINDOWS = 32
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""
 EVAL_MEMBERS = 8
 """Members a forward pass of an evaluation, at most: with more of them it would need more memory than training does."""
@@ -234,9 +234,8 @@ class Trainer:
         ordered = [member for member in self.members if member in members]
         rows = [self.members.index(member) for member in ordered]
         tokens = torch.from_numpy(windows).to(self.device).expand(len(rows), *windows.shape)
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            theta = self._rows.theta if len(rows) == len(self.members) else self._rows.theta[rows]
-            loss = losses(self.layout.split(theta), tokens, self.model, self._lanes(ordered), observe=observe)
+        theta = self._rows.theta if len(rows) == len(self.members) else self._rows.theta[rows]
+        loss = self._way.evaluate(theta, tokens, self._lanes(ordered), observe)
         order = [ordered.index(member) for member in members]
         return np.asarray(loss.double().cpu().numpy()[order])
 

@@ -72,12 +72,14 @@ def test_what_is_compiled_is_what_eager_mode_computes(
     monkeypatch.setattr(compilation, "compiled", lambda key, sources, trace: trace()[0])
     monkeypatch.setattr(compilation, "_known", {})
     others = {"seed": 2, "learning_rate": 5e-3, "grad_clip": 0.1, "variant_lr_ratio": 3}
-    snapshots = []
+    snapshots, evaluated = [], []
     for compiled in (False, True):
         configs = [small(n_layer=1, softmax_variant=variant, compile=compiled, **shape, **fields) for fields in ({}, others)]
         trainer, members = trained(configs, corpus, 3, torch.float64)
         snapshots.append([trainer.snapshot(member).tensors for member in members])
-    assert len(compilation._known) == 1
+        evaluated.append([trainer.evaluate()[member] for member in members])
+    assert len(compilation._known) == 2
+    assert evaluated[1] == pytest.approx(evaluated[0], abs=1e-10)
     for eager, other in zip(*snapshots, strict=True):
         for name, tensor in eager.items():
             torch.testing.assert_close(other[name], tensor, rtol=1e-10, atol=1e-10)
@@ -158,7 +160,7 @@ def test_a_compiler_that_fails_costs_a_line(
     def broken(*_: object) -> None:
         raise RuntimeError("C++ compile error\nwith many lines")
 
-    monkeypatch.setattr(compilation.Graphs, "_compile", broken)
+    monkeypatch.setattr(compilation, "compiled", broken)
     config = small(n_layer=1, n_embd=8, compile=True)
     trainer, (member,) = trained([config], corpus, 2)
     assert trainer.path.startswith("eager")

@@ -20,7 +20,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import gpt.compilation
 import gpt.trainer
 from gpt import checkpoint, run
-from gpt.compilation import Graphs
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
@@ -283,7 +282,7 @@ def test_a_compiler_that_fails_shows_in_the_record(
     def broken(*_: object) -> None:
         raise RuntimeError("C++ compile error")
 
-    monkeypatch.setattr(Graphs, "_compile", broken)
+    monkeypatch.setattr(gpt.compilation, "compiled", broken)
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=12, compile=True, out_dir=str(folder)), quiet)
     assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("eager, ")
