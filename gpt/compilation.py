@@ -9,6 +9,7 @@ of the whole stack as it stands, since there a small model is bound by the numbe
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from gpt.config import ModelConfig
 from gpt.decompositions import decompositions
 from gpt.hardware import current_route
 from gpt.layout import Layout
-from gpt.library import Compiled, Traced, compiled, compiler_fault
+from gpt.library import Compiled, Traced, compiled, compiler_fault, digest
 from gpt.model import Lane, Observer, losses
 from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
@@ -95,10 +96,13 @@ class Graphs:
     """
 
     def __init__(self, eager: Eager, key: str) -> None:
-        self._eager, self._key = eager, key
+        # Each registered variant may add columns to theta, so a key tells all of them.
+        columns = hashlib.sha256(repr(eager.layout.parameters).encode()).hexdigest()
+        self._eager, self._key = eager, f"{key} {columns}"
         self._parts: list[_Part] = []
         self.working = compiler_fault() is None
-        """False once something has kept it from compiling."""
+        """False once something has kept it from compiling an iteration."""
+        self._evaluates = self.working
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Compile what these members need, which takes half a minute, or load it. Nothing changes."""
@@ -106,6 +110,7 @@ class Graphs:
         for part in self._parts:
             key, inputs = self._inputs(part, rows, tokens, [], dropout)
             if not self._has(key, part, partial(self._iteration, key, part, inputs)):
+                self.working = False
                 return
 
     def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
@@ -125,12 +130,13 @@ class Graphs:
         if observe is not None or theta.device.type != "cpu":
             return self._eager.evaluate(theta, tokens, lanes, observe)
         found: list[Tensor] = []
-        for part in self._divided(theta, lanes) if self.working else ():
-            key, inputs = f"{part.key} evaluation", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
+        for part in self._divided(theta, lanes) if self._evaluates else ():
+            key, inputs = f"{part.key} evaluation {tokens.shape[2]}", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
             if not self._has(key, part, partial(self._evaluation, part, inputs)):
+                self._evaluates = False
                 break
             found += _known[key](*inputs)
-        return torch.cat(found) if self.working else self._eager.evaluate(theta, tokens, lanes)
+        return torch.cat(found) if self._evaluates else self._eager.evaluate(theta, tokens, lanes)
 
     def _divided(self, theta: Tensor, lanes: Sequence[Lane]) -> Iterator[_Part]:
         kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads {current_route()}"
@@ -168,15 +174,19 @@ class Graphs:
         return _sites[key]
 
     def _has(self, key: str, part: _Part, trace: Callable[[], Traced]) -> bool:
-        """Whether there is a compiled function of this key, by now; if not, a line says why, and no other will be tried."""
+        """Whether there is a compiled function of this key, by now; if not, a line says why, and no other should be tried."""
         try:
             if key not in _known:
-                _known[key] = compiled(key, _sources(part.lanes), trace) if part.any_number else _in_memory(*trace())
-        except (RuntimeError, OSError) as error:
+                _known[key] = self._kept(key, part, trace) if part.any_number else _in_memory(*trace())
+        except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()
             print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
-            self.working = False
-        return self.working
+            return False
+        return True
+
+    def _kept(self, key: str, part: _Part, trace: Callable[[], Traced]) -> Compiled:
+        """A function that later processes find, too."""
+        return compiled(f"{key} {[_elsewhere(type(lane.variant)) for lane in part.lanes]}", trace)
 
     def _iteration(self, key: str, part: _Part, inputs: list[Tensor]) -> Traced:
         """The graph of an iteration. It changes theta and the moments in place, and returns losses and norms."""
@@ -209,7 +219,7 @@ def _in_memory(graph: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
     """A function of this process alone."""
     import torch._inductor as inductor
 
-    made: Compiled = inductor.compile(graph, list(inputs))
+    made: Compiled = inductor.compile(graph, list(inputs), options={"compile_threads": 1})
     return made
 
 
@@ -229,17 +239,16 @@ def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], sizes: Seque
     return traced, tracers
 
 
-def _sources(lanes: Sequence[Lane]) -> list[Path]:
-    """The files that a graph is made from: all of this package, and the module of a variant that is defined elsewhere.
+def _elsewhere(variant: type) -> str:
+    """The code of a variant that is defined outside this package, with its bases; what their modules import is not looked at.
 
-    Raises RuntimeError for a variant without a file, such as one of a notebook: nobody could tell when it has changed.
+    Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
-    package = Path(__file__).parent
+    ours = [each for each in variant.__mro__ if not each.__module__.startswith(("gpt.", "pydantic", "abc", "builtins"))]
     try:
-        elsewhere = [Path(inspect.getfile(type(lane.variant))) for lane in lanes]
-    except TypeError:
-        raise RuntimeError(f"{lanes[0].variant.name} is defined in no file") from None
-    return [*package.rglob("*.py"), *(path for path in elsewhere if package not in path.parents)]
+        return digest(Path(inspect.getfile(each)) for each in ours) if ours else ""
+    except (TypeError, OSError):
+        raise RuntimeError(f"{variant.__name__} is defined in no file") from None
 
 
 def _tracers(inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> tuple[Any, list[Any]]:

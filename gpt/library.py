@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -25,18 +26,21 @@ from gpt.files import partial_folder
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 """Environment variable of torch: where what was compiled is kept, for this and other processes."""
 
+SETTINGS = ("TORCHINDUCTOR_", "AOT_INDUCTOR_", "AOTINDUCTOR_", "CXX")
+"""How environment variables begin that change what torch's compiler makes."""
+
 Compiled = Callable[..., Sequence[Tensor]]
 Traced = tuple[GraphModule, Sequence[Tensor]]
 """A graph, and inputs like those that it will be called with."""
 
 
-def compiled(key: str, sources: Sequence[Path], trace: Callable[[], Traced]) -> Compiled:
+def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
     """The function of a key, from its file; or traced and compiled now, which takes half a minute, while others who want it wait.
 
-    key: all that the function depends on, in words, but for this machine and its torch. sources: the files of its code.
+    key: all that the function depends on, in words, but for this package, this machine and its torch.
     Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
     """
-    place = cache_folder() / f"{_name(key, sources)}.so"
+    place = cache_folder() / f"{_name(key)}.so"
     if found := _found(place):
         return found
     with _one_at_a_time(place.with_suffix(".lock")):
@@ -61,11 +65,23 @@ def _load(place: Path) -> Compiled:
     return lambda *inputs: runner.run(list(inputs))
 
 
-def _name(key: str, sources: Sequence[Path]) -> str:
-    digest = hashlib.sha256(f"{hardware.machine()} {key}".encode())
-    for path in sorted(sources):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:32]
+def _name(key: str) -> str:
+    """Digits for a key, the code of this package, this machine, and what the environment says to the compiler."""
+    said = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(SETTINGS) and name != CACHE)
+    told = f"{hardware.machine()} {platform.libc_ver()} {said} {CODE} {key}"
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Of what files hold."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+CODE = digest(path for path in Path(__file__).parent.rglob("*.py") if path.is_file())
+"""Of this package as it is imported: files may change while a process runs what they were."""
 
 
 def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:

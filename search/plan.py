@@ -21,10 +21,10 @@ from search.memory import Footprint
 
 VOCABULARY = 256
 """Of bytes: near enough for an estimate."""
-COMPILING = 40.0
-"""Seconds of a worker for one compiled function, of which a worker waits for the other's."""
-SAVED = 0.15
-"""The share of eager training that a compiled step saves, cautiously: 15 to 50 % in benchmarks/RESULTS.md."""
+COMPILING = 60.0
+"""Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
+SAVED, NARROW = 0.35, 32
+"""The share of eager training that is saved at this width or less; wider, less in proportion (benchmarks/RESULTS.md)."""
 BUSY = 0.7
 """The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for others."""
 USUAL = Layout(workers=2, threads=1, slots=8)
@@ -163,7 +163,8 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
         return 0.0
     work = operations(config.model, VOCABULARY, config.train.batch_size)
     step = work / (BUSY * hardware.choose().gflops * 1e9)
-    gain = SAVED * trials * definition.budget.horizon * step / workers
+    saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
+    gain = saved * trials * definition.budget.horizon * step / workers
     cost = COMPILING * sum(_graphs(definition, fixed) for fixed in definition.siblings().values())
     return (gain - cost) / 60 if gain > 2 * cost else 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_what_is_compiled_is_what_eager_mode_computes(
     variant: str, shape: dict[str, Any], small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The graph of each variant, as it is handed to the compiler, in float64: members with other numbers go through the same one."""
-    monkeypatch.setattr(compilation, "compiled", lambda key, sources, trace: trace()[0])
+    monkeypatch.setattr(compilation, "compiled", lambda key, trace: trace()[0])
     monkeypatch.setattr(compilation, "_known", {})
     others = {"seed": 2, "learning_rate": 5e-3, "grad_clip": 0.1, "variant_lr_ratio": 3}
     snapshots, evaluated = [], []
@@ -87,7 +88,7 @@ def test_what_is_compiled_is_what_eager_mode_computes(
 
 def test_the_graph_of_bf16_computes_what_eager_mode_does(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is compiled: 0.005 nats after five iterations, for the order of sums in eight bits."""
-    monkeypatch.setattr(compilation, "compiled", lambda key, sources, trace: trace()[0])
+    monkeypatch.setattr(compilation, "compiled", lambda key, trace: trace()[0])
     monkeypatch.setattr(compilation, "_known", {})
     losses = []
     for compiled in (False, True):
@@ -167,3 +168,39 @@ def test_a_compiler_that_fails_costs_a_line(
     _, (own,) = trained([small(n_layer=1, n_embd=8)], corpus, 2)
     assert (member.train_loss, member.iteration) == (own.train_loss, 2)
     assert capsys.readouterr().err == "compile: failed (C++ compile error); going on without\n"
+
+
+def test_an_evaluation_that_cannot_be_compiled_leaves_training_compiled(
+    small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def some(key: str, trace: Callable[[], tuple[Any, Any]]) -> Any:
+        if "evaluation" in key:
+            raise AssertionError("torch stumbles")
+        return trace()[0]
+
+    monkeypatch.setattr(compilation, "compiled", some)
+    monkeypatch.setattr(compilation, "_known", {})
+    trainer, (member,) = trained([small(n_layer=1, compile=True)], corpus, 1)
+    eager, (own,) = trained([small(n_layer=1)], corpus, 1)
+    for _ in range(2):
+        assert trainer.evaluate()[member] == pytest.approx(eager.evaluate()[own], abs=1e-5)
+    assert trainer.path.startswith("compiled")
+    assert capsys.readouterr().err == "compile: failed (torch stumbles); going on without\n"
+
+
+def test_a_variant_more_changes_every_key(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its learnables are columns of theta, in the rows of all members."""
+    keys: list[str] = []
+    monkeypatch.setattr(compilation, "compiled", lambda key, trace: keys.append(key) or trace()[0])
+    monkeypatch.setattr(compilation, "_known", {})
+    trained([small(n_layer=1, compile=True)], corpus, 1)
+    parameters = compilation.Layout.__init__
+
+    def wider(self: Any, *arguments: Any) -> None:
+        parameters(self, *arguments)
+        self.parameters = (*self.parameters, replace(self.parameters[-1], name="another"))
+        self.size += self.parameters[-1].size
+
+    monkeypatch.setattr(compilation.Layout, "__init__", wider)
+    trained([small(n_layer=1, compile=True)], corpus, 1)
+    assert len(set(keys)) == len(keys) == 2

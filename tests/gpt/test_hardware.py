@@ -184,9 +184,9 @@ print(os.environ["GLIBC_TUNABLES"], sum(int(line.split()[1]) for line in lines i
         found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert found[0] == "glibc.malloc.check=0:glibc.malloc.hugetlb=1"
     assert os.environ[hardware.TUNABLES] == "glibc.malloc.check=0"
-    switch = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    switch, haste = (Path("/sys/kernel/mm/transparent_hugepage", name) for name in ("enabled", "defrag"))
     newer = platform.libc_ver()[0] == "glibc" and tuple(map(int, platform.libc_ver()[1].split("."))) >= (2, 35)
-    if switch.exists() and "[madvise]" in switch.read_text() and newer:
+    if newer and switch.exists() and "[madvise]" in switch.read_text() and "[madvise]" in haste.read_text():
         assert int(found[1]) > 2_000  # kB
 
     monkeypatch.setenv(hardware.TUNABLES, "glibc.malloc.hugetlb=2")

@@ -16,7 +16,6 @@ from gpt import hardware, library
 
 PROGRAM = """
 import os, sys, time
-from pathlib import Path
 import torch
 from gpt import compilation, library
 
@@ -35,7 +34,7 @@ def trace():
     return compilation._traced(step, [torch.ones(2, 3), torch.ones(2, 3)], [(), ()])
 
 
-function = library.compiled(sys.argv[1], [Path(library.__file__)], trace)
+function = library.compiled(sys.argv[1], trace)
 x, y = torch.full((2, 3), 3.0), torch.ones(2, 3)
 (doubled,) = function(x, y)
 print(doubled.sum().item(), y.sum().item(), "torch._inductor" in sys.modules)
@@ -68,6 +67,7 @@ def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_p
     notes = tmp_path / "notes"
     killed = ask("double", notes, "wait")
     while not notes.exists():
+        assert killed.poll() is None
         time.sleep(0.05)
     waiting = ask("double", notes)
     time.sleep(1)
@@ -81,24 +81,34 @@ def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_p
     assert [answer(process) for process in both] == [["36.0", "24.0", "False"]] * 2
     assert notes.read_text().split() == ["traced"] * 2
 
+    two = [ask("another", notes) for _ in range(2)]  # at once: one makes it, the other waits
+    assert [answer(process)[:2] for process in two] == [["36.0", "24.0"]] * 2
+    assert notes.read_text().split() == ["traced"] * 3
+
     kept.unlink()  # not written over: a process that has it open would read the new bytes
     kept.write_bytes(b"no library")
     assert answer(ask("double", notes))[:2] == ["36.0", "24.0"]
-    assert notes.read_text().split() == ["traced"] * 3
-    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".lock", ".so"]
+    assert notes.read_text().split() == ["traced"] * 4
+    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".lock", ".lock", ".so", ".so"]
 
 
 def test_a_name_stands_for_all_that_a_function_is_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "variant.py"
     source.write_text("x")
-    first = library._name("key", [source])
-    assert library._name("key", [source]) == first
-    assert library._name("other", [source]) != first
+    before = library.digest([source])
     source.write_text("y")
-    assert library._name("key", [source]) != first
-    source.write_text("x")
+    assert library.digest([source]) != before
+
+    names = [library._name("key"), library._name("other")]
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2", "new"})
-    assert library._name("key", [source]) != first
+    names.append(library._name("key"))
+    monkeypatch.setattr(library, "CODE", before)
+    names.append(library._name("key"))
+    monkeypatch.setenv("TORCHINDUCTOR_EMULATE_PRECISION_CASTS", "1")
+    names.append(library._name("key"))
+    assert len(set(names)) == len(names)
+    monkeypatch.setenv(library.CACHE, str(tmp_path))
+    assert library._name("key") == names[-1]
 
 
 def test_a_full_disk_leaves_no_half_of_a_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,5 +118,5 @@ def test_a_full_disk_leaves_no_half_of_a_function(folder: Path, monkeypatch: pyt
 
     monkeypatch.setattr("torch._inductor.aot_compile", full)
     with pytest.raises(OSError, match="No space left"):
-        library.compiled("key", [], lambda: (torch.fx.GraphModule({}, torch.fx.Graph()), []))
+        library.compiled("key", lambda: (torch.fx.GraphModule({}, torch.fx.Graph()), []))
     assert [path.suffix for path in folder.iterdir()] == [".lock"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt import hardware
 from gpt.config import Config
 from gpt.errors import TunemaxError
 from search import memory
@@ -43,9 +44,9 @@ def test_a_prediction_is_within_15_percent_of_what_a_worker_takes(text: Path) ->
     config = Config.of({**SIZE, "dataset": str(text)})
     members = 32
     predicted = measured([config], members, "default").of(members)
-    ran = subprocess.run(
-        [sys.executable, "-c", WORKER, json.dumps(config.flat()), str(members)], capture_output=True, text=True, check=True
-    )
+    with hardware.large_pages():  # as workers are started
+        program = [sys.executable, "-c", WORKER, json.dumps(config.flat()), str(members)]
+        ran = subprocess.run(program, capture_output=True, text=True, check=True)
     assert predicted == pytest.approx(int(ran.stdout), rel=0.15)
 
 
