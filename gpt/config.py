@@ -121,7 +121,7 @@ class TrainConfig(Fields):
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)
     compile: bool = setting(
         False,
-        "train by compiled functions: half a minute for each variant and shape, then faster; equal to rounding; needs a C++ compiler",
+        "train by compiled functions: a minute for each variant and shape, once, then faster; equal to rounding; needs a C++ compiler",
         identity=False,
         shared=True,
     )
