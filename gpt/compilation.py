@@ -36,6 +36,9 @@ TYPICAL = 8
 WINDOWS = 32
 """The same of windows, in an evaluation."""
 
+PACKAGES = ("gpt", "pydantic", "abc", "builtins")
+"""Where a variant and its bases come from whose code is known: this package's is in every name, the others come with a release."""
+
 Found = tuple[Tensor, Tensor]
 """Loss (K,) in nats a token, and norm of the gradient before clipping (K,)."""
 Site = tuple[str, torch.Size, torch.dtype]
@@ -105,7 +108,7 @@ class Graphs:
         self._evaluates = self.working
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
-        """Compile what these members need, which takes half a minute, or load it. Nothing changes."""
+        """Compile what these members need, which takes a minute or less, or load it. Nothing changes."""
         self._parts = list(self._divided(rows.theta, lanes)) if self.working else []
         for part in self._parts:
             key, inputs = self._inputs(part, rows, tokens, [], dropout)
@@ -244,7 +247,7 @@ def _elsewhere(variant: type) -> str:
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
-    ours = [each for each in variant.__mro__ if not each.__module__.startswith(("gpt.", "pydantic", "abc", "builtins"))]
+    ours = [each for each in variant.__mro__ if each.__module__.partition(".")[0] not in PACKAGES]
     try:
         return digest(Path(inspect.getfile(each)) for each in ours) if ours else ""
     except (TypeError, OSError):
