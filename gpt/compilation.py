@@ -105,7 +105,8 @@ class Graphs:
         self._parts: list[_Part] = []
         self.working = compiler_fault() is None
         """False once something has kept it from compiling an iteration."""
-        self._evaluates = self.working
+        self._evaluates = True
+        """The same of an evaluation; without compiled training nobody tries."""
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Compile what these members need, which takes a minute or less, or load it. Nothing changes."""
@@ -130,16 +131,16 @@ class Graphs:
 
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
         """As `Eager`; observed, or on a GPU, by it."""
-        if observe is not None or theta.device.type != "cpu":
+        if not self.working or not self._evaluates or observe is not None or theta.device.type != "cpu":
             return self._eager.evaluate(theta, tokens, lanes, observe)
         found: list[Tensor] = []
-        for part in self._divided(theta, lanes) if self._evaluates else ():
+        for part in self._divided(theta, lanes):
             key, inputs = f"{part.key} evaluation {tokens.shape[2]}", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
             if not self._has(key, part, partial(self._evaluation, part, inputs)):
                 self._evaluates = False
-                break
+                return self._eager.evaluate(theta, tokens, lanes)
             found += _known[key](*inputs)
-        return torch.cat(found) if self._evaluates else self._eager.evaluate(theta, tokens, lanes)
+        return torch.cat(found)
 
     def _divided(self, theta: Tensor, lanes: Sequence[Lane]) -> Iterator[_Part]:
         kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads {current_route()}"
