@@ -33,7 +33,7 @@ from search.definition import StudyDefinition, define
 from search.question import create
 from search.snapshots import Snapshots
 from search.trajectories import Trajectories
-from search.worker import Worker
+from search.worker import Watcher, Worker
 
 REPORTS, INTERVAL = 10, 2
 """Of each trial: how many reports, and how many iterations lie between two."""
@@ -147,7 +147,7 @@ def measure(corpus: Corpus, dataset: str, sampler: str, pruner: str, trials: int
         clock = Clock()
         with clock.watching(engine):
             url = question.storage.url
-            watchers = [Boards(question, print), Trajectories(url), Artifacts(url, note=print)]
+            watchers: list[Watcher] = [Boards(question, print), Trajectories(url), Artifacts(url, note=print)]
             Worker(question, corpus, 0, slots, report=lambda event: None, watchers=watchers).run()
         finished = sum(trial.state.is_finished() for trial in question.trials()["overhead"])
         engine.dispose()

@@ -100,8 +100,8 @@ class PlainLoop:
     @torch.no_grad()
     def evaluate(self, windows: np.ndarray[Any, Any]) -> float:
         """Mean loss in nats a token of windows (B, T + 1)."""
-        losses = [self.model(part[:, :-1], part[:, 1:]).item() * len(part) for part in torch.from_numpy(windows).split(64)]
-        return sum(losses) / len(windows)
+        parts = torch.split(torch.from_numpy(windows), 64)
+        return float(sum(self.model(part[:, :-1], part[:, 1:]).item() * len(part) for part in parts)) / len(windows)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets, each (B, T)."""

@@ -22,6 +22,7 @@ from gpt.data import open_data
 from search import supervisor
 from search.definition import load_study_file
 from search.leaderboard import Leaderboard, leaderboard
+from search.plan import plan
 from search.question import create
 
 
@@ -56,7 +57,8 @@ def repeat(file: Path, seed: int, where: Path) -> Leaderboard:
     """Run the study file's search once, with this tuning seed, in a storage of its own."""
     definition = load_study_file(file).model_copy(update={"seed": seed})
     question = create(where, definition, open_data(definition.data))
-    supervisor.run(str(where), question.name, workers=definition.workers, slots=definition.slots, seconds=None, report=lambda event: None)
+    planned = plan(definition, sum(map(len, question.trials().values())))
+    supervisor.run(str(where), question.name, planned, seconds=None, report=lambda event: None)
     return leaderboard(question)
 
 

@@ -16,17 +16,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pydantic
-import torch
-from torch import Tensor
 
 from gpt.config import Config
 from gpt.data import data_root
 from gpt.errors import TunemaxError
 from gpt.fields import explain
 from gpt.files import write_whole
+from gpt.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Route = Literal["default", "onednn"]
 """Who multiplies fp32 matrices on the CPU. default: what torch takes by itself, MKL in its usual builds."""

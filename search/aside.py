@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 from gpt import hardware
 from gpt.errors import TunemaxError
+from search.crew import LOADED
 
 T = TypeVar("T")
 
@@ -35,8 +37,8 @@ def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any
     """The body of the process."""
     import torch
 
-    from search import supervisor  # noqa: F401  what a worker loads takes memory too
-
+    for name in LOADED:  # what a worker loads takes memory too
+        importlib.import_module(name)
     hardware.keep_memory()
     hardware.take(route)
     torch.set_num_threads(1)

@@ -19,13 +19,13 @@ ANNOUNCED = [
     sys.executable,
     "-c",
     "import sys\n"
-    "from search import supervisor\n"
+    "from search.crew import Crew\n"
     "from search.cli import main\n"
-    "stop = supervisor._Crew.stop\n"
+    "stop = Crew.stop\n"
     "def told(crew):\n"
     "    stop(crew)\n"
     "    print('the workers are told to stop', flush=True)\n"
-    "supervisor._Crew.stop = told\n"
+    "Crew.stop = told\n"
     "sys.exit(main())",
 ]
 """The command line of tunemax, but a run says when it has passed Ctrl-C on to its workers."""

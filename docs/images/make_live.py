@@ -19,6 +19,7 @@ from search import supervisor
 from search.definition import load_study_file
 from search.events import Event
 from search.picture import picture
+from search.plan import plan
 from search.progress import Progress
 from search.question import create
 
@@ -53,7 +54,7 @@ def main() -> None:
                 signal.raise_signal(signal.SIGINT)
 
         where = str(Path(folder) / "studies.db")
-        supervisor.run(where, definition.name, workers=definition.workers, slots=definition.slots, seconds=None, report=report)
+        supervisor.run(where, definition.name, plan(definition, progress.total), seconds=None, report=report)
     IMAGE.write_text(image)
 
 

@@ -46,6 +46,9 @@ def register(actions: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
+    from search.crew import warm
+
+    warm()
     from search.question import load_from
     from search.repeats import lay_out_repeats
 
@@ -76,6 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def confirm(arguments: argparse.Namespace) -> None:
     """Train the winners of a question on fresh seeds, on top of what is confirmed of it already."""
+    from search.crew import warm
+
+    warm()
     from search.repeats import repeating
     from search.stage import MOST_SEEDS, Confirm
 

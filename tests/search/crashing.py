@@ -28,12 +28,12 @@ import search.worker
 from gpt.data import open_data
 from gpt.trainer import Trainer
 from search import queue, recovery
+from search.crew import watchers
 from search.events import Event, Note, Reported
 from search.ownership import ATTEMPTS
 from search.question import load_from
 from search.snapshots import Snapshots
 from search.storage import open_storage
-from search.supervisor import watchers
 
 BEYOND = 2
 """Signs that workers give after the one at which they are killed: the one who kills may be slow, and they may not be done before."""

@@ -99,6 +99,18 @@ def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(ask: Ask, wh
     assert no_children()
 
 
+def test_workers_have_the_environment_of_whoever_starts_them(
+    tmp_path: Path, defined: Callable[..., StudyDefinition], corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is then: they are forked from a process that has been there for longer."""
+    for name in ("one", "other"):
+        monkeypatch.setenv("TUNEMAX_RUNS", str(tmp_path / name))
+        storage = str(tmp_path / f"{name}.db")
+        create(storage, defined(budget={"trials": 1, "horizon": 20}), corpus)
+        assert run(storage, "q", Plan(1, 1, 2, False, ()), seconds=None, report=lambda event: None)
+        assert list((tmp_path / name).rglob("events.*"))
+
+
 @pytest.mark.parametrize(("state", "expected"), [("complete", 0), ("pruned", 0), ("returned", 4), ("failed", 4), ("dropped", 4)])
 def test_only_results_make_up_for_deaths(state: str, expected: int) -> None:
     deaths, begun = Counter({0: 4, 1: 2}), {0: {("q/softmax", 3)}}
