@@ -14,7 +14,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from gpt.config import ModelConfig
 from gpt.decompositions import decompositions
 from gpt.hardware import current_route
 from gpt.layout import Layout
-from gpt.library import Compiled, Traced, compiled, compiler_fault, digest
+from gpt.library import Compiled, Traced, compiled, compiler_fault, digest, without
 from gpt.model import Lane, Observer, losses
 from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
@@ -103,7 +103,9 @@ class Graphs:
         columns = hashlib.sha256(repr(eager.layout.parameters).encode()).hexdigest()
         self._eager, self._key = eager, f"{key} {columns}"
         self._parts: list[_Part] = []
-        self.working = compiler_fault() is None
+        if fault := compiler_fault():
+            _tell(fault)
+        self.working = fault is None
         """False once something has kept it from compiling an iteration."""
         self._evaluates = True
         """The same of an evaluation; without compiled training nobody tries."""
@@ -184,7 +186,7 @@ class Graphs:
                 _known[key] = self._kept(key, part, trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()
-            print(f"compile: failed ({reason[0] if reason else type(error).__name__}); going on without", file=sys.stderr)
+            _tell(f"failed ({reason[0] if reason else type(error).__name__})")
             return False
         return True
 
@@ -217,6 +219,12 @@ class Graphs:
             return (self._eager.evaluate(theta, tokens, [lane.with_scalars(given) for lane in part.lanes]),)
 
         return _traced(evaluate, inputs, [(TYPICAL,), (TYPICAL, WINDOWS), *[(TYPICAL,)] * len(part.scalars)])
+
+
+@lru_cache
+def _tell(reason: str) -> None:
+    """Once in a process, however many trainers it makes."""
+    print(without(reason), file=sys.stderr)
 
 
 def _in_memory(graph: GraphModule, inputs: Sequence[Tensor]) -> Compiled:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import platform
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,20 +106,22 @@ def _one_at_a_time(place: Path) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def compiler_fault() -> str | None:
-    """Why nothing can be compiled here, said once on standard error; None if it can."""
-    compiler, fault = os.environ.get("CXX", "g++"), None
+    """Why nothing can be compiled here; None if it can."""
+    compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        fault = f"no C++ compiler ({compiler}) on this machine"
-    else:
-        folder = cache_folder()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            fault = f"{folder} cannot be written ({error.strerror})"
-    if fault:
-        print(f"compile: {fault}; going on without", file=sys.stderr)
-    return fault
+        return f"no C++ compiler ({compiler}) on this machine"
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror})"
+    return None
+
+
+def without(reason: str) -> str:
+    """What a user is told where nothing is compiled."""
+    return f"compile: {reason}; going on without"
 
 
 def cache_folder() -> Path:

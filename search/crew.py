@@ -135,7 +135,7 @@ def _work(link: Connection, index: int, environment: dict[str, str], where: str,
 
     try:
         question = load_from(where, name)
-        question = question.fixing(compile=True) if plan.compiled else question
+        question = question if plan.compiled is None else question.fixing(compile=plan.compiled)
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data)
             question.check_data(corpus)

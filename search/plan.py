@@ -13,6 +13,7 @@ from gpt.config import Config, all_specs
 from gpt.errors import TunemaxError
 from gpt.fields import Choices, Range, Value
 from gpt.layout import operations
+from gpt.library import compiler_fault, without
 from search import calibration, memory, precision
 from search.calibration import Layout
 from search.definition import StudyDefinition
@@ -41,15 +42,16 @@ SIZES = ("n_layer", "n_embd", "block_size", "batch_size")
 
 @dataclass(frozen=True)
 class Plan:
-    """workers: processes. threads: of each. slots: members that each trains at once. compiled: whether all trials train compiled.
+    """workers: processes. threads: of each. slots: members that each trains at once.
 
-    lines: for the user, in plain words. route: of matrix products, the same for all workers: a trial may go on in another one.
+    compiled: whether all trials train compiled; None leaves it to their own configuration. lines: for the user, in plain words.
+    route: of matrix products, the same for all workers: a trial may go on in another one.
     """
 
     workers: int
     threads: int
     slots: int
-    compiled: bool
+    compiled: bool | None
     lines: tuple[str, ...] = ()
     route: hardware.Route = "default"
 
@@ -67,13 +69,11 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     lines = [*_precision(definition, begun)]
     if workers > (cores := os.cpu_count() or 1):
         lines.append(f"{workers} workers on {cores} cores: they will slow each other down")
-    saved = 0.0 if any("compile" in fixed for fixed in definition.siblings().values()) else _saved(definition, trials, workers)
-    if saved:
-        minutes = f"{saved:.0f} minutes" if saved >= 1.5 else "a minute"
-        lines.append(f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)")
+    compiled, said = _compiled(definition, trials, workers)
+    lines += said
     workers = max(min(workers, trials), 1)
     workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1))
-    return Plan(workers, threads, slots, bool(saved), (*lines, *short), _route(definition))
+    return Plan(workers, threads, slots, compiled, (*lines, *short), _route(definition))
 
 
 def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
@@ -154,6 +154,18 @@ def _sized(definition: StudyDefinition, extreme: Callable[[Iterable[Any]], Any])
 
 
 # ------------------------------------------------------------------------------------------------------------ compiling
+
+
+def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether to compile, if that is not left to each trial, and what the user should know of it."""
+    told = [fixed["compile"] for fixed in definition.siblings().values() if "compile" in fixed]
+    saved = 0.0 if told else _saved(definition, trials, workers)
+    if (saved or any(told)) and (fault := compiler_fault()):
+        return False, (without(fault),)  # here, and not by each worker
+    if not saved:
+        return None, ()
+    minutes = f"{saved:.0f} minutes" if saved >= 1.5 else "a minute"
+    return True, (f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)",)
 
 
 def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:

@@ -39,7 +39,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     """Tests of this session, in all its processes, share what they compile."""
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv(library.CACHE, str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"))
-    library.compiler_fault.cache_clear()
+    for once in (library.compiler_fault, compilation._tell):
+        once.cache_clear()
     yield
     library.compiler_fault.cache_clear()
 

@@ -69,11 +69,11 @@ def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_p
     while not notes.exists():
         assert killed.poll() is None
         time.sleep(0.05)
-    waiting = ask("double", notes)
+    waiting = [ask("double", notes) for _ in range(2)]
     time.sleep(1)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
-    assert answer(waiting) == ["36.0", "24.0", "True"]
+    assert sorted(map(answer, waiting)) == [["36.0", "24.0", "False"], ["36.0", "24.0", "True"]]
     assert notes.read_text().split() == ["traced"] * 2
     (kept,) = folder.glob("*.so")
 
@@ -81,15 +81,11 @@ def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_p
     assert [answer(process) for process in both] == [["36.0", "24.0", "False"]] * 2
     assert notes.read_text().split() == ["traced"] * 2
 
-    two = [ask("another", notes) for _ in range(2)]  # at once: one makes it, the other waits
-    assert [answer(process)[:2] for process in two] == [["36.0", "24.0"]] * 2
-    assert notes.read_text().split() == ["traced"] * 3
-
     kept.unlink()  # not written over: a process that has it open would read the new bytes
     kept.write_bytes(b"no library")
     assert answer(ask("double", notes))[:2] == ["36.0", "24.0"]
-    assert notes.read_text().split() == ["traced"] * 4
-    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".lock", ".lock", ".so", ".so"]
+    assert notes.read_text().split() == ["traced"] * 3
+    assert sorted(path.suffix for path in folder.iterdir() if path.is_file()) == [".lock", ".so"]
 
 
 def test_a_name_stands_for_all_that_a_function_is_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,6 +283,7 @@ def test_a_compiler_that_fails_shows_in_the_record(
         raise RuntimeError("C++ compile error")
 
     monkeypatch.setattr(gpt.compilation, "compiled", broken)
+    gpt.compilation._tell.cache_clear()
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=12, compile=True, out_dir=str(folder)), quiet)
     assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("eager, ")

@@ -9,6 +9,7 @@ import pytest
 from gpt import hardware
 from gpt.errors import TunemaxError
 from gpt.hardware import Measured
+from gpt.library import compiler_fault
 from search import calibration, memory, precision
 from search.calibration import Layout
 from search.definition import define
@@ -38,7 +39,7 @@ def planned(base: dict[str, Any], horizon: int, trials: int = 40, space: dict[st
 
 
 def test_a_short_study_trains_eagerly_and_is_told_nothing() -> None:
-    assert planned(SMALL, 300) == Plan(2, 1, 8, False, ())
+    assert planned(SMALL, 300) == Plan(2, 1, 8, None, ())
 
 
 def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
@@ -52,12 +53,21 @@ def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_what_the_file_says_of_compiling_stands(chosen: bool) -> None:
-    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 1, 8, False, ())  # True is in the trials' own configuration
+    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 1, 8, None, ())  # it is in the trials' own configuration
+
+
+@pytest.mark.parametrize("asked", [{}, {"compile": True}])
+def test_without_a_compiler_one_line_says_so_for_all_workers(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    compiler_fault.cache_clear()
+    line = "compile: no C++ compiler (no-such-compiler) on this machine; going on without"
+    assert planned({**LARGE, **asked}, 3000) == Plan(2, 1, 8, False, (line,))
+    compiler_fault.cache_clear()
 
 
 def test_nothing_is_compiled_unasked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "has_gpu", lambda: True)
-    assert planned(LARGE, 3000) == Plan(2, 1, 8, False, ())
+    assert planned(LARGE, 3000) == Plan(2, 1, 8, None, ())
 
 
 def test_a_space_of_many_shapes_has_as_many_functions_to_compile() -> None:
@@ -113,11 +123,11 @@ def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_
 
 def test_a_calibrated_machine_is_used_as_it_was_found_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "remembered", lambda config: Layout(1, 2, 4))
-    assert planned(SMALL, 300) == Plan(1, 2, 4, False, ())
-    assert planned(SMALL, 300, slots=3) == Plan(1, 2, 3, False, ())
+    assert planned(SMALL, 300) == Plan(1, 2, 4, None, ())
+    assert planned(SMALL, 300, slots=3) == Plan(1, 2, 3, None, ())
     given = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 9, "horizon": 9}}
-    assert plan(define({**given, "workers": 2}, name="q"), 9) == Plan(2, 1, 4, False, ())
-    assert plan(define({**given, "workers": 2, "slots": 2}, name="q"), 9, workers=1) == Plan(1, 1, 2, False, ())
+    assert plan(define({**given, "workers": 2}, name="q"), 9) == Plan(2, 1, 4, None, ())
+    assert plan(define({**given, "workers": 2, "slots": 2}, name="q"), 9, workers=1) == Plan(1, 1, 2, None, ())
 
 
 def test_a_measurement_that_does_not_fit_lowers_the_members_instead_of_refusing(monkeypatch: pytest.MonkeyPatch) -> None:
