@@ -76,7 +76,7 @@ def test_a_route_is_taken_only_where_it_is_faster_and_as_exact(
 def test_a_route_on_which_members_depend_on_their_neighbours_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, gain=3)
     multiply = torch.bmm
-    monkeypatch.setattr(torch, "bmm", lambda a, b: multiply(a, b) * (1 + 1e-7 * len(a)))
+    monkeypatch.setattr(hardware.torch, "bmm", lambda a, b: multiply(a, b) * (1 + 1e-7 * len(a)))
     measured = hardware.measure()
     assert (measured.route, measured.reason) == ("default", "with oneDNN a member's numbers would depend on its neighbours")
 
