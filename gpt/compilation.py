@@ -26,7 +26,7 @@ from gpt.config import ModelConfig
 from gpt.decompositions import decompositions
 from gpt.hardware import current_route
 from gpt.layout import Layout
-from gpt.library import Compiled, Traced, compiled, compiler_fault, digest, without
+from gpt.library import Compiled, Traced, compiled, compiler_fault, digest, share_cache_folder, without
 from gpt.model import Lane, Observer, losses
 from gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from gpt.random import Dropout
@@ -231,6 +231,7 @@ def _in_memory(graph: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
     """A function of this process alone."""
     import torch._inductor as inductor
 
+    share_cache_folder()
     made: Compiled = inductor.compile(graph, list(inputs), options={"compile_threads": 1})
     return made
 

@@ -11,7 +11,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -86,6 +85,7 @@ CODE = digest(path for path in Path(__file__).parent.rglob("*.py") if path.is_fi
 def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
     import torch._inductor as inductor  # seconds, and only for those who compile
 
+    share_cache_folder()
     with partial_folder(place.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch to itself
         options = {"aot_inductor.output_path": str(folder), "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
@@ -104,7 +104,6 @@ def _one_at_a_time(place: Path) -> Iterator[None]:
         yield
 
 
-@lru_cache(maxsize=1)
 def compiler_fault() -> str | None:
     """Why nothing can be compiled here; None if it can."""
     compiler = os.environ.get("CXX", "g++")
@@ -126,4 +125,9 @@ def without(reason: str) -> str:
 
 def cache_folder() -> Path:
     """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
-    return Path(os.environ.setdefault(CACHE, str(data_root() / ".compiled")))
+    return Path(os.environ.get(CACHE) or data_root() / ".compiled")
+
+
+def share_cache_folder() -> None:
+    """What torch itself keeps lies there too, from now on in this process: who compiles calls it first."""
+    os.environ[CACHE] = str(cache_folder())

@@ -1,7 +1,9 @@
 """The worker processes of a run, each behind a pipe of its own, and the process that they are forked from.
 
 That one loads torch and the rest while its parent plans; a worker is there at once then, also one that replaces a dead one, and
-workers share the memory of what was loaded. What it holds no thread has touched, so a fork is safe.
+workers share the memory of what was loaded. It never computes, so torch has no threads yet, and those of numpy's OpenBLAS are
+that library's own to stop before a fork. Where forking is not safe (macOS) or fails (no socket can be made), workers are started
+as new processes, which takes seconds and changes nothing else.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpt import hardware
 from gpt.errors import TunemaxError
@@ -26,16 +30,26 @@ if TYPE_CHECKING:  # who warms up has loaded nothing yet
     from search.question import Question
     from search.worker import Watcher
 
-CONTEXT = multiprocessing.get_context("forkserver")
+STARTING = multiprocessing.get_context("spawn")
+FORKING: ForkServerContext | SpawnContext = multiprocessing.get_context("forkserver") if sys.platform == "linux" else STARTING
+UNKNOWN = 255
+"""Exit status of a worker whose server has died before it: nobody knows how it ended."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STREAMS = (1, 2)
+"""File descriptors of standard output and standard error."""
 LOADED = ["torch", "search.artifacts", "search.boards", "search.trajectories", "search.worker"]
 """What workers need."""
 
 
 def warm() -> None:
-    """Begin to load what workers need, in the process that they will be forked from: it takes seconds, so do it first."""
-    CONTEXT.set_forkserver_preload(LOADED)
-    with _as_workers_are():
+    """Begin to load what workers need, in the process that they will be forked from: it takes seconds, in which a caller may plan.
+
+    Does nothing where workers are not forked, or where this process has such a server already.
+    """
+    if FORKING is STARTING:
+        return
+    FORKING.set_forkserver_preload(LOADED)
+    with contextlib.suppress(OSError), _as_workers_are():  # a worker that cannot be forked is started
         forkserver.ensure_running()
 
 
@@ -52,23 +66,33 @@ class Crew:
         self._stopped: set[Connection] = set()
 
     def start(self, index: int) -> None:
-        ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_work, args=(theirs, index, dict(os.environ), *self._order), daemon=True)
+        ours, theirs = FORKING.Pipe()
+        streams = [Connection(os.dup(number), readable=False) for number in STREAMS]
+        arguments = (theirs, index, streams, dict(os.environ), *self._order)
+        try:
+            process = self._started(FORKING, arguments)
+        except (OSError, EOFError):  # no socket, as where the path of temporary files is too long; or the server has died
+            process = self._started(STARTING, arguments)
+        for link in (theirs, *streams):
+            link.close()
+        self.links[ours] = (index, process)
+
+    def _started(self, context: ForkServerContext | SpawnContext, arguments: tuple[Any, ...]) -> BaseProcess:
+        process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
         with _as_workers_are():
             process.start()
-        theirs.close()
-        self.links[ours] = (index, process)
+        return process
 
     def listen(self) -> list[tuple[Connection, Event | TunemaxError | None]]:
         """What workers have said by now, waiting a moment if nothing; None from one that has ended."""
         return [(link, _hear(link)) for link in wait(list(self.links), timeout=0.2) if isinstance(link, Connection)]
 
-    def bury(self, link: Connection) -> tuple[int, BaseProcess]:
-        """Forget a worker that has ended. Returns its index and what is left of its process."""
+    def bury(self, link: Connection) -> tuple[int, int, int | None]:
+        """Forget a worker that has ended. Returns its index, its process's number and exit status; None if nobody knows that."""
         index, process = self.links.pop(link)
         process.join()
         link.close()
-        return index, process
+        return index, process.pid or 0, None if process.exitcode == UNKNOWN else process.exitcode
 
     def stop(self) -> None:
         """Ask every worker, once, to give back what it trains and end."""
@@ -107,8 +131,25 @@ def _as_workers_are() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _work(link: Connection, index: int, environment: dict[str, str], where: str, name: str, plan: Plan, deadline: float | None) -> None:
-    """The body of a worker process."""
+def _work(
+    link: Connection,
+    index: int,
+    streams: Sequence[Connection],
+    environment: Mapping[str, str],
+    where: str,
+    name: str,
+    plan: Plan,
+    deadline: float | None,
+) -> None:
+    """The body of a worker process. streams and environment: of whoever starts it, not of the process that it is forked from."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    for stream, descriptor in zip(streams, STREAMS, strict=True):
+        os.dup2(stream.fileno(), descriptor)
+        stream.close()
+    os.environ.clear()
+    os.environ.update(environment)
+
     import torch
 
     from gpt.data import open_data
@@ -116,14 +157,8 @@ def _work(link: Connection, index: int, environment: dict[str, str], where: str,
     from search.storage import storage_errors
     from search.worker import Worker
 
-    os.environ.clear()  # so far it is of when the process began that this one was forked from
-    os.environ.update(environment)
-
     hardware.keep_memory()
     hardware.take(plan.route)
-
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(plan.threads)
 
     def say(said: Event | TunemaxError) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gpt.errors import TunemaxError, did_you_mean
-from gpt.fields import Choices, Range
+from gpt.fields import Choices, Range, Value
 from search.confirmation import confirmation
 from search.definition import Budget, StudyDefinition
 from search.leaderboard import Leaderboard, leaderboard
@@ -51,6 +53,20 @@ def _ending(question: Question, board: Leaderboard) -> str:
     return f"trial {number} of {study} was asked with the stock tools; tell it, or end it with {end}"
 
 
+def _frozen(config: Mapping[str, Value], fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """The fields of a winner that its seeds share. fixed: what its study says.
+
+    bf16 is for screening: near the edge of stability it differs. A trial that was not compiled tells of its machine and
+    horizon only, so where its study says nothing, whoever confirms decides anew.
+    """
+    fields = {**config, "precision": "fp32"}
+    if "compile" in fixed:
+        fields["compile"] = fixed["compile"]
+    elif not fields["compile"]:
+        del fields["compile"]
+    return fields
+
+
 def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: int, before: Question | None) -> StudyDefinition:
     """A grid over the seeds, with a sibling for each winner."""
     tuned, known = question.definition, before.definition if before else None
@@ -59,7 +75,7 @@ def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: 
     reference = _reference(board, stage, confirms.reference if confirms else None)
     for entry in board.entries:
         if entry.name in _chosen(board, stage, reference) and entry.name not in frozen and entry.winner and entry.winner.config:
-            fields = {**entry.winner.config, "precision": "fp32"}  # bf16 is for screening: near the edge of stability it differs
+            fields = _frozen(entry.winner.config, question.siblings[entry.study])
             frozen[entry.name] = Frozen(study=entry.study, trial=entry.winner.number, fields=fields)
     if reference not in frozen:
         raise TunemaxError(f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference")

@@ -58,10 +58,9 @@ def run(where: str, name: str, plan: Plan, *, seconds: float | None, report: Cal
                     report(said)
                     _follow(said, begun, deaths)
                 else:
-                    index, process = crew.bury(link)
-                    status = process.exitcode
+                    index, number, status = crew.bury(link)
                     # It may have looked for trials for the last time before those were put back.
-                    freed, loose = loose + reap(question, {process.pid or 0: _fate(status)} if status else None), 0
+                    freed, loose = loose + reap(question, {number: _fate(status)} if status else None), 0
                     for ended in _ended(question, index, begun.pop(index, set())):
                         report(ended)
                     report(Gone(index))

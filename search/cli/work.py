@@ -46,9 +46,6 @@ def register(actions: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
-    from search.crew import warm
-
-    warm()
     from search.question import load_from
     from search.repeats import lay_out_repeats
 
@@ -79,9 +76,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def confirm(arguments: argparse.Namespace) -> None:
     """Train the winners of a question on fresh seeds, on top of what is confirmed of it already."""
-    from search.crew import warm
-
-    warm()
     from search.repeats import repeating
     from search.stage import MOST_SEEDS, Confirm
 
@@ -120,6 +114,9 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
 
     closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on Ctrl-C.
     """
+    from search.crew import warm
+
+    warm()  # before what takes a while to load here
     from search import supervisor
     from search.artifacts import make_artifact_folder
     from search.plan import plan

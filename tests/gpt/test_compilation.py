@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests of this session, in all its processes, share what they compile."""
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv(library.CACHE, str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"))
-    for once in (library.compiler_fault, compilation._tell):
-        once.cache_clear()
-    yield
-    library.compiler_fault.cache_clear()
+    compilation._tell.cache_clear()
 
 
 def trained(configs: list[Config], corpus: Corpus, steps: int, dtype: torch.dtype = torch.float32) -> tuple[Trainer, list[Member]]:

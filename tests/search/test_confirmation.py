@@ -41,6 +41,23 @@ def tuned(ask: Ask, work: Work) -> Question:
 # ---- what is frozen and trained --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("said", "compiled", "frozen"), [({}, False, None), ({}, True, True), ({"compile": True}, False, True)])
+def test_where_tuning_could_not_compile_confirming_may(
+    said: dict[str, Any], compiled: bool, frozen: bool | None, ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the study says stands, whatever the machine was able to do that tuned it."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("C++ compile error")
+
+    monkeypatch.setattr("gpt.compilation.compiled", broken)  # what was tried is what counts here, and costs half a minute
+    question = ask(base=said, compare=["softmax"])
+    work(question.fixing(compile=compiled))
+    confirms = confirm(question, THREE).definition.confirms
+    assert confirms is not None
+    assert confirms.winners["softmax"].fields.get("compile") is frozen
+
+
 def test_every_winner_meets_the_same_fresh_seeds_and_fresh_text(tuned: Question, work: Work, corpus: Corpus) -> None:
     opened = confirm(tuned, THREE)
     work(opened)

@@ -9,7 +9,6 @@ import pytest
 from gpt import hardware
 from gpt.errors import TunemaxError
 from gpt.hardware import Measured
-from gpt.library import compiler_fault
 from search import calibration, memory, precision
 from search.calibration import Layout
 from search.definition import define
@@ -59,10 +58,8 @@ def test_what_the_file_says_of_compiling_stands(chosen: bool) -> None:
 @pytest.mark.parametrize("asked", [{}, {"compile": True}])
 def test_without_a_compiler_one_line_says_so_for_all_workers(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    compiler_fault.cache_clear()
     line = "compile: no C++ compiler (no-such-compiler) on this machine; going on without"
     assert planned({**LARGE, **asked}, 3000) == Plan(2, 1, 8, False, (line,))
-    compiler_fault.cache_clear()
 
 
 def test_nothing_is_compiled_unasked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from optuna.trial import TrialState
 
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
-from search import records
+from search import crew, records
 from search.definition import StudyDefinition
 from search.events import Event, Finished, Gone, Note, Reported, Started
 from search.plan import Plan
@@ -109,6 +112,52 @@ def test_workers_have_the_environment_of_whoever_starts_them(
         create(storage, defined(budget={"trials": 1, "horizon": 20}), corpus)
         assert run(storage, "q", Plan(1, 1, 2, False, ()), seconds=None, report=lambda event: None)
         assert list((tmp_path / name).rglob("events.*"))
+
+
+def test_what_a_worker_says_goes_where_the_standard_error_is_of_whoever_starts_it(
+    ask: Ask, where: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The process that it is forked from began when that was elsewhere."""
+    elsewhere, before = os.open(tmp_path / "elsewhere", os.O_WRONLY | os.O_CREAT), os.dup(2)
+    os.dup2(elsewhere, 2)
+    crew.warm()
+    os.dup2(before, 2)
+    monkeypatch.setenv("CXX", "/bin/false")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    ask(base={"compile": True}, compare=["softmax"], budget={"trials": 1, "horizon": 20})
+    assert run(where, "q", Plan(1, 1, 1, None, ()), seconds=None, report=lambda event: None)
+    said = capfd.readouterr().err
+    assert said.startswith("compile: failed (")
+    assert said.count("\n") == 1
+    assert (tmp_path / "elsewhere").read_text() == ""
+
+
+def test_workers_outlive_the_process_that_they_were_forked_from(ask: Ask, where: str) -> None:
+    question, notes = ask(**LONG), []
+    killed: list[int] = []
+
+    def kill_once(event: Event) -> None:
+        if isinstance(event, Reported) and not killed:
+            killed.append(forkserver._forkserver._forkserver_pid)
+            os.kill(killed[0], signal.SIGKILL)
+        elif isinstance(event, Note):
+            notes.append(event.text)
+
+    assert run(where, "q", Plan(1, 1, 3, None, ()), seconds=None, report=kill_once)
+    assert killed
+    assert notes == []
+    assert states(question) == {TrialState.COMPLETE: 12}
+
+
+def test_where_no_worker_can_be_forked_one_is_started(study_file: Callable[..., Path], tmp_path: Path) -> None:
+    """A socket's path must be short, and the folder of temporary files may be deep in a cluster's tree."""
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    tunemax = str(Path(sys.executable).with_name("tunemax"))
+    program = [tunemax, "study", "run", str(study_file()), "--storage", str(tmp_path / "deep.db")]
+    ran = subprocess.run(program, env={**os.environ, "TMPDIR": str(deep)}, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "complete" in ran.stdout
 
 
 @pytest.mark.parametrize(("state", "expected"), [("complete", 0), ("pruned", 0), ("returned", 4), ("failed", 4), ("dropped", 4)])
