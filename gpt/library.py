@@ -27,6 +27,9 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 SETTINGS = ("TORCHINDUCTOR_", "AOT_INDUCTOR_", "AOTINDUCTOR_", "CXX")
 """How environment variables begin that change what torch's compiler makes."""
 
+SIZES = (1, 2, 3, 5, 16, 64, 1024)
+"""Numbers of members, or of windows, for which a function must be the same."""
+
 Compiled = Callable[..., Sequence[Tensor]]
 Traced = tuple[GraphModule, Sequence[Tensor]]
 """A graph, and inputs like those that it will be called with."""
@@ -91,9 +94,21 @@ def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
         options = {"aot_inductor.output_path": str(folder), "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
         made = inductor.aot_compile(graph, tuple(inputs), options=options)
         assert isinstance(made, str)
+        _check_sizes(inputs)
         with open(made, "rb+") as file:  # a rename must not outlive the bytes that it stands for
             os.fsync(file)
         os.replace(made, place)
+
+
+def _check_sizes(tracers: Sequence[Tensor]) -> None:
+    """Raise RuntimeError if a function holds for some numbers of members or windows only: torch notes it, and leaves it to the caller."""
+    from torch._guards import detect_fake_mode
+
+    mode = detect_fake_mode(tracers)
+    for guard in mode.shape_env.guards if mode and mode.shape_env else []:
+        for size in SIZES:
+            if guard.expr.subs(dict.fromkeys(guard.expr.free_symbols, size)) == False:  # noqa: E712 (of sympy's)
+                raise RuntimeError(f"what was compiled holds where {guard.expr} only")
 
 
 @contextmanager
@@ -115,6 +130,8 @@ def compiler_fault() -> str | None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         return f"{folder} cannot be written ({error.strerror})"
+    if os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0):
+        return f"{folder} is on a file system without programs (noexec); set {CACHE} to another folder"
     return None
 
 

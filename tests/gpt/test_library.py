@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt import hardware, library
+from gpt import compilation, hardware, library
 
 PROGRAM = """
-import os, sys, time
+import sys
 import torch
 from gpt import compilation, library
 
@@ -25,8 +27,6 @@ torch.set_num_threads(1)
 def trace():
     with open(sys.argv[2], "a") as file:
         file.write("traced ")
-    while sys.argv[3:] == ["wait"]:
-        time.sleep(0.1)
     def step(x, y):
         y.copy_(y + x)
         return (x * 2,)
@@ -49,10 +49,11 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "compiled"
 
 
-def ask(key: str, notes: Path, *more: str) -> subprocess.Popen[str]:
+def ask(key: str, notes: Path, **environment: str) -> subprocess.Popen[str]:
     """A process that wants the function of a key."""
-    program = [sys.executable, "-W", "ignore", "-c", PROGRAM, key, str(notes), *more]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    program = [sys.executable, "-W", "ignore", "-c", PROGRAM, key, str(notes)]
+    pipe, env = subprocess.PIPE, {**os.environ, **environment}
+    return subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=env)
 
 
 def answer(process: subprocess.Popen[str]) -> list[str]:
@@ -63,18 +64,24 @@ def answer(process: subprocess.Popen[str]) -> list[str]:
 
 @pytest.mark.timeout(900)
 def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_path: Path) -> None:
-    """Killed in the middle, it leaves nothing in the way; broken, the file is made again."""
-    notes = tmp_path / "notes"
-    killed = ask("double", notes, "wait")
-    while not notes.exists():
+    """Killed while its compiler runs, it leaves nothing in the way; broken, the file is made again."""
+    notes, begun = tmp_path / "notes", tmp_path / "begun"
+    slow = tmp_path / "bin" / "g++"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo > {begun}; exec sleep 600;; esac\nexec {shutil.which("g++")} "$@"\n')
+    slow.chmod(0o755)
+    killed = ask("double", notes, PATH=f"{slow.parent}:{os.environ['PATH']}")
+    while not begun.exists():
         assert killed.poll() is None
         time.sleep(0.05)
     waiting = [ask("double", notes) for _ in range(2)]
     time.sleep(1)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    os.kill(killed.pid, signal.SIGKILL)  # its compiler goes on, as an orphan
     assert sorted(map(answer, waiting)) == [["36.0", "24.0", "False"], ["36.0", "24.0", "True"]]
     assert notes.read_text().split() == ["traced"] * 2
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
     (kept,) = folder.glob("*.so")
 
     both = [ask("double", notes) for _ in range(2)]
@@ -105,6 +112,32 @@ def test_a_name_stands_for_all_that_a_function_is_made_from(tmp_path: Path, monk
     assert len(set(names)) == len(names)
     monkeypatch.setenv(library.CACHE, str(tmp_path))
     assert library._name("key") == names[-1]
+
+
+def test_a_function_for_some_numbers_of_members_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a variant that looks at how many there are: it would be used for all of them."""
+
+    def uneven(x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (x * 2 if x.shape[0] > 3 else x,)
+
+    def made(graph: object, inputs: object, options: dict[str, str]) -> str:
+        Path(options["aot_inductor.output_path"], "made.so").write_bytes(b"")
+        return str(Path(options["aot_inductor.output_path"], "made.so"))
+
+    monkeypatch.setattr("torch._inductor.aot_compile", made)
+    with pytest.raises(RuntimeError, match=r"holds where .* > 3 only"):
+        library.compiled("key", lambda: compilation._traced(uneven, [torch.ones(2, 3)], [(8,)]))
+    assert not list(folder.glob("*.so"))
+
+
+def test_a_folder_without_programs_is_a_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function there could be written, and never loaded."""
+    assert library.compiler_fault() is None
+    plain = os.statvfs(folder)
+    values = [*plain]
+    values[8] |= os.ST_NOEXEC  # f_flag
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(values))
+    assert library.compiler_fault() == f"{folder} is on a file system without programs (noexec); set {library.CACHE} to another folder"
 
 
 def test_a_full_disk_leaves_no_half_of_a_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
