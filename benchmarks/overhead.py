@@ -18,7 +18,7 @@ from unittest import mock
 
 import optuna
 import sqlalchemy
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from report import table
 
 import search.jobs
@@ -62,7 +62,7 @@ SPANS: tuple[tuple[str, object, str], ...] = (
     ("slot", Trainer, "remove"),
     ("claim", search.worker, "claim"),
     ("suggest", search.jobs, "suggest"),
-    *(("sampler", cls, name) for cls in (RandomSampler, TPESampler) for name in ("sample_relative", "sample_independent")),
+    *(("sampler", cls, name) for cls in (RandomSampler, TPESampler, GPSampler) for name in ("sample_relative", "sample_independent")),
     ("configure", Config, "of"),
     ("duplicate?", search.jobs, "trained_before"),
     ("report", search.worker, "report"),

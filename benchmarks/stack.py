@@ -36,6 +36,7 @@ def main() -> None:
         if shape == args.shapes[0]:
             of_worker = next(median(c.rates) for c in found if c.name == f"softmax K={args.slots}")
     cases = [(sampler, pruner, args.trials) for sampler in ("random", "tpe") for pruner in ("none", "median")]
+    cases.append(("gp", "none", args.trials))  # what `auto` is without a pruner
     costs = [[overhead.measure(corpus, args.data, *case, args.slots) for _ in range(args.repeats)] for case in cases]
     longer = overhead.measure(corpus, args.data, "tpe", "median", 5 * args.trials, args.slots)
     costs.append([longer])  # does a trial cost more, the longer the study is?
