@@ -19,7 +19,10 @@ FORMAT = 1
 
 
 class Header(pydantic.BaseModel):
-    """What a checkpoint says of itself. values: the active fields as they were, controls that were set since the start included."""
+    """What a checkpoint says of itself.
+
+    values: the active fields as they were, controls that were set since the start included. path: how it was trained.
+    """
 
     model_config = pydantic.ConfigDict(strict=True)
 
@@ -29,6 +32,7 @@ class Header(pydantic.BaseModel):
     values: dict[str, Any]
     iteration: int
     data: str
+    path: str = ""
 
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
@@ -40,6 +44,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         values=dict(snapshot.values),
         iteration=snapshot.iteration,
         data=fingerprint,
+        path=snapshot.path,
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)
@@ -63,4 +68,4 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     config = Config.of(header.config)
     if config.softmax.name != header.variant:
         raise TunemaxError(f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy")
-    return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors)
+    return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors, header.path)

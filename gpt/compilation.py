@@ -44,6 +44,7 @@ Found = tuple[Tensor, Tensor]
 Site = tuple[str, torch.Size, torch.dtype]
 
 _known: dict[str, Compiled] = {}  # of this process; trainers of equal shapes share it
+_failed: set[str] = set()  # keys of functions that could not be made, so that no other trainer takes its time over them
 _sites: dict[str, list[Site]] = {}
 
 
@@ -107,15 +108,16 @@ class Graphs:
             _tell(fault)
         self.working = fault is None
         """False once something has kept it from compiling an iteration."""
-        self._evaluates = True
+        self.evaluating = True
         """The same of an evaluation; without compiled training nobody tries."""
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Compile what these members need, which takes a minute or less, or load it. Nothing changes."""
         self._parts = list(self._divided(rows.theta, lanes)) if self.working else []
-        for part in self._parts:
-            key, inputs = self._inputs(part, rows, tokens, [], dropout)
-            if not self._has(key, part, partial(self._iteration, key, part, inputs)):
+        for part, key, drop in self._calls(tokens, dropout):
+            if drop and key not in _sites:
+                _sites[key] = self._dropped(part, rows.theta[part.rows], tokens[part.rows])
+            if not self._has(key, part, partial(self._iteration, key, part, rows, tokens, drop)):
                 self.working = False
                 return
 
@@ -124,22 +126,21 @@ class Graphs:
         if not self.working:
             return self._eager(rows, tokens, lanes, updates, dropout)
         found = []
-        for part in self._parts:
-            key, inputs = self._inputs(part, rows, tokens, updates, dropout)
-            found.append(_known[key](*inputs))
+        for part, key, drop in self._calls(tokens, dropout):
+            found.append(_known[key](*self._inputs(key, part, rows, tokens, updates, drop)))
         rows.count.add_(1)
         loss, norms = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*found, strict=True))
         return loss, norms
 
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
         """As `Eager`; observed, or on a GPU, by it."""
-        if not self.working or not self._evaluates or observe is not None or theta.device.type != "cpu":
+        if not self.working or not self.evaluating or observe is not None or theta.device.type != "cpu":
             return self._eager.evaluate(theta, tokens, lanes, observe)
         found: list[Tensor] = []
         for part in self._divided(theta, lanes):
             key, inputs = f"{part.key} evaluation {tokens.shape[2]}", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
-            if not self._has(key, part, partial(self._evaluation, part, inputs)):
-                self._evaluates = False
+            if not self._has(key, part, partial(self._evaluation, part, inputs), "evaluation "):
+                self.evaluating = False
                 return self._eager.evaluate(theta, tokens, lanes)
             found += _known[key](*inputs)
         return torch.cat(found)
@@ -155,48 +156,48 @@ class Graphs:
             alone = Lane(lane.variant, slice(None), lane.scalars)
             yield _Part(lane.rows, (alone,), tuple(lane.scalars.values()), f"{kind} {lane.variant.code_path}", any_number=True)
 
-    def _inputs(
-        self, part: _Part, rows: Rows, tokens: Tensor, updates: Sequence[Update], dropout: Dropout | None
-    ) -> tuple[str, list[Tensor]]:
-        """The function that a part needs, by its key, and what it is called with."""
+    def _calls(self, tokens: Tensor, dropout: Dropout | None) -> Iterator[tuple[_Part, str, Dropout | None]]:
+        """Each part with the key of the function that trains it, which is another one where something is dropped, and its own dropout."""
+        for part in self._parts:
+            drop = dropout.of(part.rows) if dropout else None
+            yield part, f"{part.key} {tuple(tokens.shape[1:])} {drop is not None}", drop
+
+    def _inputs(self, key: str, part: _Part, rows: Rows, tokens: Tensor, updates: Sequence[Update], drop: Dropout | None) -> list[Tensor]:
+        """What the function of a part is called with."""
         own, batch = rows[part.rows], tokens[part.rows]
-        drop = dropout.of(part.rows) if dropout else None
-        key = f"{part.key} {tuple(tokens.shape[1:])} {drop is not None}"
         masks: list[Tensor] = []
         if drop:
-            found = self._dropped(key, part, own.theta, batch)
-            masks = [drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device) for site, shape, dtype in found]
+            masks = [drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device) for site, shape, dtype in _sites[key]]
         numbers = [update.coefficients for update in updates[part.rows]]
         coefficients = torch.tensor(numbers or [[0.0] * COEFFICIENTS] * len(batch), dtype=own.theta.dtype, device=own.theta.device)
-        return key, [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
+        return [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 
-    def _dropped(self, key: str, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
+    def _dropped(self, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
         """Where the model drops, in order, with the shape that a member has there; found by running it."""
-        if key not in _sites:
-            recorder = _Recorder()
-            with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self._eager.bf16):
-                losses(self._eager.layout.split(theta), tokens, self._eager.model, part.lanes, recorder)
-            _sites[key] = recorder.sites
-        return _sites[key]
+        recorder = _Recorder()
+        with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self._eager.bf16):
+            losses(self._eager.layout.split(theta), tokens, self._eager.model, part.lanes, recorder)
+        return recorder.sites
 
-    def _has(self, key: str, part: _Part, trace: Callable[[], Traced]) -> bool:
+    def _has(self, key: str, part: _Part, trace: Callable[[], Traced], what: str = "") -> bool:
         """Whether there is a compiled function of this key, by now; if not, a line says why, and no other should be tried."""
         try:
-            if key not in _known:
+            if key not in _known and key not in _failed:
                 _known[key] = self._kept(key, part, trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()
-            _tell(f"failed ({reason[0] if reason else type(error).__name__})")
-            return False
-        return True
+            _tell(f"{what}failed ({reason[0] if reason else type(error).__name__})")
+            _failed.add(key)
+        return key in _known
 
     def _kept(self, key: str, part: _Part, trace: Callable[[], Traced]) -> Compiled:
         """A function that later processes find, too."""
         return compiled(f"{key} {[_elsewhere(type(lane.variant)) for lane in part.lanes]}", trace)
 
-    def _iteration(self, key: str, part: _Part, inputs: list[Tensor]) -> Traced:
+    def _iteration(self, key: str, part: _Part, rows: Rows, batch: Tensor, drop: Dropout | None) -> Traced:
         """The graph of an iteration. It changes theta and the moments in place, and returns losses and norms."""
-        sites = [site for site, _, _ in _sites.get(key, [])]
+        inputs = self._inputs(key, part, rows, batch, [], drop)
+        sites = [site for site, _, _ in _sites[key]] if drop else []
         spans = self._eager.layout.spans
 
         def step(theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor) -> Found:

@@ -1,12 +1,43 @@
-"""Ctrl-C between two updates, never inside one."""
+"""Ctrl-C between two updates, never inside one; and a stop in the middle of what changes nothing."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+LOOKS = 0.5
+"""Seconds between two looks whether to stop."""
+
+
+class Stopped(BaseException):
+    """Raised where `stopped_by` was told to stop. No Exception, so that whoever expects mistakes does not take it for one."""
+
+
+@contextmanager
+def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
+    """Ask now and then whether to stop, whatever runs in the block, and raise Stopped in the middle of it.
+
+    For what takes long and changes nothing, such as a compilation. Only the main thread gets signals; elsewhere nobody asks.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def look(*_: object) -> None:
+        if asked():
+            signal.setitimer(signal.ITIMER_REAL, 0)  # once: a second one could come after the block
+            raise Stopped
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOKS, LOOKS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

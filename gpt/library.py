@@ -7,10 +7,12 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -47,8 +49,15 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
     with _one_at_a_time(place.with_suffix(".lock")):
         if found := _found(place):  # another process has made it meanwhile
             return found
+        _announce()
         _compile(*trace(), place)
     return _load(place)
+
+
+@lru_cache
+def _announce() -> None:
+    """Why nothing seems to happen; once in a process."""
+    print("compile: making functions for this model, half a minute or more for each, once on this machine", file=sys.stderr, flush=True)
 
 
 def _found(place: Path) -> Compiled | None:

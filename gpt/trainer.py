@@ -31,6 +31,9 @@ EVAL_WINDOWS = 32
 EVAL_MEMBERS = 8
 """Members a forward pass of an evaluation, at most: with more of them it would need more memory than training does."""
 
+THEN = ", then "
+"""Between two ways to train, of a member that began in one and went on in another."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -53,6 +56,8 @@ class Member:
     """Mean loss of the last call of `step`, in nats a token."""
     grad_norm: float = math.nan
     """Norm of the last gradient before clipping."""
+    before: str = ""
+    """How it was trained before it came to this trainer, as `Trainer.path_of` says it."""
 
     @property
     def learning_rate(self) -> float:
@@ -75,6 +80,8 @@ class Snapshot:
     iteration: int
     tensors: Mapping[str, Tensor] = field(repr=False)
     """`theta/NAME`, `first/NAME`, `second/NAME` for every parameter in use, and `count`; on the CPU."""
+    path: str = ""
+    """How it was trained, as `Trainer.path_of` says it; empty where nobody knows."""
 
 
 class Trainer:
@@ -137,7 +144,7 @@ class Trainer:
         for kind, row in (("theta", own.theta), ("first", own.first), ("second", own.second)):
             views = self.layout.split(row)
             tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
-        return Snapshot(member.config, dict(member.values), member.iteration, tensors)
+        return Snapshot(member.config, dict(member.values), member.iteration, tensors, self.path_of(member) if member.iteration else "")
 
     def restore(self, snapshot: Snapshot) -> Member:
         """A member that goes on from a snapshot. Raises TunemaxError if names or shapes are not those of its configuration."""
@@ -158,7 +165,7 @@ class Trainer:
                     found, wanted = list(tensor.shape), list(views[name][columns].shape)
                     raise TunemaxError(f"snapshot: {name} has shape {found}, this configuration needs {wanted}")
                 views[name][columns] = tensor
-        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration)
+        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.path)
         return self._insert(member, Rows(rows[0], rows[1], rows[2], count[None]))
 
     def fork(self, member: Member) -> Member:
@@ -187,6 +194,11 @@ class Trainer:
             self.layout.learnable(columns, member.config, own).fill_(to_column(member.values[name], forms[own]))
 
     # ------------------------------------------------------------------------------------------------------ training
+
+    def prepare(self) -> None:
+        """Compile what the next step needs, or load it: `step` would, too, but this changes nothing, so it may be broken off."""
+        if self.members:
+            self._way.prepare(self._rows, next(self._batches(1)), self._lanes(), self._dropout())
 
     def step(self, n: int = 1) -> None:
         """Train every member for n iterations. Losses are looked at once, at the end; a member that diverged gets its event."""
@@ -255,9 +267,17 @@ class Trainer:
         """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit for bit."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
         how = "compiled" if self._graphs and self._graphs.working else "eager"
+        if how == "compiled" and self._graphs and not self._graphs.evaluating:
+            how = "compiled but for evaluation"
         threads = torch.get_num_threads()
         shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
         return f"{how}, {'bf16' if self.bf16 else 'fp32'}, {matmul}{shared}"
+
+    def path_of(self, member: Member) -> str:
+        """The same of a member, after the ways that it was trained in before it came here, if those were others."""
+        if member.before.rpartition(THEN)[2] in ("", self.path):
+            return member.before or self.path
+        return f"{member.before}{THEN}{self.path}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""

@@ -53,18 +53,15 @@ def _ending(question: Question, board: Leaderboard) -> str:
     return f"trial {number} of {study} was asked with the stock tools; tell it, or end it with {end}"
 
 
-def _frozen(config: Mapping[str, Value], fixed: Mapping[str, Value]) -> dict[str, Value]:
-    """The fields of a winner that its seeds share. fixed: what its study says.
+def _frozen(config: Mapping[str, Value], fixed: Mapping[str, Value], *, compiled: bool) -> dict[str, Value]:
+    """The fields of a winner that its seeds share. fixed: what its study says. compiled: whether all winners are, if it says nothing.
 
-    bf16 is for screening: near the edge of stability it differs. A trial that was not compiled tells of its machine and
-    horizon only, so where its study says nothing, whoever confirms decides anew.
+    bf16 is for screening: near the edge of stability it differs. That trials were not compiled tells of their machine and
+    horizon only, so whoever confirms decides anew then.
     """
     fields = {**config, "precision": "fp32"}
-    if "compile" in fixed:
-        fields["compile"] = fixed["compile"]
-    elif not fields["compile"]:
-        del fields["compile"]
-    return fields
+    del fields["compile"]
+    return fields | ({"compile": fixed["compile"]} if "compile" in fixed else {"compile": True} if compiled else {})
 
 
 def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: int, before: Question | None) -> StudyDefinition:
@@ -73,10 +70,15 @@ def _definition(question: Question, board: Leaderboard, stage: Confirm, factor: 
     confirms = known.confirms if known else None
     frozen = dict(confirms.winners) if confirms else {}
     reference = _reference(board, stage, confirms.reference if confirms else None)
-    for entry in board.entries:
-        if entry.name in _chosen(board, stage, reference) and entry.name not in frozen and entry.winner and entry.winner.config:
-            fields = _frozen(entry.winner.config, question.siblings[entry.study])
-            frozen[entry.name] = Frozen(study=entry.study, trial=entry.winner.number, fields=fields)
+    chosen = _chosen(board, stage, reference) - frozen.keys()
+    winners = {entry.name: (entry.study, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner}
+    # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
+    earlier: list[Mapping[str, Value]] = [each.fields for each in frozen.values()]
+    compiled = any(fields.get("compile") for fields in earlier or [winner.config or {} for _, winner in winners.values()])
+    for name, (study, winner) in winners.items():
+        if winner.config:
+            fields = _frozen(winner.config, question.siblings[study], compiled=compiled)
+            frozen[name] = Frozen(study=study, trial=winner.number, fields=fields)
     if reference not in frozen:
         raise TunemaxError(f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference")
     order = [entry.name for entry in board.entries if entry.name in frozen]

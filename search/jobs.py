@@ -142,7 +142,7 @@ class Job:
             records.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
             records.RATE: member.learning_rate,
             records.GUARDED: float(self.measured.guarded.max()),
-            records.PATH: self.trainer.path,
+            records.PATH: self.trainer.path_of(member),
         }
         if math.isfinite(member.train_loss):
             found[records.TRAIN_LOSS] = member.train_loss

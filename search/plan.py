@@ -182,9 +182,9 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
 
 
 def _graphs(definition: StudyDefinition, fixed: Mapping[str, Value]) -> int:
-    """So many functions a sibling would have to compile, at most: one for each combination of what is no float."""
+    """So many functions a sibling would have to compile, at most: one for each combination of what is no float, with dropout or without."""
     specs, values = all_specs(), {**defaults(), **fixed}
-    found = 1
+    found = 2 if "dropout" in definition.dimensions(fixed) else 1
     for name, dimension in definition.dimensions(fixed).items():
         spec = specs[name]
         own_path = spec.declared.shared or ("." in name and spec.annotation is not float)

@@ -57,10 +57,13 @@ class Snapshots:
             found = checkpoint.load(path, self.fingerprint)
             if found.config.identity != config.identity:
                 raise TunemaxError(f"{path}: of another configuration")
-            return trainer.restore(replace(found, config=config))
+            member = trainer.restore(replace(found, config=config))
         except TunemaxError as error:
             self.note(f"{study} trial {number} is trained from the start: {error}")
             return trainer.add(config)
+        if trainer.path_of(member) != member.before != "":
+            self.note(f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.path}: equal to rounding only")
+        return member
 
     def remove(self, study: str, number: int) -> None:
         """Remove what a trial that has ended needs no more, and what killed processes have left there half-written."""

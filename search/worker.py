@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpt.config import Config
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
+from gpt.interrupt import Stopped, stopped_by
 from gpt.probe import Probes
 from gpt.trainer import Trainer
 from search import jobs, records
@@ -94,7 +95,8 @@ class Worker:
             try:
                 self._fill()
                 while self._jobs and not self.stopping():
-                    self._advance()
+                    with contextlib.suppress(Stopped):
+                        self._advance()
                     self._fill()
             except BaseException as error:
                 fault = error
@@ -180,6 +182,8 @@ class Worker:
                 continue
             for job in mine:
                 job.branches.begin()
+            with stopped_by(self.stopping):
+                trainer.prepare()
             left = min(job.due for job in mine)
             while left and not self.stopping():
                 n = min(left, *(job.stride for job in mine))
@@ -189,7 +193,8 @@ class Worker:
             if left:
                 return
             reached = [job for job in mine if not job.due]
-            losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
+            with stopped_by(self.stopping):
+                losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
             for job in reached:
                 job.take(losses[job.branches.judged()])
             reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}

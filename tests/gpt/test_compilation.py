@@ -14,6 +14,7 @@ import torch
 from gpt import compilation, library
 from gpt.config import Config
 from gpt.data import Corpus
+from gpt.random import Dropout
 from gpt.softmax import variants
 from gpt.trainer import Member, Snapshot, Trainer
 
@@ -39,6 +40,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     """Tests of this session, in all its processes, share what they compile."""
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv(library.CACHE, str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"))
+    monkeypatch.setattr(compilation, "_failed", set())
     compilation._tell.cache_clear()
 
 
@@ -156,15 +158,20 @@ def test_without_a_place_to_keep_it_nothing_is_compiled(
 def test_a_compiler_that_fails_costs_a_line(
     small: Make, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
+    """And is not tried again by a trainer of the same shapes."""
+    tried = []
+
+    def broken(key: str, trace: object) -> None:
+        tried.append(key)
         raise RuntimeError("C++ compile error\nwith many lines")
 
     monkeypatch.setattr(compilation, "compiled", broken)
-    config = small(n_layer=1, n_embd=8, compile=True)
-    trainer, (member,) = trained([config], corpus, 2)
-    assert trainer.path.startswith("eager")
     _, (own,) = trained([small(n_layer=1, n_embd=8)], corpus, 2)
-    assert (member.train_loss, member.iteration) == (own.train_loss, 2)
+    for _ in range(2):
+        trainer, (member,) = trained([small(n_layer=1, n_embd=8, compile=True)], corpus, 2)
+        assert trainer.path.startswith("eager")
+        assert (member.train_loss, member.iteration) == (own.train_loss, 2)
+    assert len(tried) == 1
     assert capsys.readouterr().err == "compile: failed (C++ compile error); going on without\n"
 
 
@@ -182,8 +189,24 @@ def test_an_evaluation_that_cannot_be_compiled_leaves_training_compiled(
     eager, (own,) = trained([small(n_layer=1)], corpus, 1)
     for _ in range(2):
         assert trainer.evaluate()[member] == pytest.approx(eager.evaluate()[own], abs=1e-5)
-    assert trainer.path.startswith("compiled")
-    assert capsys.readouterr().err == "compile: failed (torch stumbles); going on without\n"
+    assert trainer.path.startswith("compiled but for evaluation, ")
+    assert capsys.readouterr().err == "compile: evaluation failed (torch stumbles); going on without\n"
+
+
+def test_masks_are_drawn_once_an_iteration(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "compiled", lambda key, trace: trace()[0])
+    monkeypatch.setattr(compilation, "_known", {})
+    trainer, _ = trained([small(n_layer=1, compile=True, dropout=0.1)], corpus, 1)
+    drawn: list[str] = []
+    draw = Dropout.mask
+
+    def mask(self: Dropout, site: str, *rest: Any) -> torch.Tensor:
+        drawn.append(site)
+        return draw(self, site, *rest)
+
+    monkeypatch.setattr(Dropout, "mask", mask)
+    trainer.step(3)
+    assert len(drawn) == 3 * len(set(drawn))
 
 
 def test_a_variant_more_changes_every_key(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,6 +309,28 @@ def test_a_run_that_is_told_to_end_keeps_what_is_finished_and_says_how_to_go_on(
     work(undisturbed)
     work(load_from(storage, "q"))
     assert values(load_from(storage, "q")) == values(undisturbed)
+
+
+def test_a_run_that_compiles_ends_at_once(
+    study_file: Callable[..., Path], start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker is in the middle of a compilation, and the other one waits for the same function."""
+    begun, slow = tmp_path / "begun", tmp_path / "bin" / "g++"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo > {begun}; exec sleep 3600;; esac\nexec {shutil.which("g++")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    file = study_file(**{**GRID, "compare": ["softmax"]}, workers=2, slots=1, base={"compile": True})
+    run = start("study", "run", str(file))
+    until(begun.exists)
+    run.process.send_signal(signal.SIGINT)
+    status, _, (*said, last) = run.end()
+    assert status == 130
+    assert set(said) == {"compile: making functions for this model, half a minute or more for each, once on this machine"}
+    assert last == f"tunemax: interrupted; finished trials are kept; go on with tunemax study run {file}"
+    assert states(str(file.with_name("tunemax.db"))) == {TrialState.WAITING}
+    assert sorted(path.suffix for path in (tmp_path / "compiled").glob("*") if path.is_file()) == [".lock"]
 
 
 def under_way(question: Question) -> bool:

@@ -58,6 +58,17 @@ def test_where_tuning_could_not_compile_confirming_may(
     assert confirms.winners["softmax"].fields.get("compile") is frozen
 
 
+def test_candidates_are_confirmed_on_one_path(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if one was tuned compiled, and the other one before that, in eager mode."""
+    monkeypatch.setattr("gpt.compilation.compiler_fault", lambda: "no compiler here")
+    work(ask(compare=["softmax"]).fixing(compile=False))
+    question = ask(compare=["softmax", "polymax"])
+    work(question.fixing(compile=True))
+    confirms = confirm(question, THREE).definition.confirms
+    assert confirms is not None
+    assert {name: winner.fields.get("compile") for name, winner in confirms.winners.items()} == {"softmax": True, "polymax": True}
+
+
 def test_every_winner_meets_the_same_fresh_seeds_and_fresh_text(tuned: Question, work: Work, corpus: Corpus) -> None:
     opened = confirm(tuned, THREE)
     work(opened)

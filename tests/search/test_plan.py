@@ -70,6 +70,8 @@ def test_nothing_is_compiled_unasked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) 
 def test_a_space_of_many_shapes_has_as_many_functions_to_compile() -> None:
     one = {**LARGE, "n_layer": 4}
     assert planned(one, 1500).compiled
+    assert planned(one, 350).compiled
+    assert not planned(one, 350, space={"dropout": "default"}).compiled  # with and without
     base = {key: value for key, value in LARGE.items() if key not in ("n_layer", "block_size")}
     assert not planned(base, 1500, space={"n_layer": {"low": 1, "high": 8}, "block_size": [32, 64, 96, 128]}).compiled
 

@@ -100,6 +100,18 @@ def test_a_stopped_trial_goes_on_from_where_it_was(ask: Ask, work: Work, expecte
     assert not any(folder(question, number).exists() for number in range(3))
 
 
+def test_a_trial_that_goes_on_another_way_says_so(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = ask(**PLAN)
+    stop_within(work, question, 2)
+    monkeypatch.setattr("gpt.trainer.current_route", lambda: "onednn")
+    told = notes(stop_within(work, question, 1))
+    ways = "trained as eager, fp32, default matmul so far, goes on as eager, fp32, onednn matmul"
+    assert sorted(told) == [f"q/softmax trial {number}: {ways}: equal to rounding only" for number in range(3)]
+    assert not notes(work(question))
+    paths = {trial.user_attrs[records.PATH] for trial in question.trials()["q/softmax"]}
+    assert paths == {"eager, fp32, default matmul, then eager, fp32, onednn matmul"}
+
+
 def test_stopped_again_and_again_it_is_still_the_same_training(ask: Ask, work: Work, expected: list[Any]) -> None:
     question, stops = ask(**PLAN), 0
     while any(trial.state == TrialState.WAITING for trial in question.trials()["q/softmax"]):
