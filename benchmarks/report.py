@@ -26,7 +26,7 @@ def environment() -> list[str]:
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns also line up in a terminal; the first column is text, the others are figures."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(2, *map(len, column)) for column in zip(header, *rows, strict=True)]  # a rule of figures is -: at least
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     first, *rest = (header, rule, *rows)
     return "\n".join([f"### {title}", "", _line(first, widths), *(_line(row, widths) for row in rest), ""])
