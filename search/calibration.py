@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +19,8 @@ from gpt.config import Config
 from gpt.data import data_root
 from gpt.errors import TunemaxError
 from gpt.files import write_whole
+from search import crew
+from search.allowance import cores
 
 SLOTS = (1, 2, 4, 8, 16)
 """Members of a process that are tried, fewest first."""
@@ -53,18 +53,24 @@ class Measurement:
 def calibrate(config: Config, report: Callable[[Measurement], None] = lambda measurement: None) -> Layout:
     """Measure the layouts of this machine for trainings like this one, eager, on its CPU, and remember the best.
 
-    report: told each measurement. Takes some ten seconds for a small model. Raises TunemaxError if no process survives it.
+    report: told each measurement. Takes some ten seconds for a small model. Raises TunemaxError for a configuration that
+    cannot be trained here, or if no process survives it.
     """
+    crew.warm()
     found = []
     route = hardware.route_for(config)
-    for workers, threads in _shares(os.cpu_count() or 1):
-        with _Crew(config, workers, threads, route) as crew:
+    for workers, threads in _shares(cores()):
+        with _Team(config, workers, threads, route) as team:
             for slots in SLOTS:
-                measurement = crew.measure(slots)
+                measurement = team.measure(slots)
+                if measurement is None:  # memory is short; what was measured before stands
+                    break
                 report(measurement)
                 found.append(measurement)
                 if measurement.seconds > SLOWEST:
                     break
+    if not found:
+        raise TunemaxError(f"calibration: not even {SLOTS[0]} member{'s' if SLOTS[0] > 1 else ''} could be trained; free some memory")
     best = max(found, key=lambda each: each.rate)
     near = [each for each in found if each.rate >= TIE * best.rate]
     chosen = min(near, key=lambda each: (each.layout.threads, each.layout.workers * each.layout.slots)).layout
@@ -93,83 +99,85 @@ def _remember(config: Config, layout: Layout) -> None:
 
 
 def _place() -> Path:
-    return data_root() / ".machines" / f"{hardware.machine()}.layouts.json"
+    return data_root() / ".machines" / f"{hardware.machine()}-{cores()}.layouts.json"
 
 
 def _key(config: Config) -> str:
-    """Of the shapes: what members must share to be stacked."""
-    return hashlib.sha256(repr(config.bucket).encode()).hexdigest()[:16]
+    """Of what makes an iteration on a CPU fast or slow: all that members must share to be stacked, but for how and where they train."""
+    shapes = [(name, value) for name, value in config.bucket if name not in ("device", "compile")]
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
 
 
-def _shares(cores: int) -> Iterator[tuple[int, int]]:
+def _shares(total: int) -> Iterator[tuple[int, int]]:
     """Processes and threads of each that use all cores, one thread first."""
-    workers = cores
+    workers = total
     while workers >= 1:
-        yield workers, cores // workers
+        yield workers, total // workers
         workers //= 2
 
 
-class _Crew:
+class _Team:
     """Processes that train when they are told to, as workers do."""
 
     def __init__(self, config: Config, workers: int, threads: int, route: hardware.Route) -> None:
         self._layout = (workers, threads)
-        context = multiprocessing.get_context("spawn")
         self._links, self._processes = [], []
         for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_train, args=(theirs, config, threads, route), daemon=True)
-            with hardware.large_pages():
-                process.start()
-            theirs.close()
+            ours, theirs = crew.FORKING.Pipe()
+            self._processes.append(crew.begin(_train, theirs, config, threads, route))
             self._links.append(ours)
-            self._processes.append(process)
+            theirs.close()
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> _Team:
         return self
 
     def __exit__(self, *_: object) -> None:
         for link, process in zip(self._links, self._processes, strict=True):
             link.close()
+            process.kill()  # nothing of it is kept
             process.join()
 
-    def measure(self, slots: int) -> Measurement:
-        self._all(slots, 1)  # builds what later iterations reuse
-        slow = self._all(slots, 1)
-        iterations = max(1, round(SECONDS / slow))
-        one = self._all(slots, iterations) / iterations
+    def measure(self, slots: int) -> Measurement | None:
+        """None if a process has died of so many members. Raises TunemaxError if one cannot begin."""
+        try:
+            self._all(slots, 1)  # builds what later iterations reuse
+            slow = self._all(slots, 1)
+            iterations = max(1, round(SECONDS / slow))
+            one = self._all(slots, iterations) / iterations
+        except (EOFError, OSError):
+            return None
         workers, threads = self._layout
         return Measurement(Layout(workers, threads, slots), workers * slots / one, one)
 
     def _all(self, slots: int, iterations: int) -> float:
         """Seconds that the slowest of them takes, all working at once."""
-        try:
-            for link in self._links:
-                link.send((slots, iterations))
-            return max(float(link.recv()) for link in self._links)
-        except (EOFError, OSError):
-            workers, _ = self._layout
-            raise TunemaxError(f"calibration: one of {workers} processes died at {slots} members; free some memory") from None
+        for link in self._links:
+            link.send((slots, iterations))
+        return max(self._answer(link) for link in self._links)
+
+    def _answer(self, link: Connection) -> float:
+        answer = link.recv()
+        if isinstance(answer, TunemaxError):
+            raise answer
+        return float(answer)
 
 
 def _train(link: Connection, config: Config, threads: int, route: hardware.Route) -> None:
     """The body of a process."""
-    import torch
-
     from gpt.data import open_data
     from gpt.trainer import Trainer
 
-    hardware.keep_memory()
-    hardware.take(route)
-    torch.set_num_threads(threads)
-    trainer = Trainer(config, open_data(config.train.dataset))
-    while True:
-        try:
+    crew.tune(route, threads)
+    try:
+        trainer = Trainer(config, open_data(config.train.dataset))
+        while True:
             slots, iterations = link.recv()
-        except EOFError:
-            return
-        while len(trainer.members) < slots:
-            trainer.add(config)
-        start = time.perf_counter()
-        trainer.step(iterations)
-        link.send(time.perf_counter() - start)
+            while len(trainer.members) < slots:
+                trainer.add(config)
+            start = time.perf_counter()
+            trainer.step(iterations)
+            link.send(time.perf_counter() - start)
+    except TunemaxError as error:  # the user's to mend
+        link.send(error)
+    except (EOFError, OSError, MemoryError, RuntimeError):  # nobody asks any more; or as torch says that memory is short
+        link.close()

@@ -18,6 +18,7 @@ from gpt import hardware
 from gpt.data import data_root
 from gpt.errors import TunemaxError
 from gpt.library import cache_folder
+from search.allowance import cores
 from search.memory import free
 from search.places import default_storage, runs_folder
 from search.question import questions
@@ -54,7 +55,12 @@ def examine(where: str | None = None) -> Iterator[Finding]:
 
 
 def _processor() -> str:
-    return f"{hardware.processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    return f"{hardware.processor()}, {_cores()}, {platform.system()}, Python {platform.python_version()}"
+
+
+def _cores() -> str:
+    usable, there = cores(), os.cpu_count() or 1
+    return f"{usable} core{'' if usable == 1 else 's'}" + (f" of its {there}" if usable < there else "")
 
 
 def _torch() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from gpt.fields import Choices, Range, Value
 from gpt.layout import operations
 from gpt.library import compiler_fault, without
 from search import calibration, memory, precision
+from search.allowance import cores
 from search.calibration import Layout
 from search.definition import StudyDefinition
 from search.dimension import defaults
@@ -28,8 +28,14 @@ SAVED, NARROW = 0.35, 32
 """The share of eager training that is saved at this width or less; wider, less in proportion (benchmarks/RESULTS.md)."""
 BUSY = 0.7
 """The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for others."""
-USUAL = Layout(workers=2, threads=1, slots=8)
-"""Where neither the user nor the study says anything, and this machine was not calibrated."""
+WORKERS = 2
+"""At most, where neither the user nor the study says anything, and this machine was not calibrated."""
+SLOTS = ((2e8, 8), (2e9, 4))
+"""The same of slots on a CPU: up to so many operations of one member's iteration so many, above them FEWEST. To stack more gains
+nothing (benchmarks/RESULTS.md), takes memory, and lets the sampler know less."""
+FEWEST = 2
+MOST = 8
+"""Slots on a GPU, which a small model leaves idle."""
 FULL = 0.85
 """The share of free memory that workers may take."""
 NEAR = 0.5
@@ -62,18 +68,27 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the question
     has, trained ones too: so a run that goes on trains as the one before did. begun: whether one of them has ended.
     """
-    layout = calibration.remembered(_typical(definition)) or USUAL
+    layout = calibration.remembered(_typical(definition)) or _usual(_typical(definition))
     asked = workers or definition.workers
     threads = layout.threads if asked is None else 1
     workers, slots = asked or layout.workers, slots or definition.slots or layout.slots
     lines = [*_precision(definition, begun)]
-    if workers > (cores := os.cpu_count() or 1):
-        lines.append(f"{workers} workers on {cores} cores: they will slow each other down")
+    if workers > (usable := cores()):
+        lines.append(f"{workers} workers on {usable} core{'' if usable == 1 else 's'}: they will slow each other down")
     compiled, said = _compiled(definition, trials, workers)
     lines += said
     workers = max(min(workers, trials), 1)
     workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1))
     return Plan(workers, threads, slots, compiled, (*lines, *short), _route(definition))
+
+
+def _usual(config: Config) -> Layout:
+    """How to train without being told: one thread a process."""
+    workers = min(WORKERS, cores())
+    if not _on_cpu(config):
+        return Layout(workers, threads=1, slots=MOST)
+    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    return Layout(workers, threads=1, slots=next((slots for most, slots in SLOTS if work <= most), FEWEST))
 
 
 def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import yaml
 
 from gpt import hardware
 from gpt.config import Config
+from gpt.errors import TunemaxError
 from search import calibration
+from search.allowance import cores
 from search.calibration import Layout, Measurement, calibrate, remembered
 from search.cli import main
+from search.definition import define
 from search.doctor import examine
+from search.plan import plan
 
 TINY = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 2, "device": "cpu"}
 
@@ -28,7 +35,7 @@ def test_a_sound_machine_has_no_faults(tmp_path: Path, capsys: pytest.CaptureFix
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines]
     assert names == ["processor", "memory", "torch", "matrices", "bf16", "compiler", "data", "storage", "runs"]
-    assert f"{os.cpu_count()} cores" in lines[0]
+    assert f", {cores()} core" in lines[0]
     assert lines[7].endswith("new.db: not there yet; the first study makes it")
     assert not list(tmp_path.iterdir())  # to look changes nothing
 
@@ -66,9 +73,7 @@ def test_a_calibration_measures_every_share_of_the_cores_and_is_remembered(confi
     seen: list[Measurement] = []
     assert remembered(config) is None
     chosen = calibrate(config, seen.append)
-    cores = os.cpu_count() or 1
-    assert {each.layout.workers * each.layout.threads for each in seen} <= {cores, cores - 1}
-    assert all(each.layout.workers * each.layout.threads <= cores for each in seen)
+    assert {each.layout.workers * each.layout.threads for each in seen} <= {cores(), cores() - 1}
     assert [each.layout.slots for each in seen[:2]] == [1, 3]
     assert all(each.rate > 0 for each in seen)
     assert next(each.rate for each in seen if each.layout == chosen) >= calibration.TIE * max(each.rate for each in seen)
@@ -77,24 +82,79 @@ def test_a_calibration_measures_every_share_of_the_cores_and_is_remembered(confi
     assert remembered(config.replace({"n_embd": 32})) is None
 
 
+def test_a_study_is_trained_as_its_shapes_were_calibrated(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that says nothing of a device, or compiles; and not on a machine with other cores."""
+    monkeypatch.setattr(calibration, "SECONDS", 0.05)
+    monkeypatch.setattr(calibration, "SLOTS", (3,))
+    monkeypatch.setattr(calibration, "cores", lambda: 1)
+    base = {name: value for name, value in TINY.items() if name != "device"}
+    given = {
+        "question": "?",
+        "data": str(text),
+        "base": base,
+        "space": {"learning_rate": "default"},
+        "budget": {"trials": 40, "horizon": 9},
+    }
+    file = tmp_path / "q.yaml"
+    file.write_text(yaml.safe_dump(given))
+    assert main(["doctor", "--calibrate", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Best here: 1 worker of 1 thread with 3 slots")
+    for changes in ({}, {"compile": False}, {"device": "cpu"}):
+        found = plan(define({**given, "base": {**base, **changes}}, name="q"), 40)
+        assert (found.workers, found.threads, found.slots) == (1, 1, 3)
+    monkeypatch.setattr(calibration, "cores", lambda: 7)
+    assert plan(define(given, name="q"), 40).slots == 8
+
+
+def test_what_is_wrong_with_a_study_is_one_line_and_not_one_of_each_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "q.yaml"
+    missing = str(tmp_path / "missing.txt")
+    space, budget = {"learning_rate": "default"}, {"trials": 1, "horizon": 9}
+    file.write_text(yaml.safe_dump({"question": "?", "data": missing, "base": TINY, "space": space, "budget": budget}))
+    assert main(["doctor", "--calibrate", str(file)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert missing in line
+
+
+def test_processes_that_die_of_many_members_end_a_layout_and_not_the_calibration(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "SECONDS", 0.05)
+    monkeypatch.setattr(calibration, "SLOTS", (1, 3, 5))
+    monkeypatch.setattr(calibration, "cores", lambda: 2)
+    monkeypatch.setattr(calibration, "_train", _frail)
+    seen: list[Measurement] = []
+    calibrate(config, seen.append)
+    assert [(each.layout.workers, each.layout.slots) for each in seen] == [(2, 1), (2, 3), (1, 1), (1, 3)]
+    monkeypatch.setattr(calibration, "SLOTS", (5,))
+    with pytest.raises(TunemaxError, match="not even 5 members"):
+        calibrate(config)
+
+
+def _frail(link: Connection, *_: object) -> None:
+    while link.recv()[0] < 5:
+        link.send(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_near_tie_goes_to_fewer_threads_and_fewer_members(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {(2, 1): 99.0, (2, 4): 100.0, (1, 1): 50.0, (1, 4): 101.0}
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(calibration, "cores", lambda: 2)
     monkeypatch.setattr(calibration, "SLOTS", (1, 4))
-    monkeypatch.setattr(calibration, "_Crew", _Crew)
-    _Crew.rates = rates
+    monkeypatch.setattr(calibration, "_Team", _Team)
+    _Team.rates = rates
     assert calibrate(config) == Layout(2, 1, 1)
     rates[2, 1] = 90.0
     assert calibrate(config) == Layout(2, 1, 4)
 
 
-class _Crew:
+class _Team:
     rates: ClassVar[dict[tuple[int, int], float]] = {}
 
     def __init__(self, config: Config, workers: int, threads: int, route: hardware.Route) -> None:
         self.layout = (workers, threads)
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> _Team:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -27,6 +27,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "has_gpu", lambda: False)
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2"})
     monkeypatch.setattr(memory, "free", lambda: 1e12)
+    monkeypatch.setattr("search.plan.cores", lambda: 2)
     monkeypatch.setattr(calibration, "remembered", lambda config: None)
     monkeypatch.setattr(precision, "turned", lambda definition, route: None)
 
@@ -52,19 +53,19 @@ def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_what_the_file_says_of_compiling_stands(chosen: bool) -> None:
-    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 1, 8, None, ())  # it is in the trials' own configuration
+    assert planned({**LARGE, "compile": chosen}, 3000) == Plan(2, 1, 2, None, ())  # it is in the trials' own configuration
 
 
 @pytest.mark.parametrize("asked", [{}, {"compile": True}])
 def test_without_a_compiler_one_line_says_so_for_all_workers(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     line = "compile: no C++ compiler (no-such-compiler) on this machine; going on without"
-    assert planned({**LARGE, **asked}, 3000) == Plan(2, 1, 8, False, (line,))
+    assert planned({**LARGE, **asked}, 3000) == Plan(2, 1, 2, False, (line,))
 
 
 def test_nothing_is_compiled_unasked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "has_gpu", lambda: True)
-    assert planned(LARGE, 3000) == Plan(2, 1, 8, None, ())
+    assert planned(LARGE, 3000) == Plan(2, 1, 8, None, ())  # a GPU, which a small model leaves idle
 
 
 def test_a_space_of_many_shapes_has_as_many_functions_to_compile() -> None:
@@ -82,9 +83,20 @@ def test_bf16_is_told_what_it_costs_and_what_it_is_good_for() -> None:
     assert ranks.startswith("precision = bf16: winners are confirmed in fp32")
 
 
-def test_more_workers_than_cores_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
-    assert planned(SMALL, 300).lines == ("2 workers on 1 cores: they will slow each other down",)
+def test_more_workers_than_cores_are_told_of_where_somebody_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.plan.cores", lambda: 1)
+    assert planned(SMALL, 300) == Plan(1, 1, 8, None, ())
+    given = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 9, "horizon": 9}}
+    found = plan(define(given, name="q"), 9, workers=2)
+    assert (found.workers, found.lines) == (2, ("2 workers on 1 core: they will slow each other down",))
+
+
+def test_the_larger_the_model_the_fewer_members_are_stacked() -> None:
+    """As many as gain something, by benchmarks/RESULTS.md: 2 x 32, 4 x 64, 4 x 128, 6 x 192."""
+    middle = {"n_layer": 4, "n_head": 4, "block_size": 64, "batch_size": 12}
+    shapes = [SMALL, {**middle, "n_embd": 64}, {**middle, "n_embd": 128}, LARGE]
+    assert [planned(shape, 300).slots for shape in shapes] == [8, 4, 2, 2]
+    assert planned(LARGE, 300, slots=16).slots == 16
 
 
 @pytest.mark.parametrize(

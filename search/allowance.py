@@ -1,0 +1,50 @@
+"""What of the machine this process may use: a batch system or a container may allow less than there is."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+OWN = Path("/proc/self/cgroup")
+ROOT = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Cores that this process may use, at least one: those it may run on, or as many as its control groups give it the time of."""
+    runs_on = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([runs_on, *(math.ceil(share) for folder in groups("cpu") for share in _shares(folder))]))
+
+
+def groups(controller: str) -> Iterator[Path]:
+    """Folders of the control groups that limit this process, its own first; of both versions, as a system may have either.
+
+    In a container the names are those of the machine, and not all of them are there; the outermost folder always is.
+    """
+    try:
+        lines = OWN.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = ROOT / controller if controllers else ROOT
+        own = root / ("" if ".." in path else path.lstrip("/"))  # another container's may be outside of what is seen from here
+        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root) and folder.is_dir())
+
+
+def _shares(folder: Path) -> Iterator[float]:
+    """The cores whose time a control group may take, if it is limited."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        yield float(quota) / float(period)
+    except (OSError, ValueError):  # version 1, or "max"
+        pass
+    try:
+        share = float((folder / "cpu.cfs_quota_us").read_text()) / float((folder / "cpu.cfs_period_us").read_text())
+        if share > 0:
+            yield share
+    except (OSError, ValueError):
+        pass
