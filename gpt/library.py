@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -133,6 +134,10 @@ def compiler_fault() -> str | None:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return f"no C++ compiler ({compiler}) on this machine"
+    try:
+        subprocess.run([compiler, "--version"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):  # before anything is traced for it, which takes ten seconds
+        return f"{compiler} is no working C++ compiler"
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -146,9 +146,7 @@ def _as_workers_are() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _settled(
-    streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
+def _settled(streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """What a process runs. streams and environment: of whoever starts it, not of the process that it is forked from."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
