@@ -30,6 +30,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 import envs  # noqa: F401 - registers the ids
 from envs.sb3 import SteerVecEnv
+from search.allowance import cores
 
 SIZES = {"tiny": "tunemax/Tiny-v0", "small": "tunemax/Constantmax-v0"}
 COUNTS = (1, 4, 16, 64)
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="of each contender in each round, at least one step of all its environments"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the batched environment that has more than one")
+    parser.add_argument("--threads", type=int, default=cores(), help="of the batched environment that has more than one")
     parser.add_argument("--quick", action="store_true", help="few environments, one short round; figures mean nothing")
     args = parser.parse_args(arguments)
     if args.quick:

@@ -13,12 +13,14 @@ from statistics import median
 import optuna
 import torch
 
+from search.allowance import cores
+
 
 def environment() -> list[str]:
     """Lines that say what the figures depend on. A load above 0 at the start means that somebody else was working too."""
     load = f"{os.getloadavg()[0]:.1f}"
     return [
-        f"CPU: {_cpu()}, {os.cpu_count()} cores; load {load} at the start",
+        f"CPU: {_cpu()}, {cores()} cores; load {load} at the start",
         f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), float32 matmul precision {torch.get_float32_matmul_precision()}",
         f"Python {platform.python_version()}, Optuna {optuna.__version__}, SQLite {sqlite3.sqlite_version}, {platform.system()}",
     ]

@@ -30,6 +30,8 @@ SLOWEST = 5.0
 """Seconds of an iteration above which no more members are tried."""
 TIE = 0.95
 """A layout with fewer members is taken if it is this near to the fastest: it needs less memory, and its sampler learns sooner."""
+SIZES = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "precision")
+"""Fields that a layout depends on. Biases, norms and the like are a small part of an iteration, and all is measured eager on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,8 @@ def _place() -> Path:
 
 
 def _key(config: Config) -> str:
-    """Of what makes an iteration on a CPU fast or slow: all that members must share to be stacked, but for how and where they train."""
-    shapes = [(name, value) for name, value in config.bucket if name not in ("device", "compile")]
-    return hashlib.sha256(repr(shapes).encode()).hexdigest()[:16]
+    values = config.flat()
+    return hashlib.sha256(repr([values[name] for name in SIZES]).encode()).hexdigest()[:16]
 
 
 def _shares(total: int) -> Iterator[tuple[int, int]]:

@@ -80,9 +80,11 @@ class StudyDefinition(pydantic.BaseModel):
     repeats: int = pydantic.Field(1, ge=1, le=20, description="how often the whole tuning is done, each time with another seed")
     repeat: Repeat | None = None
     seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
-    workers: int | None = pydantic.Field(None, ge=1, le=1024, description="worker processes of `study run`; default: as calibrated, else 2")
+    workers: int | None = pydantic.Field(
+        None, ge=1, le=1024, description="worker processes of `study run`; default: as calibrated, else 2, or 1 on a single core"
+    )
     slots: int | None = pydantic.Field(
-        None, ge=1, le=4096, description="members that a worker trains at once; default: as calibrated, else 8"
+        None, ge=1, le=4096, description="members that a worker trains at once; default: as calibrated, else 8, on a CPU 2 to 8 by size"
     )
 
     def siblings(self) -> dict[str, dict[str, Value]]:

@@ -68,7 +68,7 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the question
     has, trained ones too: so a run that goes on trains as the one before did. begun: whether one of them has ended.
     """
-    layout = calibration.remembered(_typical(definition)) or _usual(_typical(definition))
+    layout = _layout(_typical(definition))
     asked = workers or definition.workers
     threads = layout.threads if asked is None else 1
     workers, slots = asked or layout.workers, slots or definition.slots or layout.slots
@@ -82,13 +82,14 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     return Plan(workers, threads, slots, compiled, (*lines, *short), _route(definition))
 
 
-def _usual(config: Config) -> Layout:
-    """How to train without being told: one thread a process."""
+def _layout(config: Config) -> Layout:
+    """How to train without being told: as this machine was calibrated to, else as is usual, with one thread a process."""
     workers = min(WORKERS, cores())
     if not _on_cpu(config):
         return Layout(workers, threads=1, slots=MOST)
     work = operations(config.model, VOCABULARY, config.train.batch_size)
-    return Layout(workers, threads=1, slots=next((slots for most, slots in SLOTS if work <= most), FEWEST))
+    usual = Layout(workers, threads=1, slots=next((slots for most, slots in SLOTS if work <= most), FEWEST))
+    return calibration.remembered(config) or usual
 
 
 def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _typical(definition: StudyDefinition) -> Config:
 
 
 def _on_cpu(config: Config) -> bool:
-    return config.train.device in ("auto", "cpu") and not hardware.has_gpu()
+    return config.train.device == "cpu" or (config.train.device == "auto" and not hardware.has_gpu())
 
 
 # ------------------------------------------------------------------------------------------------------------- memory

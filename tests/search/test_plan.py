@@ -99,6 +99,12 @@ def test_the_larger_the_model_the_fewer_members_are_stacked() -> None:
     assert planned(LARGE, 300, slots=16).slots == 16
 
 
+def test_a_calibration_is_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "remembered", lambda config: Layout(1, 2, 3))
+    monkeypatch.setattr(hardware, "has_gpu", lambda: True)
+    assert [planned({**SMALL, "device": device}, 300).slots for device in ("auto", "cpu")] == [8, 3]
+
+
 @pytest.mark.parametrize(
     ("gigabytes", "fitting"), [(100, (2, 8)), (2.36, (2, 8)), (2.35, (2, 7)), (1.2, (2, 3)), (0.5, (1, 2)), (0.1, (1, 1))]
 )
