@@ -182,7 +182,7 @@ class Worker:
                 continue
             for job in mine:
                 job.branches.begin()
-            with stopped_by(self.stopping):
+            with stopped_by(self.stopping):  # to compile takes half a minute, for an evaluation too
                 trainer.prepare()
             left = min(job.due for job in mine)
             while left and not self.stopping():
