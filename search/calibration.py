@@ -5,8 +5,10 @@ One thread a process is the usual answer, and the default. More than one pays wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +47,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Measurement:
-    """rate: iterations of members a second, of all processes together. seconds: the longest that one iteration took."""
+    """rate: iterations of members a second, of all processes together. seconds: the longest that one iteration took.
+
+    Where a process has died of it, the rate is 0 and the seconds are infinite.
+    """
 
     layout: Layout
     rate: float
@@ -55,8 +60,8 @@ class Measurement:
 def calibrate(config: Config, report: Callable[[Measurement], None] = lambda measurement: None) -> Layout:
     """Measure the layouts of this machine for trainings like this one, eager, on its CPU, and remember the best.
 
-    report: told each measurement. Takes some ten seconds for a small model. Raises TunemaxError for a configuration that
-    cannot be trained here, or if no process survives it.
+    report: told each measurement. Takes some ten seconds for a small model. A layout that a process dies of, for want of memory
+    most often, is none; the others still count. Raises TunemaxError if there are no others, or no data.
     """
     crew.warm()
     found = []
@@ -65,15 +70,13 @@ def calibrate(config: Config, report: Callable[[Measurement], None] = lambda mea
         with _Team(config, workers, threads, route) as team:
             for slots in SLOTS:
                 measurement = team.measure(slots)
-                if measurement is None:  # memory is short; what was measured before stands
-                    break
                 report(measurement)
                 found.append(measurement)
                 if measurement.seconds > SLOWEST:
                     break
-    if not found:
-        raise TunemaxError(f"calibration: not even {SLOTS[0]} member{'s' if SLOTS[0] > 1 else ''} could be trained; free some memory")
     best = max(found, key=lambda each: each.rate)
+    if not best.rate:
+        raise TunemaxError("calibration: a process dies of so few members already; free some memory")
     near = [each for each in found if each.rate >= TIE * best.rate]
     chosen = min(near, key=lambda each: (each.layout.threads, each.layout.workers * each.layout.slots)).layout
     _remember(config, chosen)
@@ -138,29 +141,31 @@ class _Team:
             process.kill()  # nothing of it is kept
             process.join()
 
-    def measure(self, slots: int) -> Measurement | None:
-        """None if a process has died of so many members. Raises TunemaxError if one cannot begin."""
-        try:
-            self._all(slots, 1)  # builds what later iterations reuse
-            slow = self._all(slots, 1)
-            iterations = max(1, round(SECONDS / slow))
-            one = self._all(slots, iterations) / iterations
-        except (EOFError, OSError):
-            return None
+    def measure(self, slots: int) -> Measurement:
+        """Raises TunemaxError if a process cannot begin."""
+        self._all(slots, 1)  # builds what later iterations reuse
+        slow = self._all(slots, 1)
+        iterations = max(1, round(SECONDS / slow))
+        one = self._all(slots, iterations) / iterations
         workers, threads = self._layout
         return Measurement(Layout(workers, threads, slots), workers * slots / one, one)
 
     def _all(self, slots: int, iterations: int) -> float:
-        """Seconds that the slowest of them takes, all working at once."""
+        """Seconds that the slowest of them takes, all working at once; infinitely many once one is dead."""
         for link in self._links:
-            link.send((slots, iterations))
-        return max(self._answer(link) for link in self._links)
+            with contextlib.suppress(OSError):  # it has ended; what it said last is still to be heard
+                link.send((slots, iterations))
+        return max(_seconds(link) for link in self._links)
 
-    def _answer(self, link: Connection) -> float:
-        answer = link.recv()
-        if isinstance(answer, TunemaxError):
-            raise answer
-        return float(answer)
+
+def _seconds(link: Connection) -> float:
+    try:
+        said: float | TunemaxError = link.recv()
+    except (EOFError, OSError):
+        return math.inf
+    if isinstance(said, TunemaxError):
+        raise said
+    return said
 
 
 def _train(link: Connection, config: Config, threads: int, route: hardware.Route) -> None:

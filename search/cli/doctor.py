@@ -52,11 +52,12 @@ def _calibrate(study: str | None) -> None:
 
     def report(found: Measurement) -> None:
         layout = found.layout
-        print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {found.rate:14,.0f}", flush=True)
+        rate = f"{found.rate:,.0f}" if found.rate else "a process died"
+        print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {rate:>14}", flush=True)
 
     best = calibrate(config, report)
     told = f"{best.workers} worker{'' if best.workers == 1 else 's'} of {best.threads} thread{'' if best.threads == 1 else 's'}"
-    print(f"Best here: {told} with {best.slots} slots; studies of this size that say nothing else use it from now on.")
+    print(f"Best here: {told} with {best.slots} slots; studies of this size on the CPU that say nothing else use it from now on.")
 
 
 def _config(study: str | None) -> Config:

@@ -125,9 +125,10 @@ def test_processes_that_die_of_many_members_end_a_layout_and_not_the_calibration
     monkeypatch.setattr(calibration, "_train", _frail)
     seen: list[Measurement] = []
     calibrate(config, seen.append)
-    assert [(each.layout.workers, each.layout.slots) for each in seen] == [(2, 1), (2, 3), (1, 1), (1, 3)]
+    assert [(each.layout.workers, each.layout.slots) for each in seen if each.rate] == [(2, 1), (2, 3), (1, 1), (1, 3)]
+    assert [(each.layout.workers, each.layout.slots) for each in seen if not each.rate] == [(2, 5), (1, 5)]
     monkeypatch.setattr(calibration, "SLOTS", (5,))
-    with pytest.raises(TunemaxError, match="not even 5 members"):
+    with pytest.raises(TunemaxError, match="dies of so few members already"):
         calibrate(config)
 
 
