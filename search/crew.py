@@ -53,6 +53,33 @@ def warm() -> None:
         forkserver.ensure_running()
 
 
+def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that runs a function of a module, as workers are: deaf to Ctrl-C, and with the streams and environment of this one."""
+    streams = [Connection(os.dup(number), readable=False) for number in STREAMS]
+    try:
+        try:
+            return _started(FORKING, streams, body, arguments)
+        except (OSError, EOFError):  # no socket, as where the path of temporary files is too long; or the server has died
+            return _started(STARTING, streams, body, arguments)
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def _started(
+    context: ForkServerContext | SpawnContext, streams: Sequence[Connection], body: Callable[..., None], arguments: tuple[Any, ...]
+) -> BaseProcess:
+    process: BaseProcess = context.Process(target=_settled, args=(streams, dict(os.environ), body, arguments), daemon=True)
+    try:
+        with _as_workers_are():
+            process.start()
+    except KeyboardInterrupt:  # of a Ctrl-C that came meanwhile; the process is deaf to it
+        if process.pid:
+            process.kill()
+        raise
+    return process
+
+
 class Crew:
     """The worker processes, each behind a pipe of its own: a shared queue or event would not survive a killed worker.
 
@@ -67,21 +94,9 @@ class Crew:
 
     def start(self, index: int) -> None:
         ours, theirs = FORKING.Pipe()
-        streams = [Connection(os.dup(number), readable=False) for number in STREAMS]
-        arguments = (theirs, index, streams, dict(os.environ), *self._order)
-        try:
-            process = self._started(FORKING, arguments)
-        except (OSError, EOFError):  # no socket, as where the path of temporary files is too long; or the server has died
-            process = self._started(STARTING, arguments)
-        for link in (theirs, *streams):
-            link.close()
+        process = begin(_work, theirs, index, *self._order)
+        theirs.close()
         self.links[ours] = (index, process)
-
-    def _started(self, context: ForkServerContext | SpawnContext, arguments: tuple[Any, ...]) -> BaseProcess:
-        process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
-        with _as_workers_are():
-            process.start()
-        return process
 
     def listen(self) -> list[tuple[Connection, Event | TunemaxError | None]]:
         """What workers have said by now, waiting a moment if nothing; None from one that has ended."""
@@ -131,17 +146,8 @@ def _as_workers_are() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _work(
-    link: Connection,
-    index: int,
-    streams: Sequence[Connection],
-    environment: Mapping[str, str],
-    where: str,
-    name: str,
-    plan: Plan,
-    deadline: float | None,
-) -> None:
-    """The body of a worker process. streams and environment: of whoever starts it, not of the process that it is forked from."""
+def _settled(streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """What a process runs. streams and environment: of whoever starts it, not of the process that it is forked from."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     for stream, descriptor in zip(streams, STREAMS, strict=True):
@@ -149,17 +155,26 @@ def _work(
         stream.close()
     os.environ.clear()
     os.environ.update(environment)
+    body(*arguments)
 
+
+def tune(route: hardware.Route, threads: int) -> None:
+    """Set this process up for training, as a worker is."""
     import torch
 
+    hardware.keep_memory()
+    hardware.take(route)
+    torch.set_num_threads(threads)
+
+
+def _work(link: Connection, index: int, where: str, name: str, plan: Plan, deadline: float | None) -> None:
+    """The body of a worker process."""
     from gpt.data import open_data
     from search.question import load_from
     from search.storage import storage_errors
     from search.worker import Worker
 
-    hardware.keep_memory()
-    hardware.take(plan.route)
-    torch.set_num_threads(plan.threads)
+    tune(plan.route, plan.threads)
 
     def say(said: Event | TunemaxError) -> None:
         with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
