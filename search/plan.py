@@ -72,7 +72,7 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     compiled, said = _compiled(definition, trials, workers)
     lines += said
     workers = max(min(workers, trials), 1)
-    workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1))
+    workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1), compiled)
     return Plan(workers, threads, slots, compiled, (*lines, *short), _route(definition))
 
 
@@ -99,18 +99,21 @@ def _on_cpu(config: Config) -> bool:
 # ------------------------------------------------------------------------------------------------------------- memory
 
 
-def _with_room(definition: StudyDefinition, workers: int, slots: int) -> tuple[int, int, tuple[str, ...]]:
+def _with_room(definition: StudyDefinition, workers: int, slots: int, compiled: bool | None) -> tuple[int, int, tuple[str, ...]]:
     """Workers and slots that fit into free memory, and why they are fewer."""
     largest = list(_sized(definition, max))
     if not _on_cpu(largest[0]):
         return workers, slots, ()
     free = memory.free()
+    compiles = any(config.train.compile for config in largest) if compiled is None else compiled
     guess = max((memory.estimated(config) for config in largest), key=lambda footprint: footprint.of(slots))
+    guess = guess.compiling() if compiles else guess
     if workers * guess.of(slots) < NEAR * free:
         return workers, slots, ()
     try:
         footprint = memory.measured(largest, slots, _route(definition))
-    except TunemaxError as error:  # not even half of them fit
+        footprint = footprint.compiling() if compiles else footprint
+    except TunemaxError as error:  # not even those of one worker fit
         fitting = _fitting(guess, workers, max(slots // 4, 1), FULL * free)
         return *fitting, (f"{error}: training {fitting[0]} x {fitting[1]}",)
     needed = workers * footprint.of(slots)

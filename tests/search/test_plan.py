@@ -102,6 +102,14 @@ def test_as_many_members_are_trained_as_memory_has_room_for(
         assert found.lines == (f"memory: 2 x 8 members need 2.0 GB, and {gigabytes:.1f} GB are free: training {fitting[0]} x {fitting[1]}",)
 
 
+def test_workers_that_may_compile_have_room_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 2.36e9)
+    monkeypatch.setattr(memory, "measured", lambda configs, slots, route: Footprint(2e8, 1e8))
+    found = [planned({**SMALL, "compile": chosen}, 300) for chosen in (False, True)]
+    assert [(each.workers, each.slots) for each in found] == [(2, 8), (2, 2)]
+    assert found[1].lines == ("memory: 2 x 8 members need 3.1 GB, and 2.4 GB are free: training 2 x 2",)
+
+
 def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
