@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 OWN = Path("/proc/self/cgroup")
 ROOT = Path("/sys/fs/cgroup")
 
@@ -15,6 +17,11 @@ def cores() -> int:
     """Cores that this process may use, at least one: those it may run on, or as many as its control groups give it the time of."""
     runs_on = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([runs_on, *(math.ceil(share) for folder in groups("cpu") for share in _shares(folder))]))
+
+
+def free() -> float:
+    """Bytes that new processes may take: of the machine, or of what its control groups leave to this process."""
+    return min([float(psutil.virtual_memory().available), *(left for folder in groups("memory") for left in _left(folder))])
 
 
 def groups(controller: str) -> Iterator[Path]:
@@ -48,3 +55,18 @@ def _shares(folder: Path) -> Iterator[float]:
             yield share
     except (OSError, ValueError):
         pass
+
+
+def _left(folder: Path) -> Iterator[float]:
+    """What a control group has left of its memory, if that is limited. Old pages of files are given back as soon as somebody needs them."""
+    for limit, usage, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+    ):
+        try:
+            most, used = float((folder / limit).read_text()), float((folder / usage).read_text())
+        except (OSError, ValueError):  # of the other version, or "max"
+            continue
+        stat = folder / "memory.stat"
+        counts = dict(line.split() for line in stat.read_text().splitlines()) if stat.exists() else {}
+        yield most - used + float(counts.get(cache, 0))

@@ -18,8 +18,7 @@ from gpt import hardware
 from gpt.data import data_root
 from gpt.errors import TunemaxError
 from gpt.library import cache_folder
-from search.allowance import cores
-from search.memory import free
+from search.allowance import cores, free
 from search.places import default_storage, runs_folder
 from search.question import questions
 from search.storage import open_storage, shown, storage_url

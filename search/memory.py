@@ -1,32 +1,42 @@
-"""How much memory a worker needs, measured before it is needed: a process like it trains a few members, then as many again.
+"""How much memory a worker needs, measured before it is needed: processes like it train and evaluate a few members.
 
 What torch takes grows with every member by the same amount once a few are there; what a process takes for it besides, only a
-measurement tells.
+measurement tells. An evaluation has to be told apart, since it takes a few members at a time, with more windows than a batch has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from gpt import hardware
 from gpt.config import Config
 from gpt.errors import TunemaxError
 from search.aside import aside
 
-FEW = (2, 16)
-"""Members at the first look, at least and at most: a quarter of what is asked for. There are twice as many at the second."""
+if TYPE_CHECKING:
+    from gpt.trainer import Trainer
+
+MOST = 16
+"""Members in a measurement: what more of them need is told from these, and from half of them."""
+TOGETHER = 8
+"""Members that a trainer evaluates at once, at most (`EVAL_MEMBERS`, without loading torch)."""
+WINDOWS = 60
+"""Of an evaluation, at most: those of a whole forward pass, and of a smaller one, after which memory lies in pieces."""
 STEPS = 4
 """Iterations before a look: freed memory is not taken again as it was, so the first two say too little."""
 FLOATS = 40
 """Numbers that a training keeps for each token, layer and column, roughly."""
 PROCESS = 700e6
 """Bytes of a worker without members, roughly."""
-CGROUP = Path("/sys/fs/cgroup")
+BESIDE = 20e6
+"""Bytes that a worker takes besides training, for the storage, figures and files of its trials."""
+COMPILER = 570e6
+"""Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it. Measured at
+2 layers x 32 and 4 x 64. It is not known before which workers will, and those that find all compiled do without."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +47,17 @@ class Footprint:
     """Before the first member."""
     member: float
     """For each member more, to train it."""
+    row: float = 0.0
+    """Of that, what it also has while others are trained or evaluated: its weights and moments."""
     evaluation: float = 0.0
-    """In all, when a few members are evaluated: for few of them that is more than training takes."""
+    """For each member more that is evaluated together with others."""
 
     def of(self, slots: int) -> float:
-        return max(self.alone + slots * self.member, self.evaluation)
+        return self.alone + max(slots * self.member, slots * self.row + min(slots, TOGETHER) * self.evaluation)
+
+    def compiling(self) -> Footprint:
+        """Of a worker that may compile."""
+        return replace(self, alone=self.alone + COMPILER)
 
 
 def estimated(config: Config) -> Footprint:
@@ -55,52 +71,73 @@ def estimated(config: Config) -> Footprint:
 
 
 def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Footprint:
-    """Of a worker that trains so many members of these configurations, by turns, on the CPU.
+    """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more at once.
 
     Raises TunemaxError if even a part of them does not fit.
     """
-    few = max(len(configs), min(max(slots // 4, FEW[0]), FEW[1]))
-    seen = aside(_train, list(configs), few, route=route)
-    if seen is None:
-        raise TunemaxError(f"memory: not enough for {2 * few} members of a worker")
-    first, second, evaluation = seen
-    member = max((second - first) / few, 0.0)
-    return Footprint(second - 2 * few * member, member, evaluation)
+    few = min(slots, MOST)
+    half, judged = max(few // 2, 1), min(few, TOGETHER)
+    seen = aside(_trained, list(configs), [half, few], route=route)
+    found = aside(_evaluated, list(configs), judged, route=route)
+    if seen is None or found is None:
+        raise TunemaxError(f"memory: not enough for {few} members of a worker")
+    (first, second), (most, row) = seen, found
+    member = max(second - first, 0.0) / max(few - half, 1)
+    alone = second - few * member
+    return Footprint(alone + BESIDE, member, row, max(most - alone - judged * row, 0.0) / judged)
 
 
-def free() -> float:
-    """Bytes that new processes may take here: of the machine, or of the container if that allows less."""
-    available = float(psutil.virtual_memory().available)
-    try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = float((CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):
-        return available
-    return available if limit == "max" else min(available, float(limit) - used)
-
-
-def _train(configs: list[Config], few: int) -> list[float]:
-    """The most memory of a process after it has trained a few members, twice as many, and evaluated them."""
-    from gpt.data import open_data
-    from gpt.trainer import Trainer
-
-    trainer = Trainer(configs[0], open_data(configs[0].train.dataset))
+def _trained(configs: list[Config], counts: list[int]) -> list[float]:
+    """The most memory of this process after it has trained each of these numbers of members."""
     seen = []
-    for _ in range(2):
-        for config in islice(cycle(configs), few):
-            trainer.add(config)
-        trainer.step(STEPS)
-        seen.append(float(_most()))
-    trainer.evaluate()
-    trainer.step(STEPS)
-    seen.append(float(_most()))
+    for count in counts:
+        for group in _turns(configs, count):
+            for trainer in _trainers(group):
+                trainer.step(STEPS)
+        seen.append(_most())
     return seen
 
 
-def _most() -> int:
-    """The most memory that this process has ever had resident, in bytes."""
-    import resource
-    import sys
+def _evaluated(configs: list[Config], count: int) -> tuple[float, float]:
+    """The most memory of this process after it has trained and evaluated so many members, and what is of a member's rows."""
+    for group in _turns(configs, count):
+        trainers = _trainers(group)
+        for _ in range(2):  # the second time it finds the memory in pieces
+            for trainer in trainers:
+                trainer.step(STEPS // 2)
+                trainer.evaluate()
+    rows = max(3 * 4 * trainer.layout.size for trainer in trainers)
+    return _most(), float(rows)
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+
+def _turns(configs: Sequence[Config], count: int) -> Iterator[list[Config]]:
+    """So many configurations at a time until each has had its turn, since one variant may need more than another."""
+    for start in range(0, len(configs), count):
+        yield list(islice(cycle(configs), start, start + count))
+
+
+def _trainers(configs: Sequence[Config]) -> list[Trainer]:
+    """The trainers that a worker would have for these members, but for a short evaluation."""
+    from gpt.data import open_data
+    from gpt.trainer import Trainer
+
+    found: dict[object, Trainer] = {}
+    for config in configs:
+        train = config.train
+        enough = max(WINDOWS // train.batch_size, 1)
+        config = config.replace({"eval_iters": min(train.eval_iters or enough, enough), "compile": False})
+        if config.bucket not in found:
+            found[config.bucket] = Trainer(config, open_data(train.dataset))
+        found[config.bucket].add(config)
+    return list(found.values())
+
+
+def _most() -> float:
+    """The most memory that this process has ever had resident, in bytes."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024.0 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    except OSError:
+        import resource  # on Linux it would tell of the program, too, that has started this one
+
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -14,7 +14,7 @@ from gpt.fields import Choices, Range, Value
 from gpt.layout import operations
 from gpt.library import compiler_fault, without
 from search import calibration, memory, precision
-from search.allowance import cores
+from search.allowance import cores, free
 from search.calibration import Layout
 from search.definition import StudyDefinition
 from search.dimension import defaults
@@ -78,7 +78,7 @@ def plan(definition: StudyDefinition, trials: int, workers: int | None = None, s
     compiled, said = _compiled(definition, trials, workers)
     lines += said
     workers = max(min(workers, trials), 1)
-    workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1))
+    workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1), compiled)
     return Plan(workers, threads, slots, compiled, (*lines, *short), _route(definition))
 
 
@@ -115,25 +115,28 @@ def _on_cpu(config: Config) -> bool:
 # ------------------------------------------------------------------------------------------------------------- memory
 
 
-def _with_room(definition: StudyDefinition, workers: int, slots: int) -> tuple[int, int, tuple[str, ...]]:
+def _with_room(definition: StudyDefinition, workers: int, slots: int, compiled: bool | None) -> tuple[int, int, tuple[str, ...]]:
     """Workers and slots that fit into free memory, and why they are fewer."""
     largest = list(_sized(definition, max))
     if not _on_cpu(largest[0]):
         return workers, slots, ()
-    free = memory.free()
+    room = free()
+    compiles = any(config.train.compile for config in largest) if compiled is None else compiled
     guess = max((memory.estimated(config) for config in largest), key=lambda footprint: footprint.of(slots))
-    if workers * guess.of(slots) < NEAR * free:
+    guess = guess.compiling() if compiles else guess
+    if workers * guess.of(slots) < NEAR * room:
         return workers, slots, ()
     try:
         footprint = memory.measured(largest, slots, _route(definition))
-    except TunemaxError as error:  # not even half of them fit
-        fitting = _fitting(guess, workers, max(slots // 4, 1), FULL * free)
+        footprint = footprint.compiling() if compiles else footprint
+    except TunemaxError as error:  # not even those of one worker fit
+        fitting = _fitting(guess, workers, max(slots // 4, 1), FULL * room)
         return *fitting, (f"{error}: training {fitting[0]} x {fitting[1]}",)
     needed = workers * footprint.of(slots)
-    if needed <= FULL * free:
+    if needed <= FULL * room:
         return workers, slots, ()
-    fitting = _fitting(footprint, workers, slots, FULL * free)
-    told = f"memory: {workers} x {slots} members need {_gigabytes(needed)}, and {_gigabytes(free)} are free"
+    fitting = _fitting(footprint, workers, slots, FULL * room)
+    told = f"memory: {workers} x {slots} members need {_gigabytes(needed)}, and {_gigabytes(room)} are free"
     return *fitting, (f"{told}: training {fitting[0]} x {fitting[1]}",)
 
 

@@ -103,3 +103,15 @@ def test_whole_studies_are_compared_with_plain_optuna(data_folder: Path, tmp_pat
         assert 0 < float(row[5].split()[0]) <= 100
         assert row[7].split()[0] == "0"
         assert row[8].split()[0] == "80"
+
+
+def test_the_memory_of_a_worker_is_compared_with_what_was_predicted(data_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("a stack of members trains in lockstep " * 2000)
+    words = [sys.executable, str(BENCHMARKS / "memory.py"), "--quick", "--data", str(text)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if re.match(r"\| \w", line)]
+    predicted, actual, error = map(float, row[2:])
+    assert min(predicted, actual) > 50
+    assert error == pytest.approx(100 * (predicted / actual - 1), abs=1.5)

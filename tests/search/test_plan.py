@@ -26,7 +26,7 @@ def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "choose", lambda: measured)
     monkeypatch.setattr(hardware, "has_gpu", lambda: False)
     monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2"})
-    monkeypatch.setattr(memory, "free", lambda: 1e12)
+    monkeypatch.setattr("search.plan.free", lambda: 1e12)
     monkeypatch.setattr("search.plan.cores", lambda: 2)
     monkeypatch.setattr(calibration, "remembered", lambda config: None)
     monkeypatch.setattr(precision, "turned", lambda definition, route: None)
@@ -112,7 +112,7 @@ def test_as_many_members_are_trained_as_memory_has_room_for(
     gigabytes: float, fitting: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker of 200 MB and 100 MB a member; 15 % of what is free are left alone."""
-    monkeypatch.setattr(memory, "free", lambda: gigabytes * 1e9)
+    monkeypatch.setattr("search.plan.free", lambda: gigabytes * 1e9)
     monkeypatch.setattr(memory, "measured", lambda configs, slots, route: Footprint(2e8, 1e8))
     found = planned({**SMALL, "device": "cpu"}, 300)
     assert (found.workers, found.slots) == fitting
@@ -120,6 +120,14 @@ def test_as_many_members_are_trained_as_memory_has_room_for(
         assert found.lines == ()
     else:
         assert found.lines == (f"memory: 2 x 8 members need 2.0 GB, and {gigabytes:.1f} GB are free: training {fitting[0]} x {fitting[1]}",)
+
+
+def test_workers_that_may_compile_have_room_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.plan.free", lambda: 2.36e9)
+    monkeypatch.setattr(memory, "measured", lambda configs, slots, route: Footprint(2e8, 1e8))
+    found = [planned({**SMALL, "compile": chosen}, 300) for chosen in (False, True)]
+    assert [(each.workers, each.slots) for each in found] == [(2, 8), (2, 2)]
+    assert found[1].lines == ("memory: 2 x 8 members need 3.1 GB, and 2.4 GB are free: training 2 x 2",)
 
 
 def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +140,7 @@ def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_
     monkeypatch.setattr(memory, "measured", measured)
     planned(LARGE, 10)
     assert seen == []
-    monkeypatch.setattr(memory, "free", lambda: 5e9)
+    monkeypatch.setattr("search.plan.free", lambda: 5e9)
     base = {key: value for key, value in LARGE.items() if key != "n_layer"}
     planned(base, 10, space={"n_layer": {"low": 2, "high": 12}}, slots=4)
     assert seen == [(12, 192, 4)]
@@ -151,7 +159,7 @@ def test_a_measurement_that_does_not_fit_lowers_the_members_instead_of_refusing(
     def dies(configs: Any, slots: int, route: str) -> Footprint:
         raise TunemaxError("memory: not enough for 4 members of a worker")
 
-    monkeypatch.setattr(memory, "free", lambda: 2e9)
+    monkeypatch.setattr("search.plan.free", lambda: 2e9)
     monkeypatch.setattr(memory, "measured", dies)
     found = planned(SMALL, 300)
     assert (found.workers, found.slots) == (2, 2)
