@@ -78,7 +78,7 @@ def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Fo
     few = min(slots, MOST)
     half, judged = max(few // 2, 1), min(few, TOGETHER)
     seen = aside(_trained, list(configs), [half, few], route=route)
-    found = aside(_evaluated, list(configs), judged, route=route)
+    found = seen and aside(_evaluated, list(configs), judged, route=route)
     if seen is None or found is None:
         raise TunemaxError(f"memory: not enough for {few} members of a worker")
     (first, second), (most, row) = seen, found
