@@ -126,9 +126,7 @@ def test_what_a_worker_says_goes_where_the_standard_error_is_of_whoever_starts_i
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     ask(base={"compile": True}, compare=["softmax"], budget={"trials": 1, "horizon": 20})
     assert run(where, "q", Plan(1, 1, 1, None, ()), seconds=None, report=lambda event: None)
-    said = capfd.readouterr().err
-    assert said.startswith("compile: failed (")
-    assert said.count("\n") == 1
+    assert capfd.readouterr().err == "compile: /bin/false is no working C++ compiler; going on without\n"
     assert (tmp_path / "elsewhere").read_text() == ""
 
 
