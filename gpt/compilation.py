@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,6 +55,7 @@ class Eager:
     layout: Layout
     model: ModelConfig
     bf16: bool
+    name: ClassVar[str] = "eager"
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Nothing has to be."""
@@ -106,24 +107,31 @@ class Graphs:
         self._parts: list[_Part] = []
         if fault := compiler_fault():
             _tell(fault)
-        self.working = fault is None
+        self._working = fault is None
         """False once something has kept it from compiling an iteration."""
-        self.evaluating = True
+        self._evaluates = True
         """The same of an evaluation; without compiled training nobody tries."""
+
+    @property
+    def name(self) -> str:
+        """How members are trained, in words."""
+        if not self._working:
+            return self._eager.name
+        return "compiled" if self._evaluates else "compiled but for evaluation"
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Compile what these members need, which takes a minute or less, or load it. Nothing changes."""
-        self._parts = list(self._divided(rows.theta, lanes)) if self.working else []
+        self._parts = list(self._divided(rows.theta, lanes)) if self._working else []
         for part, key, drop in self._calls(tokens, dropout):
             if drop and key not in _sites:
                 _sites[key] = self._dropped(part, rows.theta[part.rows], tokens[part.rows])
             if not self._has(key, part, partial(self._iteration, key, part, rows, tokens, drop)):
-                self.working = False
+                self._working = False
                 return
 
     def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
         """As `Eager`; these lanes must have been prepared, and dropout with them."""
-        if not self.working:
+        if not self._working:
             return self._eager(rows, tokens, lanes, updates, dropout)
         found = []
         for part, key, drop in self._calls(tokens, dropout):
@@ -134,13 +142,13 @@ class Graphs:
 
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
         """As `Eager`; observed, or on a GPU, by it."""
-        if not self.working or not self.evaluating or observe is not None or theta.device.type != "cpu":
+        if not self._working or not self._evaluates or observe is not None or theta.device.type != "cpu":
             return self._eager.evaluate(theta, tokens, lanes, observe)
         found: list[Tensor] = []
         for part in self._divided(theta, lanes):
             key, inputs = f"{part.key} evaluation {tokens.shape[2]}", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
             if not self._has(key, part, partial(self._evaluation, part, inputs), "evaluation "):
-                self.evaluating = False
+                self._evaluates = False
                 return self._eager.evaluate(theta, tokens, lanes)
             found += _known[key](*inputs)
         return torch.cat(found)

@@ -248,6 +248,18 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def find_device(name: str) -> torch.device:
+    """The device of a `device` field. Raises TunemaxError if this machine does not have it."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TunemaxError(f"device = {name}: not usable on this machine; use auto or cpu") from error
+    return device
+
+
 def bf16_fault(device: str) -> str | None:
     """A line that says so if bf16 would be slow on this device: a CPU without instructions for it computes the same, in more steps."""
     if device == "auto":

@@ -117,7 +117,7 @@ def _check_sizes(tracers: Sequence[Tensor]) -> None:
     mode = detect_fake_mode(tracers)
     for guard in mode.shape_env.guards if mode and mode.shape_env else []:
         for size in SIZES:
-            if guard.expr.subs(dict.fromkeys(guard.expr.free_symbols, size)) == False:  # noqa: E712 (of sympy's)
+            if not guard.expr.subs(dict.fromkeys(guard.expr.free_symbols, size)):
                 raise RuntimeError(f"what was compiled holds where {guard.expr} only")
 
 

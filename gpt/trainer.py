@@ -17,7 +17,7 @@ from gpt.config import Config, all_specs, resolve
 from gpt.data import Corpus
 from gpt.errors import TunemaxError
 from gpt.fields import FieldSpec
-from gpt.hardware import current_route
+from gpt.hardware import current_route, find_device
 from gpt.interrupt import held_back
 from gpt.layout import Kind, Layout, learnable_name
 from gpt.model import Lane, Observer, forward
@@ -108,8 +108,7 @@ class Trainer:
         self.device = find_device(config.train.device)
         self.layout = Layout(config.model, corpus.manifest.vocab_size)
         eager = Eager(self.layout, self.model, self.bf16)
-        self._graphs = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else None
-        self._way = self._graphs or eager
+        self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
         self._rows = Rows.empty(self.layout.size, dtype, self.device)
         self._on_device = None if self.device.type == "cpu" else torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
@@ -266,12 +265,9 @@ class Trainer:
     def path(self) -> str:
         """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit for bit."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
-        how = "compiled" if self._graphs and self._graphs.working else "eager"
-        if how == "compiled" and self._graphs and not self._graphs.evaluating:
-            how = "compiled but for evaluation"
         threads = torch.get_num_threads()
         shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
-        return f"{how}, {'bf16' if self.bf16 else 'fp32'}, {matmul}{shared}"
+        return f"{self._way.name}, {'bf16' if self.bf16 else 'fp32'}, {matmul}{shared}"
 
     def path_of(self, member: Member) -> str:
         """The same of a member, after the ways that it was trained in before it came here, if those were others."""
@@ -388,18 +384,6 @@ class Trainer:
 def divergence_cap(config: Config, corpus: Corpus) -> float:
     """The training loss above which a member has diverged, in nats: that of guessing evenly, plus a margin."""
     return math.log(corpus.manifest.vocab_size) + config.train.divergence_margin
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a `device` field. Raises TunemaxError if this machine does not have it."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TunemaxError(f"device = {name}: not usable on this machine; use auto or cpu") from error
-    return device
 
 
 def _update(member: Member) -> Update:
