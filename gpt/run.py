@@ -197,6 +197,7 @@ def _go_on(
     train, log = member.config.train, member.config.log
     rows: list[Row] = []
     steered = controller.name if controller else ""
+    path = trainer.path
     with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
         if logged is not None and logged < member.iteration and _due(member):  # the interrupt came between training and logging
             rows.append(journal.write(math.nan))
@@ -208,14 +209,13 @@ def _go_on(
             n = min(every - member.iteration % every for every in stops)
             n = min(n, train.max_iters - member.iteration)
             start = time.perf_counter()
-            path = trainer.path
             trainer.step(n)
-            if trainer.path != path:  # the compiler has failed, and said so
+            if _due(member) or member.event is not None:  # else it has stopped for its controller only
+                rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
+                report(rows[-1])
+            if trainer.path != path:  # the compiler has failed, over an iteration or an evaluation, and said so
+                path = trainer.path
                 _record(member.config, trainer, folder, steered)
-            if not _due(member) and member.event is None:  # it has stopped for its controller only
-                continue
-            rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
-            report(rows[-1])
         journal.end()
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None)
 

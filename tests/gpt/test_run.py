@@ -276,6 +276,20 @@ def test_a_run_records_its_path_and_says_when_it_goes_on_by_another(
     assert learned(lines(folder)) == learned(lines(same))
 
 
+def test_an_evaluation_that_cannot_be_compiled_shows_in_the_record(small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def some(key: str, trace: Any) -> Any:
+        if "evaluation" in key:
+            raise RuntimeError("C++ compile error")
+        return trace()[0]
+
+    monkeypatch.setattr(gpt.compilation, "compiled", some)
+    for name, fresh in (("_known", {}), ("_failed", set())):
+        monkeypatch.setattr(gpt.compilation, name, fresh)
+    folder = tmp_path / "run"
+    run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=16, compile=True, out_dir=str(folder)), quiet)
+    assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("compiled but for evaluation, ")
+
+
 def test_a_compiler_that_fails_shows_in_the_record(
     small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,6 +297,7 @@ def test_a_compiler_that_fails_shows_in_the_record(
         raise RuntimeError("C++ compile error")
 
     monkeypatch.setattr(gpt.compilation, "compiled", broken)
+    monkeypatch.setattr(gpt.compilation, "_failed", set())
     gpt.compilation._tell.cache_clear()
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=12, compile=True, out_dir=str(folder)), quiet)
