@@ -13,19 +13,29 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+def printed(script: str, *words: str) -> str:
+    """What a quick run of a benchmark prints."""
+    done = subprocess.run([sys.executable, str(BENCHMARKS / script), "--quick", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def figures(out: str) -> list[list[str]]:
+    """The cells of all rows that begin with a word."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if re.match(r"\| \w", line)]
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[str, list[dict[str, str]]]:
     """Title of each table that a quick run prints, to its rows by column."""
     draw = random.Random(1)
     text = tmp_path_factory.mktemp("text") / "words.txt"
     text.write_text(" ".join(draw.choice(("a", "stack", "of", "members", "trains", "in", "lockstep")) for _ in range(8000)))
-    words = [sys.executable, str(BENCHMARKS / "stack.py"), "--quick", "--mixed", "--data", str(text)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "torch" in done.stdout
-    assert "CPU: " in done.stdout
+    out = printed("stack.py", "--mixed", "--data", str(text))
+    assert "torch" in out
+    assert "CPU: " in out
     found = {}
-    for title, body in re.findall(r"^### (.+)\n\n((?:\|.*\n)+)", done.stdout, re.MULTILINE):
+    for title, body in re.findall(r"^### (.+)\n\n((?:\|.*\n)+)", out, re.MULTILINE):
         header, _, *rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in body.splitlines()]
         found[title] = [dict(zip(header, row, strict=True)) for row in rows]
     return found
@@ -62,10 +72,8 @@ def test_statements_are_counted_where_they_are_sent(tables: dict[str, list[dict[
 
 
 def test_every_way_to_step_environments_is_compared(data_folder: Path) -> None:
-    words = [sys.executable, str(BENCHMARKS / "envs.py"), "--quick", "--size", "tiny"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if re.match(r"\| \w", line)]
+    out = printed("envs.py", "--size", "tiny")
+    rows = figures(out)
     assert [row[:2] for row in rows] == [
         [name, count] for count in ("1", "4") for name in ("SubprocVecEnv", "DummyVecEnv", "batched, 1 thread")
     ]
@@ -75,10 +83,8 @@ def test_every_way_to_step_environments_is_compared(data_folder: Path) -> None:
 def test_the_whole_machine_is_compared_with_plain_loops(data_folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "words.txt"
     text.write_text("a stack of members trains in lockstep " * 2000)
-    words = [sys.executable, str(BENCHMARKS / "throughput.py"), "--quick", "--precisions", "fp32", "--data", str(text)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    out = printed("throughput.py", "--precisions", "fp32", "--data", str(text))
+    lines = [line for line in out.splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     found = [dict(zip(header, row, strict=True)) for row in rows]
     assert [(row[""], row["K"], row["processes"]) for row in found] == [
@@ -87,16 +93,14 @@ def test_the_whole_machine_is_compared_with_plain_loops(data_folder: Path, tmp_p
     ]
     assert found[0]["to plain (min-max)"] == "1.00 (1.00-1.00)"
     assert all(float(row["tokens/s"].replace(",", "")) > 0 for row in found)
-    assert re.search(r"^Roofline, products of 1024 x 1024 in two processes: fp32 \d+ GFLOP/s\.$", done.stdout, re.MULTILINE)
+    assert re.search(r"^Roofline, products of 1024 x 1024 in two processes: fp32 \d+ GFLOP/s\.$", out, re.MULTILINE)
 
 
 def test_whole_studies_are_compared_with_plain_optuna(data_folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "words.txt"
     text.write_text("a stack of members trains in lockstep " * 2000)
-    words = [sys.executable, str(BENCHMARKS / "study.py"), "--quick", "--data", str(text)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if re.match(r"\| \w", line)]
+    out = printed("study.py", "--data", str(text))
+    rows = figures(out)
     assert [row[0] for row in rows] == ["plain loop, plain Optuna", "tunemax, one slot", "tunemax, 8 slots"]
     for row in rows:
         assert float(row[2].split()[0]) > 0
@@ -108,10 +112,8 @@ def test_whole_studies_are_compared_with_plain_optuna(data_folder: Path, tmp_pat
 def test_the_memory_of_a_worker_is_compared_with_what_was_predicted(data_folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "words.txt"
     text.write_text("a stack of members trains in lockstep " * 2000)
-    words = [sys.executable, str(BENCHMARKS / "memory.py"), "--quick", "--data", str(text)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (row,) = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if re.match(r"\| \w", line)]
+    out = printed("memory.py", "--data", str(text))
+    (row,) = figures(out)
     predicted, actual, error = map(float, row[2:])
     assert min(predicted, actual) > 50
     assert error == pytest.approx(100 * (predicted / actual - 1), abs=1.5)
