@@ -28,9 +28,9 @@ import torch
 from report import environment, spread, table
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
-import envs  # noqa: F401 - registers the ids
-from envs.sb3 import SteerVecEnv
-from search.allowance import cores
+import tunemax.envs  # noqa: F401 - registers the ids
+from tunemax.envs.sb3 import SteerVecEnv
+from tunemax.search.machine.limits import cores
 
 SIZES = {"tiny": "tunemax/Tiny-v0", "small": "tunemax/Constantmax-v0"}
 COUNTS = (1, 4, 16, 64)

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from plain import PlainLoop
 from report import spread, table
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.softmax import variants
-from gpt.trainer import Trainer
-from search.jobs import CHUNK
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.softmax import variants
+from tunemax.gpt.trainer import Trainer
+from tunemax.search.workers.trial import CHUNK
 
 SHAPES: dict[str, dict[str, Any]] = {
     "S0": {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8},

@@ -21,15 +21,15 @@ import psutil
 from members import SHAPES, describe
 from report import environment, table
 
-from gpt.config import Config
-from gpt.data import open_data
-from gpt.library import CACHE
-from search import supervisor
-from search.artifacts import make_artifact_folder
-from search.definition import define
-from search.memory import measured
-from search.plan import Plan
-from search.question import create
+from tunemax.gpt.compile.library import CACHE
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import open_data
+from tunemax.search.machine.memory import measured
+from tunemax.search.machine.processes import WorkerSettings
+from tunemax.search.question.study_file import define
+from tunemax.search.storage.artifacts import make_artifact_folder
+from tunemax.search.storage.questions import create
+from tunemax.search.workers import supervisor
 
 LONG = {"n_layer": 4, "n_embd": 128, "n_head": 4, "block_size": 128, "batch_size": 2}
 """So few windows a batch that an evaluation takes more memory than training."""
@@ -73,7 +73,7 @@ def taken(shape: dict[str, Any], slots: int, data: str, compiled: bool, folder: 
     watching = threading.Thread(target=_watch, args=(most, ended))
     watching.start()
     try:
-        supervisor.run(question.storage.url, "memory", Plan(1, 1, slots, compiled), seconds=None, report=lambda event: None)
+        supervisor.run(question.storage.url, "memory", WorkerSettings(1, 1, slots, compiled), seconds=None, report=lambda event: None)
     finally:
         ended.set()
         watching.join()

@@ -21,19 +21,20 @@ import sqlalchemy
 from optuna.samplers import GPSampler, RandomSampler, TPESampler
 from report import table
 
-import search.jobs
-import search.queue
-import search.worker
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.trainer import Trainer
-from search.artifacts import Artifacts
-from search.boards import Boards
-from search.definition import StudyDefinition, define
-from search.question import create
-from search.snapshots import Snapshots
-from search.trajectories import Trajectories
-from search.worker import Watcher, Worker
+import tunemax.search.storage.queue
+import tunemax.search.workers.trial
+import tunemax.search.workers.worker
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.trainer import Trainer
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.study_file import define
+from tunemax.search.storage.questions import create
+from tunemax.search.workers.artifacts import Artifacts
+from tunemax.search.workers.learnables import Trajectories
+from tunemax.search.workers.snapshots import Snapshots
+from tunemax.search.workers.tensorboard import Boards
+from tunemax.search.workers.worker import Watcher, Worker
 
 REPORTS, INTERVAL = 10, 2
 """Of each trial: how many reports, and how many iterations lie between two."""
@@ -60,15 +61,15 @@ SPANS: tuple[tuple[str, object, str], ...] = (
     (TRAINING, Trainer, "evaluate"),
     ("slot", Trainer, "add"),
     ("slot", Trainer, "remove"),
-    ("claim", search.worker, "claim"),
-    ("suggest", search.jobs, "suggest"),
+    ("claim", tunemax.search.workers.worker, "claim"),
+    ("suggest", tunemax.search.workers.trial, "suggest"),
     *(("sampler", cls, name) for cls in (RandomSampler, TPESampler, GPSampler) for name in ("sample_relative", "sample_independent")),
     ("configure", Config, "of"),
-    ("duplicate?", search.jobs, "trained_before"),
-    ("report", search.worker, "report"),
+    ("duplicate?", tunemax.search.workers.worker, "trained_before"),
+    ("report", tunemax.search.workers.worker, "report"),
     ("prune?", optuna.Trial, "should_prune"),
     ("record", optuna.Trial, "set_user_attr"),
-    ("tell", search.worker, "finish"),
+    ("tell", tunemax.search.workers.worker, "finish"),
     *(("tensorboard", Boards, name) for name in WATCHING),
     *(("trajectory", Trajectories, name) for name in WATCHING),
     *(("artifacts", Artifacts, name) for name in WATCHING),

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt.config import Config, ModelConfig
-from gpt.data import Corpus
-from gpt.random import generator
-from gpt.schedule import lr_factor
+from tunemax.gpt.config import Config, ModelConfig
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.random import generator
+from tunemax.gpt.schedule import lr_factor
 
 
 class Attention(nn.Module):

@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from gpt.data import open_data
-from search import supervisor
-from search.definition import load_study_file
-from search.leaderboard import Leaderboard, leaderboard
-from search.plan import plan
-from search.question import create
+from tunemax.gpt.data import open_data
+from tunemax.search.machine.plan import plan
+from tunemax.search.question.study_file import load_study_file
+from tunemax.search.results.leaderboard import Leaderboard, leaderboard
+from tunemax.search.storage.questions import create
+from tunemax.search.workers import supervisor
 
 
 def main() -> None:

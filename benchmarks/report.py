@@ -13,7 +13,7 @@ from statistics import median
 import optuna
 import torch
 
-from search.allowance import cores
+from tunemax.search.machine.limits import cores
 
 
 def environment() -> list[str]:

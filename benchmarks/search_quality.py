@@ -26,15 +26,16 @@ import numpy as np
 import torch
 from report import environment, table
 
-from gpt.config import Config
-from gpt.data import open_data
-from gpt.trainer import Trainer
-from search.definition import StudyDefinition, define
-from search.events import Event, Finished
-from search.freezing import APART
-from search.question import Question, create
-from search.records import ITERATIONS, outcome, state
-from search.worker import Worker
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import open_data
+from tunemax.gpt.trainer import Trainer
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.study_file import define
+from tunemax.search.results.freezing import APART
+from tunemax.search.storage.attributes import ITERATIONS, outcome, state
+from tunemax.search.storage.questions import Question, create
+from tunemax.search.workers.events import Event, Finished
+from tunemax.search.workers.worker import Worker
 
 RANDOM = "random"
 WAYS: Mapping[str, tuple[Any, Any]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from gpt import hardware
+from tunemax.gpt import hardware
 
 CHUNK = 10
 """Iterations a call, as a worker makes them."""
@@ -93,7 +93,7 @@ def together(seats: Sequence[Seat], way: Way, iterations: int) -> Answer:
 def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, worker: bool) -> None:
     import torch
 
-    from gpt.data import open_data
+    from tunemax.gpt.data import open_data
 
     torch.set_num_threads(1)
     if worker:
@@ -113,8 +113,8 @@ def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, wor
 def _contender(way: Way, number: int, shape: dict[str, Any], dataset: str, corpus: Any) -> Trains:
     from plain import PlainLoop
 
-    from gpt.config import Config
-    from gpt.trainer import Trainer
+    from tunemax.gpt.config import Config
+    from tunemax.gpt.trainer import Trainer
 
     if way.variant == "roofline":
         return Roofline(way.precision)

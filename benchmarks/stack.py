@@ -18,7 +18,7 @@ import overhead
 import torch
 from report import environment
 
-from gpt.data import open_data
+from tunemax.gpt.data import open_data
 
 QUICK_STACKS = (1, 8)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 from report import environment, spread, table
 
-TUNEMAX = ("-c", "import sys; from search.cli import main; sys.exit(main())")
+TUNEMAX = ("-c", "import sys; from tunemax.search.cli import main; sys.exit(main())")
 SMALL = {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8, "eval_interval": 1, "eval_iters": 1}
 STUDY = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 2, "horizon": 3}, "workers": 1}
 

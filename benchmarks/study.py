@@ -32,12 +32,12 @@ from optuna.trial import FrozenTrial, TrialState
 from plain import PlainLoop
 from report import environment, spread, table
 
-from gpt.config import Config
-from gpt.data import open_data
-from search.definition import define
-from search.records import ITERATIONS
-from search.samplers import make_pruner
-from search.space import suggest
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import open_data
+from tunemax.search.question.samplers import make_pruner
+from tunemax.search.question.study_file import define
+from tunemax.search.question.suggest import suggest
+from tunemax.search.storage.attributes import ITERATIONS
 
 PROCESSES = 2
 

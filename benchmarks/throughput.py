@@ -22,10 +22,10 @@ from members import SHAPES as SMALL
 from report import environment, spread, table
 from seat import SIDE, Seat, Way, together
 
-from gpt import hardware
-from gpt.config import ModelConfig
-from gpt.data import open_data
-from gpt.layout import operations
+from tunemax.gpt import hardware
+from tunemax.gpt.config import ModelConfig
+from tunemax.gpt.data import open_data
+from tunemax.gpt.layout import operations
 
 SHAPES = SMALL | {"S3": {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_size": 16}}
 STACKS = (1, 2, 4, 8, 16, 32, 64)

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from gpt.config import Config, all_specs, resolve
-from gpt.errors import TunemaxError, did_you_mean
-from gpt.fields import Control, Move, shown
+from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Control, Move, shown
 
 Moves = npt.NDArray[np.float64]
 Form = Literal["box", "absolute", "multidiscrete", "discrete"]

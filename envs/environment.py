@@ -1,4 +1,4 @@
-"""The environments as Gymnasium knows them: one training, one agent. What happens inside is in `envs.steering`."""
+"""The environments as Gymnasium knows them: one training, one agent. What happens inside is in `tunemax.envs.steering`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.instances import Instance, InstanceSet, find_set
-from envs.observation import Observation
-from envs.rendering import frame, status
-from envs.steering import State, Steering
-from envs.task import Task
-from gpt.errors import TunemaxError, did_you_mean
+from tunemax.envs.instances import Instance, InstanceSet, find_set
+from tunemax.envs.observation import Observation
+from tunemax.envs.rendering import frame, status
+from tunemax.envs.steering import State, Steering
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 RENDER_MODES = ("rgb_array", "ansi")
 RESET_OPTIONS = ("instance",)
@@ -75,7 +75,7 @@ class Steer(gymnasium.Env[Observation, Any]):
     ## Starting State
     A new training at iteration 0: seed, part of the text and initial values of the controls are the instance's. Controls start
     wrong by a factor of up to 10 either way, log-uniform. `reset(options={"instance": 3})` takes the set's instance 3, or an
-    `envs.instances.Instance`; without it, `seed` decides which is drawn.
+    `tunemax.envs.instances.Instance`; without it, `seed` decides which is drawn.
 
     ## Episode End
     `terminated` at the horizon, an end that the agent sees coming in its observation, or when the training diverges: a loss or

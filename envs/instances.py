@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from envs.task import Task
-from gpt.config import Config
-from gpt.errors import TunemaxError, did_you_mean
-from gpt.random import key
+from tunemax.envs.task import Task
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.random import key
 
 WRONG = math.log(10)
 """How far initial controls are off at most, in the coordinate of their dial: a factor of 10, or as much in log-odds or nats."""

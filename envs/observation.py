@@ -13,11 +13,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from envs.controls import BASE, BETA, GAMMA, Dial, gain
-from gpt.model import Lane
-from gpt.schedule import lr_factor
-from gpt.softmax import Variant
-from gpt.trainer import EVAL_WINDOWS, Member, Trainer
+from tunemax.envs.controls import BASE, BETA, GAMMA, Dial, gain
+from tunemax.gpt.model import Lane
+from tunemax.gpt.schedule import lr_factor
+from tunemax.gpt.softmax import Variant
+from tunemax.gpt.trainer import EVAL_WINDOWS, Member, Trainer
 
 Observation = npt.NDArray[np.float32]
 

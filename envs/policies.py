@@ -15,9 +15,9 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from envs.observation import Features
-from envs.task import Task
-from gpt.errors import TunemaxError
+from tunemax.envs.observation import Features
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError
 
 Action = npt.NDArray[np.float64]
 Vector = Sequence[float] | npt.NDArray[np.float64]

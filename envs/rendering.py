@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from envs.instances import Instance
-from envs.steering import Episode, Steering
-from envs.task import Task
-from gpt.fields import shown
+from tunemax.envs.instances import Instance
+from tunemax.envs.steering import Episode, Steering
+from tunemax.envs.task import Task
+from tunemax.gpt.fields import shown
 
 WIDTH, HEIGHT, TITLE = 720, 480, 28
 INK, FAINT, PAPER, GRID = "#2b2f36", "#8a8f98", "#ffffff", "#e4e7ec"

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.instances import Instance
-from envs.policies import Policy
-from envs.steering import Episode, Past, Steering
-from envs.task import Task
-from gpt.errors import TunemaxError
+from tunemax.envs.instances import Instance
+from tunemax.envs.policies import Policy
+from tunemax.envs.steering import Episode, Past, Steering
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from envs.vector import SteerVector
-from gpt.errors import TunemaxError
+from tunemax.envs.vector import SteerVector
+from tunemax.gpt.errors import TunemaxError
 
 
 class SteerVecEnv(VecEnv):
     """N trainings of one trainer, for SB3's algorithms.
 
-    vector: a `SteerVector` that resets in the same step, for example of `gymnasium.make_vec("envs:tunemax/Tiny-v0", num_envs=16)`.
+    vector: a `SteerVector` that resets in the same step, for example of `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v0", num_envs=16)`.
 
     Attributes are the vector environment's. `env_method` calls its methods with `slot=i` for each index: `get_state`, `set_state`.
     """

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.instances import Instance
-from envs.observation import Features, Measure, Observation, Watch, measure
-from envs.task import Task
-from gpt.config import Config
-from gpt.data import Corpus, data_root, open_data
-from gpt.errors import TunemaxError
-from gpt.trainer import Member, Snapshot, Trainer, divergence_cap
+from tunemax.envs.instances import Instance
+from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
+from tunemax.envs.task import Task
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus, data_root, open_data
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.trainer import Member, Snapshot, Trainer, divergence_cap
 
 MARGIN = 0.5
 """Added to the log of the cap for a diverged training: it ends worse than any training that does not diverge can."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from envs.controls import GAIN, GAMMA, Actions, Dial, find_dial
-from gpt.config import Config
-from gpt.errors import TunemaxError
+from tunemax.envs.controls import GAIN, GAMMA, Actions, Dial, find_dial
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
 
 MOST_CONTROLS = 8
 """Each adds two numbers to the observation, which stays a small vector."""

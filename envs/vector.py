@@ -12,13 +12,13 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from envs import environment
-from envs.environment import EnvironmentState, check_options, chosen, generator_of, state_of
-from envs.instances import InstanceSet
-from envs.observation import Observation
-from envs.rendering import frame, status
-from envs.steering import Steering, Transition
-from gpt.errors import TunemaxError
+from tunemax.envs import environment
+from tunemax.envs.environment import EnvironmentState, check_options, chosen, generator_of, state_of
+from tunemax.envs.instances import InstanceSet
+from tunemax.envs.observation import Observation
+from tunemax.envs.rendering import frame, status
+from tunemax.envs.steering import Steering, Transition
+from tunemax.gpt.errors import TunemaxError
 
 RESET_OPTIONS = ("instance", "reset_mask")
 MODES = {mode.value: mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)}

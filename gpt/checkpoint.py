@@ -9,11 +9,11 @@ import pydantic
 import safetensors
 import safetensors.torch
 
-from gpt.config import Config
-from gpt.errors import TunemaxError
-from gpt.fields import explain
-from gpt.files import write_whole
-from gpt.trainer import Snapshot
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import explain
+from tunemax.gpt.files import write_whole
+from tunemax.gpt.trainer import Snapshot
 
 FORMAT = 1
 

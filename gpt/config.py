@@ -14,9 +14,9 @@ from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
-from gpt.errors import TunemaxError, did_you_mean
-from gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
-from gpt.softmax import Variant, find_variant, variants
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from tunemax.gpt.softmax import Variant, find_variant, variants
 
 F = TypeVar("F", bound=Fields)
 

@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from gpt.errors import TunemaxError
+from tunemax.gpt.errors import TunemaxError
 
 Value = Any
 """A named value of a summary; protocol buffers have no types that mypy could see."""

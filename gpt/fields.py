@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import annotated_types
 import pydantic
 
-from gpt.errors import TunemaxError
+from tunemax.gpt.errors import TunemaxError
 
 Value = bool | int | float | str
 Condition = Mapping[str, tuple[Value, ...]]

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pydantic
 
-from gpt.config import Config
-from gpt.data import data_root
-from gpt.errors import TunemaxError
-from gpt.fields import explain
-from gpt.files import write_whole
-from gpt.lazy import torch
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import data_root
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import explain
+from tunemax.gpt.files import write_whole
+from tunemax.gpt.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from gpt.config import Config, ModelConfig
-from gpt.random import generator
-from gpt.softmax import to_column, variants
+from tunemax.gpt.config import Config, ModelConfig
+from tunemax.gpt.random import generator
+from tunemax.gpt.softmax import to_column, variants
 
 Kind = Literal["matrix", "vector", "learnable"]
 """matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's own scalars, no decay, own learning rate."""

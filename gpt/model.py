@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt.config import ModelConfig
-from gpt.layout import learnable_name
-from gpt.random import Dropout
-from gpt.softmax import Variant, from_column
+from tunemax.gpt.config import ModelConfig
+from tunemax.gpt.layout import learnable_name
+from tunemax.gpt.random import Dropout
+from tunemax.gpt.softmax import Variant, from_column
 
 Views = Mapping[str, Tensor]
 Observer = Callable[[int, "Lane", Variant, Tensor, Tensor], None]

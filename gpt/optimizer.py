@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpt.layout import KINDS, Kind
+from tunemax.gpt.layout import KINDS, Kind
 
 EPSILON = 1e-8
 COEFFICIENTS = len(KINDS) + 7

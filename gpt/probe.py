@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.model import Lane
-from gpt.softmax import Variant
-from gpt.trainer import Member, Trainer
+from tunemax.gpt.model import Lane
+from tunemax.gpt.softmax import Variant
+from tunemax.gpt.trainer import Member, Trainer
 
 STANDS_FOR = {"beta": "row_max", "gamma": "denominator"}
 """Learnable → the measured quantity that it replaces."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from gpt.lazy import torch
+from tunemax.gpt.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,15 +16,15 @@ from typing import Any, Protocol, Self
 import pydantic
 import torch
 
-from gpt import checkpoint
-from gpt.board import Board
-from gpt.config import Config, all_specs
-from gpt.data import open_data
-from gpt.errors import TunemaxError
-from gpt.fields import explain
-from gpt.files import write_whole
-from gpt.probe import probe
-from gpt.trainer import Member, Trainer
+from tunemax.gpt import checkpoint
+from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.data import open_data
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import explain
+from tunemax.gpt.files import write_whole
+from tunemax.gpt.probe import probe
+from tunemax.gpt.tensorboard import Board
+from tunemax.gpt.trainer import Member, Trainer
 
 CONFIG, LOG, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
 

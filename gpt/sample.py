@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gpt.data.corpus import Ids
-from gpt.errors import TunemaxError
-from gpt.random import generator
-from gpt.trainer import Member, Trainer
+from tunemax.gpt.data.corpus import Ids
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.random import generator
+from tunemax.gpt.trainer import Member, Trainer
 
 
 def generate(

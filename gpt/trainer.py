@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.compilation import Eager, Graphs
-from gpt.config import Config, all_specs, resolve
-from gpt.data import Corpus
-from gpt.errors import TunemaxError
-from gpt.fields import FieldSpec
-from gpt.hardware import current_route, find_device
-from gpt.interrupt import held_back
-from gpt.layout import Kind, Layout, learnable_name
-from gpt.model import Lane, Observer, forward
-from gpt.optimizer import Rows, Update
-from gpt.random import Dropout
-from gpt.schedule import lr_factor
-from gpt.softmax import from_column, to_column
+from tunemax.gpt.compile.step import Eager, Graphs
+from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import FieldSpec
+from tunemax.gpt.hardware import current_route, find_device
+from tunemax.gpt.interrupt import held_back
+from tunemax.gpt.layout import Kind, Layout, learnable_name
+from tunemax.gpt.model import Lane, Observer, forward
+from tunemax.gpt.optimizer import Rows, Update
+from tunemax.gpt.random import Dropout
+from tunemax.gpt.schedule import lr_factor
+from tunemax.gpt.softmax import from_column, to_column
 
 EVAL_WINDOWS = 32
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""

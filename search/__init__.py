@@ -1,11 +1,14 @@
-"""Optuna studies over softmax variants and hyperparameters. ``from search import open_study, objective``."""
+"""Optuna studies over softmax variants and hyperparameters; from Python, ``from tunemax.search import open_study, objective``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.api import objective, open_study
+    from tunemax.search.api import objective, open_study
+
+if __name__ != "tunemax.search":  # a second copy of every module would be loaded
+    raise ImportError("search: this folder is imported as tunemax.search; write `from tunemax import search`")
 
 __all__ = ["objective", "open_study"]
 
@@ -13,7 +16,7 @@ __all__ = ["objective", "open_study"]
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `tunemax --help` imports this package too, and must not wait for torch and Optuna.
     if name in __all__:
-        from search import api
+        from tunemax.search import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

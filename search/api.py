@@ -8,15 +8,15 @@ from typing import Any
 
 import optuna
 
-from gpt.data import open_data
-from gpt.errors import TunemaxError
-from search import records
-from search.jobs import train_alone
-from search.ownership import adopt, beating
-from search.question import Question, load
-from search.recovery import mark
-from search.samplers import make_pruner, make_sampler
-from search.storage import open_storage, study_id
+from tunemax.gpt.data import open_data
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.question.samplers import make_pruner, make_sampler
+from tunemax.search.storage import attributes
+from tunemax.search.storage.database import open_storage, study_id
+from tunemax.search.storage.ownership import adopt, beating
+from tunemax.search.storage.questions import Question, load
+from tunemax.search.storage.recovery import mark
+from tunemax.search.workers.trial import train_alone
 
 
 def open_study(name: str, storage: str | Path = "studies/tunemax.db") -> optuna.Study:
@@ -54,7 +54,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
 
 
 def _question(study: optuna.Study) -> Question:
-    name = study.user_attrs.get(records.QUESTION)
+    name = study.user_attrs.get(attributes.QUESTION)
     if name is None:
         raise TunemaxError(f"study {study.study_name}: not defined by tunemax; make it with tunemax study create FILE")
     storage: Any = getattr(study._storage, "_backend", study._storage)  # without Optuna's cache around it

@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 import torch
 
-from gpt import hardware
-from gpt.files import write_whole
+from tunemax.gpt import hardware
+from tunemax.gpt.files import write_whole
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():

@@ -14,7 +14,7 @@ from typing import Self
 import psutil
 from waiting import PATIENCE
 
-TUNEMAX = [sys.executable, "-c", "import sys; from search.cli import main; sys.exit(main())"]
+TUNEMAX = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
 ROOT = Path(__file__).parents[1]
 
 

@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from gpt.config import Config
-from search.definition import load_study_file
+from tunemax.gpt.config import Config
+from tunemax.search.question.study_file import load_study_file
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
-SOURCES = ("gpt", "envs", "search", "tests/gpt", "tests/conftest.py", "pyproject.toml")
-TUNEMAX = "import sys; from search.cli import main; sys.exit(main())"
+SOURCES = ("gpt", "envs", "search", "tunemax", "tests/gpt", "tests/conftest.py", "pyproject.toml")
+TUNEMAX = "import sys; from tunemax.search.cli import main; sys.exit(main())"
 # What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the base.
 QUESTIONS = """
 import json, sys
 from pathlib import Path
-import gpt
-from gpt.config import Config
-from gpt.data import open_data
-from gpt.errors import TunemaxError
-from gpt.trainer import Trainer
-from search.definition import load_study_file
-from search.space import distributions
+import tunemax
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import open_data
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.trainer import Trainer
+from tunemax.search.question.study_file import load_study_file
+from tunemax.search.question.suggest import distributions
 
 def refusal(values):
     try:
@@ -45,7 +45,7 @@ trainer = Trainer(config, open_data(text))
 member = trainer.add(config)
 trainer.step(5)
 print(json.dumps({
-    "from": str(Path(gpt.__file__).parents[1]),
+    "from": str(Path(tunemax.__file__).parents[1]),
     "dimensions": {name: {field: str(found) for field, found in distributions(definition, fixed).items()}
                    for name, fixed in definition.siblings().items()},
     "refused": [refusal({"constantmax.learn_base": "maybe"}), refusal({"constantmax.lern_base": True})],
@@ -90,7 +90,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)

@@ -1,5 +1,6 @@
 """The documents are true: links lead somewhere, commands parse, examples load, and nothing that they list is missing or gone."""
 
+import ast
 import re
 import shlex
 from fractions import Fraction
@@ -9,14 +10,15 @@ from typing import Any
 import pydantic
 import pytest
 
-from gpt.config import Config
-from gpt.fields import shown
-from gpt.softmax import Variant, variants
-from search.cli import build
-from search.cli.flags import config_from
-from search.definition import INNER, Budget, StudyDefinition, load_study_file
-from search.stage import Confirm
-from search.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
+from tunemax.gpt.config import Config
+from tunemax.gpt.fields import shown
+from tunemax.gpt.softmax import Variant, variants
+from tunemax.search.cli import build
+from tunemax.search.cli.flags import config_from
+from tunemax.search.question.definition import INNER, Budget, StudyDefinition
+from tunemax.search.question.stages import Confirm
+from tunemax.search.question.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
+from tunemax.search.question.study_file import load_study_file
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -140,7 +142,13 @@ def test_a_variant_is_described_with_its_source_and_parameters(variant: type[Var
 # ---- the map ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_map_of_the_sources_is_complete() -> None:
-    named = {row[0] for row in rows(section((ROOT / "CONTRIBUTING.md").read_text(), "Where things live"))}
-    there = {path.relative_to(ROOT).as_posix() for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")}
-    assert named == {name for name in there if not name.endswith("__init__.py")}, "CONTRIBUTING.md has a map of all files"
+def test_the_map_of_the_rooms_is_what_they_say_of_themselves() -> None:
+    named = dict(rows(section((ROOT / "CONTRIBUTING.md").read_text(), "Where things live")))
+    packages = [path for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("__init__.py")]
+    said = {path: str(ast.get_docstring(ast.parse(path.read_text()))).partition("\n")[0] for path in packages}
+    assert named == {f"{path.parent.relative_to(ROOT)}/": line.replace("`", "") for path, line in said.items()}
+
+
+@pytest.mark.parametrize("path", [path for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")], ids=str)
+def test_every_file_says_in_its_first_line_what_is_in_it(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))

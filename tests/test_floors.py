@@ -1,4 +1,4 @@
-"""Nobody looks up: which package may import what, read from the sources and seen in a fresh interpreter."""
+"""Nobody looks up: what a floor and a room may import, read from the sources and seen in a fresh interpreter."""
 
 import ast
 import json
@@ -9,33 +9,66 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FLOORS = ("gpt", "envs", "search")
+ROOMS = ("question", "storage", "machine", "workers", "results", "charts", "views", "rl", "api", "cli")
+"""Of search, in the order of the way of a study; each may import those before it."""
 STUDIES = {"optuna", "optuna_dashboard", "optunahub", "sqlalchemy", "alembic"}
 AGENTS = {"gymnasium", "sb3_contrib", "stable_baselines3"}
-FORBIDDEN = {"gpt": {"envs", "search"} | STUDIES | AGENTS, "envs": {"search"} | STUDIES, "search": AGENTS}
-ALLOWED_IN_GPT = {"gpt", "torch", "numpy", "pydantic", "annotated_types", "safetensors", "tensorboard", "yaml"}
-MODULES = sorted(path.relative_to(ROOT) for floor in FORBIDDEN for path in (ROOT / floor).rglob("*.py"))
+FORBIDDEN = {"gpt": STUDIES | AGENTS, "envs": STUDIES, "search": AGENTS}
+ALLOWED_IN_GPT = {"tunemax", "torch", "numpy", "pydantic", "annotated_types", "safetensors", "tensorboard", "yaml"}
+PATHS = sorted(path.relative_to(ROOT) for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    return ".".join(("tunemax", *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+MODULES = {module(path) for path in PATHS}
 
 
 def imported(source: str, path: Path) -> set[str]:
-    """The top-level packages that a source imports: anywhere in it, by statement or by `import_module("name")`."""
-    names = []
+    """The modules that a source imports: anywhere in it, by statement or by `import_module("name")`."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            up = path.parts[: len(path.parts) - node.level] if node.level else ()
-            names.append(".".join([*up, node.module or ""]))
+            parts = ("tunemax", *path.parts)
+            base = ".".join([*parts[: len(parts) - node.level], node.module or ""] if node.level else [node.module or ""]).strip(".")
+            within = {f"{base}.{alias.name}" for alias in node.names}
+            names |= within & MODULES or {base}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")) and node.args:
-            names += [str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant)]
-    return {name.split(".")[0] for name in names}
+            names |= {str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant)}
+    return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_imports_look_down_only(path: Path) -> None:
-    found = imported((ROOT / path).read_text(), path)
-    assert not found & FORBIDDEN[path.parts[0]]
-    if path.parts[0] == "gpt":
-        assert found - set(sys.stdlib_module_names) <= ALLOWED_IN_GPT
+def packages(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+IMPORTS = {module(path): imported((ROOT / path).read_text(), path) for path in PATHS}
+
+
+def place(name: str) -> tuple[int, int]:
+    """Floor and room of one of our modules; `tunemax.search` itself, which hands on what `api` has, is as high as that."""
+    floor, room = [*name.split("."), "api"][1:3]
+    return FLOORS.index(floor), ROOMS.index(room) if floor == "search" else 0
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_look_down_only(name: str) -> None:
+    ours = {found for found in IMPORTS[name] if found.startswith("tunemax.")}
+    assert not [found for found in ours if place(found) > place(name)]
+    assert not packages(IMPORTS[name]) & {*FORBIDDEN[name.split(".")[1]], *FLOORS}
+    if name.startswith("tunemax.gpt"):
+        assert packages(IMPORTS[name]) - set(sys.stdlib_module_names) <= ALLOWED_IN_GPT
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {name: imports & MODULES - {name} for name, imports in IMPORTS.items()}
+    while free := {name for name, imports in left.items() if not imports}:
+        left = {name: imports - free for name, imports in left.items() if name not in free}
+    assert not left, "what is left imports each other, or what does"
 
 
 @pytest.mark.parametrize(
@@ -49,16 +82,19 @@ def test_imports_look_down_only(path: Path) -> None:
     ],
 )
 def test_the_walk_sees_every_kind_of_import(source: str) -> None:
-    assert "optuna" in imported(source, Path("gpt/model.py"))
+    assert "optuna" in packages(imported(source, Path("gpt/model.py")))
 
 
-def test_the_walk_resolves_relative_imports() -> None:
-    assert imported("from ..errors import TunemaxError", Path("gpt/data/corpus.py")) == {"gpt"}
+def test_the_walk_resolves_modules_and_relative_imports() -> None:
+    assert imported("from ..errors import TunemaxError", Path("gpt/data/corpus.py")) == {"tunemax.gpt.errors"}
+    assert imported("from tunemax.gpt import errors, files", Path("gpt/run.py")) == {"tunemax.gpt.errors", "tunemax.gpt.files"}
 
 
 @pytest.mark.parametrize("floor", ["gpt", "envs"])
 def test_importing_a_floor_loads_nothing_from_above(floor: str) -> None:
-    modules = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in MODULES if path.parts[0] == floor]
-    program = f"import sys, json, {', '.join(modules)}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
-    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not set(json.loads(loaded)) & FORBIDDEN[floor]
+    names = sorted(name for name in MODULES if name.split(".")[1] == floor)
+    program = f"import sys, json, {', '.join(names)}; print(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout))
+    above = {f"tunemax.{name}" for name in FLOORS[FLOORS.index(floor) + 1 :]}
+    assert not packages(loaded) & FORBIDDEN[floor]
+    assert not loaded & above

@@ -66,9 +66,9 @@ def test_no_host_is_named(path: str) -> None:
 
 
 def test_every_folder_of_sources_is_a_package_that_gets_installed() -> None:
-    found = setuptools.find_packages(str(ROOT), **CONFIG["tool"]["setuptools"]["packages"]["find"])
-    sources = {".".join(path.relative_to(ROOT).parts[:-1]) for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")}
-    assert set(found) == sources
+    found = setuptools.find_packages(str(ROOT), include=CONFIG["tool"]["setuptools"]["packages"]["find"]["include"])
+    folders = {path.parent for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")}
+    assert set(found) == {"tunemax", *(".".join(("tunemax", *folder.relative_to(ROOT).parts)) for folder in folders)}
 
 
 def test_the_command_is_installed_and_works_from_any_folder(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from search.ownership import held
-from search.question import Question
+from tunemax.search.storage.ownership import held
+from tunemax.search.storage.questions import Question
 
 PATIENCE = 300.0
 """Seconds after which something will not happen any more. An idle machine needs one or two of them."""
@@ -19,8 +19,8 @@ ANNOUNCED = [
     sys.executable,
     "-c",
     "import sys\n"
-    "from search.crew import Crew\n"
-    "from search.cli import main\n"
+    "from tunemax.search.workers.crew import Crew\n"
+    "from tunemax.search.cli import main\n"
     "stop = Crew.stop\n"
     "def told(crew):\n"
     "    stop(crew)\n"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from browser import Browser
 from served import Served
 
-from search.question import load_from
+from tunemax.search.storage.questions import load_from
 
 TARGET = Path(__file__).with_name("dashboard.png")
 MARGIN = 65

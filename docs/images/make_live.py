@@ -14,14 +14,14 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from gpt.data import open_data
-from search import supervisor
-from search.definition import load_study_file
-from search.events import Event
-from search.picture import picture
-from search.plan import plan
-from search.progress import Progress
-from search.question import create
+from tunemax.gpt.data import open_data
+from tunemax.search.machine.plan import plan
+from tunemax.search.question.study_file import load_study_file
+from tunemax.search.storage.questions import create
+from tunemax.search.views.live.picture import picture
+from tunemax.search.views.live.progress import Progress
+from tunemax.search.workers import supervisor
+from tunemax.search.workers.events import Event
 
 STUDY = "studies/softmax_variants.yaml"
 IMAGE = Path(__file__).with_name("live.svg")

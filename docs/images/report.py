@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from browser import Browser
 
-from search.question import load_from
-from search.report import write
+from tunemax.search.storage.questions import load_from
+from tunemax.search.views.report import write
 
 TARGET = Path(__file__).with_name("report.png")
 WIDTH, HEIGHT = 1000, 1500

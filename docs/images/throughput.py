@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from search.drawing import Row, draw_rows
-from search.figures import COLOURS
+from tunemax.envs.canvas import COLOURS, Row, draw_rows
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "RESULTS.md"
 TARGET = Path(__file__).with_name("throughput.png")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpt.data.manifest import PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
-from gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.data.manifest import PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
+from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 Ids = npt.NDArray[np.int64]
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from gpt.errors import TunemaxError
-from gpt.fields import explain
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import explain
 
 FORMAT = 1
 MANIFEST, TOKENS = "manifest.json", "tokens.bin"

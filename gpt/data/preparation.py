@@ -12,11 +12,11 @@ import json
 import os
 from pathlib import Path
 
-from gpt.data.corpus import Corpus, load
-from gpt.data.manifest import FORMAT, MANIFEST, PARTS, TOKENS, Manifest, Part, Tokenizer, fingerprint, is_prepared
-from gpt.data.sources import DATASETS, Source, find_source
-from gpt.errors import TunemaxError
-from gpt.files import partial_folder, write_through, write_whole
+from tunemax.gpt.data.corpus import Corpus, load
+from tunemax.gpt.data.manifest import FORMAT, MANIFEST, PARTS, TOKENS, Manifest, Part, Tokenizer, fingerprint, is_prepared
+from tunemax.gpt.data.sources import DATASETS, Source, find_source
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.files import partial_folder, write_through, write_whole
 
 
 def data_root() -> Path:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.request import urlopen
 
-from gpt.data.manifest import PARTS, Part, is_prepared
-from gpt.errors import TunemaxError, did_you_mean
-from gpt.files import write_whole
+from tunemax.gpt.data.manifest import PARTS, Part, is_prepared
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.files import write_whole
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

@@ -3,8 +3,8 @@
 import importlib
 import pkgutil
 
-from gpt.softmax.base import Form, Variant, find_variant, from_column, to_column, variants
-from gpt.softmax.numerics import GUARD, guard
+from tunemax.gpt.softmax.base import Form, Variant, find_variant, from_column, to_column, variants
+from tunemax.gpt.softmax.numerics import GUARD, guard
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
-from gpt.errors import TunemaxError, did_you_mean
-from gpt.fields import Condition, Fields, FieldSpec, Value, specs_of
-from gpt.lazy import F, torch
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Condition, Fields, FieldSpec, Value, specs_of
+from tunemax.gpt.lazy import F, torch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gpt.fields import Choices, Control, Range, setting
-from gpt.softmax.base import Form, Variant
-from gpt.softmax.numerics import capped_exp, guard, number, wide
+from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.softmax.base import Form, Variant
+from tunemax.gpt.softmax.numerics import capped_exp, guard, number, wide
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gpt.fields import Choices, Control, Range, setting
-from gpt.lazy import F
-from gpt.softmax.base import Variant
-from gpt.softmax.numerics import capped, guard, masked_softmax, number, wide
+from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.lazy import F
+from tunemax.gpt.softmax.base import Variant
+from tunemax.gpt.softmax.numerics import capped, guard, masked_softmax, number, wide
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gpt.lazy import F, torch
+from tunemax.gpt.lazy import F, torch
 
 if TYPE_CHECKING:
     from torch import Tensor

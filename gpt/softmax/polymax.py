@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gpt.fields import Choices, Control, Range, setting
-from gpt.softmax.base import Variant
-from gpt.softmax.numerics import allowed_keys, capped, guard, number, wide, zeroed
+from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.softmax.base import Variant
+from tunemax.gpt.softmax.numerics import allowed_keys, capped, guard, number, wide, zeroed
 
 if TYPE_CHECKING:
     from torch import Tensor

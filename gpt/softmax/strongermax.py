@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
 
-from gpt.fields import Choices, Control, Range, setting
-from gpt.lazy import F, torch
-from gpt.softmax.base import Form, Variant
-from gpt.softmax.numerics import allowed_keys, capped_exp, guard, lowered, masked_softmax, number, wide
+from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.lazy import F, torch
+from tunemax.gpt.softmax.base import Form, Variant
+from tunemax.gpt.softmax.numerics import allowed_keys, capped_exp, guard, lowered, masked_softmax, number, wide
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,5 +1,6 @@
-"""The command line: ``tunemax COMMAND …``. `main` is the one place where an error becomes a line for the user.
+"""How it is called: ``tunemax COMMAND …``, a module each.
 
+`main` is the one place where an error becomes a line for the user.
 Nothing heavy is imported before a command runs, so that ``tunemax --help`` answers at once. A command is a module of this
 package with a `register(commands)` that adds its parser; the parser's default ``run`` takes the parsed arguments.
 """
@@ -12,9 +13,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from gpt.errors import TunemaxError
-from search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
-from search.cli.parser import Parser
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
+from tunemax.search.cli.parser import Parser
 
 COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 

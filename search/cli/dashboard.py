@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from gpt.errors import TunemaxError
-from search.cli.parser import add_command
-from search.places import default_storage
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.parser import add_command
+from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
-    from search.servers import Server
+    from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.views.dashboard.servers import Server
 
 PORT, TENSORBOARD_PORT = 8080, 6006
 PATIENCE = 300.0
@@ -42,12 +42,12 @@ def register(commands: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Start both, say where they are, and stop both when told to or when one of them ends."""
-    from search.artifacts import make_artifact_folder
-    from search.places import runs_folder
-    from search.publish import try_to_publish
-    from search.question import questions
-    from search.servers import Server, serve_dashboard, serve_tensorboard
-    from search.storage import open_storage, shown
+    from tunemax.search.storage.artifacts import make_artifact_folder
+    from tunemax.search.storage.database import open_storage, shown
+    from tunemax.search.storage.paths import runs_folder
+    from tunemax.search.storage.questions import questions
+    from tunemax.search.views.dashboard.publish import try_to_publish
+    from tunemax.search.views.dashboard.servers import Server, serve_dashboard, serve_tensorboard
 
     where, host = arguments.storage or default_storage(), arguments.host
     storage = open_storage(where, create=False)
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def words_of_warning(host: str, count: int) -> list[str]:
     """Who can reach so many servers on a host, and how to stop them."""
-    from search.servers import LOCAL
+    from tunemax.search.views.dashboard.servers import LOCAL
 
     stop = f"Ctrl-C stops {'them' if count > 1 else 'it'}."
     if host in LOCAL:
@@ -123,7 +123,7 @@ def _check(servers: list[Server]) -> None:
 
 def _check_port(host: str, port: int, flag: str, about: str) -> None:
     """Refuse a port at which nobody can listen, with one that is free; a dashboard of ours that is there is named."""
-    from search.servers import ABOUT, address, fault_of, free_port, get
+    from tunemax.search.views.dashboard.servers import ABOUT, address, fault_of, free_port, get
 
     fault = fault_of(host, port)
     if fault is None:

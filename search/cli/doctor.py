@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from gpt.errors import TunemaxError
-from search.cli.parser import add_command
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
-    from gpt.config import Config
-    from search.calibration import Measurement
-    from search.cli.parser import Subcommands
+    from tunemax.gpt.config import Config
+    from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.machine.calibration import Measurement
 
 
 def register(commands: Subcommands) -> None:
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.calibrate:
         _calibrate(arguments.study)
         return
-    from search.doctor import examine
+    from tunemax.search.machine.doctor import examine
 
     faults = []
     for finding in examine(arguments.storage):
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _calibrate(study: str | None) -> None:
-    from search.calibration import calibrate
+    from tunemax.search.machine.calibration import calibrate
 
     config = _config(study)
     model = config.model
@@ -51,7 +51,7 @@ def _calibrate(study: str | None) -> None:
     )
 
     def report(found: Measurement) -> None:
-        layout = found.layout
+        layout = found.shares
         rate = f"{found.rate:,.0f}" if found.rate else "a process died"
         print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {rate:>14}", flush=True)
 
@@ -61,8 +61,8 @@ def _calibrate(study: str | None) -> None:
 
 
 def _config(study: str | None) -> Config:
-    from gpt.config import Config
-    from search.definition import load_study_file
+    from tunemax.gpt.config import Config
+    from tunemax.search.question.study_file import load_study_file
 
     if study is None:
         small = {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8}

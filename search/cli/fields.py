@@ -6,11 +6,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from search.cli.parser import add_command
+from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
-    from gpt.fields import FieldSpec
-    from search.cli.parser import Subcommands
+    from tunemax.gpt.fields import FieldSpec
+    from tunemax.search.cli.parser import Subcommands
 
 NOTE = (
     "Made by `tunemax fields --markdown > docs/fields.md`; a test holds the two equal. A field whose condition does not hold is",
@@ -28,7 +28,7 @@ def register(commands: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the reference in the form asked for."""
-    from gpt.config import all_specs
+    from tunemax.gpt.config import all_specs
 
     specs = list(all_specs().values())
     if arguments.json:
@@ -64,7 +64,7 @@ def markdown(specs: list[FieldSpec]) -> str:
 
 def _sections(specs: list[FieldSpec]) -> list[tuple[str, list[FieldSpec]]]:
     """The fields under their headings: a group's own fields, and each variant's by itself."""
-    from gpt.softmax import variants
+    from tunemax.gpt.softmax import variants
 
     sections: dict[str, list[FieldSpec]] = {}
     for spec in specs:
@@ -77,8 +77,8 @@ def _sections(specs: list[FieldSpec]) -> list[tuple[str, list[FieldSpec]]]:
 
 def _row(spec: FieldSpec) -> dict[str, str]:
     """What a reader needs of a field, in words."""
-    from gpt.fields import Choices, shown
-    from search.cli.flags import condition
+    from tunemax.gpt.fields import Choices, shown
+    from tunemax.search.cli.flags import condition
 
     search, control = spec.declared.search, spec.declared.control
     if search is None:

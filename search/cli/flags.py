@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from gpt.fields import Condition, FieldSpec, shown
-from gpt.softmax import variants
-from search.cli.parser import Parser
+from tunemax.gpt.fields import Condition, FieldSpec, shown
+from tunemax.gpt.softmax import variants
+from tunemax.search.cli.parser import Parser
 
 _DEST = "field "  # before a field's name in the parsed arguments, so that no field can meet another argument
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction["Parser"]

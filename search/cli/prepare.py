@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from search.cli.parser import add_command
+from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
+    from tunemax.search.cli.parser import Subcommands
 
 
 def register(commands: Subcommands) -> None:
@@ -19,7 +19,7 @@ def register(commands: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prepare it if need be; its folder goes to stdout, what is in it to stderr."""
-    from gpt.data import load, prepare
+    from tunemax.gpt.data import load, prepare
 
     folder = prepare(arguments.dataset)
     manifest = load(folder).manifest

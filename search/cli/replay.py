@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from gpt.errors import TunemaxError
-from search.cli.asked import opened, positive, storage_flag
-from search.cli.parser import add_command
-from search.cli.printing import print_json
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.common import opened, positive, storage_flag
+from tunemax.search.cli.parser import add_command
+from tunemax.search.cli.printing import print_json
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
-    from search.replay import Replayed
-    from search.strategy import Pruner
+    from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.question.strategy import Pruner
+    from tunemax.search.results.replay import Replayed
 
 
 def register(actions: Subcommands) -> None:
@@ -27,7 +27,7 @@ def register(actions: Subcommands) -> None:
 
 
 def replay(arguments: argparse.Namespace) -> None:
-    from search.replay import replay as replayed
+    from tunemax.search.results.replay import replay as replayed
 
     question = opened(arguments, arguments.question)
     pruner = _asked(arguments, question.definition.pruner)
@@ -42,8 +42,8 @@ def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
     """The pruner that the flags describe. What they leave out is the question's own if it is the same kind, else the default."""
     import pydantic
 
-    from gpt.fields import explain
-    from search.strategy import Pruner
+    from tunemax.gpt.fields import explain
+    from tunemax.search.question.strategy import Pruner
 
     name = arguments.pruner or own.name
     given = {key: getattr(arguments, key) for key in ("warmup", "reduction", "startup") if getattr(arguments, key) is not None}
@@ -55,7 +55,7 @@ def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
 
 
 def _told(found: list[Replayed], pruner: Pruner) -> str:
-    from search.cli.tables import NONE, aligned, wrapped
+    from tunemax.search.views.tables import NONE, aligned, wrapped
 
     rows = [("", "full curves", "stopped", "spent", "needed", "saved", "winner", "regret")]
     for each in found:

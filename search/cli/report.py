@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.asked import revived, storage_flag
-from search.cli.parser import add_command
+from tunemax.search.cli.common import revived, storage_flag
+from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
+    from tunemax.search.cli.parser import Subcommands
 
 
 def register(commands: Subcommands) -> None:
@@ -21,8 +21,8 @@ def register(commands: Subcommands) -> None:
 
 
 def report(arguments: argparse.Namespace) -> None:
-    from search.confirmation import tuned
-    from search.report import write
+    from tunemax.search.results.confirmation import tuned
+    from tunemax.search.views.report import write
 
     question = tuned(revived(arguments, arguments.question))
     for path in write(question, Path(arguments.out) if arguments.out else None):

@@ -10,18 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.errors import TunemaxError
-from search.cli import steer
-from search.cli.asked import positive, storage_flag
-from search.cli.parser import add_command
-from search.cli.scenes import scene_flags, scene_of, scene_words
-from search.places import default_storage
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli import steer
+from tunemax.search.cli.common import positive, storage_flag
+from tunemax.search.cli.parser import add_command
+from tunemax.search.cli.scenes import scene_flags, scene_of, scene_words
+from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-    from envs.training import Plan
-    from search.cli.parser import Subcommands
+    from tunemax.envs.agents.training import Plan
+    from tunemax.search.cli.parser import Subcommands
 
 ALGORITHMS = ("sac", "ppo", "tqc", "dqn")
 
@@ -73,10 +73,10 @@ def train(arguments: argparse.Namespace) -> None:
     """Train an agent as a trial of its environment's study."""
     import torch
 
-    from envs.algorithms import checked, load
-    from envs.training import Plan
-    from search.rl.ledger import agent_folder
-    from search.storage import open_storage
+    from tunemax.envs.agents.hyperparameters import checked, load
+    from tunemax.envs.agents.training import Plan
+    from tunemax.search.rl.trials import agent_folder
+    from tunemax.search.storage.database import open_storage
 
     torch.set_num_threads(1)
     algorithm = checked(arguments.algo)
@@ -95,11 +95,11 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
-    from envs.saved import Evaluation
-    from envs.training import last_of
-    from search.rl.learning import learn
-    from search.rl.view import bar
-    from search.storage import storage_errors
+    from tunemax.envs.agents.file import Evaluation
+    from tunemax.envs.agents.training import last_of
+    from tunemax.search.rl.bar import bar
+    from tunemax.search.rl.train import learn
+    from tunemax.search.storage.database import storage_errors
 
     total, before = plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{total:,} steps in {plan.rounds} round{'s' * (plan.rounds > 1)} of {plan.round_steps:,}"
@@ -125,11 +125,11 @@ def tune(arguments: argparse.Namespace) -> None:
     """Tune each baseline for what an agent has cost, unless told otherwise."""
     import torch
 
-    from search.rl.ledger import dearest
-    from search.rl.tuning import check_kind, kinds_for, least_budget
-    from search.rl.tuning import tune as tune_baseline
-    from search.rl.view import bar
-    from search.storage import open_storage, storage_errors
+    from tunemax.search.rl.bar import bar
+    from tunemax.search.rl.baselines import check_kind, kinds_for, least_budget
+    from tunemax.search.rl.baselines import tune as tune_baseline
+    from tunemax.search.rl.trials import dearest
+    from tunemax.search.storage.database import open_storage, storage_errors
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
@@ -159,17 +159,17 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """Hold a contest on each set, print what it says, and keep it as a report."""
     import torch
 
-    from envs.agents import BEST, Agent
-    from envs.instances import find_set
-    from search.cli.printing import print_json
-    from search.cli.tables import aligned, wrapped
-    from search.places import runs_folder
-    from search.rl.contest import hold
-    from search.rl.ledger import find_study, finished_folders, study_name
-    from search.rl.report import explained, tables, write
-    from search.rl.tuning import chosen, kinds_for
-    from search.rl.verdict import judge
-    from search.storage import open_storage
+    from tunemax.envs.agents.agent import BEST, Agent
+    from tunemax.envs.instances import find_set
+    from tunemax.search.cli.printing import print_json
+    from tunemax.search.rl.baselines import chosen, kinds_for
+    from tunemax.search.rl.contest import hold
+    from tunemax.search.rl.report import explained, tables, write
+    from tunemax.search.rl.trials import find_study, finished_folders, study_name
+    from tunemax.search.rl.verdict import judge
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.paths import runs_folder
+    from tunemax.search.views.tables import aligned, wrapped
 
     torch.set_num_threads(1)
     scene = scene_of(arguments, "absolute" if arguments.absolute else "box")
@@ -211,8 +211,8 @@ def study(arguments: argparse.Namespace) -> None:
     """Train candidates until the file's budget is spent; then write the best one's preset."""
     import torch
 
-    from search.rl.hyper import read, tune_agent
-    from search.storage import open_storage, storage_errors
+    from tunemax.search.rl.agent_study import read, tune_agent
+    from tunemax.search.storage.database import open_storage, storage_errors
 
     torch.set_num_threads(1)
     path = Path(arguments.file)
@@ -248,7 +248,7 @@ def _tell(line: str) -> None:
 
 
 def _seed(text: str) -> int:
-    from search.rl.ledger import MOST_SEED
+    from tunemax.search.rl.trials import MOST_SEED
 
     if not text.isdecimal() or int(text) > MOST_SEED:
         raise TunemaxError(f"--seed = {text}: expected a whole number from 0 to {MOST_SEED:,}")

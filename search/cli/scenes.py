@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from gpt.errors import TunemaxError
-from search.cli.asked import positive
-from search.cli.parser import Parser
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.common import positive
+from tunemax.search.cli.parser import Parser
 
 if TYPE_CHECKING:
-    from envs.scene import Scene
+    from tunemax.envs.agents.scene import Scene
 
 
 def scene_flags(parser: Parser) -> None:
@@ -26,7 +26,7 @@ def scene_flags(parser: Parser) -> None:
 
 def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     """The environment that was asked for. Raises TunemaxError for what does not exist or go together."""
-    from envs.scene import Scene
+    from tunemax.envs.agents.scene import Scene
 
     config: dict[str, Any] = {}
     for text in arguments.set:

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli.asked import positive
-from search.cli.parser import Parser, add_command
-from search.cli.train import say
+from tunemax.search.cli.common import positive
+from tunemax.search.cli.parser import Parser, add_command
+from tunemax.search.cli.train import say
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
+    from tunemax.search.cli.parser import Subcommands
 
 
 def register(actions: Subcommands) -> None:
@@ -20,8 +20,8 @@ def register(actions: Subcommands) -> None:
 
 
 def _fill(parser: Parser) -> None:
-    from gpt.config import all_specs
-    from search.cli.flags import add_field_flags
+    from tunemax.gpt.config import all_specs
+    from tunemax.search.cli.flags import add_field_flags
 
     parser.add_argument("agent", metavar="AGENT", help="folder of an agent, or its file")
     parser.add_argument(
@@ -37,10 +37,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Train with the agent's own fields, and those that were given over them."""
     import torch
 
-    from envs.agents import Agent
-    from envs.pilot import Pilot
-    from gpt import run as runs
-    from search.cli.flags import config_from
+    from tunemax.envs.agents.agent import Agent
+    from tunemax.envs.agents.controller import Pilot
+    from tunemax.gpt import run as runs
+    from tunemax.search.cli.flags import config_from
 
     torch.set_num_threads(1)
     pilot = Pilot(Agent.load(Path(arguments.agent)), config_from(arguments), arguments.every)

@@ -9,16 +9,16 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.errors import TunemaxError, did_you_mean
-from search.cli import replay, work
-from search.cli.asked import create_from, opened, positive, revived, run_command, states, storage_flag
-from search.cli.parser import add_command
-from search.cli.printing import print_json
-from search.places import default_storage, typed
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.search.cli import replay, work
+from tunemax.search.cli.common import create_from, opened, positive, revived, run_command, states, storage_flag
+from tunemax.search.cli.parser import add_command
+from tunemax.search.cli.printing import print_json
+from tunemax.search.storage.paths import default_storage, typed
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
-    from search.leaderboard import Entry
+    from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.results.leaderboard import Entry
 
 
 def register(commands: Subcommands) -> None:
@@ -76,7 +76,7 @@ def create(arguments: argparse.Namespace) -> None:
 
 
 def extend(arguments: argparse.Namespace) -> None:
-    from search.question import extend as extend_question
+    from tunemax.search.storage.questions import extend as extend_question
 
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
@@ -86,14 +86,14 @@ def extend(arguments: argparse.Namespace) -> None:
 
 def cancel(arguments: argparse.Namespace) -> None:
     """Withdraw what waits; what workers train goes on to its end, unless that is not wanted either."""
-    from search import records
-    from search.ownership import withdraw
-    from search.snapshots import discard, left_over
-    from search.storage import storage_errors
+    from tunemax.search.storage import attributes
+    from tunemax.search.storage.database import storage_errors
+    from tunemax.search.storage.ownership import withdraw
+    from tunemax.search.workers.snapshots import discard, left_over
 
     question = revived(arguments, arguments.question)
     with storage_errors(question.storage.url):
-        count = withdraw(question.storage, question.siblings, records.CANCELLED, running=arguments.now)
+        count = withdraw(question.storage, question.siblings, attributes.CANCELLED, running=arguments.now)
     for folder in left_over(question):
         discard(folder)
     counts = states(question)
@@ -105,9 +105,9 @@ def cancel(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
-    from search.confirmation import confirming
-    from search.removal import delete as delete_questions
-    from search.repeats import repeating
+    from tunemax.search.results.confirmation import confirming
+    from tunemax.search.results.repeats import repeating
+    from tunemax.search.storage.removal import delete as delete_questions
 
     question = revived(arguments, arguments.question)
     doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
@@ -121,9 +121,9 @@ def delete(arguments: argparse.Namespace) -> None:
 
 
 def gc(arguments: argparse.Namespace) -> None:
-    from search.question import load, questions
-    from search.snapshots import discard, left_over
-    from search.storage import open_storage
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.questions import load, questions
+    from tunemax.search.workers.snapshots import discard, left_over
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
     freed = [discard(folder) for name in questions(storage) for folder in left_over(load(storage, name))]
@@ -131,10 +131,10 @@ def gc(arguments: argparse.Namespace) -> None:
 
 
 def list_(arguments: argparse.Namespace) -> None:
-    from search.leaderboard import leaderboard as rank
-    from search.question import load, questions
-    from search.records import STATES
-    from search.storage import open_storage
+    from tunemax.search.results.leaderboard import leaderboard as rank
+    from tunemax.search.storage.attributes import STATES
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.questions import load, questions
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
     rows, lines = [], []
@@ -151,8 +151,8 @@ def list_(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     import yaml
 
-    from search.leaderboard import leaderboard as rank
-    from search.records import STATES
+    from tunemax.search.results.leaderboard import leaderboard as rank
+    from tunemax.search.storage.attributes import STATES
 
     question = opened(arguments, arguments.question)
     definition, board = json.loads(question.definition.to_json()), rank(question)
@@ -166,8 +166,8 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def best(arguments: argparse.Namespace) -> None:
-    from search.leaderboard import leaderboard as rank
-    from search.winner import command, shell
+    from tunemax.search.results.leaderboard import leaderboard as rank
+    from tunemax.search.results.winners import command, shell
 
     name, _, candidate = arguments.study.partition("/")
     question = opened(arguments, name)
@@ -196,10 +196,10 @@ def best(arguments: argparse.Namespace) -> None:
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:
-    from search.confirmation import confirmations, tuned
-    from search.leaderboard import candidates, rank
-    from search.repeats import repeats
-    from search.rungs import fidelity
+    from tunemax.search.results.confirmation import confirmations, tuned
+    from tunemax.search.results.leaderboard import candidates, rank
+    from tunemax.search.results.pruning import fidelity
+    from tunemax.search.results.repeats import repeats
 
     question = tuned(opened(arguments, arguments.question))
     if not arguments.json:
@@ -215,7 +215,7 @@ def leaderboard(arguments: argparse.Namespace) -> None:
 
 
 def schema(_arguments: argparse.Namespace) -> None:
-    from search.schema import json_schema
+    from tunemax.search.question.schema import json_schema
 
     print_json(json_schema())
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt.errors import TunemaxError
-from search.cli.parser import Parser, add_command
-from search.places import default_storage
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.parser import Parser, add_command
+from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
-    from gpt.run import Row
-    from search.cli.parser import Subcommands
+    from tunemax.gpt.run import Row
+    from tunemax.search.cli.parser import Subcommands
 
 
 def register(commands: Subcommands) -> None:
@@ -23,8 +23,8 @@ def register(commands: Subcommands) -> None:
 
 
 def _fill(parser: Parser) -> None:
-    from gpt.config import all_specs
-    from search.cli.flags import add_field_flags
+    from tunemax.gpt.config import all_specs
+    from tunemax.search.cli.flags import add_field_flags
 
     start = parser.add_argument_group("start")
     start.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
@@ -36,10 +36,10 @@ def _fill(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
-    from gpt import hardware
-    from gpt import run as runs
-    from gpt.config import Config
-    from search.cli.flags import config_from
+    from tunemax.gpt import hardware
+    from tunemax.gpt import run as runs
+    from tunemax.gpt.config import Config
+    from tunemax.search.cli.flags import config_from
 
     given = config_from(arguments)
     if arguments.resume and arguments.study:
@@ -64,9 +64,9 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of the study's trial to start from; nothing without --from."""
     if not arguments.study:
         return {}
-    from search import winner
+    from tunemax.search.results import winners
 
-    return dict(winner.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
+    return dict(winners.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
 
 
 def say(row: Row) -> None:

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt.errors import TunemaxError
-from search.cli.asked import create_from, positive, revived, run_command, states, storage_flag
-from search.cli.parser import Parser, add_command
-from search.places import default_storage, typed
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.common import create_from, positive, revived, run_command, states, storage_flag
+from tunemax.search.cli.parser import Parser, add_command
+from tunemax.search.storage.paths import default_storage, typed
 
 if TYPE_CHECKING:
-    from search.cli.parser import Subcommands
-    from search.question import Question
-    from search.stage import Confirm
+    from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.question.stages import Confirm
+    from tunemax.search.storage.questions import Question
 
 
 def register(actions: Subcommands) -> None:
@@ -46,8 +46,8 @@ def register(actions: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
-    from search.question import load_from
-    from search.repeats import lay_out_repeats
+    from tunemax.search.results.repeats import lay_out_repeats
+    from tunemax.search.storage.questions import load_from
 
     path = Path(arguments.what)
     if path.suffix in (".yaml", ".yml"):
@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def confirm(arguments: argparse.Namespace) -> None:
     """Train the winners of a question on fresh seeds, on top of what is confirmed of it already."""
-    from search.repeats import repeating
-    from search.stage import MOST_SEEDS, Confirm
+    from tunemax.search.question.stages import MOST_SEEDS, Confirm
+    from tunemax.search.results.repeats import repeating
 
     question = revived(arguments, arguments.question)
     stage = question.definition.confirm or Confirm()
@@ -98,9 +98,9 @@ def confirm(arguments: argparse.Namespace) -> None:
 
 def _confirm(arguments: argparse.Namespace, where: str, name: str, stage: Confirm, factor: int, again: str, closes: float | None) -> int:
     """Create a confirmation, or what it lacks, and work on it. Returns how many of its runs are still to come."""
-    from search.freezing import confirm as freeze
-    from search.publish import try_to_publish
-    from search.question import load_from
+    from tunemax.search.results.freezing import confirm as freeze
+    from tunemax.search.storage.questions import load_from
+    from tunemax.search.views.dashboard.publish import try_to_publish
 
     opened = freeze(load_from(where, name), stage, factor)
     left = _work(arguments, where, opened.name, again, closes)
@@ -114,16 +114,16 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
 
     closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on Ctrl-C.
     """
-    from search.crew import warm
+    from tunemax.search.machine.processes import warm
 
     warm()  # before what takes a while to load here
-    from search import supervisor
-    from search.artifacts import make_artifact_folder
-    from search.plan import plan
-    from search.progress import Progress
-    from search.publish import publishing
-    from search.question import load_from
-    from search.view import shown
+    from tunemax.search.machine.plan import plan
+    from tunemax.search.storage.artifacts import make_artifact_folder
+    from tunemax.search.storage.questions import load_from
+    from tunemax.search.views.dashboard.publish import publishing
+    from tunemax.search.views.live.progress import Progress
+    from tunemax.search.views.live.view import shown
+    from tunemax.search.workers import supervisor
 
     question = load_from(where, name)
     make_artifact_folder(question.storage.url)
@@ -145,12 +145,12 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
 
 def answer_of(where: str, name: str) -> str:
     """The leaderboard of a question, or of the one that a confirmation is of."""
-    from search.cli.tables import answer
-    from search.confirmation import confirmations, tuned
-    from search.leaderboard import candidates, rank
-    from search.question import load_from
-    from search.repeats import repeats
-    from search.rungs import fidelity
+    from tunemax.search.results.confirmation import confirmations, tuned
+    from tunemax.search.results.leaderboard import candidates, rank
+    from tunemax.search.results.pruning import fidelity
+    from tunemax.search.results.repeats import repeats
+    from tunemax.search.storage.questions import load_from
+    from tunemax.search.views.tables import answer
 
     question = tuned(load_from(where, name))
     found = candidates(question)

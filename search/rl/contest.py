@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from envs.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, Shuffled
-from envs.agents import BEST, Agent
-from envs.instances import Instance, find_set
-from envs.policies import Policy, Random, Static
-from envs.rollouts import Outcome, left_to_sgd, population, run
-from envs.scene import Scene
-from envs.steering import Past, corpus_of
-from envs.task import Task
-from envs.training import last_of
-from gpt.errors import TunemaxError
-from gpt.files import write_whole
-from gpt.random import key
-from search.rl.tuning import Tuned
+from tunemax.envs.agents.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, Shuffled
+from tunemax.envs.agents.agent import BEST, Agent
+from tunemax.envs.agents.scene import Scene
+from tunemax.envs.agents.training import last_of
+from tunemax.envs.instances import Instance, find_set
+from tunemax.envs.policies import Policy, Random, Static
+from tunemax.envs.rollouts import Outcome, left_to_sgd, population, run
+from tunemax.envs.steering import Past, corpus_of
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.files import write_whole
+from tunemax.gpt.random import key
+from tunemax.search.rl.baselines import Tuned
 
 Role = Literal["agent", "baseline", "ablation"]
 POPULATION = 4

@@ -8,12 +8,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.files import write_whole
-from search.report import html, markdown
-from search.report.document import Section, Table
-from search.rl.trajectories import figures, standalone
-from search.rl.verdict import STATIC, Line, Verdict
-from search.statistics import Comparison
+from tunemax.gpt.files import write_whole
+from tunemax.search.charts.document import Section, Table
+from tunemax.search.results.statistics import Comparison
+from tunemax.search.rl.charts import figures, standalone
+from tunemax.search.rl.verdict import STATIC, Line, Verdict
+from tunemax.search.views.report import html, markdown
 
 NONE = "–"
 LOSSES = ("", "test loss", "IQM, 95 %", "ahead", "diverged", "saved", "cost")

@@ -14,9 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from search.claims import claim
-from search.rl.contest import Contender, Contest
-from search.statistics import Array, Comparison, Estimate, Share, compare, improvement, interquartile_mean, over_grid, separable_note, share
+from tunemax.search.results.claims import claim
+from tunemax.search.results.statistics import (
+    Array,
+    Comparison,
+    Estimate,
+    Share,
+    compare,
+    improvement,
+    interquartile_mean,
+    over_grid,
+    separable_note,
+    share,
+)
+from tunemax.search.rl.contest import Contender, Contest
 
 STATIC = "constant"
 """The best static setting."""

@@ -9,8 +9,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs import environment
-from envs.task import Task
+from tunemax.envs import environment
+from tunemax.envs.task import Task
 
 SHORT: dict[str, Any] = {"horizon": 12, "frame_skip": 4, "windows": 4, "test_windows": 8}
 """Three steps of four iterations."""

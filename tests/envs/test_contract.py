@@ -19,9 +19,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
-import envs
-from envs import environment, vector
-from gpt.errors import TunemaxError
+from tunemax import envs
+from tunemax.envs import environment, vector
+from tunemax.gpt.errors import TunemaxError
 
 Rollout = list[tuple[Any, ...]]
 over_ids = pytest.mark.parametrize("id", envs.IDS)
@@ -61,7 +61,7 @@ def test_every_form_of_actions_passes_both_checkers(id: str, form: str, short: d
 
 @over_ids
 def test_a_spec_makes_the_environment_again(id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any) -> None:
-    env = gymnasium.make(f"envs:{id}", set="validation", **short)
+    env = gymnasium.make(f"tunemax.envs:{id}", set="validation", **short)
     assert env.spec is not None
     again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
     assert_equal(env.reset(seed=2), again.reset(seed=2))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from envs.controls import STEPS, STRIDE, Actions, Dial, find_dial
-from gpt.config import Config, all_specs
-from gpt.errors import TunemaxError
+from tunemax.envs.controls import STEPS, STRIDE, Actions, Dial, find_dial
+from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.errors import TunemaxError
 
 CONSTANTMAX = Config.of({"softmax_variant": "constantmax"})
 DIALS = [

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import envs
-from envs.instances import SETS
+from tunemax import envs
+from tunemax.envs.instances import SETS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/environments.md").read_text()
@@ -42,7 +42,11 @@ def test_the_environment_of_the_guide_is_one(short: dict[str, Any]) -> None:
     (code,) = python(GUIDE)
     names: dict[str, Any] = {}
     exec(
-        compile("from envs.environment import *\nfrom envs.environment import ClassVar, Mapping, Any\n" + code, "CONTRIBUTING.md", "exec"),
+        compile(
+            "from tunemax.envs.environment import *\nfrom tunemax.envs.environment import ClassVar, Mapping, Any\n" + code,
+            "CONTRIBUTING.md",
+            "exec",
+        ),
         names,
     )
     check_env(names["Dropout"](**short), skip_render_check=True)

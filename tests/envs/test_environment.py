@@ -10,10 +10,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401 - registers the ids
-from envs.environment import Steer, Tiny
-from envs.instances import Instance
-from gpt.errors import TunemaxError
+import tunemax.envs  # noqa: F401 - registers the ids
+from tunemax.envs.environment import Steer, Tiny
+from tunemax.envs.instances import Instance
+from tunemax.gpt.errors import TunemaxError
 
 Rollout = list[tuple[Any, ...]]
 
@@ -84,7 +84,7 @@ def test_impossible_arguments_are_refused(arguments: dict[str, Any], message: st
 
 def test_an_unknown_id_is_told_by_gymnasium() -> None:
     with pytest.raises(gymnasium.error.NameNotFound, match="Did you mean"):
-        gymnasium.make("envs:tunemax/Constantmx-v0")
+        gymnasium.make("tunemax.envs:tunemax/Constantmx-v0")
 
 
 def test_a_state_of_before_the_first_reset_can_be_set(short: dict[str, Any]) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from envs.instances import SETS, WRONG, Instance, find_set
-from envs.task import Task
-from gpt.errors import TunemaxError
+from tunemax.envs.instances import SETS, WRONG, Instance, find_set
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError
 
 Make = Callable[..., Task]
 

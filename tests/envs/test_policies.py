@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs.instances import find_set
-from envs.policies import Constant, LogLinear, Plateau, Policy, Random, Spline, Static, WarmupCosine, tuned
-from envs.rollouts import left_to_sgd, population, run
-from envs.task import Task
-from gpt.errors import TunemaxError
-from gpt.schedule import lr_factor
+from tunemax.envs.instances import find_set
+from tunemax.envs.policies import Constant, LogLinear, Plateau, Policy, Random, Spline, Static, WarmupCosine, tuned
+from tunemax.envs.rollouts import left_to_sgd, population, run
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.schedule import lr_factor
 
 Make = Callable[..., Task]
 KINDS: list[Any] = [Constant, WarmupCosine, Spline, LogLinear, Plateau]

@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import environment
-from envs.instances import Instance, find_set
-from envs.observation import FEATURES, LIMIT
-from envs.steering import MARGIN, Steering, corpus_of
-from envs.task import Task
-from gpt.errors import TunemaxError
-from gpt.trainer import Trainer, divergence_cap
+from tunemax.envs import environment
+from tunemax.envs.instances import Instance, find_set
+from tunemax.envs.observation import FEATURES, LIMIT
+from tunemax.envs.steering import MARGIN, Steering, corpus_of
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.trainer import Trainer, divergence_cap
 
 Make = Callable[..., Task]
 WILD = {"warmup_fraction": 0, "schedule": "constant", "grad_clip": 0, "divergence_margin": 0.2}

@@ -13,11 +13,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from envs.environment import Steer, Tiny
-from envs.instances import Instance
-from envs.sb3 import SteerVecEnv
-from envs.vector import SteerVector, TinyVector
-from gpt.errors import TunemaxError
+from tunemax.envs.environment import Steer, Tiny
+from tunemax.envs.instances import Instance
+from tunemax.envs.sb3 import SteerVecEnv
+from tunemax.envs.vector import SteerVector, TinyVector
+from tunemax.gpt.errors import TunemaxError
 
 STOP = np.zeros((3, 2), np.float32)
 
@@ -45,7 +45,7 @@ def _shown(infos: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_without_autoreset_the_ended_wait_for_a_masked_reset(short: dict[str, Any]) -> None:
-    env = gymnasium.make_vec("envs:tunemax/Tiny-v0", num_envs=3, autoreset_mode="Disabled", **short)
+    env = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v0", num_envs=3, autoreset_mode="Disabled", **short)
     assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     longer = Instance("longer", 1, (0.0, 1.0), 16)
     env.reset(seed=1, options={"instance": [0, longer, 2]})

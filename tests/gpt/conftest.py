@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from gpt.config import Config
-from gpt.data import Corpus, open_data
-from gpt.trainer import Snapshot
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.trainer import Snapshot
 
 WORDS = ["the", "weights", "of", "a", "row", "need", "no", "maximum", "when", "two", "constants", "stand", "for", "it"]
 

@@ -14,11 +14,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from gpt import checkpoint
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.errors import TunemaxError
-from gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt import checkpoint
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.trainer import Member, Snapshot, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]

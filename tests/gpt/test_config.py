@@ -9,10 +9,10 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gpt.config import Config, all_specs, resolve
-from gpt.errors import TunemaxError
-from gpt.fields import FieldSpec
-from gpt.softmax import variants
+from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import FieldSpec
+from tunemax.gpt.softmax import variants
 
 SPECS = all_specs()
 # A configuration with every field that it uses, as released. Never edit what is here: the identity of finished trials hangs on it.

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.data import SLICES, Corpus, load, prepare
-from gpt.data import corpus as corpus_module
-from gpt.data.manifest import Tokenizer
-from gpt.errors import TunemaxError
+from tunemax.gpt.data import SLICES, Corpus, load, prepare
+from tunemax.gpt.data import corpus as corpus_module
+from tunemax.gpt.data.manifest import Tokenizer
+from tunemax.gpt.errors import TunemaxError
 
 TEXT = "".join(f"line {i}: the quick brown fox jumps over the lazy dog, naïvely\n" for i in range(400))
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.data import PARTS, SLICES, Corpus, load, open_data, prepare, sources
-from gpt.data.manifest import MANIFEST, TOKENS, fingerprint
-from gpt.errors import TunemaxError
+from tunemax.gpt.data import PARTS, SLICES, Corpus, load, open_data, prepare, sources
+from tunemax.gpt.data.manifest import MANIFEST, TOKENS, fingerprint
+from tunemax.gpt.errors import TunemaxError
 
 TEXT = "".join(f"line {i}: the quick brown fox jumps over the lazy dog, naïvely\n" for i in range(400))
 
@@ -88,7 +88,7 @@ def test_stdlib_files_belong_to_one_part_each(stdlib: Corpus) -> None:
 
 def test_prepared_stdlib_is_opened_without_reading_a_source_or_making_tokens(stdlib: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_files", lambda *_: pytest.fail("the sources were read again"))
-    monkeypatch.setattr("gpt.data.preparation._prepare", lambda *_: pytest.fail("the tokens were made again"))
+    monkeypatch.setattr("tunemax.gpt.data.preparation._prepare", lambda *_: pytest.fail("the tokens were made again"))
     assert open_data("python_stdlib").manifest == stdlib.manifest
 
 
@@ -344,7 +344,7 @@ def test_damaged_data_is_not_served_by_name_and_can_be_prepared_again(root: Path
 # Stops for good in the named function, with the tokens or all of the folder written, and says so.
 STUCK = """
 import os, sys
-import gpt.data.preparation as preparation
+import tunemax.gpt.data.preparation as preparation
 def stuck(*_):
     print("stuck", flush=True)
     sys.stdin.read()
@@ -359,7 +359,7 @@ preparation.prepare(sys.argv[1])
 def test_processes_preparing_at_once_all_end_well(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     path.write_text(TEXT * 200)
-    script = "import sys; from gpt.data import prepare; print(prepare(sys.argv[1]))"
+    script = "import sys; from tunemax.gpt.data import prepare; print(prepare(sys.argv[1]))"
     running = [subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = {process.communicate()[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
@@ -395,6 +395,6 @@ def test_failure_while_writing_leaves_nothing(root: Path, book: Path, monkeypatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gpt.data.preparation.write_through", full)
+    monkeypatch.setattr("tunemax.gpt.data.preparation.write_through", full)
     assert "No space left on device" in refusal(prepare, str(book))
     assert list(root.iterdir()) == []

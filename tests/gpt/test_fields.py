@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.config import all_specs
-from gpt.errors import TunemaxError
-from gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from tunemax.gpt.config import all_specs
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
 
 SPECS = list(all_specs().values())
 over_specs = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt import hardware
-from gpt.config import Config
-from gpt.errors import TunemaxError
-from gpt.hardware import Measured, Route
+from tunemax.gpt import hardware
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.hardware import Measured, Route
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_measuring_leaves_the_process_as_it_was() -> None:
 
 
 def test_a_library_that_is_imported_chooses_nothing() -> None:
-    program = "import gpt.trainer, gpt.run, search.api, torch; print(torch.get_float32_matmul_precision())"
+    program = "import tunemax.gpt.trainer, tunemax.gpt.run, tunemax.search.api, torch; print(torch.get_float32_matmul_precision())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "highest\n"
 
 
@@ -154,7 +154,7 @@ def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
     """
     program = """
 import resource, sys
-from gpt import hardware
+from tunemax.gpt import hardware
 if sys.argv[1] == "keep": assert hardware.keep_memory()
 import torch
 for _ in range(6): [torch.ones(10_000_000) for _ in range(4)]
@@ -172,7 +172,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_processes_get_large_pages_where_the_system_gives_them_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """40 MB in a new process: with the setting most of them lie in large pages, and the user's own settings stay beside it."""
     program = """
-from gpt import hardware
+from tunemax.gpt import hardware
 hardware.keep_memory()
 import os, torch
 kept = torch.ones(10_000_000)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.layout import Layout
-from gpt.model import Lane, forward, losses, rotate
-from gpt.random import Dropout, generator, key
-from gpt.softmax import variants
-from gpt.trainer import Trainer
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.layout import Layout
+from tunemax.gpt.model import Lane, forward, losses, rotate
+from tunemax.gpt.random import Dropout, generator, key
+from tunemax.gpt.softmax import variants
+from tunemax.gpt.trainer import Trainer
 
 Make = Callable[..., Config]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.probe import WINDOWS, probe
-from gpt.softmax import variants
-from gpt.trainer import Member, Trainer
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.probe import WINDOWS, probe
+from tunemax.gpt.softmax import variants
+from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
 

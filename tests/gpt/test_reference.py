@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.trainer import Trainer
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.trainer import Trainer
 
 STEPS = 20
 

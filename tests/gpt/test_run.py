@@ -17,14 +17,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import gpt.compilation
-import gpt.trainer
-from gpt import checkpoint, run
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.errors import TunemaxError
-from gpt.hardware import current_route
-from gpt.trainer import Snapshot
+import tunemax.gpt.compile.step
+import tunemax.gpt.trainer
+from tunemax.gpt import checkpoint, run
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.hardware import current_route
+from tunemax.gpt.trainer import Snapshot
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
@@ -168,7 +168,7 @@ def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
 ) -> None:
     folder = tmp_path / "run"
     config = small(**FIELDS, out_dir=str(folder))
-    update, evaluate = gpt.compilation.adamw_, gpt.trainer.Trainer.evaluate
+    update, evaluate = tunemax.gpt.compile.step.adamw_, tunemax.gpt.trainer.Trainer.evaluate
 
     def interrupt(function: Callable[..., Any], on_call: int) -> Callable[..., Any]:
         calls = 0
@@ -182,11 +182,11 @@ def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
 
         return wrapped
 
-    monkeypatch.setattr(gpt.compilation, "adamw_", interrupt(update, 15))
+    monkeypatch.setattr(tunemax.gpt.compile.step, "adamw_", interrupt(update, 15))
     with pytest.raises(KeyboardInterrupt):
         run.train(config, quiet)
     assert last(folder).iteration == 15
-    monkeypatch.setattr(gpt.trainer.Trainer, "evaluate", interrupt(evaluate, 2))  # the last evaluation
+    monkeypatch.setattr(tunemax.gpt.trainer.Trainer, "evaluate", interrupt(evaluate, 2))  # the last evaluation
     with pytest.raises(KeyboardInterrupt):
         run.resume(folder, {}, quiet)
     assert last(folder).iteration == 30
@@ -206,8 +206,8 @@ def test_a_killed_process_is_taken_up_from_its_last_checkpoint(
     program = (
         "import json, sys, torch\n"
         "torch.set_num_threads(1)\n"
-        "from gpt.config import Config\n"
-        "from gpt import run\n"
+        "from tunemax.gpt.config import Config\n"
+        "from tunemax.gpt import run\n"
         "def report(row):\n"
         "    print(row.iteration, flush=True)\n"
         "    if row.iteration == 16:\n"
@@ -282,9 +282,9 @@ def test_an_evaluation_that_cannot_be_compiled_shows_in_the_record(small: Make, 
             raise RuntimeError("C++ compile error")
         return trace()[0]
 
-    monkeypatch.setattr(gpt.compilation, "compiled", some)
+    monkeypatch.setattr(tunemax.gpt.compile.step, "compiled", some)
     for name, fresh in (("_known", {}), ("_failed", set())):
-        monkeypatch.setattr(gpt.compilation, name, fresh)
+        monkeypatch.setattr(tunemax.gpt.compile.step, name, fresh)
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=16, compile=True, out_dir=str(folder)), quiet)
     assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("compiled but for evaluation, ")
@@ -296,9 +296,9 @@ def test_a_compiler_that_fails_shows_in_the_record(
     def broken(*_: object) -> None:
         raise RuntimeError("C++ compile error")
 
-    monkeypatch.setattr(gpt.compilation, "compiled", broken)
-    monkeypatch.setattr(gpt.compilation, "_failed", set())
-    gpt.compilation._tell.cache_clear()
+    monkeypatch.setattr(tunemax.gpt.compile.step, "compiled", broken)
+    monkeypatch.setattr(tunemax.gpt.compile.step, "_failed", set())
+    tunemax.gpt.compile.step._tell.cache_clear()
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=12, compile=True, out_dir=str(folder)), quiet)
     assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("eager, ")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.errors import TunemaxError
-from gpt.sample import generate
-from gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.sample import generate
+from tunemax.gpt.trainer import Member, Snapshot, Trainer
 
 Small = Callable[..., Config]
 

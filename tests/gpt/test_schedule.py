@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.config import TrainConfig
-from gpt.schedule import lr_factor
+from tunemax.gpt.config import TrainConfig
+from tunemax.gpt.schedule import lr_factor
 
 fractions = st.floats(0, 1)
 trains = st.builds(

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpt.config import Config
-from gpt.errors import TunemaxError
-from gpt.softmax import GUARD, Variant, find_variant, variants
-from gpt.softmax.constantmax import Constantmax
-from gpt.softmax.normalised import Sigsoftmax, SigsoftmaxBase2, Softermax, Softmax
-from gpt.softmax.polymax import Polymax
-from gpt.softmax.strongermax import Strongermax
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.softmax import GUARD, Variant, find_variant, variants
+from tunemax.gpt.softmax.constantmax import Constantmax
+from tunemax.gpt.softmax.normalised import Sigsoftmax, SigsoftmaxBase2, Softermax, Softmax
+from tunemax.gpt.softmax.polymax import Polymax
+from tunemax.gpt.softmax.strongermax import Strongermax
 
 ANY = torch.ones(1, 1, dtype=torch.bool)
 

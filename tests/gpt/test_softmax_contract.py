@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpt.fields import Choices, FieldSpec, Range, specs_of
-from gpt.softmax import GUARD, Form, Variant, from_column, guard, to_column, variants
+from tunemax.gpt.fields import Choices, FieldSpec, Range, specs_of
+from tunemax.gpt.softmax import GUARD, Form, Variant, from_column, guard, to_column, variants
 
 B, H, T, D = 2, 2, 6, 4
 CAUSAL = torch.ones(T, T, dtype=torch.bool).tril()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from gpt import hardware
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.errors import TunemaxError
-from gpt.probe import probe
-from gpt.softmax import variants
-from gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt import hardware
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.probe import probe
+from tunemax.gpt.softmax import variants
+from tunemax.gpt.trainer import Member, Snapshot, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]

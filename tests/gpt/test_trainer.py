@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-import gpt.compilation
-import gpt.trainer
-from gpt.config import Config, all_specs
-from gpt.data import Corpus, open_data
-from gpt.errors import TunemaxError
-from gpt.probe import probe
-from gpt.trainer import Member, Snapshot, Trainer
+import tunemax.gpt.compile.step
+import tunemax.gpt.trainer
+from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.probe import probe
+from tunemax.gpt.trainer import Member, Snapshot, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
@@ -268,8 +268,8 @@ def test_the_cap_is_even_guessing_plus_the_margin(small: Make, corpus: Corpus) -
 def test_a_gradient_that_is_not_finite_is_told_though_the_loss_is_fine(
     small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = gpt.compilation.losses
-    monkeypatch.setattr(gpt.compilation, "losses", lambda views, *rest: losses(views, *rest) + (views["wte"].sum() * 0).sqrt())
+    losses = tunemax.gpt.compile.step.losses
+    monkeypatch.setattr(tunemax.gpt.compile.step, "losses", lambda views, *rest: losses(views, *rest) + (views["wte"].sum() * 0).sqrt())
     _, member = started(small(), corpus, steps=1)
     assert math.isfinite(member.train_loss)
     assert member.event is not None
@@ -282,7 +282,7 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
 ) -> None:
     config = small(softmax_variant="constantmax")
     trainer, member = started(config, corpus)
-    update = gpt.compilation.adamw_
+    update = tunemax.gpt.compile.step.adamw_
     done = 0
 
     def interrupted(*arguments: Any) -> None:
@@ -292,7 +292,7 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
             signal.raise_signal(signal.SIGINT)
         update(*arguments)
 
-    monkeypatch.setattr(gpt.compilation, "adamw_", interrupted)
+    monkeypatch.setattr(tunemax.gpt.compile.step, "adamw_", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.step(10)
     assert member.iteration == 3

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from gpt.data import Corpus, open_data
-from search.definition import StudyDefinition, define
-from search.events import Event
-from search.question import Question, create
-from search.storage import open_storage
-from search.worker import Worker
+from tunemax.gpt.data import Corpus, open_data
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.study_file import define
+from tunemax.search.storage.database import open_storage
+from tunemax.search.storage.questions import Question, create
+from tunemax.search.workers.events import Event
+from tunemax.search.workers.worker import Worker
 
 WORDS = ["the", "weights", "of", "a", "row", "need", "no", "maximum", "when", "two", "constants", "stand", "for", "it"]
 

@@ -13,13 +13,14 @@ from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from gpt.config import Config
-from gpt.data import Corpus
-from gpt.errors import TunemaxError
-from search import objective, open_study, records
-from search.definition import StudyDefinition
-from search.question import Question, create
-from search.storage import open_storage
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search import objective, open_study
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.storage import attributes
+from tunemax.search.storage.database import open_storage
+from tunemax.search.storage.questions import Question, create
 
 Ask = Callable[..., Question]
 GRID = {
@@ -31,7 +32,9 @@ GRID = {
 
 def told(study: optuna.Study) -> list[tuple[Any, ...]]:
     trials = study.get_trials()
-    return [(trial.params, trial.state, trial.value, trial.intermediate_values[10], trial.system_attrs[records.CONFIG]) for trial in trials]
+    return [
+        (trial.params, trial.state, trial.value, trial.intermediate_values[10], trial.system_attrs[attributes.CONFIG]) for trial in trials
+    ]
 
 
 def test_optimize_finds_what_a_worker_finds(
@@ -45,7 +48,7 @@ def test_optimize_finds_what_a_worker_finds(
     work(worked)
     for name in worked.siblings:
         assert told(open_study(name, where)) == told(worked.study(name))
-        assert [records.state(trial) for trial in open_study(name, where).get_trials()] == ["complete"] * 4 + ["diverged"] * 2
+        assert [attributes.state(trial) for trial in open_study(name, where).get_trials()] == ["complete"] * 4 + ["diverged"] * 2
 
 
 def test_waiting_trials_come_first_and_then_new_ones(ask: Ask, where: str) -> None:
@@ -69,7 +72,7 @@ def test_it_prunes_and_marks_duplicates_as_a_worker_does(ask: Ask, where: str) -
     for rate in (3e-2, 1e-6):
         study.enqueue_trial({"learning_rate": rate})
     study.optimize(objective(study), n_trials=4)
-    assert [records.state(trial) for trial in study.get_trials()] == ["complete", "pruned", "duplicate", "duplicate"]
+    assert [attributes.state(trial) for trial in study.get_trials()] == ["complete", "pruned", "duplicate", "duplicate"]
     assert [trial.value for trial in study.get_trials()[:2]] == [trial.value for trial in study.get_trials()[2:]]
 
 
@@ -87,7 +90,7 @@ def test_the_objective_serves_a_study_that_optuna_opened(ask: Ask, where: str) -
     study.optimize(objective(study), n_trials=1)
     trial = study.get_trials()[0]
     assert trial.value == study.best_value
-    assert Config.of(json.loads(trial.system_attrs[records.CONFIG])).train.max_iters == 20
+    assert Config.of(json.loads(trial.system_attrs[attributes.CONFIG])).train.max_iters == 20
 
 
 def test_what_tunemax_did_not_define_is_refused(ask: Ask, where: str, tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""A scene: an environment's id with its arguments, as an agent remembers what it was trained on."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import pydantic
+
+from tunemax.envs import IDS, environment
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+
+ARGUMENTS = {"controls", "config", "horizon", "frame_skip", "windows", "test_windows"}
+
+
+class Scene(pydantic.BaseModel):
+    """An environment with all that makes its trainings what they are.
+
+    id: `tunemax/Constantmax-v0`, … arguments: those of the id that are changed, without `set` and `action`.
+    action: the form of actions, see `tunemax.envs.controls.Actions`.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    arguments: dict[str, Any] = {}
+    action: str = "box"
+
+    @pydantic.model_validator(mode="after")
+    def _exists(self) -> Scene:
+        """A scene may come out of a file."""
+        if self.id not in IDS:
+            raise ValueError(f"{self.id}: no such environment in this version")
+        if unknown := sorted(self.arguments.keys() - ARGUMENTS):
+            raise ValueError(f"{unknown[0]}: no such argument of an environment")
+        return self
+
+    @classmethod
+    def of(cls, name: str, action: str = "box", **arguments: Any) -> Scene:
+        """The scene of an id, with or without `tunemax/` before it. Raises TunemaxError for what does not exist or go together."""
+        full = name if "/" in name else f"tunemax/{name}"
+        if full not in IDS:
+            raise TunemaxError(f"environment {name}: no such id{did_you_mean(full, IDS)}")
+        given = {key: value for key, value in arguments.items() if value is not None}
+        if unknown := sorted(given.keys() - ARGUMENTS):
+            raise TunemaxError(f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}")
+        scene = cls(id=full, arguments=given, action=action)
+        assert scene.task
+        return scene
+
+    @property
+    def name(self) -> str:
+        """The id without its namespace."""
+        return self.id.rpartition("/")[2]
+
+    @cached_property
+    def task(self) -> Task:
+        made: type[environment.Steer] = getattr(environment, IDS[self.id])
+        return made.task_of(action=self.action, **self.arguments)
+
+    def vector(self, envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+        """So many of these environments as one batched model, on instances of the set `train`."""
+        return gymnasium.make_vec(self.id, num_envs=envs, action=self.action, **self.arguments)
+
+    @property
+    def moves(self) -> Scene:
+        """The same whose actions move controls: where baselines are tuned."""
+        return Scene(id=self.id, arguments=self.arguments)

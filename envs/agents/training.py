@@ -1,0 +1,247 @@
+"""The training of an agent, in rounds: learn, look at validation instances, save, report.
+
+Every round begins with new episodes and with seeds of its own, so a training that was killed goes on from its last save to
+the same numbers as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from tunemax.envs.agents import file
+from tunemax.envs.agents.agent import BEST, LAST, Agent, build, check_version, features_of, fill, parts, versions
+from tunemax.envs.agents.file import FORMAT, Evaluation, Header, Spent
+from tunemax.envs.agents.global_rng import borrowed
+from tunemax.envs.agents.hyperparameters import Algorithm, OnPolicy, Preset
+from tunemax.envs.agents.scene import Scene
+from tunemax.envs.instances import find_set
+from tunemax.envs.rollouts import run
+from tunemax.envs.steering import corpus_of
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.event_file import EventFile, finite, scalar
+from tunemax.gpt.interrupt import held_back
+from tunemax.gpt.random import key
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained.
+
+    steps: of the environment, all trainings together; whole rounds are trained, so it may become some more. envs: trainings at once.
+    round: episodes of each of them between two looks. validation: instances of a look.
+    """
+
+    scene: Scene
+    algorithm: Algorithm
+    preset: Preset
+    seed: int
+    steps: int
+    envs: int = 16
+    round: int = 5
+    validation: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "envs", "round", "validation"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise TunemaxError(f"{name} = {value}: expected a whole number of at least 1")
+        if self.validation > find_set("validation").count:
+            raise TunemaxError(f"validation = {self.validation}: the set has {find_set('validation').count} instances")
+        discrete = self.scene.action in ("discrete", "multidiscrete")
+        if self.algorithm == "dqn" and self.scene.action != "discrete":
+            raise TunemaxError(f"dqn: cannot act with action = {self.scene.action}; it needs action = discrete")
+        if self.algorithm in ("sac", "tqc") and discrete:
+            raise TunemaxError(f"{self.algorithm}: cannot act with action = {self.scene.action}; it needs box or absolute")
+        if isinstance(self.preset, OnPolicy) and self.round % self.preset.episodes:
+            raise TunemaxError(f"round = {self.round}: not a multiple of episodes = {self.preset.episodes}; change one of them")
+
+    @property
+    def round_steps(self) -> int:
+        """Steps of the environment in one round."""
+        return self.round * self.envs * self.scene.task.steps(self.scene.task.horizon)
+
+    @property
+    def rounds(self) -> int:
+        return math.ceil(self.steps / self.round_steps)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training ended. best: the file of the agent with the highest return on validation instances. stopped: by a report."""
+
+    best: Path
+    last: Path
+    spent: Spent
+    evaluations: tuple[Evaluation, ...]
+    stopped: bool
+
+    @property
+    def best_evaluation(self) -> Evaluation:
+        return max(self.evaluations, key=lambda each: each.total)
+
+
+def train_agent(
+    plan: Plan,
+    folder: Path,
+    report: Callable[[Evaluation], bool] = lambda evaluation: False,
+    stepped: Callable[[int], None] = lambda steps: None,
+) -> Trained:
+    """Train an agent, or go on with one whose folder has its last save.
+
+    folder: gets BEST and LAST and TensorBoard events. report: told each look at validation instances; it says whether to stop.
+    stepped: told the steps so far, often. An interrupt loses what has been learned since the last save, nothing else.
+    Raises TunemaxError if the folder holds another agent, or is being trained in by another process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            return _Training(plan, folder).run(report, stepped)
+    except filelock.Timeout:
+        raise TunemaxError(f"{folder}: another process trains an agent here; wait for it, or choose another --out") from None
+
+
+class _Training:
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.model = build(plan.scene, plan.algorithm, plan.preset, plan.seed, plan.envs)
+        self.spent = Spent()
+        self.evaluations: tuple[Evaluation, ...] = ()
+        self.round = 0
+        if (folder / LAST).exists():
+            self._go_on()
+
+    def run(self, report: Callable[[Evaluation], bool], stepped: Callable[[int], None]) -> Trained:
+        resumed = any(self.folder.glob("events.*"))
+        events = EventFile(self.folder, self.model.num_timesteps + 1 if resumed else None)
+        self.model.set_logger(Logger(None, [_Events(events)]))
+        stopped = False
+        try:
+            while self.round < self.plan.rounds and not stopped:
+                self._learn(stepped)
+                evaluation = self._evaluate()
+                events.write(
+                    [scalar("validation/return", evaluation.total), scalar("validation/diverged", evaluation.diverged)], evaluation.steps
+                )
+                with held_back():
+                    self._save()
+                stopped = report(evaluation)
+        finally:
+            events.close()
+            self.model.get_env().close()  # type: ignore[union-attr]
+        return Trained(self.folder / BEST, self.folder / LAST, self.spent, self.evaluations, stopped)
+
+    def _learn(self, stepped: Callable[[int], None]) -> None:
+        """One round, with seeds that are a function of the plan's seed and the round alone."""
+        plan, before = self.plan, self.model.num_timesteps
+        with borrowed():
+            self.model.set_random_seed(key(plan.seed, "agent", self.round) % 2**31)
+            self.model._last_obs = None  # new episodes
+            steps = _Steps(plan.rounds * plan.round_steps, stepped)
+            self.model.learn(
+                plan.round_steps, steps, log_interval=1 if isinstance(plan.preset, OnPolicy) else plan.envs, reset_num_timesteps=False
+            )
+        self.round += 1
+        learned = (self.model.num_timesteps - before) * plan.scene.task.frame_skip
+        self.spent = self.spent.model_copy(update={"learning": self.spent.learning + learned})
+
+    def _evaluate(self) -> Evaluation:
+        task = self.plan.scene.task
+        instances = [find_set("validation").draw(task, index) for index in range(self.plan.validation)]
+        outcomes = run(task, instances, Agent(self._header({}, {}), self.model))
+        self.spent = self.spent.model_copy(update={"validation": self.spent.validation + sum(outcome.member_steps for outcome in outcomes)})
+        total = float(np.mean([outcome.total for outcome in outcomes]))
+        diverged = float(np.mean([outcome.diverged for outcome in outcomes]))
+        evaluation = Evaluation(steps=self.model.num_timesteps, total=total, diverged=diverged)
+        self.evaluations = (*self.evaluations, evaluation)
+        return evaluation
+
+    def _save(self) -> None:
+        """The best first: cut short in between, the round is learned again, to the same agent."""
+        state, counts, tensors = parts(self.model)
+        header = self._header(state, counts)
+        if self.evaluations[-1].total >= max(each.total for each in self.evaluations):
+            file.save(header, tensors, self.folder / BEST)
+        file.save(header, tensors, self.folder / LAST)
+
+    def _header(self, state: Any, counts: dict[str, int | float]) -> Header:
+        plan, task = self.plan, self.plan.scene.task
+        return Header(
+            format=FORMAT,
+            scene=plan.scene,
+            controls=task.controls,
+            features=features_of(task),
+            data=corpus_of(task.config.train.dataset).manifest.fingerprint,
+            algorithm=plan.algorithm,
+            preset=plan.preset.model_dump(mode="json"),
+            seed=plan.seed,
+            envs=plan.envs,
+            round=plan.round,
+            steps=self.model.num_timesteps,
+            spent=self.spent,
+            evaluations=self.evaluations,
+            versions=versions(),
+            state=state,
+            counts=counts,
+        )
+
+    def _go_on(self) -> None:
+        """From the last save of the same training, which may be asked for more steps."""
+        path = self.folder / LAST
+        header, tensors = file.load(path)
+        check_version(header, path)
+        asked = self._header({}, {})
+        for name in ("scene", "algorithm", "seed", "envs", "round", "preset", "data"):
+            was, now = getattr(header, name), getattr(asked, name)
+            if name == "preset":  # where its values come from may be told in other words since
+                was, now = ({**each, "source": ""} for each in (was, now))
+            if was != now:
+                told = "" if name in ("scene", "preset", "data") else f" ({was}, not {now})"
+                raise TunemaxError(f"{self.folder}: holds an agent of another {name}{told}; go on as it was begun, or choose another --out")
+        fill(self.model, header, tensors, path)
+        self.spent, self.evaluations = header.spent, header.evaluations
+        self.round = len(self.evaluations)
+
+
+class _Steps(BaseCallback):
+    """Tells steps; and lets schedules, such as DQN's exploration, run over the whole training instead of one round."""
+
+    def __init__(self, whole: int, stepped: Callable[[int], None]) -> None:
+        super().__init__()
+        self._whole, self._stepped = whole, stepped
+
+    def _on_training_start(self) -> None:
+        self.model._total_timesteps = self._whole
+
+    def _on_step(self) -> bool:
+        self._stepped(self.model.num_timesteps)
+        return True
+
+
+class _Events(KVWriter):
+    """What an algorithm logs, into our event file."""
+
+    def __init__(self, file: EventFile) -> None:
+        self._file = file
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        numbers = {name: float(value) for name, value in key_values.items() if isinstance(value, (int, float, np.number))}
+        told = {name: value for name, value in numbers.items() if "tensorboard" not in (key_excluded.get(name) or ())}
+        self._file.write([scalar(name, value) for name, value in finite(told).items()], step)
+
+    def close(self) -> None:
+        """The training closes the file."""
+
+
+def last_of(folder: Path) -> Header | None:
+    """What the last save in a folder says, None without one."""
+    return file.load(folder / LAST)[0] if (folder / LAST).exists() else None

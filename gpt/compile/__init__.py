@@ -1,0 +1,1 @@
+"""An iteration of all members, eager or as one compiled function, kept for later processes."""

@@ -1,0 +1,1 @@
+"""Pictures: what a figure shows, and its renderers."""

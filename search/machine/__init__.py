@@ -1,0 +1,1 @@
+"""What this computer can: cores, memory, processes, and how they are best shared out."""

@@ -1,0 +1,143 @@
+"""How much memory a worker needs, measured before it is needed: processes like it train and evaluate a few members.
+
+What torch takes grows with every member by the same amount once a few are there; what a process takes for it besides, only a
+measurement tells. An evaluation has to be told apart, since it takes a few members at a time, with more windows than a batch has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunemax.gpt import hardware
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.machine.processes import aside
+
+if TYPE_CHECKING:
+    from tunemax.gpt.trainer import Trainer
+
+MOST = 16
+"""Members in a measurement: what more of them need is told from these, and from half of them."""
+TOGETHER = 8
+"""Members that a trainer evaluates at once, at most (`EVAL_MEMBERS`, without loading torch)."""
+WINDOWS = 60
+"""Of an evaluation, at most: those of a whole forward pass, and of a smaller one, after which memory lies in pieces."""
+STEPS = 4
+"""Iterations before a look: freed memory is not taken again as it was, so the first two say too little."""
+FLOATS = 40
+"""Numbers that a training keeps for each token, layer and column, roughly."""
+PROCESS = 700e6
+"""Bytes of a worker without members, roughly."""
+BESIDE = 20e6
+"""Bytes that a worker takes besides training, for the storage, figures and files of its trials."""
+COMPILER = 570e6
+"""Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it. Measured at
+2 layers x 32 and 4 x 64. It is not known before which workers will, and those that find all compiled do without."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a worker process needs."""
+
+    alone: float
+    """Before the first member."""
+    member: float
+    """For each member more, to train it."""
+    row: float = 0.0
+    """Of that, what it also has while others are trained or evaluated: its weights and moments."""
+    evaluation: float = 0.0
+    """For each member more that is evaluated together with others."""
+
+    def of(self, slots: int) -> float:
+        return self.alone + max(slots * self.member, slots * self.row + min(slots, TOGETHER) * self.evaluation)
+
+    def compiling(self) -> Footprint:
+        """Of a worker that may compile."""
+        return replace(self, alone=self.alone + COMPILER)
+
+
+def estimated(config: Config) -> Footprint:
+    """A guess without a measurement, right within a factor of two: it says whether one is worth its seconds."""
+    model, batch = config.model, config.train.batch_size
+    tokens = model.block_size * batch
+    attention = 6 * model.n_layer * model.n_head * model.block_size
+    columns = FLOATS * model.n_layer * model.n_embd
+    weights = 8 * (12 * model.n_layer * model.n_embd**2 + 512 * model.n_embd)
+    return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights))
+
+
+def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Footprint:
+    """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more at once.
+
+    Raises TunemaxError if even a part of them does not fit.
+    """
+    few = min(slots, MOST)
+    half, judged = max(few // 2, 1), min(few, TOGETHER)
+    seen = aside(_trained, list(configs), [half, few], route=route)
+    found = seen and aside(_evaluated, list(configs), judged, route=route)
+    if seen is None or found is None:
+        raise TunemaxError(f"memory: not enough for {few} members of a worker")
+    (first, second), (most, row) = seen, found
+    member = max(second - first, 0.0) / max(few - half, 1)
+    alone = second - few * member
+    return Footprint(alone + BESIDE, member, row, max(most - alone - judged * row, 0.0) / judged)
+
+
+def _trained(configs: list[Config], counts: list[int]) -> list[float]:
+    """The most memory of this process after it has trained each of these numbers of members."""
+    seen = []
+    for count in counts:
+        for group in _turns(configs, count):
+            for trainer in _trainers(group):
+                trainer.step(STEPS)
+        seen.append(_most())
+    return seen
+
+
+def _evaluated(configs: list[Config], count: int) -> tuple[float, float]:
+    """The most memory of this process after it has trained and evaluated so many members, and what is of a member's rows."""
+    for group in _turns(configs, count):
+        trainers = _trainers(group)
+        for _ in range(2):  # the second time it finds the memory in pieces
+            for trainer in trainers:
+                trainer.step(STEPS // 2)
+                trainer.evaluate()
+    rows = max(3 * 4 * trainer.layout.size for trainer in trainers)
+    return _most(), float(rows)
+
+
+def _turns(configs: Sequence[Config], count: int) -> Iterator[list[Config]]:
+    """So many configurations at a time until each has had its turn, since one variant may need more than another."""
+    for start in range(0, len(configs), count):
+        yield list(islice(cycle(configs), start, start + count))
+
+
+def _trainers(configs: Sequence[Config]) -> list[Trainer]:
+    """The trainers that a worker would have for these members, but for a short evaluation."""
+    from tunemax.gpt.data import open_data
+    from tunemax.gpt.trainer import Trainer
+
+    found: dict[object, Trainer] = {}
+    for config in configs:
+        train = config.train
+        enough = max(WINDOWS // train.batch_size, 1)
+        config = config.replace({"eval_iters": min(train.eval_iters or enough, enough), "compile": False})
+        if config.bucket not in found:
+            found[config.bucket] = Trainer(config, open_data(train.dataset))
+        found[config.bucket].add(config)
+    return list(found.values())
+
+
+def _most() -> float:
+    """The most memory that this process has ever had resident, in bytes."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024.0 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    except OSError:
+        import resource  # on Linux it would tell of the program, too, that has started this one
+
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

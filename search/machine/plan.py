@@ -1,0 +1,202 @@
+"""How a run will train: with how many members at once, compiled or not; and what its user should know before it begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tunemax.gpt import hardware
+from tunemax.gpt.compile.library import compiler_fault, without
+from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Choices, Range, Value
+from tunemax.gpt.layout import operations
+from tunemax.search.machine import calibration, memory, precision
+from tunemax.search.machine.calibration import Shares
+from tunemax.search.machine.limits import cores, free
+from tunemax.search.machine.memory import Footprint
+from tunemax.search.machine.processes import WorkerSettings
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.dimension import defaults
+
+VOCABULARY = 256
+"""Of bytes: near enough for an estimate."""
+COMPILING = 60.0
+"""Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
+SAVED, NARROW = 0.35, 32
+"""The share of eager training that is saved at this width or less; wider, less in proportion (benchmarks/RESULTS.md)."""
+BUSY = 0.7
+"""The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for others."""
+WORKERS = 2
+"""At most, where neither the user nor the study says anything, and this machine was not calibrated."""
+SLOTS = ((2e8, 8), (2e9, 4))
+"""The same of slots on a CPU: up to so many operations of one member's iteration so many, above them FEWEST. To stack more gains
+nothing (benchmarks/RESULTS.md), takes memory, and lets the sampler know less."""
+FEWEST = 2
+MOST = 8
+"""Slots on a GPU, which a small model leaves idle."""
+FULL = 0.85
+"""The share of free memory that workers may take."""
+NEAR = 0.5
+"""The share of free memory below which a guess is enough, and nothing is measured."""
+
+
+SIZES = ("n_layer", "n_embd", "block_size", "batch_size")
+"""What memory and the size of products depend on."""
+
+
+def plan(
+    definition: StudyDefinition, trials: int, workers: int | None = None, slots: int | None = None, *, begun: bool = False
+) -> WorkerSettings:
+    """How to train a question's trials, as far as memory has room for it.
+
+    workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the question
+    has, trained ones too: so a run that goes on trains as the one before did. begun: whether one of them has ended.
+    """
+    shares = _shares(_typical(definition))
+    asked = workers or definition.workers
+    threads = shares.threads if asked is None else 1
+    workers, slots = asked or shares.workers, slots or definition.slots or shares.slots
+    lines = [*_precision(definition, begun)]
+    if workers > (usable := cores()):
+        lines.append(f"{workers} workers on {usable} core{'' if usable == 1 else 's'}: they will slow each other down")
+    compiled, said = _compiled(definition, trials, workers)
+    lines += said
+    workers = max(min(workers, trials), 1)
+    workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1), compiled)
+    return WorkerSettings(workers, threads, slots, compiled, (*lines, *short), _route(definition))
+
+
+def _shares(config: Config) -> Shares:
+    """How to train without being told: as this machine was calibrated to, else as is usual, with one thread a process."""
+    workers = min(WORKERS, cores())
+    if not _on_cpu(config):
+        return Shares(workers, threads=1, slots=MOST)
+    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    usual = Shares(workers, threads=1, slots=next((slots for most, slots in SLOTS if work <= most), FEWEST))
+    return calibration.remembered(config) or usual
+
+
+def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
+    siblings = definition.siblings().values()
+    if not any(fixed.get("precision") == "bf16" for fixed in siblings):
+        return
+    if fault := hardware.bf16_fault(_typical(definition).train.device):
+        yield fault
+    if not definition.confirms:
+        if not begun and (warning := precision.turned(definition, _route(definition))):
+            yield warning
+        yield "precision = bf16: winners are confirmed in fp32, since bf16 may rank otherwise near the edge of stability"
+
+
+def _typical(definition: StudyDefinition) -> Config:
+    return Config.of(next(iter(definition.siblings().values())))
+
+
+def _on_cpu(config: Config) -> bool:
+    return config.train.device == "cpu" or (config.train.device == "auto" and not hardware.has_gpu())
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+def _with_room(definition: StudyDefinition, workers: int, slots: int, compiled: bool | None) -> tuple[int, int, tuple[str, ...]]:
+    """Workers and slots that fit into free memory, and why they are fewer."""
+    largest = list(_sized(definition, max))
+    if not _on_cpu(largest[0]):
+        return workers, slots, ()
+    room = free()
+    compiles = any(config.train.compile for config in largest) if compiled is None else compiled
+    guess = max((memory.estimated(config) for config in largest), key=lambda footprint: footprint.of(slots))
+    guess = guess.compiling() if compiles else guess
+    if workers * guess.of(slots) < NEAR * room:
+        return workers, slots, ()
+    try:
+        footprint = memory.measured(largest, slots, _route(definition))
+        footprint = footprint.compiling() if compiles else footprint
+    except TunemaxError as error:  # not even those of one worker fit
+        fitting = _fitting(guess, workers, max(slots // 4, 1), FULL * room)
+        return *fitting, (f"{error}: training {fitting[0]} x {fitting[1]}",)
+    needed = workers * footprint.of(slots)
+    if needed <= FULL * room:
+        return workers, slots, ()
+    fitting = _fitting(footprint, workers, slots, FULL * room)
+    told = f"memory: {workers} x {slots} members need {_gigabytes(needed)}, and {_gigabytes(room)} are free"
+    return *fitting, (f"{told}: training {fitting[0]} x {fitting[1]}",)
+
+
+def _fitting(footprint: Footprint, workers: int, slots: int, room: float) -> tuple[int, int]:
+    """As many workers as can have a slot, each with as many as fit; one of each if nothing does."""
+    for count in range(workers, 0, -1):
+        each = next((k for k in range(slots, 0, -1) if count * footprint.of(k) <= room), 0)
+        if each:
+            return count, each
+    return 1, 1
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _route(definition: StudyDefinition) -> hardware.Route:
+    """The one that suits the smallest models of a question."""
+    routes = {hardware.route_for(config) for config in _sized(definition, min)}
+    return routes.pop() if len(routes) == 1 else "default"
+
+
+def _sized(definition: StudyDefinition, extreme: Callable[[Iterable[Any]], Any]) -> Iterator[Config]:
+    """Of each sibling, the configuration with the largest, or the smallest, of every size that is searched."""
+    for fixed in definition.siblings().values():
+        sizes: dict[str, Value] = {}
+        for name, dimension in definition.dimensions(fixed).items():
+            if name in SIZES:
+                sizes[name] = extreme(dimension.values if isinstance(dimension, Choices) else (int(dimension.low), int(dimension.high)))
+        try:
+            yield Config.of({**fixed, **sizes})
+        except TunemaxError:  # these do not go together, as a width with other heads
+            yield Config.of(fixed)
+
+
+# ------------------------------------------------------------------------------------------------------------ compiling
+
+
+def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether to compile, if that is not left to each trial, and what the user should know of it."""
+    told = [fixed["compile"] for fixed in definition.siblings().values() if "compile" in fixed]
+    saved = 0.0 if told else _saved(definition, trials, workers)
+    if (saved or any(told)) and (fault := compiler_fault()):
+        return False, (without(fault),)  # here, and not by each worker
+    if not saved:
+        return None, ()
+    minutes = f"{saved:.0f} minutes" if saved >= 1.5 else "a minute"
+    return True, (f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)",)
+
+
+def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
+    """Minutes that compiling saves, by a cautious estimate; 0 where it would not pay at least twice for its own time."""
+    config = _typical(definition)
+    if not _on_cpu(config):
+        return 0.0
+    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    step = work / (BUSY * hardware.choose().gflops * 1e9)
+    saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
+    gain = saved * trials * definition.budget.horizon * step / workers
+    cost = COMPILING * sum(_graphs(definition, fixed) for fixed in definition.siblings().values())
+    return (gain - cost) / 60 if gain > 2 * cost else 0.0
+
+
+def _graphs(definition: StudyDefinition, fixed: Mapping[str, Value]) -> int:
+    """So many functions a sibling would have to compile, at most: one for each combination of what is no float, with dropout or without."""
+    specs, values = all_specs(), {**defaults(), **fixed}
+    found = 2 if "dropout" in definition.dimensions(fixed) else 1
+    for name, dimension in definition.dimensions(fixed).items():
+        spec = specs[name]
+        own_path = spec.declared.shared or ("." in name and spec.annotation is not float)
+        if own_path and spec.active(values):
+            found *= len(dimension.values) if isinstance(dimension, Choices) else _levels(dimension)
+    return found
+
+
+def _levels(dimension: Range) -> int:
+    return math.floor((dimension.high - dimension.low) / (dimension.step or 1) + 1e-9) + 1

@@ -1,0 +1,163 @@
+"""Processes beside this one: the one that workers are forked from, a worker as it begins, and a measurement that leaves nothing behind.
+
+The first loads torch and the rest while its parent plans; a worker is there at once then, also one that replaces a dead one, and
+workers share the memory of what was loaded. It never computes, so torch has no threads yet, and those of numpy's OpenBLAS are
+that library's own to stop before a fork. Where forking is not safe (macOS) or fails (no socket can be made), workers are started
+as new processes, which takes seconds and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from tunemax.gpt import hardware
+from tunemax.gpt.errors import TunemaxError
+
+T = TypeVar("T")
+STARTING = multiprocessing.get_context("spawn")
+FORKING: ForkServerContext | SpawnContext = multiprocessing.get_context("forkserver") if sys.platform == "linux" else STARTING
+UNKNOWN = 255
+"""Exit status of a worker whose server has died before it: nobody knows how it ended."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STREAMS = (1, 2)
+"""File descriptors of standard output and standard error."""
+LOADED = [
+    "torch",
+    "tunemax.search.workers.artifacts",
+    "tunemax.search.workers.tensorboard",
+    "tunemax.search.workers.learnables",
+    "tunemax.search.workers.worker",
+]
+"""What workers need, by name: a room that stands below this one, and that nothing here calls."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """workers: processes. threads: of each. slots: members that each trains at once.
+
+    compiled: whether all trials train compiled; None leaves it to their own configuration. lines: for the user, in plain words.
+    route: of matrix products, the same for all workers: a trial may go on in another one.
+    """
+
+    workers: int
+    threads: int
+    slots: int
+    compiled: bool | None
+    lines: tuple[str, ...] = ()
+    route: hardware.Route = "default"
+
+
+def warm() -> None:
+    """Begin to load what workers need, in the process that they will be forked from: it takes seconds, in which a caller may plan.
+
+    Does nothing where workers are not forked, or where this process has such a server already.
+    """
+    if FORKING is STARTING:
+        return
+    FORKING.set_forkserver_preload(LOADED)
+    with contextlib.suppress(OSError), _as_workers_are():  # a worker that cannot be forked is started
+        forkserver.ensure_running()
+
+
+def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process that runs a function of a module, as workers are: deaf to Ctrl-C, and with the streams and environment of this one."""
+    streams = [Connection(os.dup(number), readable=False) for number in STREAMS]
+    try:
+        try:
+            return _started(FORKING, streams, body, arguments)
+        except (OSError, EOFError):  # no socket, as where the path of temporary files is too long; or the server has died
+            return _started(STARTING, streams, body, arguments)
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def _started(
+    context: ForkServerContext | SpawnContext, streams: Sequence[Connection], body: Callable[..., None], arguments: tuple[Any, ...]
+) -> BaseProcess:
+    process: BaseProcess = context.Process(target=_settled, args=(streams, dict(os.environ), body, arguments), daemon=True)
+    try:
+        with _as_workers_are():
+            process.start()
+    except KeyboardInterrupt:  # of a Ctrl-C that came meanwhile; the process is deaf to it
+        if process.pid:
+            process.kill()
+        raise
+    return process
+
+
+def aside(function: Callable[..., T], *arguments: Any, route: hardware.Route) -> T | None:
+    """What a function of a module returns there; None if the process dies of it. Raises TunemaxError if it does."""
+    warm()
+    ours, theirs = FORKING.Pipe()
+    process = begin(_answer, theirs, function, arguments, route)
+    try:
+        theirs.close()
+        answered: T | TunemaxError | None = ours.recv()
+    except (EOFError, OSError):
+        answered = None
+    finally:  # it has answered; or this process is interrupted, and that one deaf to it
+        process.kill()
+        process.join()
+    if isinstance(answered, TunemaxError):
+        raise answered
+    return answered
+
+
+def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], route: hardware.Route) -> None:
+    """The body of the process."""
+    for name in LOADED:  # what a worker loads takes memory too
+        importlib.import_module(name)
+    set_up(route, threads=1)
+    with contextlib.suppress(OSError):  # nobody waits any more
+        try:
+            link.send(function(*arguments))
+        except TunemaxError as error:
+            link.send(error)
+        except (MemoryError, RuntimeError):  # as torch says that memory is short; no answer says it here
+            link.close()
+
+
+@contextlib.contextmanager
+def _as_workers_are() -> Iterator[None]:
+    """What starts meanwhile has large pages, and is deaf to Ctrl-C, which goes to the whole group; what it forks inherits both."""
+    resource_tracker.ensure_running()  # it would start together with a process, and that unblocks what is blocked here
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        with hardware.large_pages():
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _settled(streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """What a process runs. streams and environment: of whoever starts it, not of the process that it is forked from."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    for stream, descriptor in zip(streams, STREAMS, strict=True):
+        os.dup2(stream.fileno(), descriptor)
+        stream.close()
+    os.environ.clear()
+    os.environ.update(environment)
+    body(*arguments)
+
+
+def set_up(route: hardware.Route, threads: int) -> None:
+    """Set this process up for training, as a worker is."""
+    import torch
+
+    hardware.keep_memory()
+    hardware.take(route)
+    torch.set_num_threads(threads)

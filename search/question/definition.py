@@ -1,0 +1,99 @@
+"""What a study is: its complete definition, and the sibling studies that follow from it.
+
+A definition is complete: default ranges, the compared values and the file's name are written out in it, so that the copy in
+Optuna's storage means the same after the fields' defaults have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pydantic
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Value, explain
+from tunemax.search.question.dimension import Dimension, active_dimensions, shown
+from tunemax.search.question.stages import Confirm, Confirms, Repeat
+from tunemax.search.question.strategy import STORED, Pruner, Sampler
+
+INNER = ("fingerprint", "direction", "confirms", "repeat")
+"""Parts of a definition that no study file has."""
+GRID_LIMIT = 10_000
+
+
+class Budget(pydantic.BaseModel):
+    """What each sibling study may spend."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    trials: int = pydantic.Field(ge=1, le=GRID_LIMIT, description="trainings for each sibling; a grid may leave it out")
+    horizon: int = pydantic.Field(ge=1, le=10**9, description="iterations of each trial")
+    seconds: float | None = pydantic.Field(None, gt=0, description="no new trial starts later than this in one `study run`")
+
+
+class StudyDefinition(pydantic.BaseModel):
+    """A question, complete and checked. Made by `load_study_file` or `define`; stored as JSON beside its trials."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
+    name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
+    data: str = pydantic.Field(
+        "python_stdlib", min_length=1, description="python_stdlib, shakespeare_char, or the path of a text file or folder"
+    )
+    fingerprint: str | None = None
+    direction: Literal["minimize", "maximize"] = "minimize"
+    base: dict[str, Value] = pydantic.Field(default_factory=dict, description="fields that are the same in all trials")
+    per: str | None = pydantic.Field(None, description="field with one sibling study for each of its values, each tuned on its own")
+    compare: tuple[Value, ...] = pydantic.Field((), description="values of `per`; default: all of them")
+    space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
+    sampler: Sampler = Sampler()
+    pruner: Pruner = Pruner()
+    budget: Budget
+    confirm: Confirm | None = pydantic.Field(
+        None, description="train the winners anew on fresh seeds when all trials are done; a number of seeds, or these keys"
+    )
+    confirms: Confirms | None = None
+    repeats: int = pydantic.Field(1, ge=1, le=20, description="how often the whole tuning is done, each time with another seed")
+    repeat: Repeat | None = None
+    seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
+    workers: int | None = pydantic.Field(
+        None, ge=1, le=1024, description="worker processes of `study run`; default: as calibrated, else 2, or 1 on a single core"
+    )
+    slots: int | None = pydantic.Field(
+        None, ge=1, le=4096, description="members that a worker trains at once; default: as calibrated, else 8, on a CPU 2 to 8 by size"
+    )
+
+    def siblings(self) -> dict[str, dict[str, Value]]:
+        """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
+        if self.confirms:
+            same: dict[str, Value] = {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
+            return {f"{self.name}/{name}": _without_seed(frozen.fields) | same for name, frozen in self.confirms.winners.items()}
+        fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
+        if self.per is None:
+            return {self.name: fixed}
+        return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
+
+    def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
+        """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
+        return active_dimensions(self.space, fixed)
+
+    def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
+        """This definition, tied to the data that it will be trained on."""
+        return self.model_copy(update={"fingerprint": fingerprint})
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> StudyDefinition:
+        """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
+        try:
+            return cls.model_validate_json(text, context=STORED)
+        except pydantic.ValidationError as error:
+            raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error
+
+
+def _without_seed(fields: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in fields.items() if name != "seed"}

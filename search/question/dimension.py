@@ -1,0 +1,238 @@
+"""One dimension of a search space: read from a study file, checked against its field, and active or not."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from tunemax.gpt.config import all_specs
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Choices, Condition, FieldSpec, Range, Value
+from tunemax.gpt.softmax import find_variant, variants
+from tunemax.search.question.yaml_lines import Fault, Where
+
+Dimension = Range | Choices
+
+Space = Mapping[str, Dimension]
+"""Dimensions by flat field name."""
+
+MOST_POINTS = 10_000
+"""Steps of a range, at most, for its values to be listed one by one."""
+
+MOST_STEPS = 1e6
+"""Above it a step is a mistake, and floats no longer tell one from the next."""
+
+OWNED: Mapping[str, str] = {
+    "dataset": "data",
+    "seed": "seed",
+    "max_iters": "budget.horizon",
+    "eval_slice": "the stage (trials are tuned on one slice, winners confirmed on another)",
+    "out_dir": "the place of the study (each trial gets a folder of its own)",
+    "tensorboard_run_name": "the trials' numbers",
+}
+"""Fields that neither base nor space may name, and what decides them in a study."""
+
+
+def options(spec: FieldSpec) -> tuple[Value, ...]:
+    """All values of a field that has finitely many, else nothing. The registered variants for softmax_variant."""
+    return tuple(variants()) if spec.name == "softmax_variant" else spec.options
+
+
+def check_value(spec: FieldSpec, value: Any, where: Where) -> Value:
+    """A value as the field has it (a variant's alias becomes its name). Raises Fault."""
+    if value is None or isinstance(value, (list, dict)):
+        raise Fault(where, f"{shown(value)}, expected {spec.valid()}; several values to try go into space")
+    if spec.name == "softmax_variant" and isinstance(value, str):
+        try:
+            return find_variant(value).name
+        except TunemaxError as error:
+            raise Fault(where, str(error)) from None
+    try:
+        checked: Value = spec.check(value)
+        return checked
+    except TunemaxError:
+        near = did_you_mean(str(value), map(str, spec.options)) if spec.options else ""
+        raise Fault(where, f"{shown(value)}, expected {spec.valid()}{near if '`' in near else ''}") from None
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: as YAML would have it, and not too long."""
+    text = str(value) if isinstance(value, (str, list, dict)) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_dimension(spec: FieldSpec, given: Any, where: Where) -> Dimension:
+    """A dimension as a study file writes it: ``default``, a list, ``{choices: [...]}`` or ``{low:, high:, log:, step:}``.
+
+    What a range leaves out comes from the field's own search range. Raises Fault.
+    """
+    if not spec.declared.identity:
+        raise Fault(where, "does not change what is trained, so it cannot be searched; set it in base")
+    if given == "default":
+        return _default(spec, where)
+    if isinstance(given, list):
+        return _choices(spec, given, where)
+    if isinstance(given, dict) and "choices" in given:
+        _only(given, ("choices",), where, "beside choices")
+        return _choices(spec, given["choices"], (*where, "choices"))
+    if isinstance(given, dict) and given:
+        return _range(spec, given, where)
+    raise Fault(where, f"{shown(given)} is no dimension; write default, a list, or {{low:, high:, log:}}; a single value goes into base")
+
+
+def contains(dimension: Dimension, value: Value) -> bool:
+    """Whether a sampler could choose this value."""
+    if isinstance(dimension, Choices):
+        return value in dimension.values
+    if not isinstance(value, (int, float)) or not dimension.low <= value <= dimension.high:
+        return False
+    return dimension.step is None or _whole((value - dimension.low) / dimension.step)
+
+
+def points(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
+    """The values of a dimension that has few, else nothing."""
+    if isinstance(dimension, Choices):
+        return dimension.values
+    if dimension.step is None or dimension.high - dimension.low > MOST_POINTS * dimension.step:
+        return ()
+    count = round((dimension.high - dimension.low) / dimension.step) + 1
+    numbers = (float(f"{dimension.low + index * dimension.step:.12g}") for index in range(count))
+    return tuple(int(number) if spec.annotation is int else number for number in numbers)
+
+
+def active_dimensions(space: Space, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
+    """The dimensions that can mean anything beside these fixed values, each behind those that its condition names."""
+    return {name: dimension for name, dimension in _by_condition(space) if inert_because(name, space, fixed) is None}
+
+
+def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | None:
+    """Why a field can never mean anything beside these dimensions and fixed values; None if it can."""
+    spec = all_specs()[name]
+    reason = _impossible(spec.when, space, fixed)
+    alternatives = [_impossible(condition, space, fixed) for condition in spec.any_of]
+    if reason is None and alternatives and None not in alternatives:
+        reason = alternatives[0]
+    return reason
+
+
+def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
+    for other, allowed in condition.items():
+        searched = other in space and inert_because(other, space, fixed) is None
+        possible = [value for value in allowed if contains(space[other], value)] if searched else []
+        current = fixed.get(other, all_specs()[other].default)
+        if not possible and (searched or current not in allowed):
+            instead = "never in its space" if searched else shown(current)
+            return f"means something only if {other} is {' or '.join(map(shown, allowed))}, which is {instead}"
+    return None
+
+
+def combinations(
+    space: Space, fixed: Mapping[str, Value], values: Callable[[FieldSpec, Dimension], Sequence[Value]]
+) -> Iterator[dict[str, Value]]:
+    """Every combination of some values of each dimension, inert dimensions left out, so none comes twice."""
+    specs = all_specs()
+    dimensions = list(active_dimensions(space, fixed).items())
+
+    def extend(chosen: dict[str, Value], rest: Sequence[tuple[str, Dimension]]) -> Iterator[dict[str, Value]]:
+        if not rest:
+            yield chosen
+        elif not specs[rest[0][0]].active({**defaults(), **fixed, **chosen}):
+            yield from extend(chosen, rest[1:])
+        else:
+            name, dimension = rest[0]
+            for value in values(specs[name], dimension):
+                yield from extend({**chosen, name: value}, rest[1:])
+
+    return extend({}, dimensions)
+
+
+def defaults() -> dict[str, Value]:
+    """Every field at its default, those of all variants included."""
+    return {name: spec.default for name, spec in all_specs().items()}
+
+
+def _by_condition(space: Space) -> list[tuple[str, Dimension]]:
+    specs = all_specs()
+
+    def depth(name: str) -> int:
+        return 1 + max((depth(other) for other in specs[name].depends_on if other in space), default=0)
+
+    return sorted(space.items(), key=lambda item: depth(item[0]))
+
+
+def _default(spec: FieldSpec, where: Where) -> Dimension:
+    if spec.name == "softmax_variant":
+        return Choices(tuple(variants()))
+    if spec.declared.search is None:
+        raise Fault(where, f"{spec.name} has no default range; write {{low:, high:}} or a list of values ({spec.valid()})")
+    return spec.declared.search
+
+
+def _choices(spec: FieldSpec, given: Any, where: Where) -> Choices:
+    if not isinstance(given, list):
+        raise Fault(where, f"{shown(given)} is no list; write [first, second, …]")
+    values = tuple(check_value(spec, value, (*where, index)) for index, value in enumerate(given))
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise Fault((*where, index), f"{value} is listed twice; keep one")
+    if len(values) < 2:
+        raise Fault(where, f"{len(values)} values are no choice; list at least two, or set one in base")
+    return Choices(values)
+
+
+def _range(spec: FieldSpec, given: dict[str, Any], where: Where) -> Range:
+    _only(given, ("low", "high", "log", "step"), where, "in a range")
+    if spec.annotation not in (int, float):
+        raise Fault(where, f"a range needs numbers, but {spec.name} is {spec.valid()}; list its values")
+    declared = spec.declared.search if isinstance(spec.declared.search, Range) else None
+    low, high = (_end(spec, end, given, declared, where) for end in ("low", "high"))
+    if not low < high:
+        raise Fault(where, f"low = {low:g} is not below high = {high:g}; change one of them")
+
+    log = given.get("log", declared.log if declared else False)
+    if not isinstance(log, bool):
+        raise Fault((*where, "log"), f"{shown(log)} is neither true nor false")
+    if log and low <= 0:
+        raise Fault(where, f"low = {low:g}: a log range needs low > 0; raise low or write log: false")
+    step: float | None
+    if given.get("step") is not None:
+        step = _step(spec, given["step"], low, high, log, where)
+    else:
+        step = None if log or "step" in given else (declared.step if declared else None)
+        step = 1.0 if spec.annotation is int and not log and step is None else step
+    if step is not None and not _whole((high - low) / step):
+        reached = low + math.floor((high - low) / step) * step
+        raise Fault(where, f"high = {high:g} is no whole number of steps of {step:g} above low = {low:g}; the last one is {reached:g}")
+    return Range(low, high, log, step)
+
+
+def _end(spec: FieldSpec, end: Literal["low", "high"], given: dict[str, Any], declared: Range | None, where: Where) -> float:
+    if given.get(end) is not None:
+        return float(check_value(spec, given[end], (*where, end)))
+    if declared is None:
+        raise Fault(where, f"{end} is missing, and {spec.name} has no default range")
+    return declared.low if end == "low" else declared.high
+
+
+def _step(spec: FieldSpec, given: Any, low: float, high: float, log: bool, where: Where) -> float:
+    if log:
+        raise Fault((*where, "step"), "a log range has no step; leave out one of them")
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= high - low:
+        raise Fault((*where, "step"), f"{shown(given)}: expected a number above 0 and not above high − low = {high - low:g}")
+    if given * MOST_STEPS < high - low:
+        raise Fault((*where, "step"), f"{given!r}: more than {MOST_STEPS:g} steps; leave step out")
+    if spec.annotation is int and not _whole(given):
+        raise Fault((*where, "step"), f"{shown(given)}: {spec.name} is a whole number, so its step is one too")
+    return float(given)
+
+
+def _only(given: dict[str, Any], known: tuple[str, ...], where: Where, place: str) -> None:
+    for key in given:
+        if key not in known:
+            raise Fault((*where, key), f"no such key {place}{did_you_mean(key, known)}")
+
+
+def _whole(number: float) -> bool:
+    return math.isfinite(number) and abs(number - round(number)) < 1e-6

@@ -1,0 +1,77 @@
+"""Whether the trials of a study are in the same phase of their learning rate where the pruner compares them.
+
+A trial whose rate has decayed already is ahead of one whose rate has not, whichever is better in the end. All trials of a study
+have one horizon, so they differ only by what the space has of the schedule. A cooled rung is the end of a full decay for every
+trial, whatever its schedule's fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tunemax.gpt.config import Config, TrainConfig
+from tunemax.gpt.fields import Choices, FieldSpec, Value
+from tunemax.gpt.schedule import decay_start, lr_factor, warmup_end
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.dimension import Dimension, combinations, shown
+from tunemax.search.question.yaml_lines import Fault
+
+SHAPE = ("schedule", "warmup_fraction", "decay_fraction")
+"""The fields that decide when the learning rate is in which phase."""
+LOOKS = 500
+"""Iterations at which schedules are compared, at most."""
+
+
+def check_phases(definition: StudyDefinition) -> None:
+    """Raise Fault if trials would be compared in different phases, or if a cooled rung cannot be reached by a full decay."""
+    check = _check_cooled if definition.pruner.cooled else _check_same
+    if definition.pruner.name != "none":
+        for fixed in definition.siblings().values():
+            check(definition, fixed)
+
+
+def _check_same(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
+    """Every schedule of the sibling has the same rate, relative to its peak, from the first rung on."""
+    horizon = definition.budget.horizon
+    first = definition.pruner.first_rung(horizon) or horizon
+    looks = range(first, horizon, max(1, (horizon - first) // LOOKS))
+    searched = [name for name in SHAPE if name in definition.dimensions(fixed)]
+    alike: tuple[float, ...] | None = None
+    for train in _schedules(definition, fixed):
+        found = tuple(lr_factor(train, iteration) for iteration in looks)
+        if alike is not None and max(abs(a - b) for a, b in zip(alike, found, strict=True)) > 1e-9:
+            asha = "" if "schedule" in searched else ", or cool its rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"
+            raise Fault(
+                ("space", searched[0]),
+                f"the pruner would compare trials in different phases of their learning rate; fix {' and '.join(searched)} in base, or "
+                f"write pruner: none{asha}",
+            )
+        alike = found
+
+
+def _check_cooled(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
+    """Every schedule of the sibling is wsd, and its branches leave the trunk between its warm-up and their own decay."""
+    where = ("pruner", "cooled")
+    for train in _schedules(definition, fixed):
+        if train.schedule != "wsd":
+            raise Fault(where, f"needs schedule: wsd in base, since a branch leaves a stable rate; it is {shown(train.schedule)}")
+        for rung in definition.pruner.cooled_rungs(definition.budget.horizon):
+            start = decay_start(train, rung)
+            at = f"the branch to rung {rung} decays from iteration {start} (decay_fraction {train.decay_fraction:g})"
+            if rung - start < 2:
+                raise Fault(where, f"{at}, which is too short to decay; take a longer horizon or a larger decay_fraction")
+            if start < warmup_end(train):
+                until = f"the warm-up ends at {warmup_end(train)} (warmup_fraction {train.warmup_fraction:g})"
+                raise Fault(where, f"{at}, but {until}; lower one of the fractions, or take a later pruner.warmup")
+
+
+def _schedules(definition: StudyDefinition, fixed: Mapping[str, Value]) -> Iterator[TrainConfig]:
+    """The schedules that a sibling's trials may have: of ranges the ends, between which a rate lies between theirs."""
+    space = {name: dimension for name, dimension in definition.dimensions(fixed).items() if name in SHAPE}
+    given = {name: value for name, value in fixed.items() if name in TrainConfig.model_fields}
+    for chosen in combinations(space, given, _extremes):
+        yield Config.of({**given, **chosen}).train
+
+
+def _extremes(spec: FieldSpec, dimension: Dimension) -> Sequence[Value]:
+    return dimension.values if isinstance(dimension, Choices) else tuple(spec.annotation(end) for end in (dimension.low, dimension.high))

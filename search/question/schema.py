@@ -1,0 +1,105 @@
+"""Study files for editors and for others: their JSON Schema, and a definition as a file again."""
+
+from __future__ import annotations
+
+import operator
+import re
+from typing import Annotated, Any, cast
+
+import pydantic
+import yaml
+
+from tunemax.gpt.config import all_specs
+from tunemax.gpt.fields import Choices, FieldSpec
+from tunemax.gpt.softmax import find_variant
+from tunemax.search.question.definition import INNER, StudyDefinition
+from tunemax.search.question.dimension import OWNED, Dimension, options
+from tunemax.search.question.stages import NAME
+from tunemax.search.question.strategy import PRUNERS, SAMPLERS
+
+
+def study_file(definition: StudyDefinition) -> str:
+    """The text of a study file that means this definition. What is at its default is left out."""
+    said = definition.model_dump(mode="json", exclude={*INNER, "space"}, exclude_defaults=True)
+    said["budget"] = definition.budget.model_dump(exclude_defaults=True)
+    if definition.sampler.name == "grid":
+        del said["budget"]["trials"]  # it counts its own points
+    space = {"space": {name: _written(dimension) for name, dimension in definition.space.items()}}
+    order = [name for name in StudyDefinition.model_fields if name in said or name in space]
+    whole = {name: (said | space)[name] for name in order}
+    return yaml.dump(whole, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+class _Quoting(yaml.SafeDumper):
+    """PyYAML leaves text such as 08 and 1e5 bare, which are numbers in YAML 1.2, as study files are read."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    plain = re.fullmatch(r"[a-z_][a-z0-9_.]*", text) and text not in ("null", "true", "false")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Quoting.add_representer(str, _quoted)
+
+
+def _written(dimension: Dimension) -> Any:
+    if isinstance(dimension, Choices):
+        return list(dimension.values)
+    ends: dict[str, Any] = {"low": dimension.low, "high": dimension.high, "log": dimension.log}
+    return ends | ({"step": dimension.step} if dimension.step is not None else {} if dimension.log else {"step": None})
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file, for editors: every key and field with its help, its valid values and its default."""
+    schema = StudyDefinition.model_json_schema()
+    properties = schema["properties"]
+    settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
+    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity}
+    for inner in INNER:
+        del properties[inner]
+    properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
+    properties["space"]["properties"] = {
+        name: _dimension_schema(spec) for name, spec in {**searchable, "seed": all_specs()["seed"]}.items()
+    }
+    properties["name"]["pattern"] = f"^{NAME}$"
+    properties["confirm"] = {"anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]} | {
+        "description": properties["confirm"]["description"]
+    }
+    for part in ("base", "space"):
+        properties[part]["additionalProperties"] = False
+    properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
+    properties["compare"].update(minItems=1, uniqueItems=True)
+    for part, names in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        schema["$defs"][part.capitalize()]["properties"]["name"]["enum"] = list(names)
+        properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
+    schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
+    confirm = schema["$defs"]["Confirm"]["properties"]
+    confirm["reference"]["anyOf"].append({"type": ["number", "boolean"]})  # a candidate is named as the file has it: 2.5, true
+    confirm["horizons"] = {"anyOf": [confirm["horizons"], {"type": "integer", "minimum": 1}]}
+    used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Confirm", "Pruner", "Sampler")}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}
+    return {**schema, **head, "$defs": used, "required": ["question", "space", "budget"]}
+
+
+def _value_schema(spec: FieldSpec) -> dict[str, Any]:
+    annotated = operator.getitem(cast(Any, Annotated), (spec.annotation, spec.info))  # a type known only at run time
+    schema = {**pydantic.TypeAdapter[Any](annotated).json_schema(), "description": spec.help, "default": spec.default}
+    if spec.name == "softmax_variant":
+        schema["enum"] = [name for variant in options(spec) for name in (variant, *find_variant(str(variant)).aliases)]
+    return schema
+
+
+def _dimension_schema(spec: FieldSpec) -> dict[str, Any]:
+    value = {key: part for key, part in _value_schema(spec).items() if key not in ("default", "description", "title")}
+    choices = {"type": "array", "items": value, "minItems": 2, "uniqueItems": True}
+    forms: list[dict[str, Any]] = [
+        choices,
+        {"type": "object", "properties": {"choices": choices}, "required": ["choices"], "additionalProperties": False},
+    ]
+    if spec.declared.search is not None:
+        forms.insert(0, {"const": "default"})
+    if spec.annotation in (int, float):
+        step = {"type": ["number", "null"], "exclusiveMinimum": 0}
+        ends = {"low": value, "high": value, "log": {"type": "boolean"}, "step": step}
+        forms.append({"type": "object", "properties": ends, "minProperties": 1, "additionalProperties": False})
+    return {"description": spec.help, "anyOf": forms}

@@ -1,0 +1,92 @@
+"""What follows a tuning: what a study file asks of confirmation, and what the definitions of confirmations and repeats hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+import pydantic
+
+from tunemax.gpt.fields import Value
+
+NAME = r"[a-z0-9_-]{1,80}"
+"""Of a question. Without a dot, so that none can be named as a confirmation or a repeat is."""
+MOST_SEEDS = 1000
+
+
+class Confirm(pydantic.BaseModel):
+    """How the winners of a study are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has seen."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    seeds: int = pydantic.Field(
+        12, ge=2, le=MOST_SEEDS, description="fresh seeds for each winner; five or fewer can never show a difference"
+    )
+    top: int | None = pydantic.Field(
+        None, ge=1, le=1000, description="confirm the reference and so many others, the best first; default: every candidate"
+    )
+    reference: str | None = pydantic.Field(
+        None, description="the candidate that the others are compared with; default: softmax, else the first"
+    )
+    horizons: tuple[Annotated[int, pydantic.Field(ge=1, le=100)], ...] = pydantic.Field(
+        (1,), min_length=1, max_length=8, description="confirm at these multiples of the horizon, such as [1, 4]"
+    )
+
+    @pydantic.field_validator("reference", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """A candidate's name is its value as a study file has it: 2.5, true."""
+        return json.dumps(given) if isinstance(given, (bool, int, float)) else given
+
+    @pydantic.field_validator("horizons", mode="before")
+    @classmethod
+    def _several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, int) else tuple(given) if isinstance(given, list) else given
+
+
+class Frozen(pydantic.BaseModel):
+    """The winner of a tuning, as it is trained again."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    study: str
+    trial: int
+    fields: dict[str, Value]
+    """Its whole configuration, flat."""
+
+
+class Confirms(pydantic.BaseModel):
+    """What a confirmation is of. Winners are frozen: a better trial that is found later does not change them."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    question: str
+    factor: int = pydantic.Field(1, ge=1)
+    """Its horizon as a multiple of the tuned one."""
+    reference: str
+    looks: tuple[int, ...] = ()
+    """With how many seeds it was complete before it was given more: every look at a p is a chance to be fooled."""
+    winners: dict[str, Frozen] = pydantic.Field(min_length=1)
+    """By candidate, in the order of the question."""
+
+
+class Repeat(pydantic.BaseModel):
+    """Which repeat of a question's tuning this is: the second, the third, …"""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    question: str
+    index: int = pydantic.Field(ge=2)
+    seed: int
+    """The tuning seed of the first one, from which the fresh seeds of all confirmations are counted."""
+
+
+def confirmation_name(question: str, factor: int) -> str:
+    """``q.confirmed``, or ``q.confirmed-4x`` at four times the horizon."""
+    return f"{question}.confirmed" + (f"-{factor}x" if factor > 1 else "")
+
+
+def is_name(text: str) -> bool:
+    """Whether a study file may call its question so."""
+    return re.fullmatch(NAME, text) is not None

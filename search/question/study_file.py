@@ -1,0 +1,258 @@
+"""A study file, read and checked: every mistake is told with its line, before anything is trained."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pydantic
+
+from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Choices, FieldSpec, Value
+from tunemax.search.question.definition import GRID_LIMIT, INNER, StudyDefinition
+from tunemax.search.question.dimension import (
+    OWNED,
+    Dimension,
+    Space,
+    check_value,
+    combinations,
+    inert_because,
+    options,
+    points,
+    read_dimension,
+    shown,
+)
+from tunemax.search.question.phases import check_phases
+from tunemax.search.question.stages import is_name
+from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
+
+CLASH_LIMIT = 400
+"""Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+def load_study_file(file: str | Path) -> StudyDefinition:
+    """Read and check a study file. Raises TunemaxError: ``FILE:LINE: field: value, expectation, remedy``."""
+    path = Path(file)
+    located = read_yaml(path)
+    try:
+        return define(located.data, name=path.stem)
+    except Fault as fault:
+        raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
+
+
+def define(data: Any, *, name: str) -> StudyDefinition:
+    """Check the plain data of a study file. name: the study's, if the data does not give one. Raises Fault."""
+    known = [key for key in StudyDefinition.model_fields if key not in INNER]
+    if not isinstance(data, dict):
+        raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {'empty' if data is None else shown(data)}")
+    for key in data:
+        if key not in known:
+            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
+    given = {key: value for key, value in data.items() if value is not None}
+    if "name" not in given and not is_name(name):
+        raise Fault((), f"the file's name {name} cannot name a study; add `name:` with at most 80 letters a-z, digits, _ and -")
+    if isinstance(given.get("name"), str) and not is_name(given["name"]):
+        raise Fault(("name",), f"{shown(given['name'])}, expected at most 80 letters a-z, digits, _ and -")
+    base = _read_base(_mapping(given, "base"))
+    space = _read_space(_mapping(given, "space"), base)
+    per, compare = _read_per(given, base, space)
+    for key in ("budget", "sampler", "pruner"):
+        if isinstance(given.get(key), dict):
+            given[key] = {option: value for option, value in given[key].items() if value is not None}
+    named = {"name": name, **given, "base": base, "space": space, "per": per, "compare": compare}
+    for key in ("sampler", "pruner"):
+        if isinstance(given.get(key), str):
+            named[key] = {"name": given[key]}
+    if type(given.get("confirm")) is int:
+        named["confirm"] = {"seeds": given["confirm"]}
+    elif not isinstance(given.get("confirm"), (dict, type(None))):
+        raise Fault(("confirm",), f"{shown(given['confirm'])}, expected a number of seeds, such as 12, or a mapping with options")
+    if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
+        named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
+    definition = _model(StudyDefinition, named)
+    _check_seeds(definition)
+    _check_siblings(definition)
+    _check_stage(definition)
+    check_phases(definition)
+    if definition.sampler.name != "grid":
+        return definition
+    size = _grid_size(definition)
+    if given["budget"].get("trials", size) != size:
+        raise Fault(
+            ("budget", "trials"), f"{given['budget']['trials']}, but the grid has {size} points and trains each once; leave trials out"
+        )
+    return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": size})})
+
+
+def _read_base(given: Mapping[str, Any]) -> dict[str, Value]:
+    base: dict[str, Value] = {}
+    for spec, key, value in _fields("base", given):
+        base[spec.name] = check_value(spec, value, ("base", key))
+    return base
+
+
+def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str, Dimension]:
+    space: dict[str, Dimension] = {}
+    for spec, key, value in _fields("space", given):
+        if spec.name in base:
+            raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
+        space[spec.name] = read_dimension(spec, value, ("space", key))
+    return space
+
+
+def _read_per(given: Mapping[str, Any], base: Mapping[str, Value], space: Mapping[str, Dimension]) -> tuple[str | None, tuple[Value, ...]]:
+    """The field that tells siblings apart, and its values."""
+    if "per" not in given:
+        if "compare" in given:
+            raise Fault(("compare",), "needs `per`, the field whose values are compared; add per: softmax_variant")
+        return None, ()
+    if not isinstance(given["per"], str):
+        raise Fault(("per",), f"{shown(given['per'])}, expected the name of a field, such as softmax_variant")
+    ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
+    for place, names in (("base", base), ("space", space)):
+        if spec.name in names:
+            raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; take it out of {place}")
+    if not spec.declared.identity:
+        raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
+    values = given.get("compare", list(options(spec)))
+    if not isinstance(values, list) or not values:
+        raise Fault(("compare",), f"expected a list of values of {spec.name} ({spec.valid()})")
+    compare = tuple(check_value(spec, value, ("compare", index)) for index, value in enumerate(values))
+    for index, value in enumerate(compare):
+        if value in compare[:index]:
+            raise Fault(("compare", index), f"{shown(value)} is listed twice; keep one")
+    return spec.name, compare
+
+
+def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) -> list[tuple[FieldSpec, str, Any]]:
+    """The fields that a part of the file names, with the keys as written and their values."""
+    found: dict[str, tuple[FieldSpec, str, Any]] = {}
+    for key, value in given.items():
+        at = where or (place, key)
+        try:
+            name = resolve(str(key))
+        except TunemaxError as error:
+            raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
+        if name in OWNED and (place, name) != ("space", "seed"):  # whether it may be searched is seen with the sampler
+            raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
+        if name in found:
+            raise Fault(at, f"given twice, also as {found[name][1]}; keep one")
+        found[name] = (all_specs()[name], key, value)
+    return list(found.values())
+
+
+def _check_seeds(definition: StudyDefinition) -> None:
+    """A seed is nothing to be tuned: only a grid may have several, to train each of its points on all of them."""
+    if "seed" in definition.space and definition.sampler.name != "grid":
+        raise Fault(("space", "seed"), "a seed is no setting to tune; with sampler: grid several may be listed, else leave it to `confirm`")
+
+
+def _check_siblings(definition: StudyDefinition) -> None:
+    """Every sibling is a valid configuration, and every dimension means something in one of them at least."""
+    siblings = definition.siblings()
+    for fixed in siblings.values():
+        _check_combinations(definition, fixed)
+    for name in definition.space:
+        reasons = [inert_because(name, definition.space, fixed) for fixed in siblings.values()]
+        if None not in reasons:
+            own = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+            raise Fault(("space", name), f"{own}; take it out, or change what makes it inert")
+
+
+def _check_stage(definition: StudyDefinition) -> None:
+    """The reference of a confirmation is one of the candidates."""
+    reference = definition.confirm.reference if definition.confirm else None
+    compared = list(map(shown, definition.compare))
+    if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
+        compared = list(map(shown, searched.values))
+    if reference is not None and reference not in compared:
+        raise Fault(("confirm", "reference"), f"{reference}, no candidate of this study{did_you_mean(reference, compared)}")
+
+
+def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
+    """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
+
+    Fields restrict each other within a group only (the model's shape, one variant's own), so groups are tried one by one.
+    """
+    specs = all_specs()
+    groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
+    for group in sorted(set(groups.values())):
+        names = {name for name in groups if groups[name] == group}
+        names |= {other for name in names for other in specs[name].depends_on}
+        possible, clash = 0, ""
+        for chosen in _tried({name: dimension for name, dimension in definition.space.items() if name in names}, fixed):
+            try:
+                Config.of({**fixed, **chosen})
+                possible += 1
+            except TunemaxError as error:
+                clash = clash or str(error)
+            if clash and possible:
+                raise Fault(("space",), f"{clash}; every combination of values must be possible")
+        if clash:
+            raise Fault(("base",), clash)
+
+
+def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Combinations of all values of choices and short stepped ranges, and the ends of the others."""
+
+    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
+        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
+            return points(spec, dimension)
+        return tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
+
+    first = list(itertools.islice(combinations(space, fixed, values), CLASH_LIMIT))
+    yield from first
+    draw = random.Random(0)
+    for _ in range(CLASH_LIMIT if len(first) == CLASH_LIMIT else 0):
+        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
+
+
+def _grid_size(definition: StudyDefinition) -> int:
+    """The points of the grid, the same number in every sibling."""
+    for name, dimension in definition.space.items():
+        if not points(all_specs()[name], dimension):
+            raise Fault(("space", name), "a grid needs few values; list them, or give the range a step")
+    sizes = {
+        name: sum(1 for _ in itertools.islice(combinations(definition.space, fixed, points), GRID_LIMIT + 1))
+        for name, fixed in definition.siblings().items()
+    }
+    if max(sizes.values()) > GRID_LIMIT:
+        raise Fault(("space",), f"the grid has more than {GRID_LIMIT} points; list fewer values")
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise Fault(("space",), f"the siblings' grids differ in size ({told}), so their budgets would; make one study of each")
+    return sizes.popitem()[1]
+
+
+def _mapping(given: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = given.get(key, {})
+    if not isinstance(value, dict):
+        raise Fault((key,), f"{shown(value)}, expected `name: value` lines")
+    return value
+
+
+def _model(model: type[M], values: dict[str, Any]) -> M:
+    """Pydantic's check, its first complaint as a Fault with our words for unknown keys."""
+    try:
+        return model.model_validate(values)
+    except pydantic.ValidationError as error:
+        # A misspelt key is told before the one that is missing because of it.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        where: Where = first["loc"]
+        if first["type"] == "extra_forbidden":
+            part = model.model_fields[str(where[0])].annotation
+            parts = [each for each in get_args(part) or (part,) if isinstance(each, type) and issubclass(each, pydantic.BaseModel)]
+            keys = parts[0].model_fields if parts else ()
+            raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), keys)}") from None
+        if first["type"] == "missing":
+            raise Fault(where, "missing; a study file needs it") from None
+        if first["type"] == "value_error":
+            raise Fault(where, str(first["ctx"]["error"])) from None
+        expected = first["msg"].removeprefix("Input ").removeprefix("should be ")
+        raise Fault(where, f"{shown(first['input'])}, expected {expected[0].lower()}{expected[1:]}") from None

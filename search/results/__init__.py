@@ -1,0 +1,1 @@
+"""What was found: ranks, statistics, confirmations, repeats, and what pruning has cost."""

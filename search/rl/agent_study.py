@@ -1,0 +1,159 @@
+"""An agent's own hyperparameters, tuned: every candidate is a training, and the poor ones are stopped at a look that they lose.
+
+A file in `studies/` that begins with ``rl_`` says what is asked; its trials lie in ``rl/Constantmax-v0/sac``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+import pydantic
+import yaml
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from pydantic import Field
+
+from tunemax.envs.agents.file import Evaluation
+from tunemax.envs.agents.hyperparameters import Algorithm, Preset, load
+from tunemax.envs.agents.scene import Scene
+from tunemax.envs.agents.training import Plan, Trained, last_of, train_agent
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import explain
+from tunemax.gpt.files import write_whole
+from tunemax.gpt.random import key
+from tunemax.search.question.yaml_lines import read_yaml
+from tunemax.search.rl.trials import open_study, study_name
+from tunemax.search.storage import attributes
+from tunemax.search.storage.paths import trial_folder
+
+Count = Annotated[int, Field(ge=1)]
+PRESET = "preset.yaml"
+
+
+class Range(pydantic.BaseModel):
+    """Where a hyperparameter is looked for."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    low: float
+    high: float
+    log: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"{self.low:g} to {self.high:g} is no range; low must be less than high, and above 0 if log")
+        return self
+
+
+class AgentStudy(pydantic.BaseModel):
+    """What a file asks.
+
+    steps, envs, round: of each training, as `Plan` has them. startup: candidates before anything is guessed or stopped.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    question: str
+    environment: str
+    arguments: dict[str, Any] = {}
+    algorithm: Algorithm
+    steps: Count
+    envs: Count = 16
+    round: Count = 5
+    seed: Annotated[int, Field(ge=0)] = 1
+    trials: Count
+    startup: Count = 4
+    space: dict[str, Range | list[Any]]
+
+    @property
+    def scene(self) -> Scene:
+        return Scene.of(self.environment, "discrete" if self.algorithm == "dqn" else "box", **self.arguments)
+
+
+def read(path: Path) -> AgentStudy:
+    """The study of a file. Raises TunemaxError for what is missing, unknown or impossible."""
+    try:
+        study = AgentStudy.model_validate(read_yaml(path).data)
+    except pydantic.ValidationError as error:
+        raise TunemaxError(f"{path}: {explain(error)}") from error
+    preset = load(study.algorithm)
+    for name in study.space:
+        if name not in type(preset).model_fields or name == "source":
+            raise TunemaxError(f"{path}: space.{name}: no such hyperparameter{did_you_mean(name, type(preset).model_fields)}")
+    assert study.scene
+    return study
+
+
+def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None]) -> Path:
+    """Train candidates until so many have ended; one that was cut short goes on first. Returns the preset of the best.
+
+    say: told each end of a candidate. Raises KeyboardInterrupt after the candidate was put back to wait.
+    """
+    study = open_study(storage, asked.scene, asked.algorithm)
+    begun = len(study.get_trials(deepcopy=False))
+    study.sampler = TPESampler(seed=key(asked.seed, "agents", begun) % 2**32, n_startup_trials=asked.startup)
+    study.pruner = MedianPruner(n_startup_trials=asked.startup)
+    while len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) < asked.trials:
+        trial = _next(study)
+        folder = trial_folder(str(storage.url), study.study_name, trial.number)
+        trained = _train(storage, trial, asked, folder)
+        best = trained.best_evaluation.total
+        study.tell(trial, None if trained.stopped else best, state=TrialState.PRUNED if trained.stopped else TrialState.COMPLETE)
+        say(f"trial {trial.number}: {'pruned' if trained.stopped else 'complete'}, return {best:.4f}  {_told(trial.params)}")
+    return _preset(storage, study, asked)
+
+
+def _next(study: optuna.Study) -> optuna.Trial:
+    """A candidate that was cut short, else a new one."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+    if not waiting:
+        return study.ask()
+    study._storage.set_trial_state_values(waiting[0]._trial_id, TrialState.RUNNING)
+    return optuna.Trial(study, waiting[0]._trial_id)
+
+
+def _train(storage: RDBStorage, trial: optuna.Trial, asked: AgentStudy, folder: Path) -> Trained:
+    preset = load(asked.algorithm)
+    preset = preset.changed(**{name: _suggested(trial, preset, name, within) for name, within in asked.space.items()})
+    plan = Plan(asked.scene, asked.algorithm, preset, asked.seed, asked.steps, asked.envs, asked.round)
+    trial.set_user_attr(attributes.FOLDER, str(folder.absolute()))
+
+    def report(found: Evaluation) -> bool:
+        trial.report(found.total, found.steps)
+        header = last_of(folder)
+        trial.set_user_attr(attributes.ITERATIONS, header.spent.member_steps if header else 0)
+        return found.steps < plan.rounds * plan.round_steps and trial.should_prune()
+
+    try:
+        return train_agent(plan, folder, report)
+    except KeyboardInterrupt:
+        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        raise
+
+
+def _suggested(trial: optuna.Trial, preset: Preset, name: str, within: Range | list[Any]) -> Any:
+    if isinstance(within, list):
+        return trial.suggest_categorical(name, within)
+    if isinstance(getattr(preset, name), int):
+        return trial.suggest_int(name, int(within.low), int(within.high), log=within.log)
+    return trial.suggest_float(name, within.low, within.high, log=within.log)
+
+
+def _preset(storage: RDBStorage, study: optuna.Study, asked: AgentStudy) -> Path:
+    """Write the best candidate's hyperparameters, with the result that they come from."""
+    best = study.best_trial
+    named = f"trial {best.number} of {study_name(asked.scene, asked.algorithm)}, return {best.value:.4f} on validation instances"
+    values = load(asked.algorithm).changed(**best.params, source=f"{named}; best of {asked.trials} of {asked.steps} steps")
+    path = trial_folder(str(storage.url), study.study_name, best.number).with_name(PRESET)
+    write_whole(path, yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode())
+    return path
+
+
+def _told(params: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items())

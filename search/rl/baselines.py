@@ -1,0 +1,188 @@
+"""Baselines, tuned: what an agent has to beat, at the price of one agent's training.
+
+A candidate is a vector; it is tried on the same training instances as all others, and is one trial. The best few are then
+looked at on validation instances, as agents are, and the best of those is chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import CmaEsSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tunemax.envs.agents.scene import Scene
+from tunemax.envs.instances import find_set
+from tunemax.envs.policies import Bound, Constant, LogLinear, Plateau, Policy, Score, Spline, Tunable, WarmupCosine, tuned
+from tunemax.envs.rollouts import Outcome, run
+from tunemax.envs.task import Task
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.random import key
+from tunemax.search.rl.trials import find_study, open_study
+from tunemax.search.storage import attributes
+from tunemax.search.storage.database import storage_errors
+
+KINDS: dict[str, type[Tunable]] = {
+    "constant": Constant,
+    "warmup_cosine": WarmupCosine,
+    "spline": Spline,
+    "log_linear": LogLinear,
+    "plateau": Plateau,
+}
+"""The baselines that are tuned. constant is the best static setting; spline the best schedule; log_linear the simplest feedback."""
+NEED_RATE = ("warmup_cosine", "plateau")
+"""They steer the learning rate, and mean nothing where it is not a control."""
+SAMPLE = 16
+"""Training instances that every candidate is tried on."""
+FINALISTS = 4
+"""Candidates that are looked at on validation instances."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning has come to. validation: mean return there. member_steps: of all that the tuning has trained."""
+
+    kind: str
+    trial: int
+    vector: list[float]
+    validation: float
+    member_steps: int
+
+    def policy(self, task: Task) -> Policy:
+        return KINDS[self.kind].of(task, self.vector)
+
+
+def kinds_for(task: Task) -> tuple[str, ...]:
+    """The baselines that mean something for a task."""
+    return tuple(kind for kind in KINDS if "learning_rate" in task.controls or kind not in NEED_RATE)
+
+
+def check_kind(kind: str, task: Task) -> None:
+    """Refuse a baseline that does not exist, or means nothing for the task."""
+    if kind not in KINDS:
+        raise TunemaxError(f"policy = {kind}: no such baseline{did_you_mean(kind, KINDS)}")
+    if kind not in kinds_for(task):
+        raise TunemaxError(
+            f"policy = {kind}: it steers the learning rate, which is no control here; choose of {', '.join(kinds_for(task))}"
+        )
+
+
+def tune(storage: RDBStorage, scene: Scene, kind: str, member_steps: int, report: Callable[[int, float], None]) -> Tuned:
+    """Tune a baseline until its trials have cost so many member-steps, those of earlier calls included.
+
+    report: told what was spent so far and the best return. The last candidate may overshoot, and so does the choice at the end;
+    both are counted in the result. Raises TunemaxError for a budget that does not pay two candidates and the choice.
+    """
+    task = scene.task
+    check_kind(kind, task)
+    if member_steps < least_budget(task):
+        raise TunemaxError(f"member-steps = {member_steps:,}: too few to tune anything; give at least {least_budget(task):,}")
+    train, validation = ([find_set(name).draw(task, i) for i in range(SAMPLE)] for name in ("train", "validation"))
+    tuning = _Tuning(storage, scene, kind, member_steps - FINALISTS * SAMPLE * task.horizon, report)
+
+    def choose(bounds: tuple[Bound, ...], score: Score) -> npt.NDArray[np.float64]:
+        tuning.search(bounds, score)
+        return tuning.choose(bounds, lambda vector: outcomes(KINDS[kind].of(task, vector), "validation"))
+
+    def outcomes(policy: Policy, name: str) -> float:
+        found = run(task, train if name == "train" else validation, policy)
+        tuning.last = sum(outcome.member_steps for outcome in found)
+        return mean_return(found)
+
+    tuned(KINDS[kind], task, lambda policy: outcomes(policy, "train"), choose)
+    assert tuning.chosen is not None
+    return tuning.chosen
+
+
+def least_budget(task: Task) -> int:
+    """Member-steps that pay two candidates and the choice."""
+    return (2 + FINALISTS) * SAMPLE * task.horizon
+
+
+def mean_return(outcomes: list[Outcome]) -> float:
+    return float(np.mean([outcome.total for outcome in outcomes]))
+
+
+def chosen(storage: RDBStorage, scene: Scene, kind: str) -> Tuned | None:
+    """What the tuning of a baseline has come to, None if it was not tuned."""
+    study = find_study(storage, scene, kind)
+    told = study.user_attrs.get(attributes.CHOSEN) if study else None
+    return Tuned(**json.loads(told)) if told else None
+
+
+class _Tuning:
+    """One baseline's study, worked on."""
+
+    def __init__(self, storage: RDBStorage, scene: Scene, kind: str, budget: int, report: Callable[[int, float], None]) -> None:
+        self.storage, self.scene, self.kind, self.budget, self.report = storage, scene, kind, budget, report
+        self.last = 0
+        """Member-steps of the latest candidate."""
+        self.chosen: Tuned | None = None
+        self._study: optuna.Study | None = None
+
+    def search(self, bounds: tuple[Bound, ...], score: Score) -> None:
+        """Try candidates until the budget is spent: first where the baseline starts, then what CMA-ES asks for."""
+        ranges: dict[str, Any] = {bound.name: FloatDistribution(bound.low, bound.high, log=bound.log) for bound in bounds}
+        starts = {bound.name: min(max(bound.start, bound.low), bound.high) for bound in bounds}
+        before = find_study(self.storage, self.scene, self.kind)
+        begun = len(before.get_trials(deepcopy=False)) if before else 0
+        study = self._study = open_study(self.storage, self.scene, self.kind, _sampler(self.scene, self.kind, starts, begun))
+        with storage_errors(self.storage.url):
+            for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                self.storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)  # of a tuning that was cut short
+            if not study.get_trials(deepcopy=False):
+                study.enqueue_trial(starts)
+            while (spent := _spent(study)) < self.budget:
+                trial = study.ask(ranges)
+                value = score(np.array([trial.params[bound.name] for bound in bounds]))
+                trial.set_user_attr(attributes.ITERATIONS, self.last)
+                study.tell(trial, value)
+                self.report(spent + self.last, study.best_value)
+
+    def choose(self, bounds: tuple[Bound, ...], validate: Callable[[npt.NDArray[np.float64]], float]) -> npt.NDArray[np.float64]:
+        """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
+        study = self._study
+        assert study is not None
+        best = sorted(_complete(study), key=lambda trial: -(trial.value or 0.0))[:FINALISTS]
+        vectors = {trial.number: [float(trial.params[bound.name]) for bound in bounds] for trial in best}
+        looked: dict[str, tuple[float, int]] = dict(study.user_attrs.get(attributes.VALIDATED, {}))
+        for number, vector in vectors.items():
+            if str(number) not in looked:
+                looked[str(number)] = (validate(np.array(vector)), self.last)
+                study.set_user_attr(attributes.VALIDATED, looked)
+        winner = max(vectors, key=lambda number: looked[str(number)][0])
+        vector, price = vectors[winner], _spent(study) + sum(cost for _, cost in looked.values())
+        self.chosen = Tuned(self.kind, winner, vector, looked[str(winner)][0], price)
+        study.set_user_attr(attributes.CHOSEN, json.dumps(asdict(self.chosen)))
+        return np.array(vector)
+
+
+def _sampler(scene: Scene, kind: str, starts: dict[str, float], begun: int) -> CmaEsSampler:
+    """CMA-ES from where the baseline starts; it needs two dimensions, so a single one is TPE's.
+
+    begun: trials that the study has; one seed again after a restart would repeat the same points.
+    """
+    seed = key(0, "baseline", scene.name, kind, begun) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # x0 goes in Optuna 6; without it the search would begin in the middle of nowhere
+        fallback = TPESampler(seed=seed)
+        return CmaEsSampler(x0=starts, seed=seed, n_startup_trials=1, independent_sampler=fallback, warn_independent_sampling=False)
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _spent(study: optuna.Study) -> int:
+    return sum(int(trial.user_attrs.get(attributes.ITERATIONS, 0)) for trial in _complete(study))

@@ -1,0 +1,69 @@
+"""The files beside trials and studies that Optuna's dashboard shows: where they lie, and which there are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import BaseStorage
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.files import write_whole
+from tunemax.search.storage.paths import runs_folder
+
+KEY = "artifacts:"
+"""Prefix of the system attributes by which Optuna and its dashboard know the artifacts of a trial or study."""
+
+
+def artifact_folder(storage_url: str) -> Path:
+    """Where the artifacts of a storage's trials lie: `artifacts/` among its runs."""
+    return runs_folder(storage_url) / "artifacts"
+
+
+def make_artifact_folder(storage_url: str) -> Path:
+    """Make the folder if it is missing, and write in it. Raises TunemaxError if that cannot be done."""
+    folder = artifact_folder(storage_url)
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TunemaxError(
+            f"{folder}: artifacts cannot be written there ({error.strerror}); mend its rights, or name another place with TUNEMAX_RUNS"
+        ) from error
+    return folder
+
+
+def attach(storage: BaseStorage, storage_url: str, study_id: int, name: str, content: bytes) -> None:
+    """Put a file beside a study in the dashboard, in place of the one of this name. Raises TunemaxError if it cannot be written."""
+    # One id for good: the next version overwrites the file, and pages that show it need not hear of another.
+    meta = ArtifactMeta(str(uuid.uuid5(uuid.NAMESPACE_URL, f"tunemax:{study_id}:{name}")), name, "image/png", None)
+    try:
+        write_whole(artifact_folder(storage_url) / meta.artifact_id, content)
+    except OSError as error:
+        raise TunemaxError(f"{artifact_folder(storage_url)}: {name} cannot be written there ({error.strerror})") from error
+    if KEY + meta.artifact_id not in storage.get_study_system_attrs(study_id):
+        storage.set_study_system_attr(study_id, KEY + meta.artifact_id, json.dumps(asdict(meta)))
+
+
+def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> None:
+    """Delete the files of trials and studies that are about to be deleted themselves. owners: their system attributes."""
+    store = FileSystemArtifactStore(artifact_folder(storage_url))
+    for attributes in owners:
+        for meta in uploaded(attributes):
+            with contextlib.suppress(ArtifactNotFound):
+                store.remove(meta.artifact_id)
+
+
+def uploaded(attributes: Mapping[str, Any]) -> list[ArtifactMeta]:
+    """What has been uploaded for a trial or study with these system attributes; without what was deleted in the dashboard."""
+    told = (json.loads(value) for key, value in attributes.items() if key.startswith(KEY))
+    return [ArtifactMeta(**meta) for meta in told if meta]

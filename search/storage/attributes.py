@@ -1,0 +1,123 @@
+"""What tunemax writes on studies and trials beside Optuna's own columns: every key in one place, and the reading of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+# on a study
+DEFINITION = "tunemax:definition"
+"""The whole study definition, as JSON text."""
+QUESTION = "tunemax:question"
+"""The name of the question that the study belongs to."""
+
+# on a study of agents, or of a baseline's tuning; those are no questions
+SCENE = "tunemax:scene"
+"""The environment that was steered, as JSON text."""
+CHOSEN = "tunemax:chosen"
+"""What the tuning of a baseline has come to, as JSON text: see `tunemax.search.rl.baselines.Tuned`."""
+VALIDATED = "tunemax:validated"
+"""Of a baseline's tuning: by number of the trial, its return on validation instances and what that has cost in member-steps."""
+
+# on a trial
+FOLDER = "folder"
+"""Of the training of an agent: where its files are."""
+WORKER = "tunemax:worker"
+"""Host, process and its start time of the worker that trains the trial, or has trained it to its end; a waiting one has none."""
+FAILURES = "failures"
+"""The workers that died on the trial: a list of {"iteration": of its last report, "reason"}."""
+IDENTITY = "identity"
+ITERATIONS = "iterations"
+"""Iterations trained for this trial: its member-steps. 0 for a duplicate."""
+TOKENS = "tokens"
+TRAIN_LOSS = "train_loss"
+RATE = "final_learning_rate"
+"""The learning rate where the training ended."""
+GUARDED = "guarded"
+"""The share of attention entries at which the variant's guard acts where the training ended, in the layer and head that has most."""
+PATH = "path"
+"""Which way the arithmetic took: eager or compiled, precision, who multiplied matrices."""
+DIVERGED = "diverged"
+"""Why the training was stopped; its value is then the cap."""
+DUPLICATE_OF = "duplicate_of"
+"""Number of the trial that trained the same thing before."""
+REASON = "reason"
+"""Why a trial failed."""
+CANCELLED = "cancelled"
+"""The reason of a trial that `tunemax study cancel` has withdrawn."""
+SPARED = "spared"
+"""The iteration at which the pruner would have stopped the trial, which was let through on purpose."""
+LEARNED = "final_"
+"""Prefix of the mean final values of a variant's learnables: final_beta, final_gamma."""
+
+# on a trial, among its system attributes: a user attribute is a column of the dashboard's table, which long texts spoil
+SPARED_SHARE = "tunemax:spared"
+"""Of a spared trial: the share of trials that were spared then. It stands for as many as the inverse."""
+CONFIG = "tunemax:config"
+"""The full configuration, as flat JSON text."""
+TRAJECTORY = "tunemax:trajectory"
+"""How the learnables moved, as JSON text: ``{"iteration": [0, 250, …], "beta": [[mean of layer 0, …], …], …}``.
+
+What a learnable stands for is there under its own name: ``row_max`` for beta, ``denominator`` for gamma."""
+
+
+STATES = ("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running", "waiting")
+"""What a trial can be, one thing at a time: `state`."""
+
+
+def state(trial: FrozenTrial) -> str:
+    """Where a trial stands, as Optuna's state and our marks say together: one of STATES.
+
+    A trial that was told an infinite loss has diverged, whoever told it.
+    """
+    if not trial.state.is_finished():
+        return trial.state.name.lower()
+    if trial.state == TrialState.FAIL:
+        return "cancelled" if trial.user_attrs.get(REASON) == CANCELLED else "failed"
+    if DUPLICATE_OF in trial.user_attrs:
+        return "duplicate"
+    if trial.state == TrialState.PRUNED:
+        return "pruned"
+    return "complete" if math.isfinite(trial.values[0]) and DIVERGED not in trial.user_attrs else "diverged"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished trial as the statistics see it."""
+
+    number: int
+    value: float
+    params: Mapping[str, Any]
+    config: Mapping[str, Any] | None
+    """Full flat configuration; None if the trial was told by somebody else."""
+    iterations: int
+    tokens: int
+    diverged: str | None
+    duplicate_of: int | None
+
+
+def outcome(trial: FrozenTrial) -> Outcome:
+    """The record of a COMPLETE trial, also of one that was told with the stock command line."""
+    attrs = trial.user_attrs
+    assert trial.value is not None
+    return Outcome(
+        number=trial.number,
+        value=trial.value,
+        params=trial.params,
+        config=json.loads(trial.system_attrs[CONFIG]) if CONFIG in trial.system_attrs else None,
+        iterations=attrs.get(ITERATIONS, 0),
+        tokens=attrs.get(TOKENS, 0),
+        diverged=attrs.get(DIVERGED),
+        duplicate_of=attrs.get(DUPLICATE_OF),
+    )
+
+
+def outcomes(trials: list[FrozenTrial]) -> list[Outcome]:
+    """Every COMPLETE trial, best first; ties in order of number."""
+    complete = [outcome(trial) for trial in trials if trial.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda found: (found.value, found.number))

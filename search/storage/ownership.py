@@ -1,0 +1,239 @@
+"""Whose a running trial is. Each change of hands is one transaction, so that no two processes ever hold one trial.
+
+Optuna's own call sets a trial's state whoever had it: two that find a worker dead would both put its trial back, the second
+one after a living worker has taken it. Here state, mark and heartbeat change together, and only if they are as expected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy import Connection, bindparam, func, select
+
+from tunemax.search.storage import attributes, tables
+
+BEAT = 20.0
+"""Seconds between two heartbeats of a worker."""
+ATTEMPTS = 3
+"""Workers that may die on a trial, one after the other and without getting it further, before it has failed."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A running trial that carries a worker's mark. silent: seconds since its last heartbeat; NaN if it never had one."""
+
+    trial_id: int
+    study: str
+    number: int
+    mark: str
+    silent: float
+
+
+def take(storage: BaseStorage, trial_id: int, mark: str | None) -> bool:
+    """Set a waiting trial running, with the mark of who takes it and its first heartbeat; False if it waits no more."""
+    with _transaction(storage) as connection:
+        if tables.locked_state(connection, trial_id) != TrialState.WAITING:
+            return False
+        tables.set_running(connection, trial_id)
+        if mark is not None:
+            _sign(connection, trial_id, mark)
+        return True
+
+
+def adopt(storage: BaseStorage, trial_id: int, mark: str) -> None:
+    """Mark a trial that Optuna itself has set running, and give it its first heartbeat."""
+    with _transaction(storage) as connection:
+        if tables.locked_state(connection, trial_id) is not None:
+            _sign(connection, trial_id, mark)
+
+
+def release(storage: BaseStorage, trial_id: int, mark: str | None, failure: str | None = None) -> TrialState | None:
+    """Put a running trial back among the waiting ones; it loses the mark. None if it does not run, or under another mark.
+
+    failure: what its worker died of. It is written down; too many of them without progress and the trial has failed. Returns
+    the new state.
+    """
+    with _transaction(storage) as connection:
+        if not _runs_under(connection, trial_id, mark):
+            return None
+        if failure is not None and _too_often(connection, trial_id, failure):
+            tables.set_finished(connection, trial_id, TrialState.FAIL)
+            return TrialState.FAIL
+        tables.set_waiting(connection, trial_id)
+        tables.delete_attribute(connection, trial_id, attributes.WORKER)
+        tables.stop_beating(connection, trial_id)
+        return TrialState.WAITING
+
+
+def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, running: bool) -> int:
+    """Fail the waiting trials of studies, and with `running` those that workers train; returns how many.
+
+    A trial that runs without a worker's mark was asked with the stock command line, and stays.
+    """
+    count = 0
+    for trial_id in _ids(storage, studies, [TrialState.WAITING] + [TrialState.RUNNING] * running):
+        with _transaction(storage) as connection:
+            state = tables.locked_state(connection, trial_id)
+            if state is None or state.is_finished():
+                continue
+            if state == TrialState.RUNNING and not (running and tables.user_attribute(connection, trial_id, attributes.WORKER)):
+                continue
+            tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
+            tables.set_finished(connection, trial_id, TrialState.FAIL)
+            count += 1
+    return count
+
+
+_MARK = (tables.USER.c.trial_id == tables.TRIALS.c.trial_id) & (tables.USER.c.key == attributes.WORKER)
+_OURS = (
+    select(tables.TRIALS.c.trial_id)
+    .join(tables.USER, _MARK)
+    .where(tables.TRIALS.c.state == TrialState.RUNNING, tables.USER.c.value_json == bindparam("mark"))
+    .where(tables.TRIALS.c.trial_id.in_(bindparam("ids", expanding=True)))
+    .with_for_update(of=tables.TRIALS)
+)
+
+
+def owned(storage: BaseStorage, trial_ids: Iterable[int], mark: str) -> set[int]:
+    """Which of these trials still run under this mark."""
+    with _transaction(storage) as connection:
+        return _owned(connection, trial_ids, mark)
+
+
+def report(storage: BaseStorage, mark: str, reports: Mapping[int, tuple[int, float]]) -> set[int]:
+    """Write what trials report, all of them in one transaction. Returns those that still run under this mark; only they report.
+
+    reports: trial → step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
+    """
+    with _transaction(storage) as connection:
+        ours = _owned(connection, reports, mark)
+        tables.write_reports(connection, {trial: told for trial, told in reports.items() if trial in ours})
+    return ours
+
+
+def finish(
+    storage: BaseStorage,
+    trial_id: int,
+    mark: str,
+    state: TrialState,
+    value: float,
+    *,
+    user: Mapping[str, Any] = MappingProxyType({}),
+    system: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
+    """End a trial with its value and attributes, in one transaction. False if it runs no more, or under another mark."""
+    with _transaction(storage) as connection:
+        if not _runs_under(connection, trial_id, mark):
+            return False
+        tables.write_attributes(connection, tables.USER, trial_id, user)
+        tables.write_attributes(connection, tables.SYSTEM, trial_id, system)
+        tables.write_value(connection, trial_id, value)
+        tables.set_finished(connection, trial_id, state)
+        return True
+
+
+def held(storage: BaseStorage, studies: Iterable[str]) -> list[Held]:
+    """The running trials of these studies that carry a worker's mark."""
+    trials, beats = tables.TRIALS, tables.HEARTBEATS
+    wanted = (
+        select(trials.c.trial_id, tables.STUDIES.c.study_name, trials.c.number, tables.USER.c.value_json, beats.c.heartbeat)
+        .join(tables.STUDIES, tables.STUDIES.c.study_id == trials.c.study_id)
+        .join(tables.USER, _MARK)
+        .outerjoin(beats, beats.c.trial_id == trials.c.trial_id)
+        .where(tables.STUDIES.c.study_name.in_(list(studies)), trials.c.state == TrialState.RUNNING)
+    )
+    with _transaction(storage) as connection:
+        now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)  # the server's clock, as heartbeats are
+        return [
+            Held(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
+            for trial_id, study, number, mark, beat in connection.execute(wanted)
+        ]
+
+
+def beat(storage: BaseStorage, trial_ids: Sequence[int]) -> None:
+    """Say that the worker of these trials lives."""
+    if trial_ids:
+        with _transaction(storage) as connection:
+            tables.beat(connection, trial_ids)
+
+
+@contextlib.contextmanager
+def beating(storage: BaseStorage, trial_ids: Callable[[], Sequence[int]]) -> Iterator[None]:
+    """Beat from a thread, now and then, for the trials that there are then."""
+    stop = threading.Event()
+
+    def go() -> None:
+        while not stop.wait(BEAT):
+            with contextlib.suppress(Exception):  # a storage out of reach: whoever trains the trial will say so
+                beat(storage, trial_ids())
+
+    thread = threading.Thread(target=go, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def stuck(failures: Sequence[dict[str, Any]], iteration: int) -> int:
+    """How many workers have died on a trial since it last got further. iteration: of its last report; 0 without one."""
+    count = 0
+    for failure in reversed(failures):
+        if failure["iteration"] != iteration:
+            break
+        count += 1
+    return count
+
+
+@contextlib.contextmanager
+def _transaction(storage: BaseStorage) -> Iterator[Connection]:
+    backend = getattr(storage, "_backend", storage)  # without Optuna's cache around it
+    assert isinstance(backend, RDBStorage)
+    with backend.engine.begin() as connection:
+        yield connection
+
+
+def _runs_under(connection: Connection, trial_id: int, mark: str | None) -> bool:
+    """Whether a trial runs under this mark; then it does so until the transaction ends."""
+    if tables.locked_state(connection, trial_id) != TrialState.RUNNING:
+        return False
+    return bool(tables.user_attribute(connection, trial_id, attributes.WORKER) == mark)
+
+
+def _owned(connection: Connection, trial_ids: Iterable[int], mark: str) -> set[int]:
+    return set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": list(trial_ids)}))
+
+
+def _sign(connection: Connection, trial_id: int, mark: str) -> None:
+    tables.write_attributes(connection, tables.USER, trial_id, {attributes.WORKER: mark})
+    tables.first_beat(connection, trial_id)
+
+
+def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
+    """Write a failure down. Returns whether it was one too many, and says so on the trial."""
+    iteration = tables.last_step(connection, trial_id)
+    before = tables.user_attribute(connection, trial_id, attributes.FAILURES) or []
+    failures = [*before, {"iteration": iteration, "reason": reason}]
+    tables.write_attributes(connection, tables.USER, trial_id, {attributes.FAILURES: failures})
+    if stuck(failures, iteration) < ATTEMPTS:
+        return False
+    where = f"after iteration {iteration}" if iteration else "before its first evaluation"
+    told = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
+    tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: told})
+    return True
+
+
+def _ids(storage: BaseStorage, studies: Iterable[str], states: Sequence[TrialState]) -> list[int]:
+    named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
+    with _transaction(storage) as connection:
+        return list(connection.scalars(named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))))

@@ -1,0 +1,206 @@
+"""A question in a storage: its sibling studies, created, joined, extended and read back. The storage is all there is to it."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+
+from tunemax.gpt.config import all_specs
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Choices, Value
+from tunemax.search.question.changes import joined
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.suggest import known_points
+from tunemax.search.storage import attributes
+from tunemax.search.storage.cache import TrialCache
+from tunemax.search.storage.database import open_storage, storage_errors, study_names
+from tunemax.search.storage.queue import enqueue
+
+METRIC = "validation_loss"
+
+
+@dataclass(frozen=True)
+class Question:
+    """An open question.
+
+    siblings: study name → the flat values that this study fixes. A question without `per` has one study, of its own name.
+    """
+
+    storage: RDBStorage
+    definition: StudyDefinition
+    siblings: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def variant_is_dimension(self) -> bool:
+        return "softmax_variant" in self.definition.space
+
+    @cached_property
+    def cached(self) -> TrialCache:
+        """The storage behind a cache of trials: one for everything that is read here."""
+        return TrialCache(self.storage)
+
+    def fixing(self, **fields: Value) -> Question:
+        """The same question with more values that all its trials have here."""
+        return replace(self, siblings={name: {**fixed, **fields} for name, fixed in self.siblings.items()})
+
+    def trials(self) -> dict[str, list[FrozenTrial]]:
+        """Every trial of every sibling, by study name."""
+        with storage_errors(self.storage.url):
+            return {name: self.study(name).get_trials(deepcopy=False) for name in self.siblings}
+
+    def begun(self, name: str) -> int:
+        """How many trials of a sibling have been taken by somebody, those included that were given back with their parameters."""
+        trials = self.study(name).get_trials(deepcopy=False)
+        return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in trials)
+
+    def study(self, name: str) -> optuna.Study:
+        """A sibling as Optuna's own object; its sampler and pruner are Optuna's defaults."""
+        return optuna.load_study(study_name=name, storage=self.cached)
+
+    def check_data(self, corpus: Corpus) -> None:
+        """Refuse to mix two texts in one question."""
+        found, expected = corpus.manifest.fingerprint, str(self.definition.fingerprint)
+        if found != expected:
+            raise TunemaxError(
+                f"{self.name}: data {self.definition.data} has fingerprint {found[:12]} here, the study was made with "
+                f"{expected[:12]}; give the study the same text, or start a new one under another name"
+            )
+
+
+def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Question:
+    """Create a question in the storage at a path or URL, or join it if it is there: then new candidates and trials are added.
+
+    A smaller budget is no change: a study file need not follow each `study extend`. Raises TunemaxError if the definition
+    contradicts the one in the storage, with the difference, or if the text is shorter than a context.
+    """
+    corpus.check_context(_longest_context(definition))
+    storage = open_storage(where, create=True)
+    with alone(storage):
+        definition = definition.with_fingerprint(corpus.manifest.fingerprint)
+        if definition.name in questions(storage):
+            definition = joined(load(storage, definition.name).definition, definition)
+        return lay_out(storage, definition)
+
+
+def extend(question: Question, trials: int) -> Question:
+    """Give every candidate this many trials more. Raises TunemaxError for a grid, which is complete."""
+    with alone(question.storage):
+        definition = load(question.storage, question.name).definition
+        if definition.confirms:
+            more = f"tunemax study confirm {definition.confirms.question} --seeds N"
+            raise TunemaxError(f"{question.name}: a confirmation; give it more seeds with {more}")
+        if definition.repeat:
+            of = definition.repeat.question
+            raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")
+        if definition.sampler.name == "grid":
+            raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
+        return lay_out(question.storage, _with_trials(definition, definition.budget.trials + trials))
+
+
+def load(storage: RDBStorage, name: str) -> Question:
+    """Open a question by its name. Raises TunemaxError for an unknown one."""
+    found = questions(storage)
+    of = next((question for question, studies in found.items() if name in studies and name != question), None)
+    if of:
+        raise TunemaxError(f"{name}: one of the {len(found[of])} studies of the question {of}; name that")
+    if name not in found and name in study_names(storage):
+        if attributes.SCENE in optuna.load_study(study_name=name, storage=storage).user_attrs:
+            raise TunemaxError(f"{name}: trainings of agents, not a question; see them with tunemax dashboard")
+        raise TunemaxError(f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE")
+    if name not in found:
+        raise TunemaxError(f"{name}: no such question in this storage{did_you_mean(name, found) if found else '; it is empty'}")
+    definition = StudyDefinition.from_json(list(found[name].values())[-1][attributes.DEFINITION])
+    siblings = {study: fixed for study, fixed in definition.siblings().items() if study in found[name]}
+    return Question(storage, definition, siblings)
+
+
+def questions(storage: RDBStorage) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Question → study name → its attributes, for every study that tunemax defined."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    with storage_errors(storage.url):
+        studies = storage.get_all_studies()
+    for study in studies:
+        if attributes.QUESTION in study.user_attrs:
+            found.setdefault(study.user_attrs[attributes.QUESTION], {})[study.study_name] = study.user_attrs
+    return found
+
+
+def load_from(where: str | Path, name: str) -> Question:
+    """Open the storage at a path or URL, and the question in it."""
+    return load(open_storage(where, create=False), name)
+
+
+def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
+    """Bring the storage's studies to a definition: missing siblings are created, missing trials enqueued. Only inside `alone`.
+
+    Cut short, it leaves the last sibling under its old definition, which is the one that `load` reads; done again, it
+    completes what is there.
+    """
+    siblings = definition.siblings()
+    existing = set(optuna.get_all_study_names(storage))
+    for name, fixed in siblings.items():
+        study = _sibling(storage, name, name in existing)
+        study.set_user_attr(attributes.DEFINITION, definition.to_json())
+        study.set_user_attr(attributes.QUESTION, definition.name)
+        there = len(study.get_trials(deepcopy=False))
+        enqueue(study, known_points(definition, fixed)[there:], max(0, definition.budget.trials - there))
+    return Question(storage, definition, siblings)
+
+
+def _longest_context(definition: StudyDefinition) -> int:
+    """The largest block_size that a trial can have."""
+    dimension = definition.space.get("block_size")
+    if dimension is None:
+        return max(int(fixed.get("block_size", all_specs()["block_size"].default)) for fixed in definition.siblings().values())
+    return max(map(int, dimension.values)) if isinstance(dimension, Choices) else int(dimension.high)
+
+
+def _with_trials(definition: StudyDefinition, trials: int) -> StudyDefinition:
+    return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": trials})})
+
+
+def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
+    """The study of this name. An empty one that was created with the stock tools is taken over, any other one of theirs refused."""
+    if not exists:
+        optuna.create_study(study_name=name, storage=storage, direction="minimize")
+    study = optuna.load_study(study_name=name, storage=storage)
+    if study.directions != [StudyDirection.MINIMIZE]:
+        told = ", ".join(direction.name.lower() for direction in study.directions)
+        raise TunemaxError(f"study {name}: exists with direction {told}; a tunemax study minimises one loss; use another name")
+    if attributes.QUESTION not in study.user_attrs and (trials := study.get_trials(deepcopy=False)):
+        raise TunemaxError(f"study {name}: exists with {len(trials)} trials that tunemax did not define; use another name")
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([METRIC])
+    return study
+
+
+@contextlib.contextmanager
+def alone(storage: RDBStorage) -> Iterator[None]:
+    """One creator at a time on a SQLite file, so that two that start together do not both fill the budget."""
+    url = make_url(storage.url)
+    if url.get_backend_name() != "sqlite":
+        with storage_errors(url):
+            yield
+        return
+    with filelock.FileLock(f"{url.database}.lock"), storage_errors(url):
+        yield

@@ -1,0 +1,56 @@
+"""Trials whose worker is gone: they go back among the waiting ones."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+import psutil
+
+from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.ownership import Held, held, release
+from tunemax.search.storage.questions import Question
+
+SAME = 5.0
+"""Seconds by which a start time may move: it is counted from a boot time that follows the clock."""
+GRACE = 120.0
+"""Seconds of silence after which a worker on another machine is given up: it was killed, cut off or put to sleep."""
+
+
+def reap(question: Question, fates: Mapping[int, str] | None = None) -> int:
+    """Take the running trials of dead workers from them. Gives their number.
+
+    fates: of processes of this machine that have just ended, what of. A process of this machine is dead when it is gone;
+    a worker elsewhere when its heartbeat has stopped for GRACE seconds. If it only slept, it finds out when it wakes. Only
+    trials with a worker's mark are taken: one that was asked with the stock command line may stay open for days.
+    """
+    count = 0
+    with storage_errors(question.storage.url):
+        for trial in held(question.storage, question.siblings):
+            if reason := _fate(trial, fates or {}):
+                count += release(question.storage, trial.trial_id, trial.mark, reason) is not None
+    return count
+
+
+def mark() -> str:
+    """This process, told apart from every other one, also from a later one with the same number."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def _fate(trial: Held, fates: Mapping[int, str]) -> str | None:
+    """What has become of the worker of a trial; None if it lives, as far as one can see from here."""
+    host, _, process = trial.mark.partition(":")
+    if host != socket.gethostname():
+        return f"no heartbeat from {host} for {trial.silent:.0f} s" if trial.silent > GRACE else None
+    number, _, started = process.partition(":")
+    return fates.get(int(number), "its process was gone") if _is_dead(int(number), float(started)) else None
+
+
+def _is_dead(number: int, started: float) -> bool:
+    """Whether a process of this machine that began at this time no longer runs."""
+    try:
+        found = psutil.Process(number)
+        return found.status() == psutil.STATUS_ZOMBIE or abs(found.create_time() - started) > SAME
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,61 @@
+"""Questions and everything of them, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+from collections.abc import Sequence
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.storage import attributes
+from tunemax.search.storage.artifacts import remove_artifacts
+from tunemax.search.storage.database import shown, study_id
+from tunemax.search.storage.paths import runs_folder
+from tunemax.search.storage.questions import Question, alone, load
+
+
+def delete(storage: RDBStorage, names: Sequence[str]) -> None:
+    """Remove some questions of a storage in this order: their trials' files, then their studies.
+
+    Raises TunemaxError, and removes nothing of any, while a trial of one runs. Cut short, it can be done again.
+    """
+    with alone(storage):
+        doomed = [load(storage, name) for name in names]  # a candidate may have joined
+        for question in doomed:
+            _check_quiet(question)
+        for question in doomed:
+            _remove(question)
+
+
+def _remove(question: Question) -> None:
+    root, storage = runs_folder(question.storage.url), question.storage
+    for study, trials in question.trials().items():
+        own = storage.get_study_system_attrs(study_id(storage, study))
+        remove_artifacts(storage.url, [own, *(trial.system_attrs for trial in trials)])
+        if (root / study).exists():
+            shutil.rmtree(root / study)
+    with contextlib.suppress(OSError):  # it is gone, or holds something else
+        (root / question.name).rmdir()
+    for study in question.siblings:
+        optuna.delete_study(study_name=study, storage=storage)
+
+
+def _check_quiet(question: Question) -> None:
+    """Raise TunemaxError if a trial runs, with the way to end it."""
+    running = [(study, trial) for study, trials in question.trials().items() for trial in trials if trial.state == TrialState.RUNNING]
+    for study, trial in running:
+        if attributes.WORKER not in trial.user_attrs:
+            path = shown(question.storage.url)
+            url = path if "://" in path else f"sqlite:///{path}"
+            words = ["--storage", url, "--study-name", study, "--trial-number", str(trial.number), "--state", "fail"]
+            told = shlex.join(["optuna", "tell", *words])
+            raise TunemaxError(f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {told}")
+    if running:
+        hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
+        stop = f"stop them there with Ctrl-C, or with tunemax study cancel {question.name} --now"
+        raise TunemaxError(f"{question.name}: {len(running)} trials run on {hosts}; {stop}")

@@ -1,0 +1,1 @@
+"""Where results are seen: the terminal, the dashboard, a report."""

@@ -1,0 +1,1 @@
+"""Optuna's dashboard and TensorBoard: what is published there, and the servers."""

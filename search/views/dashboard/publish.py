@@ -1,0 +1,159 @@
+"""What a question says of itself in optuna-dashboard: one note and a few figures on each of its studies, kept up to date in place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import optuna
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.charts import plotly, png
+from tunemax.search.charts.plotly import Figure
+from tunemax.search.results.confirmation import Confirmation, confirmation, confirmations
+from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
+from tunemax.search.results.pruning import fidelity
+from tunemax.search.storage.artifacts import attach
+from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.questions import Question, load_from
+from tunemax.search.views.dashboard import notes
+
+EVERY = 30.0
+"""Seconds between two versions while a question is worked on."""
+YOURS = "*What you write below this line stays.*"
+PUBLISHED = "tunemax:published"
+"""System attribute of a study: digests of its figures, so that one that has not changed is not written again."""
+
+
+def publish(question: Question) -> None:
+    """Bring the note and the figures of all siblings up to date. What has not changed is not written.
+
+    Raises TunemaxError if the storage cannot be read or written.
+    """
+    with storage_errors(question.storage.url):
+        found = candidates(question)
+        board = rank(question, found)
+        confirmed = [confirmation(question)] if question.definition.confirms else confirmations(question)
+        shared = _shared(question, board, found, confirmed)
+        studies = {name: question.study(name) for name in question.siblings}
+        warnings = fidelity(question.definition, found).warnings
+        for name, study in studies.items():
+            own = [candidate for candidate in found if candidate.study == name]
+            _save_figures(question, study, shared | _learnables(own, several=question.variant_is_dimension))
+            if question.definition.confirms:
+                _save_note(study, notes.of_a_confirmation(question, confirmed[0], name))
+            else:
+                _save_note(study, notes.of_a_tuning(question, board, confirmed, studies, name, warnings))
+
+
+def try_to_publish(where: str, name: str) -> str | None:
+    """Open a question and publish it. What goes wrong is returned in one line: results are safe without it."""
+    try:
+        question = load_from(where, name)
+        try:
+            publish(question)
+        finally:
+            question.storage.engine.dispose()
+    except TunemaxError as error:
+        return str(error)
+    return None
+
+
+@contextlib.contextmanager
+def publishing(where: str, name: str) -> Iterator[None]:
+    """Publish a question from a thread now and then while the block runs, and a last time at its end."""
+    ended = threading.Event()
+
+    def now_and_then() -> None:
+        while not ended.wait(EVERY):
+            try_to_publish(where, name)
+
+    thread = threading.Thread(target=now_and_then, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if fault := try_to_publish(where, name):
+            print(f"tunemax: the dashboard's note and figures are not up to date; {fault}", file=sys.stderr)
+
+
+def _save_note(study: optuna.Study, body: str) -> None:
+    """Replace our part of the note; what somebody has written below the line stays."""
+    from optuna_dashboard import get_note, save_note
+
+    before = get_note(study)
+    theirs = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}".rstrip()
+    after = f"{body}\n\n---\n\n{YOURS}{theirs}"
+    if after != before:
+        save_note(study, after)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the dashboard, and the same as PNG under the names of their files, drawn when they are needed."""
+
+    figure: Figure
+    stills: Mapping[str, Callable[[], bytes]]
+
+
+def _shared(question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> dict[str, Drawing]:
+    """What all studies of a question show. A still is drawn once for all of them."""
+    drawn = {"curves": Drawing(plotly.learning_curves(found), {"curves.png": cache(lambda: png.curves(board, found))})}
+    if not question.definition.confirms:
+        drawn["leaderboard"] = Drawing(plotly.ranges(board, found), {"leaderboard.png": cache(lambda: png.ranges(board, found))})
+    if rates := plotly.learning_rates(question.definition, found):
+        still = cache(partial(png.learning_rates, board.question, question.definition, found))
+        drawn["learning_rate"] = Drawing(rates, {"learning_rate.png": still})
+    for each in confirmed:
+        name = f"confirmed-{each.factor}x"
+        still = cache(partial(png.intervals, board.question, each, found))
+        drawn[name] = Drawing(plotly.intervals(each, found), {f"{name}.png": still})
+    return drawn
+
+
+def _learnables(found: Sequence[Candidate], *, several: bool) -> dict[str, Drawing]:
+    """What one study shows of its own candidate, or of several."""
+    drawn = {}
+    for candidate in found:
+        if figure := plotly.trajectories(candidate):
+            end = f".{candidate.name}" if several else ""
+            pictures = {f"{name}{end}.png": partial(png.moved, candidate, name) for name in png.moving(candidate)}
+            drawn[f"learnables{end}"] = Drawing(figure, pictures)
+    return drawn
+
+
+def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, Drawing]) -> None:
+    """Write the figures that have changed since they were last written, and their stills."""
+    from optuna_dashboard import save_plotly_graph_object
+
+    storage, study_id = study._storage, study._study_id
+    before: dict[str, str] = storage.get_study_system_attrs(study_id).get(PUBLISHED, {})
+    texts = {name: json.dumps(drawing.figure, separators=(",", ":"), allow_nan=False) for name, drawing in drawn.items()}
+    after = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
+    for name, text in texts.items():
+        if before.get(name) == after[name]:
+            continue
+        save_plotly_graph_object(study, _Drawn(text), graph_object_id=name)
+        for file, still in drawn[name].stills.items():
+            attach(storage, question.storage.url, study_id, file, still())
+    if before != after:
+        storage.set_study_system_attr(study_id, PUBLISHED, after)
+
+
+class _Drawn:
+    """A figure as `save_plotly_graph_object` asks for it: it wants no more than its text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def to_json(self) -> Any:
+        return self._text

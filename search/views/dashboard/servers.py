@@ -1,0 +1,245 @@
+"""optuna-dashboard and TensorBoard, each in a process of its own that does not outlive its starter.
+
+A server is told what to serve through its standard input: a command line, which every user of the machine can read, would
+show a database's password. The input stays open as long as the starter lives; when it closes, however the starter ended,
+the server ends too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.storage.database import storage_errors
+
+ABOUT = "/tunemax"
+"""Where a dashboard of ours says which database it shows."""
+LOCAL = ("127.0.0.1", "localhost", "::1")
+PATIENCE = 5.0
+"""Seconds that a server has to end before it is killed."""
+
+
+class Server:
+    """A running server process. Keyword arguments go to the function of this module that serves.
+
+    port: 0 is any. Which one it is the server says on its standard output when it listens: one that is chosen before may be
+    somebody else's by then.
+    """
+
+    def __init__(self, name: str, serve: Callable[..., None], host: str, port: int, **what: Any) -> None:
+        self.name = name
+        self._host = host
+        self._port: int | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
+        words = [sys.executable, "-m", "tunemax.search.views.dashboard.servers"]
+        # A session of its own: Ctrl-C is for the starter, who then stops the server and all that it has started.
+        # The order of the dashboard's figures is that of a set: without a fixed seed every start would shuffle them.
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True, env=environment
+        )
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it has died already; `fate` says why
+            self._process.stdin.write(json.dumps([serve.__name__, {"host": host, "port": port, **what}]).encode() + b"\n")
+            self._process.stdin.flush()
+
+    @property
+    def address(self) -> str | None:
+        """Its URL; None before it listens."""
+        said = self._process.stdout
+        if self._port is None and said and select.select([said], [], [], 0)[0] and (line := said.readline()):
+            self._port = int(line)
+        return None if self._port is None else address(self._host, self._port)
+
+    @property
+    def answers(self) -> bool:
+        return (found := self.address) is not None and get(found, seconds=5) is not None
+
+    @property
+    def fate(self) -> str | None:
+        """What it ended with, in one line; None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"exit status {status}: {last}" if last else f"exit status {status}"
+
+    def ask_to_end(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it, and everything that it has started; with patience if it was asked before."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            assert self._process.stdin
+            self._process.stdin.close()
+        assert self._process.stdout
+        self._process.stdout.close()
+        self._log.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers the second for a group of zombies
+            os.killpg(self._process.pid, number)
+
+
+def address(host: str, port: int) -> str:
+    """The URL under which a server can be reached from here."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
+
+
+def get(url: str, seconds: float) -> bytes | None:
+    """What a server of this machine answers; None if nothing, or no HTTP, comes in time."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=seconds) as response:
+            return bytes(response.read())
+    except (OSError, http.client.HTTPException, urllib.error.URLError):
+        return None
+
+
+def fault_of(host: str, port: int) -> OSError | None:
+    """Why nobody can listen there now; None if one can. Port 0 is any."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            return None
+    except OSError as error:
+        return error
+
+
+def free_port(host: str, wanted: Iterable[int] = (0,)) -> int:
+    """The first of some ports that is free, or any."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in [*wanted, 0]:
+        with contextlib.suppress(OSError), socket.create_server((host, port), family=family) as found:
+            return int(found.getsockname()[1])
+    raise OSError(f"{host}: no port is free")
+
+
+def serve_dashboard(listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str) -> None:
+    """optuna-dashboard on a storage URL, with the files of an artifact folder. listens: told the port. about: the storage's name."""
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna.storages import RDBStorage
+    from optuna_dashboard import wsgi
+
+    # Optuna's plain storage: it reads without locking, where our own (search/storage/database.py) would hold up the workers.
+    with storage_errors(storage):
+        opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
+    app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
+    server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
+    listens(server.server_port)
+    server.serve_forever()
+
+
+def serve_tensorboard(listens: Callable[[int], object], host: str, port: int, folder: str) -> None:
+    """TensorBoard on a folder of runs. listens: told the port."""
+    from tensorboard import default, main_lib, program
+
+    main_lib.global_init()
+    board = program.TensorBoard(plugins=default.get_plugins())
+    board.configure(["tensorboard", "--logdir", folder, "--host", host, "--port", str(port)])
+    listens(int(urlsplit(board.launch()).port or port))
+    threading.Event().wait()  # `launch` serves in a thread
+
+
+def guarded(app: Any, about: str, local: bool) -> Any:
+    """A WSGI application behind what optuna-dashboard does not check itself.
+
+    local: only requests addressed to this machine by a local name are answered: a page from elsewhere whose name was made
+    to point here could read everything. No page of another origin may change anything, or read artifacts; and an artifact
+    never runs scripts, whatever somebody has uploaded.
+    """
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        asked = urlsplit(f"//{environ.get('HTTP_HOST', '')}")
+        origin: str = environ.get("HTTP_ORIGIN", "")
+        foreign = origin != "" and urlsplit(origin).netloc != asked.netloc
+        if (local and asked.hostname not in LOCAL) or (foreign and environ["REQUEST_METHOD"] not in ("GET", "HEAD")):
+            start(_status(HTTPStatus.FORBIDDEN), [("Content-Type", "text/plain")])
+            return [b"This dashboard answers only to 127.0.0.1 and localhost.\n"]
+        if environ["PATH_INFO"] == ABOUT:
+            start(_status(HTTPStatus.OK), [("Content-Type", "application/json")])
+            return [about.encode()]
+
+        def careful(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            if environ["PATH_INFO"].startswith("/artifacts/"):
+                headers = [header for header in headers if header[0].lower() != "access-control-allow-origin"]
+                headers += [("Content-Security-Policy", "sandbox"), ("X-Content-Type-Options", "nosniff")]
+            return start(status, headers, *rest)
+
+        return app(environ, careful)
+
+    return answer
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def _status(status: HTTPStatus) -> str:
+    return f"{status.value} {status.phrase}"
+
+
+def _end_with_starter() -> None:
+    while os.read(0, 1024):  # not sys.stdin: Python could not end while a thread waits in it
+        pass
+    os._exit(0)
+
+
+def _main() -> None:
+    """The body of a server process. What goes wrong is its last line."""
+    name, what = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    starter = os.dup(1)
+    os.dup2(2, 1)  # what is printed is for the log
+
+    def listens(port: int) -> None:
+        os.write(starter, b"%d\n" % port)
+
+    try:
+        {serve.__name__: serve for serve in (serve_dashboard, serve_tensorboard)}[name](listens, **what)
+    except Exception as error:
+        traceback.print_exc()
+        kind = "" if isinstance(error, TunemaxError) else f"{type(error).__name__}: "
+        sys.exit(kind + " ".join(str(error).split()))
+
+
+if __name__ == "__main__":
+    _main()

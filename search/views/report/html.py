@@ -1,0 +1,82 @@
+"""A report as one HTML file: no script, nothing from elsewhere, light or dark as the reader has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from tunemax.envs.canvas import COLOURS
+from tunemax.search.charts.document import Section, Table
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+STYLE = (
+    """
+:root { --paper: #ffffff; --ink: #1f2430; --faint: #667085; --grid: #e6e9ef; --panel: #f6f7f9; --mark: #98a2b3; color-scheme: light dark }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #14171d; --ink: #e7eaf0; --faint: #9aa4b2; --grid: #2a303a; --panel: #1c2129; --mark: #667085 }
+}
+* { box-sizing: border-box }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+h1 { font-size: 1.6rem; line-height: 1.25; text-wrap: balance }
+h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--grid) }
+p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere }
+.lead { font-size: 1.12rem; font-weight: 600 }
+.note, figcaption { color: var(--faint); font-size: .88rem }
+.wide { overflow-x: auto; margin: .8rem 0 }
+figure { margin: 0; width: min-content; min-width: min(100%, 20rem) }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; margin: .8rem 0 } .figures > * { max-width: 100% }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
+th, td { padding: .3rem .8rem .3rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid) }
+th { font-weight: 600; color: var(--faint) } th:first-child, td:first-child, .words { text-align: left }
+pre { background: var(--panel); padding: .8rem 1rem; border-radius: .4rem; overflow-x: auto; font-size: .88rem }
+svg { display: block; font: 12px system-ui, sans-serif } svg .ink { fill: var(--ink) } svg .faint { fill: var(--faint) }
+svg .grid { stroke: var(--grid); fill: none } svg .axis, svg .mark { stroke: var(--mark); fill: none } svg .mark { stroke-dasharray: 3 3 }
+svg .line { fill: none; stroke-linejoin: round } svg .ring { fill: var(--paper); stroke-width: 2 }
+@media print { h2 { break-after: avoid } figure { break-inside: avoid } }
+"""
+    + "\n".join(
+        f"svg .line.c{hue}, svg .ring.c{hue} {{ stroke: {colour} }} svg .area.c{hue}, svg .word.c{hue} {{ fill: {colour} }}"
+        for hue, colour in enumerate(COLOURS)
+    )
+    + "\n"
+)
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    head = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
+        f"<h1>{escape(title)}</h1>",
+    ]
+    return "\n".join([*head, *(line for section in sections for line in _section(section)), "</main></body></html>", ""])
+
+
+def _section(section: Section) -> list[str]:
+    lines = [f"<section><h2>{escape(section.title)}</h2>"]
+    if section.lead:
+        lines.append(f'<p class="lead">{escape(section.lead)}</p>')
+    lines += [f"<p>{escape(sentence)}</p>" for sentence in section.sentences]
+    lines += [_table(table) for table in section.tables]
+    if section.figures:
+        drawn = (
+            f'<figure><div class="wide">{figure.svg}</div><figcaption>{escape(figure.label)}</figcaption></figure>'
+            for figure in section.figures
+        )
+        lines.append(f'<div class="figures">{"".join(drawn)}</div>')
+    if section.code:
+        lines.append(f"<pre>{escape(chr(10).join(section.code))}</pre>")
+    return [*lines, "</section>"]
+
+
+def _table(table: Table) -> str:
+    kinds = [' class="words"' if column in table.words else "" for column in table.columns]
+    head = "".join(f"<th{kind}>{escape(column)}</th>" for kind, column in zip(kinds, table.columns, strict=True))
+    rows = ("".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in table.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'

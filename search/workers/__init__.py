@@ -1,0 +1,1 @@
+"""Who trains: the supervisor, its worker processes, and the way of a trial through a slot."""

@@ -1,0 +1,139 @@
+"""What a trial leaves to look at, uploaded while it runs: its configuration, its curve as a picture, a text that it has written.
+
+Optuna takes artifacts of running trials only, so this is a worker's watcher. None of them is HTML, which a dashboard would run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import mimetypes
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
+from optuna.exceptions import UpdateFinishedTrialError
+
+from tunemax.envs.canvas import COLOURS, Line, draw
+from tunemax.gpt.sample import generate
+from tunemax.gpt.trainer import Member
+from tunemax.search.storage.artifacts import KEY, artifact_folder, uploaded
+from tunemax.search.workers.trial import Job, frozen
+
+CONFIG, CURVE, SAMPLE = "config.json", "curve.png", "sample.txt"
+PROMPT, TOKENS, TEMPERATURE = 32, 64, 0.8
+"""Of a sample: tokens of the tuning slice that it goes on from, tokens that are drawn, and how boldly."""
+
+
+@dataclass
+class Seen:
+    """What is known of a trial that is watched: names of artifacts that it has, and losses at iterations.
+
+    The storage has no training losses; those from before an interrupt are not known any more.
+    """
+
+    there: set[str]
+    validation: dict[int, float]
+    training: dict[int, float] = field(default_factory=dict)
+
+
+class Artifacts:
+    """Watches the trials of a worker. CONFIG is uploaded when one starts; when it ends CURVE, and SAMPLE if it leads its study.
+
+    A trial that is returned gets the rest when it ends for good. A full disk must not cost a result: what cannot be written
+    is left out, which is told once.
+
+    Args:
+        storage_url: of the trials' storage; see `artifact_folder`.
+        note: told in one line what a user should know.
+    """
+
+    def __init__(self, storage_url: str, note: Callable[[str], None]) -> None:
+        self._store = FileSystemArtifactStore(artifact_folder(storage_url))
+        self._folder = artifact_folder(storage_url)
+        self._note = note
+        self._told = False
+        self._seen: dict[Member, Seen] = {}
+
+    def started(self, job: Job) -> None:
+        before = frozen(job.trial)
+        seen = Seen({meta.filename for meta in uploaded(before.system_attrs)}, dict(before.intermediate_values))
+        self._seen[job.member] = seen
+        self._upload(job, seen, CONFIG, lambda: json.dumps(job.member.config.flat(), indent=1).encode())
+
+    def evaluated(self, job: Job) -> None:
+        seen = self._seen[job.member]
+        seen.validation[job.member.iteration] = job.value
+        seen.training[job.member.iteration] = job.member.train_loss
+
+    def ending(self, job: Job, end: str) -> None:
+        seen = self._seen.pop(job.member, None)
+        if seen is None or end in ("returned", "dropped"):
+            return
+        self._upload(job, seen, CURVE, lambda: curve(job, end, seen))
+        if end == "complete" and _leads(job):
+            self._upload(job, seen, SAMPLE, lambda: sample(job).encode())
+
+    def _upload(self, job: Job, seen: Seen, name: str, content: Callable[[], bytes]) -> None:
+        """Upload a file, unless the trial has it from before an interrupt."""
+        if name in seen.there:
+            return
+        try:
+            self._write(job, name, content())
+        except UpdateFinishedTrialError:  # somebody else has just finished it, as the worker is about to find out
+            return
+        except OSError as error:
+            if not self._told:
+                self._note(f"{self._folder}: no artifact can be written ({error.strerror}); trials go on without theirs")
+            self._told = True
+
+    def _write(self, job: Job, name: str, content: bytes) -> None:
+        """Write the file, then the record of it. Optuna's `upload_artifact` does it the other way round: a full disk leaves dead links."""
+        meta = ArtifactMeta(str(uuid.uuid4()), name, mimetypes.guess_type(name)[0] or "application/octet-stream", None)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._store.write(meta.artifact_id, io.BytesIO(content))
+            job.trial.storage.set_trial_system_attr(job.trial._trial_id, KEY + meta.artifact_id, json.dumps(asdict(meta)))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(self._folder / meta.artifact_id)
+            raise
+
+
+def curve(job: Job, end: str, seen: Seen) -> bytes:
+    """The losses of a trial that ends, as PNG."""
+    params = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in job.trial.params.items())
+    lines = []
+    for name, losses, colour in (("validation", seen.validation, COLOURS[0]), ("training", seen.training, COLOURS[4])):
+        points = sorted(losses.items())
+        if points:
+            lines.append(Line(f"{name} {points[-1][1]:.4f}", points, colour))
+    title = f"{job.trial.study.study_name}, trial {job.trial.number}: {end} at iteration {job.member.iteration:,}"
+    return draw(title, params, "iteration; loss in nats a token", lines)
+
+
+def sample(job: Job) -> str:
+    """How a member goes on from the beginning of the tuning slice. The same weights write the same."""
+    corpus = job.trainer.corpus
+    prompt = corpus.slices["tuning"][:PROMPT]
+    (written,) = generate(job.trainer, job.member, prompt, TOKENS, temperature=TEMPERATURE)
+    given, continued = (_printable(corpus.decode(tokens)) for tokens in (prompt, written))
+    head = f"{job.trial.study.study_name}, trial {job.trial.number}, iteration {job.member.iteration}, temperature {TEMPERATURE:g}"
+    return f"{head}\n\n---- given (validation text)\n{given}\n\n---- written\n{continued}\n"
+
+
+def _leads(job: Job) -> bool:
+    """Whether a trial that is about to complete will be the best of its study."""
+    try:
+        best = job.trial.storage.get_best_trial(job.trial.study._study_id).value
+    except ValueError:  # it is the first
+        return True
+    return best is None or job.value < best
+
+
+def _printable(text: str) -> str:
+    """An untrained member writes any byte."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "·" for letter in text)

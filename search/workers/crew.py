@@ -1,0 +1,101 @@
+"""The worker processes of a run, each behind a pipe of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.machine.processes import FORKING, UNKNOWN, WorkerSettings, begin, set_up
+from tunemax.search.workers.events import Event, Note
+
+if TYPE_CHECKING:  # who warms up has loaded nothing yet
+    from tunemax.search.storage.questions import Question
+    from tunemax.search.workers.worker import Watcher
+
+
+class Crew:
+    """The worker processes, each behind a pipe of its own: a shared queue or event would not survive a killed worker.
+
+    Through its pipe a worker says what happens, and why it cannot begin. It stops as soon as there is something to read,
+    or its supervisor is gone.
+    """
+
+    def __init__(self, where: str, name: str, settings: WorkerSettings, deadline: float | None) -> None:
+        self.links: dict[Connection, tuple[int, BaseProcess]] = {}
+        self._order = (where, name, settings, deadline)
+        self._stopped: set[Connection] = set()
+
+    def start(self, index: int) -> None:
+        ours, theirs = FORKING.Pipe()
+        process = begin(_work, theirs, index, *self._order)
+        theirs.close()
+        self.links[ours] = (index, process)
+
+    def listen(self) -> list[tuple[Connection, Event | TunemaxError | None]]:
+        """What workers have said by now, waiting a moment if nothing; None from one that has ended."""
+        return [(link, _hear(link)) for link in wait(list(self.links), timeout=0.2) if isinstance(link, Connection)]
+
+    def bury(self, link: Connection) -> tuple[int, int, int | None]:
+        """Forget a worker that has ended. Returns its index, its process's number and exit status; None if nobody knows that."""
+        index, process = self.links.pop(link)
+        process.join()
+        link.close()
+        return index, process.pid or 0, None if process.exitcode == UNKNOWN else process.exitcode
+
+    def stop(self) -> None:
+        """Ask every worker, once, to give back what it trains and end."""
+        for link in self.links.keys() - self._stopped:
+            with contextlib.suppress(OSError):  # it has ended
+                link.send(None)
+        self._stopped.update(self.links)
+
+
+def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
+    """Who follows the trials of a worker. note: told in one line what a user should know."""
+    from tunemax.search.workers.artifacts import Artifacts
+    from tunemax.search.workers.learnables import Trajectories
+    from tunemax.search.workers.tensorboard import Boards
+
+    return [Boards(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
+
+
+def _hear(link: Connection) -> Event | TunemaxError | None:
+    try:
+        said: Event | TunemaxError = link.recv()
+        return said
+    except (EOFError, OSError):
+        return None
+
+
+def _work(link: Connection, index: int, where: str, name: str, settings: WorkerSettings, deadline: float | None) -> None:
+    """The body of a worker process."""
+    from tunemax.gpt.data import open_data
+    from tunemax.search.storage.database import storage_errors
+    from tunemax.search.storage.questions import load_from
+    from tunemax.search.workers.worker import Worker
+
+    set_up(settings.route, settings.threads)
+
+    def say(said: Event | TunemaxError) -> None:
+        with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
+            link.send(said)
+
+    def note(line: str) -> None:
+        say(Note(index, line))
+
+    try:
+        question = load_from(where, name)
+        question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
+        with storage_errors(question.storage.url):
+            corpus = open_data(question.definition.data)
+            question.check_data(corpus)
+            closing = (lambda: False) if deadline is None else (lambda: time.time() > deadline)
+            watching = watchers(question, note)
+            Worker(question, corpus, index, settings.slots, report=say, stopping=link.poll, closing=closing, watchers=watching).run()
+    except TunemaxError as error:  # the user's to mend; another start would meet it again
+        say(error)

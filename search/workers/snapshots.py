@@ -1,0 +1,95 @@
+"""Snapshots of running trials on disk: a trial that is interrupted goes on from its last one, bit for bit.
+
+Each trial has at most one, the last good one, in its folder; it goes when the trial ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tunemax.gpt import checkpoint
+from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.files import PARTIAL
+from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.search.storage.paths import runs_folder, trial_folder
+from tunemax.search.storage.questions import Question
+
+FILE = "snapshot.safetensors"
+
+
+@dataclass
+class Snapshots:
+    """The snapshots of a worker's trials.
+
+    Args:
+        storage_url: of the question's storage; the files lie beside it.
+        fingerprint: of the data.
+        note: told, in one line, what a user should know; training goes on.
+    """
+
+    storage_url: str
+    fingerprint: str
+    note: Callable[[str], None]
+    _told: bool = False
+
+    def save(self, snapshot: Snapshot, study: str, number: int) -> None:
+        """Replace a trial's snapshot. A full disk or a folder without rights is told once."""
+        path = self._path(study, number)
+        try:
+            checkpoint.save(snapshot, path, self.fingerprint)
+        except OSError as error:
+            if not self._told:
+                self.note(f"{path}: cannot be written ({error.strerror or error}); training goes on without snapshots")
+            self._told = True
+
+    def member(self, trainer: Trainer, config: Config, study: str, number: int) -> Member:
+        """A trial's member: from its snapshot, or new if it has none. One that cannot be used is told, and left aside."""
+        path = self._path(study, number)
+        if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
+            return trainer.add(config)
+        try:
+            found = checkpoint.load(path, self.fingerprint)
+            if found.config.identity != config.identity:
+                raise TunemaxError(f"{path}: of another configuration")
+            member = trainer.restore(replace(found, config=config))
+        except TunemaxError as error:
+            self.note(f"{study} trial {number} is trained from the start: {error}")
+            return trainer.add(config)
+        if trainer.path_of(member) != member.before != "":
+            self.note(f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.path}: equal to rounding only")
+        return member
+
+    def remove(self, study: str, number: int) -> None:
+        """Remove what a trial that has ended needs no more, and what killed processes have left there half-written."""
+        with contextlib.suppress(OSError):
+            discard(self._path(study, number).parent)
+
+    def _path(self, study: str, number: int) -> Path:
+        return trial_folder(self.storage_url, study, number) / FILE
+
+
+def discard(folder: Path) -> int:
+    """Remove a trial's snapshot, whole or partial, and its folder if nothing else is in it. Returns the bytes freed."""
+    freed = 0
+    for path in [folder / FILE, *folder.glob(PARTIAL + "*")]:
+        freed += sum(part.stat().st_size for part in [path, *path.glob("*")] if part.is_file())
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return freed
+
+
+def left_over(question: Question) -> Iterator[Path]:
+    """Folders with the snapshot of a trial of this question that has ended, or that is not in the storage."""
+    root = runs_folder(question.storage.url)
+    for study, trials in question.trials().items():
+        unfinished = {f"{trial.number:05}" for trial in trials if not trial.state.is_finished()}
+        for folder in sorted((root / study).glob("[0-9]*")):
+            if folder.name not in unfinished and any([(folder / FILE).exists(), *folder.glob(PARTIAL + "*")]):
+                yield folder

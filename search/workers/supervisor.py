@@ -1,0 +1,111 @@
+"""One run of a question on this machine: starts the workers, watches them, and stops them in good order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from optuna.trial import TrialState
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.machine.processes import SIGNALS, WorkerSettings, warm
+from tunemax.search.storage import attributes
+from tunemax.search.storage.questions import Question, load_from
+from tunemax.search.storage.recovery import reap
+from tunemax.search.workers.crew import Crew
+from tunemax.search.workers.events import Event, Finished, Gone, Note, Reported, Started
+
+RESTARTS = 5
+"""How often in a row a worker is started again that died before it had reported anything. More than a trial has attempts."""
+REAPING = 30.0
+"""Seconds between two looks for trials of dead workers, also of other machines."""
+
+
+def run(where: str, name: str, settings: WorkerSettings, *, seconds: float | None, report: Callable[[Event], None]) -> bool:
+    """Work on a question with some local worker processes until nothing waits. Returns False if it was interrupted.
+
+    where: the storage. seconds: after this long no new trial starts. Ctrl-C and SIGTERM stop the workers at their next look;
+    what they were training goes back to the waiting trials, to be resumed. A worker that dies is replaced, and its trials go
+    on from their snapshots. Few waiting trials are spread over the workers. Raises TunemaxError when workers keep dying
+    without getting anything further, or cannot begin.
+    """
+    warm()
+    question = load_from(where, name)
+    reap(question)
+    waiting = sum(trial.state == TrialState.WAITING for trials in question.trials().values() for trial in trials)
+    workers = min(settings.workers, waiting)
+    slots = min(settings.slots, -(-waiting // max(workers, 1)))
+    closes = time.time() + seconds if seconds else None
+    crew = Crew(where, name, replace(settings, workers=workers, slots=slots), closes)
+    interrupted = threading.Event()
+    before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in SIGNALS}
+    deaths: Counter[int] = Counter()  # of each worker, since it last reported anything
+    begun: dict[int, set[tuple[str, int]]] = defaultdict(set)
+    refusal: TunemaxError | None = None
+    reaped, loose = time.monotonic(), 0  # how many trials were put back since a worker was last seen to end
+    try:
+        for index in range(workers):
+            crew.start(index)
+        while crew.links:
+            for link, said in crew.listen():
+                if isinstance(said, TunemaxError):
+                    refusal = said
+                elif said is not None:
+                    report(said)
+                    _follow(said, begun, deaths)
+                else:
+                    index, number, status = crew.bury(link)
+                    # It may have looked for trials for the last time before those were put back.
+                    freed, loose = loose + reap(question, {number: _fate(status)} if status else None), 0
+                    for ended in _ended(question, index, begun.pop(index, set())):
+                        report(ended)
+                    report(Gone(index))
+                    going = not refusal and not interrupted.is_set()
+                    if status:
+                        deaths[index] += 1
+                        going = going and deaths[index] <= RESTARTS
+                        report(Note(index, f"worker {index} died ({_fate(status)}){'; started again' if going else ''}"))
+                    if going and (status or freed):  # what was freed may be another run's, for which no worker is left
+                        crew.start(index)
+            if time.monotonic() - reaped > REAPING:
+                loose += reap(question)
+                reaped = time.monotonic()
+            if refusal or interrupted.is_set():
+                crew.stop()
+    finally:
+        crew.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if max(deaths.values(), default=0) > RESTARTS and not refusal and not interrupted.is_set():
+        refusal = TunemaxError(f"{name}: a worker died {RESTARTS + 1} times in a row; what is finished is kept, the rest waits")
+    if refusal:
+        raise refusal
+    return not interrupted.is_set()
+
+
+def _follow(said: Event, begun: dict[int, set[tuple[str, int]]], deaths: Counter[int]) -> None:
+    """Keep the account of the trials that each worker has, and of its deaths without progress."""
+    if isinstance(said, Started):
+        begun[said.worker].add((said.study, said.trial))
+    elif isinstance(said, Finished):
+        begun[said.worker].discard((said.study, said.trial))
+    if isinstance(said, Reported) or (isinstance(said, Finished) and said.state in ("complete", "pruned", "diverged", "duplicate")):
+        deaths[said.worker] = 0  # what a worker that breaks gives back, or has failed, is no progress
+
+
+def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Iterator[Finished]:
+    """Those trials of a worker that have ended although it could say so no more: it died a moment later, or once too often."""
+    for study, number in sorted(trials):
+        trial = question.study(study).get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
+            reason = trial.user_attrs.get(attributes.REASON) or trial.user_attrs.get(attributes.DIVERGED)
+            yield Finished(worker, study, number, trial.last_step or 0, attributes.state(trial), trial.value, reason)
+
+
+def _fate(status: int) -> str:
+    """What a process died of, by its exit status."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"

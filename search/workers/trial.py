@@ -1,0 +1,218 @@
+"""One trial's way through a slot: from a claimed trial to a configuration, reports, and what it is told in the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.probe import Probe, Probes
+from tunemax.gpt.random import key
+from tunemax.gpt.trainer import Member, Trainer, divergence_cap
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.suggest import suggest
+from tunemax.search.storage import attributes
+from tunemax.search.workers.branches import Branches
+
+CHUNK = 10
+"""Iterations between two looks at the stop signal."""
+
+
+def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any]) -> Config:
+    """What a trial is to train: base, what its sibling fixes, and what the sampler suggests. Recorded on the trial."""
+    config = Config.of(suggest(trial, definition, fixed))
+    trial.storage.set_trial_system_attr(trial._trial_id, attributes.CONFIG, json.dumps(config.flat()))
+    trial.set_user_attr(attributes.IDENTITY, config.identity)
+    return config
+
+
+def trained_before(study: optuna.Study, config: Config) -> FrozenTrial | None:
+    """The first finished trial of the study that trained the same thing (a duplicate is never the first)."""
+    for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        if other.user_attrs.get(attributes.IDENTITY) == config.identity and attributes.DUPLICATE_OF not in other.user_attrs:
+            return other
+    return None
+
+
+def mark_duplicate(trial: optuna.Trial, original: FrozenTrial) -> None:
+    """Give a trial the reports of the one that it repeats, and the mark; it cost nothing."""
+    for step, value in sorted(original.intermediate_values.items()):
+        _report(trial, value, step)
+    trial.set_user_attr(attributes.DUPLICATE_OF, original.number)
+    trial.set_user_attr(attributes.ITERATIONS, 0)
+    if attributes.DIVERGED in original.user_attrs:
+        trial.set_user_attr(attributes.DIVERGED, original.user_attrs[attributes.DIVERGED])
+
+
+@dataclass
+class Job:
+    """A trial in a slot: its member in a trainer, and its last report."""
+
+    trial: optuna.Trial
+    trainer: Trainer
+    member: Member
+    definition: StudyDefinition
+    value: float = math.nan
+    reason: str | None = None
+    """Why it has diverged, if it has."""
+    evaluated: int = 0
+    """Iteration of the last evaluation."""
+    alone: bool = False
+    """Nothing else is to be trained in this worker meanwhile."""
+    saved: float = field(default_factory=time.monotonic)
+    """When its snapshot was written, or the trial taken."""
+    probes: Probes = field(default_factory=Probes)
+    """What is known of the members of its worker."""
+    branches: Branches = field(init=False)
+    """Those by which the trial is judged at cooled rungs."""
+
+    def __post_init__(self) -> None:
+        self.branches = Branches(self.trainer, self.member, self.definition.pruner.cooled_rungs(self.definition.budget.horizon))
+
+    @property
+    def measured(self) -> Probe:
+        """What attention really does in the member as it is now."""
+        return self.probes.of(self.trainer, self.member)
+
+    @property
+    def at_stop(self) -> bool:
+        """Whether the member is at a point where it is evaluated."""
+        return self.member.evaluation_due or self.member.iteration in self.branches.rungs
+
+    @property
+    def due(self) -> int:
+        """Iterations to the next report, or to where a branch begins; 0 where a report is to be made."""
+        train, done = self.member.config.train, self.member.iteration
+        if self.at_stop and done != self.evaluated:
+            return 0
+        branching = [stop - done for stop in self.branches.stops if stop > done]
+        return min(train.eval_interval - done % train.eval_interval, train.max_iters - done, *branching)
+
+    @property
+    def stride(self) -> int:
+        """Iterations to the next look at the stop signal, at most CHUNK: from an evaluation on the same ones, interrupted or not."""
+        return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
+
+    def take(self, loss: float) -> None:
+        """Take the loss at an evaluation point: `value` is what the trial is to report, for one that has diverged the cap."""
+        cap = divergence_cap(self.member.config, self.trainer.corpus)
+        event = self.member.event or self.branches.judged().event
+        self.reason = event.reason if event else None if loss <= cap else "diverged: validation loss above the cap"
+        self.value = loss if self.reason is None else cap
+        self.evaluated = self.member.iteration
+        self.branches.end()
+
+    def end(self) -> str | None:
+        """How the trial ends where it has just reported (complete, pruned, diverged), or None.
+
+        One that is spared is noted as such where the pruner would stop it, and the pruner is not asked again.
+        """
+        if self.reason is not None:
+            return "diverged"
+        done, horizon, pruner = self.member.iteration, self.member.config.train.max_iters, self.definition.pruner
+        if done >= horizon:
+            return "complete"
+        unjudged = pruner.cooled and done not in self.branches.rungs
+        if not pruner.asked_at(done, horizon) or unjudged or attributes.SPARED in frozen(self.trial).user_attrs:
+            return None
+        frozen(self.trial).intermediate_values[done] = self.value  # the pruner looks there
+        if not self.trial.should_prune():
+            return None
+        if not spares(self.definition, self.trial.study.study_name, self.trial.number):
+            return "pruned"
+        self.trial.storage.set_trial_system_attr(self.trial._trial_id, attributes.SPARED_SHARE, pruner.spared)
+        self.trial.set_user_attr(attributes.SPARED, done)
+        return None
+
+    def findings(self, end: str) -> dict[str, Any]:
+        """What the training cost and found, as user attributes."""
+        member = self.member
+        trained = member.iteration + self.branches.steps
+        found: dict[str, Any] = {
+            attributes.ITERATIONS: trained,
+            attributes.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
+            attributes.RATE: member.learning_rate,
+            attributes.GUARDED: float(self.measured.guarded.max()),
+            attributes.PATH: self.trainer.path_of(member),
+        }
+        if math.isfinite(member.train_loss):
+            found[attributes.TRAIN_LOSS] = member.train_loss
+        for name, values in self.trainer.learnables(member).items():
+            if values.isfinite().all():
+                found[attributes.LEARNED + name] = float(values.mean())
+        if end == "diverged":
+            found[attributes.DIVERGED] = self.reason
+        return found
+
+    def leave(self) -> None:
+        """Make room in the trainer."""
+        self.branches.leave()
+        self.trainer.remove(self.member)
+
+
+def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
+    """Whether a trial trains on when the pruner would stop it: drawn by its number, so that it is the same after an interrupt."""
+    return key(definition.seed, "spared", study_name, number) < definition.pruner.spared * 2**63
+
+
+def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
+    """Finish a trial; False if somebody else (a stock command line, another worker) has finished it or put it back meanwhile.
+
+    value: of a COMPLETE trial; Optuna takes a PRUNED one's from its last report.
+    """
+    try:
+        found = trial.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state, skip_if_finished=True)
+    except ValueError:
+        if trial.storage.get_trial(trial._trial_id).state == TrialState.WAITING:
+            return False
+        raise
+    return found.state == state and (state != TrialState.COMPLETE or found.value == value)
+
+
+def frozen(trial: optuna.Trial) -> FrozenTrial:
+    """A trial as it was claimed, and with what it has suggested since; without a look into the storage."""
+    return trial._cached_frozen_trial
+
+
+def _report(trial: optuna.Trial, value: float, step: int) -> None:
+    """Report, silently if the trial was interrupted after it had reported this very step: it reports the same again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*already reported", category=UserWarning)
+        trial.report(value, step)
+
+
+def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any], corpus: Corpus) -> float:
+    """Train one trial by itself, for plain ``study.optimize``. Raises optuna.TrialPruned when the pruner says so."""
+    config = configuration(trial, definition, fixed)
+    if original := trained_before(trial.study, config):
+        mark_duplicate(trial, original)
+        if original.state == TrialState.PRUNED:
+            raise optuna.TrialPruned
+        assert original.value is not None
+        return original.value
+    trainer = Trainer(config, corpus)
+    job = Job(trial, trainer, trainer.add(config), definition)
+    end = None
+    while end is None:
+        job.branches.begin()
+        trainer.step(job.due)
+        if job.due:  # a branch begins
+            continue
+        judged = job.branches.judged()
+        job.take(trainer.evaluate(members=[judged])[judged])
+        _report(trial, job.value, job.member.iteration)
+        end = job.end()
+    for name, finding in job.findings(end).items():
+        trial.set_user_attr(name, finding)
+    if end == "pruned":
+        raise optuna.TrialPruned
+    return job.value

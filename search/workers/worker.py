@@ -1,0 +1,291 @@
+"""A worker: takes waiting trials, trains them side by side in slots, reports, prunes, tells, and refills a slot at once.
+
+Workers know nothing of each other; they meet in the storage. Any number of them may work on one question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.interrupt import Stopped, stopped_by
+from tunemax.gpt.probe import Probes
+from tunemax.gpt.trainer import Trainer
+from tunemax.search.question.samplers import make_pruner, make_sampler
+from tunemax.search.storage import attributes
+from tunemax.search.storage.cache import Held
+from tunemax.search.storage.ownership import beating, finish, owned, report
+from tunemax.search.storage.questions import Question
+from tunemax.search.storage.queue import claim, give_back, must_be_alone
+from tunemax.search.storage.recovery import mark
+from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
+from tunemax.search.workers.snapshots import Snapshots
+from tunemax.search.workers.trial import Job, configuration, frozen, mark_duplicate, tell, trained_before
+
+TOLD = 0.5
+"""Least seconds between two words on how far the members have come."""
+EVERY = 1.0
+"""Least seconds between two snapshots of a trial, which are written where it is evaluated: training less anew costs less."""
+TAKEN = "somebody else has finished it, or taken it over"
+
+
+class Watcher(Protocol):
+    """Somebody who follows the trials of a worker from inside it, such as a writer of TensorBoard files."""
+
+    def started(self, job: Job) -> None:
+        """The trial has its member, at iteration 0 or wherever it goes on."""
+
+    def evaluated(self, job: Job) -> None:
+        """It was evaluated and has reported `job.value`."""
+
+    def ending(self, job: Job, end: str) -> None:
+        """It is complete, pruned or diverged, or it is returned, and still ours in the storage; or dropped, and ours no more."""
+
+
+@dataclass
+class Worker:
+    """One process's share of a question.
+
+    Args:
+        question: the open question.
+        corpus: its data.
+        index: 0, 1, … among the workers of this run; seeds the sampler.
+        slots: members trained at once.
+        report: told of everything that happens.
+        stopping: asked often; once it says yes, running trials go back to the waiting ones and `run` returns.
+        closing: asked before a trial is taken; once it says yes, no new trial starts (a time budget is spent).
+        watchers: told of each trial's way through its slot, in turn.
+    """
+
+    question: Question
+    corpus: Corpus
+    index: int
+    slots: int
+    report: Callable[[Event], None]
+    stopping: Callable[[], bool] = lambda: False
+    closing: Callable[[], bool] = lambda: False
+    watchers: Sequence[Watcher] = ()
+    _jobs: list[Job] = field(default_factory=list)
+    _trainers: dict[Any, Trainer] = field(default_factory=dict)
+    _samplers: dict[str, optuna.samplers.BaseSampler] = field(default_factory=dict)
+    _probes: Probes = field(default_factory=Probes)
+    _mark: str = field(default_factory=mark)
+    _told: float = 0.0
+
+    def __post_init__(self) -> None:
+        url, data = self.question.storage.url, self.corpus.manifest.fingerprint
+        self._snapshots = Snapshots(url, data, note=lambda text: self.report(Note(self.index, text)))
+
+    def run(self) -> None:
+        """Work until nothing waits any more, or until told to stop."""
+        fault: BaseException | None = None
+        with beating(self.question.storage, lambda: [job.trial._trial_id for job in list(self._jobs)]):
+            try:
+                self._fill()
+                while self._jobs and not self.stopping():
+                    with contextlib.suppress(Stopped):
+                        self._advance()
+                    self._fill()
+            except BaseException as error:
+                fault = error
+                raise
+            finally:
+                for job in list(self._jobs):
+                    self._return(job, fault)
+
+    def _fill(self) -> None:
+        """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
+
+        In a confirmation those with the most do, so that the seeds of one winner stand side by side: a stack of one variant is faster.
+
+        A trial on which workers have died gets all slots, once they are free, so that it takes no other with it.
+        """
+        empty: set[str] = set()
+        while len(self._jobs) < self.slots and not self.stopping() and not self.closing() and not any(job.alone for job in self._jobs):
+            here = Counter(job.trial.study.study_name for job in self._jobs)
+            names = list(self.question.siblings)
+            turned = names[self.index % len(names) :] + names[: self.index % len(names)]
+            open_names = [name for name in turned if name not in empty]
+            if not open_names:
+                return
+            choose = max if self.question.definition.confirms else min
+            name = choose(open_names, key=lambda name: here[name])
+            if not self._start(name):
+                empty.add(name)
+
+    def _start(self, name: str) -> bool:
+        """Take a trial of a study and put it into a slot (or finish it, if it is a duplicate). False if none waits."""
+        definition = self.question.definition
+        pruner, beside_others = make_pruner(definition), bool(self._jobs)
+        trial = claim(name, self.question.cached, self._sampler(name), pruner, self._mark, beside_others=beside_others)
+        if trial is None:
+            return False
+        try:
+            job = self._begin(name, trial)
+        except UpdateFinishedTrialError:
+            self.report(Finished(self.index, name, trial.number, 0, "dropped", None, TAKEN))
+            return True
+        except BaseException as error:
+            give_back(trial, self._mark, _cause(error))
+            raise
+        if job:
+            self._jobs.append(job)
+            for watcher in self.watchers:
+                watcher.started(job)
+            self.report(Started(self.index, name, trial.number, job.member.config.train.max_iters, job.member.iteration))
+        return True
+
+    def _begin(self, name: str, trial: optuna.Trial) -> Job | None:
+        """Give a claimed trial its member; None if there is nothing to train."""
+        definition = self.question.definition
+        try:
+            with self.question.cached.one_look(), self.question.cached.one_write():
+                config = configuration(trial, definition, self.question.siblings[name])
+                original = trained_before(trial.study, config)
+        except (TunemaxError, ValueError) as error:  # somebody has enqueued what no configuration, or no dimension, can have
+            trial.set_user_attr(attributes.REASON, str(error))
+            tell(trial, TrialState.FAIL, None)
+            self.report(Finished(self.index, name, trial.number, 0, "failed", None, str(error)))
+            return None
+        if original:
+            mark_duplicate(trial, original)
+            tell(trial, original.state, original.value)
+            self._snapshots.remove(name, trial.number)
+            self.report(Finished(self.index, name, trial.number, 0, "duplicate", original.value, f"as trial {original.number}"))
+            return None
+        trainer = self._trainer(config)
+        member = self._snapshots.member(trainer, config, name, trial.number)
+        before = frozen(trial)
+        reported = member.iteration <= (before.last_step or 0)
+        evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
+        alone = must_be_alone(before)
+        return Job(trial, trainer, member, definition, evaluated=evaluated, alone=alone, probes=self._probes)
+
+    def _advance(self) -> None:
+        """Train each trainer to its members' next evaluation point, and see to those who have reached theirs."""
+        for key, trainer in list(self._trainers.items()):
+            mine = [job for job in self._jobs if job.trainer is trainer]
+            if not mine:
+                del self._trainers[key]
+                continue
+            for job in mine:
+                job.branches.begin()
+            with stopped_by(self.stopping):  # to compile takes half a minute, for an evaluation too
+                trainer.prepare()
+            left = min(job.due for job in mine)
+            while left and not self.stopping():
+                n = min(left, *(job.stride for job in mine))
+                trainer.step(n)
+                left -= n
+                self._tell_where()
+            if left:
+                return
+            reached = [job for job in mine if not job.due]
+            with stopped_by(self.stopping):
+                losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
+            for job in reached:
+                job.take(losses[job.branches.judged()])
+            reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}
+            ours = report(self.question.storage, self._mark, reports)
+            with self.question.cached.one_look():
+                for job in sorted(reached, key=lambda job: job.value):  # the best first: only a leader writes a sample
+                    self._see(job) if job.trial._trial_id in ours else self._drop(job)
+
+    def _see(self, job: Job) -> None:
+        """Decide on a trial that has reported: it ends here, or trains on."""
+        name, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
+        try:
+            end = job.end()
+            for watcher in self.watchers:
+                watcher.evaluated(job)
+            if end is not None:
+                self._end(job, end)
+        except UpdateFinishedTrialError:
+            self._drop(job)
+            return
+        if end is None:
+            if time.monotonic() - job.saved >= EVERY:
+                self._snapshots.save(job.branches.snapshot(), name, number)
+                job.saved = time.monotonic()
+            self.report(Reported(self.index, name, number, at, job.value))
+            return
+        self._snapshots.remove(name, number)
+        self._leave(job)
+        self.report(Finished(self.index, name, number, at, end, job.value, job.reason))
+
+    def _end(self, job: Job, end: str) -> None:
+        """Tell how a trial has ended, as `study.tell` would. Raises UpdateFinishedTrialError if it is ours no more."""
+        trial, state = job.trial, TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE
+        with self.question.cached.holding() as held:
+            for watcher in self.watchers:
+                watcher.ending(job, end)
+            trial.study.sampler.after_trial(trial.study, frozen(trial), state, [job.value])
+        given = held.get(trial._trial_id, Held())
+        found = given.user | job.findings(end)
+        if not finish(self.question.storage, trial._trial_id, self._mark, state, job.value, user=found, system=given.system):
+            raise UpdateFinishedTrialError
+
+    def _drop(self, job: Job) -> None:
+        """Let go of a trial that is ours no more: finished by hand, or taken over while this machine slept."""
+        with contextlib.suppress(UpdateFinishedTrialError):
+            for watcher in self.watchers:
+                watcher.ending(job, "dropped")
+        self._leave(job)
+        study, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
+        self.report(Finished(self.index, study, number, at, "dropped", None, TAKEN))
+
+    def _return(self, job: Job, fault: BaseException | None) -> None:
+        """Put an interrupted trial back among the waiting ones, to go on from where it is.
+
+        After a fault its member may be in any state, and an old snapshot is better than one of that.
+        """
+        study, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
+        if not owned(self.question.storage, [job.trial._trial_id], self._mark):
+            self._drop(job)
+            return
+        if fault is None and job.member.event is None and at:
+            self._snapshots.save(job.branches.snapshot(), study, number)
+        for watcher in self.watchers:
+            watcher.ending(job, "returned")
+        failed = give_back(job.trial, self._mark, _cause(fault)) == TrialState.FAIL
+        self._leave(job)
+        self.report(Finished(self.index, study, number, at, "failed" if failed else "returned", None, _cause(fault)))
+
+    def _tell_where(self) -> None:
+        """Say now and then how far the members have come."""
+        if time.monotonic() - self._told > TOLD:
+            self._told = time.monotonic()
+            self.report(Advanced(self.index, {(job.trial.study.study_name, job.trial.number): job.member.iteration for job in self._jobs}))
+
+    def _leave(self, job: Job) -> None:
+        job.leave()
+        self._jobs.remove(job)
+
+    def _trainer(self, config: Config) -> Trainer:
+        if config.bucket not in self._trainers:
+            self._trainers[config.bucket] = Trainer(config, self.corpus)
+        return self._trainers[config.bucket]
+
+    def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
+        if name not in self._samplers:
+            self._samplers[name] = make_sampler(self.question.definition, name, self.index, self.question.begun(name))
+        return self._samplers[name]
+
+
+def _cause(fault: BaseException | None) -> str | None:
+    """What a worker dies of, if it may be a trial's fault; not an interrupt, a storage out of reach, or what the user can mend."""
+    if not isinstance(fault, Exception) or isinstance(fault, (TunemaxError, SQLAlchemyError, StorageInternalError)):
+        return None
+    return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]

@@ -1,0 +1,191 @@
+"""Agents and baselines as trials: trained, interrupted, prolonged, tuned, and never taken for questions."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from tunemax.envs.agents import training
+from tunemax.search.cli import main
+from tunemax.search.rl import trials
+from tunemax.search.storage import attributes
+from tunemax.search.storage.database import open_storage
+
+SHORT = ["--env", "Tiny-v0", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNEMAX_STORAGE", str(tmp_path / "studies.db"))
+
+
+def train(*words: str, steps: int = 24, algo: str = "ppo", seed: int = 1) -> int:
+    return main(["rl", "train", *SHORT, "--envs", "2", "--round", "2", "--algo", algo, "--seed", str(seed), "--steps", str(steps), *words])
+
+
+def studies(where: str = "studies.db") -> dict[str, list[FrozenTrial]]:
+    storage = open_storage(where, create=False)
+    names = optuna.get_all_study_names(storage)
+    return {name: optuna.load_study(study_name=name, storage=storage).get_trials() for name in names}
+
+
+def the_study() -> list[FrozenTrial]:
+    ((name, trials),) = studies().items()
+    assert re.fullmatch(r"rl/Tiny-v0-[0-9a-f]{6}", name)
+    return trials
+
+
+def test_a_training_is_a_trial_with_its_returns_and_its_price(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    (trial,) = the_study()
+    said = capsys.readouterr().out
+    assert trial.state == TrialState.COMPLETE
+    assert trial.params == {"algorithm": "ppo", "seed": 1}
+    assert list(trial.intermediate_values) == [12, 24]
+    assert trial.value == max(trial.intermediate_values.values())
+    assert trial.user_attrs[attributes.ITERATIONS] == 24 * 4 + 2 * 16 * 12
+    assert (Path(trial.user_attrs[attributes.FOLDER]) / "best.safetensors").is_file()
+    assert f"best: validation return {trial.value:.4f}" in said
+    assert "96 member-steps of learning and 384 of validation" in said
+
+
+def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = training._Training._learn
+
+    def interrupted(self: training._Training, stepped: Callable[[int], None]) -> None:
+        learn(self, stepped)
+        if self.round == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training._Training, "_learn", interrupted)
+    assert train("--out", "my agent") == 130
+    said = capsys.readouterr().err
+    (again,) = re.findall(r"go on with tunemax (rl train .*)", said)
+    assert "--out 'my agent'" in again
+    (trial,) = the_study()
+    assert trial.state == TrialState.WAITING
+    assert list(trial.intermediate_values) == [12]
+    monkeypatch.setattr(training._Training, "_learn", learn)
+    assert train("--out", "my agent") == 0
+    assert "trained for 12 steps already, asked for 24" in capsys.readouterr().out
+    (trial,) = the_study()
+    assert trial.state == TrialState.COMPLETE
+    assert list(trial.intermediate_values) == [12, 24]
+
+
+def test_a_finished_training_is_prolonged_on_demand_only(capsys: pytest.CaptureFixture[str]) -> None:
+    train()
+    assert train() == 0
+    assert "trained for 24 steps already, asked for 24" in capsys.readouterr().out
+    assert len(the_study()) == 1
+    assert train(steps=36) == 0
+    assert [list(trial.intermediate_values) for trial in the_study()] == [[12, 24], [12, 24, 36]]
+
+
+def test_a_training_that_was_killed_before_its_trial_ended_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = trials.Entry.end
+    monkeypatch.setattr(trials.Entry, "end", lambda self, value, diverged: sys.exit(9))
+    with pytest.raises(SystemExit):
+        train()
+    assert the_study()[0].state == TrialState.RUNNING
+    monkeypatch.setattr(trials.Entry, "end", end)
+    assert train() == 0
+    (trial,) = the_study()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == max(trial.intermediate_values.values())
+
+
+def test_baselines_are_tuned_for_the_price_of_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    train(steps=120)
+    price = the_study()[0].user_attrs[attributes.ITERATIONS]
+    assert main(["rl", "tune", *SHORT, "--policy", "constant,log_linear"]) == 0
+    said = capsys.readouterr().out
+    found = {name.rpartition("/")[2]: trials for name, trials in studies().items() if name.count("/") == 2}
+    assert set(found) == {"constant", "log_linear"}
+    for kind, tuned in found.items():
+        told = [int(text.replace(",", "")) for text in re.findall(rf"{kind}: .*, ([\d,]+) member-steps", said)]
+        assert price <= told[0] < price + 2 * 16 * 12
+        assert sum(trial.user_attrs[attributes.ITERATIONS] for trial in tuned) <= told[0]
+        assert all(trial.state == TrialState.COMPLETE for trial in trials)
+    assert main(["rl", "tune", *SHORT, "--policy", "constant"]) == 0
+    assert len(studies()[next(name for name in studies() if name.endswith("/constant"))]) == len(found["constant"])
+
+
+def test_agents_are_no_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    train()
+    capsys.readouterr()
+    assert main(["study", "list"]) == 0
+    assert capsys.readouterr().out == "no questions yet\n"
+    assert main(["study", "gc"]) == 0
+    (name,) = studies()
+    assert main(["study", "show", name]) == 2
+    assert "trainings of agents, not a question" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--algo", "sca"], "algorithm = sca: no such algorithm; did you mean `sac`?"),
+        (["--algo", "sac", "--env", "Tiny-v9"], "environment Tiny-v9: no such id; did you mean `tunemax/Tiny-v0`?"),
+        (["--algo", "sac", "--seed", "-1"], "--seed = -1: expected a whole number from 0 to"),
+        (["--algo", "sac", "--steps", "0"], "--steps = 0: expected a whole number ≥ 1"),
+        (["--algo", "sac", "--set", "n_embd"], "--set n_embd: expected FIELD=VALUE"),
+        (["--algo", "sac", "--set", "n_embdd=4"], "n_embdd: no such field; did you mean `n_embd`?"),
+        (["--algo", "sac", "--controls", "gaim"], "control gaim: no such field; did you mean `gain`?"),
+        (["--algo", "sac", "--horizon", "13"], "horizon = 13: not a multiple of frame_skip = 2"),
+        (["--algo", "sac", "--preset", "nowhere.yaml"], "nowhere.yaml: no such preset"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "train", "--env", "Tiny-v0", "--steps", "10", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not Path("studies.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no agent is trained yet, so nobody knows what it costs; give --member-steps N"),
+        (["--member-steps", "5"], "member-steps = 5: too few to tune anything; give at least 1,152"),
+        (["--policy", "splin"], "policy = splin: no such baseline; did you mean `spline`?"),
+        (["--policy", "plateau", "--controls", "gain"], "policy = plateau: it steers the learning rate, which is no control here"),
+    ],
+)
+def test_mistakes_in_tuning_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "tune", *SHORT, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    train("--out", "agent")
+    capsys.readouterr()
+    asked = ["rl", "steer", "agent", "--max_iters", "30", "--eval_interval", "15", "--eval_iters", "2", "--out_dir", "steered"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "agent ppo 1 of tunemax/Tiny-v0 moves learning_rate, gain every 10 of 30 iterations" in said
+    assert "finished at iteration 30; the run is in steered" in said
+    assert main(asked) == 2
+    assert "steered: holds a run already; choose another --out_dir" in capsys.readouterr().err
+    assert main(["train", "--resume", "steered"]) == 2
+    assert "such a run cannot be resumed" in capsys.readouterr().err
+    assert main(["rl", "steer", "nowhere"]) == 2
+    assert "nowhere: no agent here; train one with tunemax rl train" in capsys.readouterr().err
+
+
+def test_agents_of_the_absolute_form_are_compared_with_the_same_baselines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--absolute", steps=12) == 0
+    assert main(["rl", "tune", *SHORT, "--policy", "constant", "--member-steps", "1152"]) == 0
+    capsys.readouterr()
+    assert main(["rl", "evaluate", *SHORT, "--absolute", "--instances", "2", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert {line["name"] for line in told["lines"]} >= {"ppo", "constant", "static", "population"}
