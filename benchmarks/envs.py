@@ -4,8 +4,9 @@
     python benchmarks/envs.py --size small    # three
     python benchmarks/envs.py --quick         # seconds: only to see that it works
 
-Prints Markdown. The batched environment runs once with one thread and once with one for each core; SubprocVecEnv has a process, of one
-thread, for each environment, and so uses every core, too. For each N all contenders take turns in every round.
+Prints Markdown. The batched environment runs once with one thread and once with one for each core; SubprocVecEnv has a
+process, of one thread, for each environment, and so uses every core, too. For each N all contenders take turns in every
+round.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # this file is called like the package that it measures, which must be found first
+# This file is called like the package that it measures, which must be found first
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import gymnasium
 import numpy as np
@@ -116,9 +118,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS, help="numbers of environments")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of each contender in each round, at least one step of all its environments"
+        "--seconds",
+        type=float,
+        default=1.0,
+        help="of each contender in each round, at least one step of all its environments",
     )
-    parser.add_argument("--threads", type=int, default=cores(), help="of the batched environment that has more than one")
+    parser.add_argument(
+        "--threads", type=int, default=cores(), help="of the batched environment that has more than one"
+    )
     parser.add_argument("--quick", action="store_true", help="few environments, one short round; figures mean nothing")
     args = parser.parse_args(arguments)
     if args.quick:

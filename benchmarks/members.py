@@ -62,8 +62,11 @@ class Contender:
         return time.perf_counter() - start
 
 
-def measure(corpus: Corpus, dataset: str, shape: str, stacks: Sequence[int], mixed: bool, rounds: int, seconds: float) -> list[Contender]:
-    """Every contender at one shape, by turns in each round, so that a slow minute of the machine slows all of them alike."""
+def measure(
+    corpus: Corpus, dataset: str, shape: str, stacks: Sequence[int], mixed: bool, rounds: int, seconds: float
+) -> list[Contender]:
+    """Every contender at one shape, by turns in each round, so that a slow minute of the machine slows all of them
+    alike."""
     contenders = _contenders(corpus, dataset, SHAPES[shape], stacks, mixed)
     for contender in contenders:
         contender.calibrate(seconds)
@@ -74,7 +77,10 @@ def measure(corpus: Corpus, dataset: str, shape: str, stacks: Sequence[int], mix
 
 
 def describe(name: str, shape: dict[str, Any]) -> str:
-    sizes = f"{shape['n_layer']} layers x {shape['n_embd']}, {shape['n_head']} heads, T {shape['block_size']}, B {shape['batch_size']}"
+    sizes = (
+        f"{shape['n_layer']} layers x {shape['n_embd']}, {shape['n_head']} heads, T {shape['block_size']}, B "
+        f"{shape['batch_size']}"
+    )
     return f"{name}: {sizes}"
 
 
@@ -95,9 +101,13 @@ def show(shape: str, contenders: Sequence[Contender]) -> str:
     return table(title, ["", "steps/s", "member-steps/s (min-max)", "to plain (min-max)", "to K=1"], rows)
 
 
-def _contenders(corpus: Corpus, dataset: str, shape: dict[str, Any], stacks: Sequence[int], mixed: bool) -> list[Contender]:
+def _contenders(
+    corpus: Corpus, dataset: str, shape: dict[str, Any], stacks: Sequence[int], mixed: bool
+) -> list[Contender]:
     def config(variant: str, seed: int) -> Config:
-        return Config.of({**shape, "dataset": dataset, "softmax_variant": variant, "seed": seed, "max_iters": 10**6, "device": "cpu"})
+        return Config.of(
+            {**shape, "dataset": dataset, "softmax_variant": variant, "seed": seed, "max_iters": 10**6, "device": "cpu"}
+        )
 
     def stacked(name: str, names: Sequence[str]) -> Contender:
         configs = [config(variant, seed) for seed, variant in enumerate(names, start=1)]
@@ -111,5 +121,8 @@ def _contenders(corpus: Corpus, dataset: str, shape: dict[str, Any], stacks: Seq
     all_of_them = tuple(variants())
     if mixed:
         wide = [k for k in stacks if k >= len(all_of_them)]
-        found += [stacked(f"{len(all_of_them)} variants K={k}", [all_of_them[i % len(all_of_them)] for i in range(k)]) for k in wide]
+        found += [
+            stacked(f"{len(all_of_them)} variants K={k}", [all_of_them[i % len(all_of_them)] for i in range(k)])
+            for k in wide
+        ]
     return found

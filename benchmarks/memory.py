@@ -1,4 +1,5 @@
-"""Is the memory of a worker what was predicted of it? Workers of real, short studies, beside the measurement made for them.
+"""Is the memory of a worker what was predicted of it? Workers of real, short studies, beside the measurement made for
+them.
 
     python benchmarks/memory.py               # eager; a few minutes
     python benchmarks/memory.py --compiled    # with a new cache, so that workers compile: minutes more
@@ -50,7 +51,9 @@ def main() -> None:
             os.environ[CACHE] = f"{folder}/compiled"
             actual = taken(shape, slots, args.data, args.compiled, Path(folder))
         error = 100 * (predicted / actual - 1)
-        rows.append([describe(name, shape), str(slots), f"{predicted / 1e6:.0f}", f"{actual / 1e6:.0f}", f"{error:+.0f}"])
+        rows.append(
+            [describe(name, shape), str(slots), f"{predicted / 1e6:.0f}", f"{actual / 1e6:.0f}", f"{error:+.0f}"]
+        )
     how = "compiling" if args.compiled else "eager"
     print(table(f"Memory of a worker, {how}", ["", "slots", "predicted, MB", "actual, MB", "error, %"], rows))
 
@@ -73,7 +76,13 @@ def taken(shape: dict[str, Any], slots: int, data: str, compiled: bool, folder: 
     watching = threading.Thread(target=_watch, args=(most, ended))
     watching.start()
     try:
-        supervisor.run(question.storage.url, "memory", WorkerSettings(1, 1, slots, compiled), seconds=None, report=lambda event: None)
+        supervisor.run(
+            question.storage.url,
+            "memory",
+            WorkerSettings(1, 1, slots, compiled),
+            seconds=None,
+            report=lambda event: None,
+        )
     finally:
         ended.set()
         watching.join()

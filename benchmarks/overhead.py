@@ -63,7 +63,11 @@ SPANS: tuple[tuple[str, object, str], ...] = (
     ("slot", Trainer, "remove"),
     ("claim", tunemax.search.workers.worker, "claim"),
     ("suggest", tunemax.search.workers.trial, "suggest"),
-    *(("sampler", cls, name) for cls in (RandomSampler, TPESampler, GPSampler) for name in ("sample_relative", "sample_independent")),
+    *(
+        ("sampler", cls, name)
+        for cls in (RandomSampler, TPESampler, GPSampler)
+        for name in ("sample_relative", "sample_independent")
+    ),
     ("configure", Config, "of"),
     ("duplicate?", tunemax.search.workers.worker, "trained_before"),
     ("report", tunemax.search.workers.worker, "report"),

@@ -1,4 +1,5 @@
-"""What people do today, to compare with: one GPT of torch.nn modules, trained by the loop that anybody would write (nanoGPT's)."""
+"""What people do today, to compare with: one GPT of torch.nn modules, trained by the loop that anybody would write
+(nanoGPT's)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
-        q, k, v = (part.view(B, T, self.heads, C // self.heads).transpose(1, 2) for part in self.qkv(x).split(C, dim=-1))
+        q, k, v = (
+            part.view(B, T, self.heads, C // self.heads).transpose(1, 2) for part in self.qkv(x).split(C, dim=-1)
+        )
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         out: Tensor = self.proj(heads.transpose(1, 2).reshape(B, T, C))
         return out
@@ -35,7 +38,9 @@ class Block(nn.Module):
         super().__init__()
         self.ln_1, self.ln_2 = (nn.LayerNorm(m.n_embd, bias=m.bias) for _ in range(2))
         self.attn = Attention(m)
-        self.mlp = nn.Sequential(nn.Linear(m.n_embd, 4 * m.n_embd, bias=m.bias), nn.GELU(), nn.Linear(4 * m.n_embd, m.n_embd, bias=m.bias))
+        self.mlp = nn.Sequential(
+            nn.Linear(m.n_embd, 4 * m.n_embd, bias=m.bias), nn.GELU(), nn.Linear(4 * m.n_embd, m.n_embd, bias=m.bias)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))

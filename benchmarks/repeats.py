@@ -1,9 +1,11 @@
-"""Does a comparison rank? Runs a study file several times with other tuning seeds and compares the orders of the candidates.
+"""Does a comparison rank? Runs a study file several times with other tuning seeds and compares the orders of the
+candidates.
 
     python benchmarks/repeats.py studies/softmax_variants.yaml --seeds 1 2
 
 Each repeat is a whole search of its own: other initial weights, order of data, sampler. Prints the best value of each
-candidate in each repeat, the Spearman correlation of each pair of repeats, and what the leaderboard predicted from one alone.
+candidate in each repeat, the Spearman correlation of each pair of repeats, and what the leaderboard predicted from one
+alone.
 """
 
 from __future__ import annotations

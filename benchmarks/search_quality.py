@@ -3,11 +3,11 @@
     python benchmarks/search_quality.py --repeats 5
     python benchmarks/search_quality.py --repeats 5 --forget    # without the known settings that a study tries first
 
-Each way searches the settings of constantmax (8 dimensions) several times, each time with another tuning seed that all ways
-share. Whenever a trial ends, the way's incumbent is its best complete trial so far. What a search believes of its incumbent is
-too good to be true, so every incumbent is trained anew on fresh seeds, and its mean loss there, on text that no tuning has
-seen, is what counts. Prints the quantiles over the repeats at equal member-steps, and how many member-steps each way needs to
-be as good as random search is with its whole budget.
+Each way searches the settings of constantmax (8 dimensions) several times, each time with another tuning seed that all
+ways share. Whenever a trial ends, the way's incumbent is its best complete trial so far. What a search believes of its
+incumbent is too good to be true, so every incumbent is trained anew on fresh seeds, and its mean loss there, on text
+that no tuning has seen, is what counts. Prints the quantiles over the repeats at equal member-steps, and how many
+member-steps each way needs to be as good as random search is with its whole budget.
 """
 
 from __future__ import annotations
@@ -70,7 +70,16 @@ BASE = {
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
     **dict.fromkeys(
-        ("variant_lr_ratio", "constantmax.beta", "constantmax.gamma", "weight_decay", "beta2", "min_lr_ratio", "grad_clip"), "default"
+        (
+            "variant_lr_ratio",
+            "constantmax.beta",
+            "constantmax.gamma",
+            "weight_decay",
+            "beta2",
+            "min_lr_ratio",
+            "grad_clip",
+        ),
+        "default",
     ),
 }
 SHARES = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1.0)
@@ -100,7 +109,9 @@ class Search:
 
     def at(self, steps: float) -> float:
         """What the incumbent after so many member-steps is worth; NaN before there is one."""
-        known = [worth for incumbent, worth in zip(self.incumbents, self.worth, strict=True) if incumbent.steps <= steps]
+        known = [
+            worth for incumbent, worth in zip(self.incumbents, self.worth, strict=True) if incumbent.steps <= steps
+        ]
         return known[-1] if known else float("nan")
 
 
@@ -118,7 +129,10 @@ def main() -> None:
 
     open_data(arguments.data)  # prepared once, before processes want it
     plan = [(way, 1 + repeat) for repeat in range(arguments.repeats) for way in arguments.ways]
-    jobs = [(way, seed, arguments.trials, arguments.horizon, arguments.fresh, arguments.data, arguments.forget) for way, seed in plan]
+    jobs = [
+        (way, seed, arguments.trials, arguments.horizon, arguments.fresh, arguments.data, arguments.forget)
+        for way, seed in plan
+    ]
     start = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         found = pool.starmap(search, jobs, chunksize=1)
@@ -166,8 +180,11 @@ def _forget_known(question: Question) -> None:
 
 
 def judge(config: Mapping[str, Any], seed: int, fresh: int, data: str) -> float:
-    """Mean loss of a configuration over fresh seeds, on the confirmation slice; a run that diverged counts at its cap."""
-    configs = [Config.of({**config, "seed": seed + APART + index, "eval_slice": "confirmation"}) for index in range(fresh)]
+    """Mean loss of a configuration over fresh seeds, on the confirmation slice; a run that diverged counts at its
+    cap."""
+    configs = [
+        Config.of({**config, "seed": seed + APART + index, "eval_slice": "confirmation"}) for index in range(fresh)
+    ]
     trainer = Trainer(configs[0], open_data(data))
     members = [trainer.add(each) for each in configs]
     trainer.step(configs[0].train.max_iters)
@@ -194,7 +211,9 @@ def show(found: Sequence[Search], ways: Sequence[str], budget: int, fresh: int) 
             last = [each.at(budget) for each in searches]
             better = sum(a < b.at(budget) for a, b in zip(last, groups[RANDOM], strict=True))
             share = "–" if reached is None else f"{reached / budget:.2f}"
-            rows.append([way, "not reached" if reached is None else f"{reached:,}", share, f"{better} of {len(searches)}"])
+            rows.append(
+                [way, "not reached" if reached is None else f"{reached:,}", share, f"{better} of {len(searches)}"]
+            )
         title = f"Member-steps until the median is at random search's final {goal:.4f}"
         parts.append(table(title, ["way", "member-steps", "of random's", "repeats with a better end"], rows))
     return "\n".join(parts)

@@ -1,4 +1,5 @@
-"""A process of its own in which contenders train when they are told to: as a worker of a study trains, or as a plain loop."""
+"""A process of its own in which contenders train when they are told to: as a worker of a study trains, or as a plain
+loop."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ class Roofline:
         import torch
 
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.a, self.b = (torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (1, 2))
+        self.a, self.b = (
+            torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).to(dtype) for seed in (1, 2)
+        )
 
     def step(self, n: int = 1) -> None:
         for _ in range(n):
@@ -54,7 +57,8 @@ class Roofline:
 class Answer:
     seconds: float
     processor: float
-    """Seconds of the processor, those of the system for this process included: what others do meanwhile hardly shows in them."""
+    """Seconds of the processor, those of the system for this process included: what others do meanwhile hardly shows in
+    them."""
     path: str
     """That the arithmetic took."""
 
@@ -118,8 +122,17 @@ def _contender(way: Way, number: int, shape: dict[str, Any], dataset: str, corpu
 
     if way.variant == "roofline":
         return Roofline(way.precision)
-    fields = {**shape, "dataset": dataset, "softmax_variant": way.variant, "max_iters": 10**6, "device": "cpu", "precision": way.precision}
-    configs = [Config.of({**fields, "compile": way.compiled, "seed": 100 * number + seed}) for seed in range(way.members)]
+    fields = {
+        **shape,
+        "dataset": dataset,
+        "softmax_variant": way.variant,
+        "max_iters": 10**6,
+        "device": "cpu",
+        "precision": way.precision,
+    }
+    configs = [
+        Config.of({**fields, "compile": way.compiled, "seed": 100 * number + seed}) for seed in range(way.members)
+    ]
     if way.stack == 0:
         return PlainLoop(configs[0], corpus)
     trainer = Trainer(configs[0], corpus)

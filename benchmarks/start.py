@@ -3,8 +3,8 @@
     python benchmarks/start.py              # five rounds, two minutes
     python benchmarks/start.py --quick      # one round
 
-Every command is a new process, as from a shell, and is timed from its start to its end, or to the line that tells of the first iteration
-(evaluated, so that it is a little later than the iteration itself). Prints Markdown.
+Every command is a new process, as from a shell, and is timed from its start to its end, or to the line that tells of
+the first iteration (evaluated, so that it is a little later than the iteration itself). Prints Markdown.
 """
 
 from __future__ import annotations
@@ -23,8 +23,22 @@ import yaml
 from report import environment, spread, table
 
 TUNEMAX = ("-c", "import sys; from tunemax.search.cli import main; sys.exit(main())")
-SMALL = {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8, "eval_interval": 1, "eval_iters": 1}
-STUDY = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 2, "horizon": 3}, "workers": 1}
+SMALL = {
+    "n_layer": 2,
+    "n_embd": 32,
+    "n_head": 4,
+    "block_size": 32,
+    "batch_size": 8,
+    "eval_interval": 1,
+    "eval_iters": 1,
+}
+STUDY = {
+    "question": "?",
+    "base": SMALL,
+    "space": {"learning_rate": "default"},
+    "budget": {"trials": 2, "horizon": 3},
+    "workers": 1,
+}
 
 
 @dataclass
@@ -44,7 +58,9 @@ class Wait:
         with tempfile.TemporaryDirectory() as new:
             env = {**os.environ, "TUNEMAX_DATA": new if self.fresh else str(data)}
             start = time.perf_counter()
-            with subprocess.Popen([sys.executable, *self.words], cwd=new, env=env, stdout=subprocess.PIPE, text=True) as process:
+            with subprocess.Popen(
+                [sys.executable, *self.words], cwd=new, env=env, stdout=subprocess.PIPE, text=True
+            ) as process:
                 assert process.stdout
                 seen = next((line for line in process.stdout if self.line and self.line in line), None)
                 took = time.perf_counter() - start
@@ -63,7 +79,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file, storage, data = Path(folder, "small.yaml"), Path(folder, "small.db"), Path(folder, "data")
         file.write_text(yaml.safe_dump(STUDY))
-        Wait("", "", (*TUNEMAX, "study", "run", str(file), f"--storage={storage}")).run(data)  # what is listed; it prepares the data, too
+        # What is listed; it prepares the data, too
+        Wait("", "", (*TUNEMAX, "study", "run", str(file), f"--storage={storage}")).run(data)
         waits = list(_waits(storage))
         for _ in range(1 if args.quick else args.rounds):
             for wait in waits:
@@ -80,7 +97,9 @@ def _waits(storage: Path) -> Iterator[Wait]:
     alone = f"import optuna; optuna.storages.RDBStorage('sqlite:///{storage}')"
     yield Wait("Optuna alone, opening that storage", "", ("-c", alone))
     yield Wait("tunemax train, to its first iteration", "< 6", train, "iteration 1 ")
-    yield Wait("the same on a new machine: prepares its text, measures its processor", "< 6", train, "iteration 1 ", fresh=True)
+    yield Wait(
+        "the same on a new machine: prepares its text, measures its processor", "< 6", train, "iteration 1 ", fresh=True
+    )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python benchmarks/study.py --shapes S0 S1     # larger models too
     python benchmarks/study.py --quick            # seconds: only to see that it works
 
-Every contender runs the same study from its command to its end: the same space, horizon, evaluations, sampler and pruner, and as
-many trials, of which tunemax trains the settings that it knows first. All take turns in every round, and a ratio is taken within a
-round. A faster way that keeps worse trials would be no better, so the best loss of each study stands beside it. Prints Markdown.
+Every contender runs the same study from its command to its end: the same space, horizon, evaluations, sampler and
+pruner, and as many trials, of which tunemax trains the settings that it knows first. All take turns in every round, and
+a ratio is taken within a round. A faster way that keeps worse trials would be no better, so the best loss of each study
+stands beside it. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ PROCESSES = 2
 
 @dataclass
 class Result:
-    """A study that has ended: seconds from its command on, its best loss, how many trials were pruned, iterations trained."""
+    """A study that has ended: seconds from its command on, its best loss, how many trials were pruned, iterations
+    trained."""
 
     seconds: float
     before: float
     """Seconds of them before the first trial began."""
     busy: float
-    """Share of slot time with a trial in it, from the first trial's start to the last one's: as long as there was one to take."""
+    """Share of slot time with a trial in it, from the first trial's start to the last one's: as long as there was one
+    to take."""
     best: float
     pruned: int
     iterations: int
@@ -72,9 +75,13 @@ def main() -> None:
             Contender("plain loop, plain Optuna", plain),
             Contender("tunemax, one slot", lambda study, folder: tunemax(study, folder, 1)),
             Contender(f"tunemax, {args.slots} slots", lambda study, folder: tunemax(study, folder, args.slots)),
-            Contender(f"tunemax, {args.slots} slots, compiled", lambda study, folder: tunemax(compiled(study), folder, args.slots)),
             Contender(
-                f"tunemax, {args.slots} slots, compiled, asha", lambda study, folder: tunemax(asha(compiled(study)), folder, args.slots)
+                f"tunemax, {args.slots} slots, compiled",
+                lambda study, folder: tunemax(compiled(study), folder, args.slots),
+            ),
+            Contender(
+                f"tunemax, {args.slots} slots, compiled, asha",
+                lambda study, folder: tunemax(asha(compiled(study)), folder, args.slots),
             ),
         ]
         contenders = contenders[:-2] if args.quick else contenders  # to compile takes half a minute
@@ -90,8 +97,18 @@ def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any
     return {
         "question": "How many trials an hour?",
         "data": args.data,
-        "base": {**SHAPES[shape], "eval_interval": args.horizon // 10, "eval_iters": args.eval_iters, "device": "cpu", "compile": False},
-        "space": {"learning_rate": {"low": 3e-4, "high": 3e-2, "log": True}, "weight_decay": "default", "beta2": "default"},
+        "base": {
+            **SHAPES[shape],
+            "eval_interval": args.horizon // 10,
+            "eval_iters": args.eval_iters,
+            "device": "cpu",
+            "compile": False,
+        },
+        "space": {
+            "learning_rate": {"low": 3e-4, "high": 3e-2, "log": True},
+            "weight_decay": "default",
+            "beta2": "default",
+        },
         "sampler": "tpe",
         "pruner": "median",
         "seed": seed,
@@ -101,12 +118,16 @@ def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any
 
 
 def compiled(study: dict[str, Any]) -> dict[str, Any]:
-    """The same with compiled functions. The first study of a machine compiles them, later ones find them in the cache."""
+    """The same with compiled functions.
+
+    The first study of a machine compiles them, later ones find them in the cache.
+    """
     return {**study, "base": {**study["base"], "compile": True}}
 
 
 def asha(study: dict[str, Any]) -> dict[str, Any]:
-    """The same with the pruner that suits many trials at once: it compares those that have come as far, not those that have ended."""
+    """The same with the pruner that suits many trials at once: it compares those that have come as far, not those that
+    have ended."""
     return {**study, "pruner": "asha"}
 
 
@@ -114,7 +135,16 @@ def tunemax(study: dict[str, Any], folder: Path, slots: int) -> Result:
     """As a user would: a study file, and one command."""
     path, storage = folder / "speed.yaml", folder / "speed.db"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
-    command = [str(Path(sys.executable).with_name("tunemax")), "study", "run", str(path), "--slots", str(slots), "--storage", str(storage)]
+    command = [
+        str(Path(sys.executable).with_name("tunemax")),
+        "study",
+        "run",
+        str(path),
+        "--slots",
+        str(slots),
+        "--storage",
+        str(storage),
+    ]
     start, began = time.perf_counter(), datetime.now()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
@@ -128,7 +158,9 @@ def plain(study: dict[str, Any], folder: Path) -> Result:
     start, began = time.perf_counter(), datetime.now()
     optuna.create_study(storage=f"sqlite:///{storage}", study_name="plain")
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_optimize, args=(json.dumps(study), str(storage), number)) for number in range(PROCESSES)]
+    workers = [
+        context.Process(target=_optimize, args=(json.dumps(study), str(storage), number)) for number in range(PROCESSES)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -144,7 +176,9 @@ def _optimize(told: str, storage: str, number: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     definition = define(json.loads(told), name="plain")
     sampler = optuna.samplers.TPESampler(seed=1000 * definition.seed + number)
-    study = optuna.load_study(storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=make_pruner(definition))
+    study = optuna.load_study(
+        storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=make_pruner(definition)
+    )
     (fixed,) = definition.siblings().values()
     corpus, share = open_data(definition.data), definition.budget.trials // PROCESSES
 
@@ -168,10 +202,16 @@ def _trials(storage: Path, name: str) -> list[FrozenTrial]:
     return optuna.load_study(storage=f"sqlite:///{storage}", study_name=name).trials
 
 
-def _result(seconds: float, began: datetime, slots: int, trials: Sequence[FrozenTrial], iterations: Callable[[FrozenTrial], int]) -> Result:
+def _result(
+    seconds: float, began: datetime, slots: int, trials: Sequence[FrozenTrial], iterations: Callable[[FrozenTrial], int]
+) -> Result:
     ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     best = min(trial.value for trial in ended if trial.state == TrialState.COMPLETE and trial.value is not None)
-    times = [(trial.datetime_start, trial.datetime_complete) for trial in ended if trial.datetime_start and trial.datetime_complete]
+    times = [
+        (trial.datetime_start, trial.datetime_complete)
+        for trial in ended
+        if trial.datetime_start and trial.datetime_complete
+    ]
     first, last = min(start for start, _ in times), max(start for start, _ in times)
     taken = sum((min(end, last) - start).total_seconds() for start, end in times)
     busy = taken / (slots * (last - first).total_seconds()) if last > first else 1.0
@@ -198,9 +238,20 @@ def _show(shape: str, contenders: list[Contender], args: argparse.Namespace) -> 
 
     size: Mapping[str, Any] = SHAPES[shape]
     title = (
-        f"{shape}: {size['n_layer']} layers x {size['n_embd']}, {args.trials} trials of {args.horizon} iterations, {PROCESSES} processes"
+        f"{shape}: {size['n_layer']} layers x {size['n_embd']}, {args.trials} trials of {args.horizon} iterations, "
+        f"{PROCESSES} processes"
     )
-    header = ["", "seconds", "trials an hour", "to plain", "before the first", "slots busy, %", "best loss", "pruned", "iterations"]
+    header = [
+        "",
+        "seconds",
+        "trials an hour",
+        "to plain",
+        "before the first",
+        "slots busy, %",
+        "best loss",
+        "pruned",
+        "iterations",
+    ]
     return table(title, header, [row(contender) for contender in contenders])
 
 

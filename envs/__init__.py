@@ -1,8 +1,8 @@
 """Steered while it trains: a training as an environment, policies and agents.
 
 Importing this registers the ids with Gymnasium and loads nothing else: no torch, no model.
-``gymnasium.make("tunemax.envs:tunemax/Tiny-v0")`` imports it by itself; after ``gymnasium.register_envs(tunemax.envs)`` the part before the
-colon can be left out.
+``gymnasium.make("tunemax.envs:tunemax/Tiny-v0")`` imports it by itself; after ``gymnasium.register_envs(tunemax.envs)``
+the part before the colon can be left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ IDS = {
     "tunemax/Tiny-v0": "Tiny",
     "tunemax/Steer-v0": "Steer",
 }
-"""Every id, and the class in `tunemax.envs.environment` that it is; the class in `tunemax.envs.vector` has `Vector` behind it."""
+"""Every id, and the class in `tunemax.envs.environment` that it is; the class in `tunemax.envs.vector` has `Vector`
+behind it."""
 
 for _id, _name in IDS.items():
     gymnasium.register(

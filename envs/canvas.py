@@ -1,4 +1,5 @@
-"""Small charts as PNG, drawn with Pillow: for a picture beside every trial, Matplotlib would take longer than the trial."""
+"""Small charts as PNG, drawn with Pillow: for a picture beside every trial, Matplotlib would take longer than the
+trial."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Row:
-    """One name of a chart of rows: its value, the ends of its interval if it has one, and single results as small dots."""
+    """One name of a chart of rows: its value, the ends of its interval if it has one, and single results as small
+    dots."""
 
     name: str
     value: float
@@ -52,7 +54,9 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
 
     def place(x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = frame
-        return left + (x - x_low) / (x_high - x_low) * (right - left), bottom - (y - y_low) / (y_high - y_low) * (bottom - top)
+        return left + (x - x_low) / (x_high - x_low) * (right - left), bottom - (y - y_low) / (y_high - y_low) * (
+            bottom - top
+        )
 
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
     pen = ImageDraw.Draw(image)
@@ -86,7 +90,8 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
 
 
 def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
-    """Values side by side on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in `draw`."""
+    """Values side by side on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in
+    `draw`."""
     left = LEFT + 7 * max((len(row.name) for row in rows), default=0)
     right, bottom = WIDTH - RIGHT, TOP + 30 * max(len(rows), 1)
     ends = [end for row in rows for end in (row.value, *(row.interval or ()), *row.dots) if math.isfinite(end)]
@@ -131,11 +136,14 @@ def _png(image: Image.Image, colours: Iterable[str]) -> bytes:
 
 @lru_cache
 def _shades(colours: frozenset[str]) -> Image.Image:
-    """A palette of colours and of what smooth edges make of them: mixtures with the paper, but none that passes for paper."""
+    """A palette of colours and of what smooth edges make of them: mixtures with the paper, but none that passes for
+    paper."""
     inks, paper = [ImageColor.getrgb(colour)[:3] for colour in sorted(colours)], ImageColor.getrgb(PAPER)[:3]
     steps = min(16, 255 // len(inks))
     mixtures = [
-        [round(p + (i - p) * step / steps) for i, p in zip(ink, paper, strict=True)] for ink in inks for step in range(1, steps + 1)
+        [round(p + (i - p) * step / steps) for i, p in zip(ink, paper, strict=True)]
+        for ink in inks
+        for step in range(1, steps + 1)
     ]
     apart = [mixture for mixture in mixtures if min(mixture) < min(paper) - 16]
     palette = Image.new("P", (1, 1))
@@ -168,7 +176,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _text(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
+def _text(
+    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la"
+) -> None:
     left, top, mask = _written(text, size, anchor)
     pen.bitmap((round(at[0]) + left, round(at[1]) + top), mask, fill=colour)
 

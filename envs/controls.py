@@ -1,7 +1,8 @@
 """What an action moves, by how much, and between which bounds.
 
-A dial is one number of a running training: a field that is a control, or the gain of constantmax. An action is one number
-in [-1, 1] a dial; 0 leaves it alone, ±1 moves it by a factor of 1.5 (or by ln 1.5, in log-odds or in the field's own unit).
+A dial is one number of a running training: a field that is a control, or the gain of constantmax. An action is one
+number in [-1, 1] a dial; 0 leaves it alone, ±1 moves it by a factor of 1.5 (or by ln 1.5, in log-odds or in the field's
+own unit).
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Dial:
         return (self.name,) if all_specs()[self.name].declared.learnable else ()
 
     def moved(self, value: float, action: float) -> float:
-        """The value after an action in [-1, 1]; after 0 it is the same number, and rounding never moves it the other way."""
+        """The value after an action in [-1, 1]; after 0 it is the same number, and rounding never moves it the other
+        way."""
         if not action:
             return value
         further = max if action > 0 else min
@@ -130,17 +132,23 @@ def find_dial(name: str, config: Config) -> Dial:
     """The dial of this name for members of a configuration. Raises TunemaxError for what cannot be moved there."""
     values = config.active()
     specs = all_specs()
-    movable = {other: spec.declared.control for other, spec in specs.items() if spec.declared.control and other in values}
+    movable = {
+        other: spec.declared.control for other, spec in specs.items() if spec.declared.control and other in values
+    }
     if name == GAIN:
         if GAMMA not in values:
-            raise TunemaxError(f"control gain: means nothing for {config.softmax.name}; it needs softmax_variant = constantmax")
+            raise TunemaxError(
+                f"control gain: means nothing for {config.softmax.name}; it needs softmax_variant = constantmax"
+            )
         control, at_zero = _control(GAMMA), gain(values[BETA], 0.0, values[BASE])
         return Gain(GAIN, "additive", at_zero - math.log(control.high), at_zero - math.log(control.low))
     if "." not in name and name not in specs:
         raise TunemaxError(f"control {shown(name)}: no such field{did_you_mean(name, [*movable, GAIN])}")
     known = resolve(name)
     if specs[known].declared.control is None:
-        raise TunemaxError(f"control {known}: cannot change while a training runs; choose of {', '.join([*movable, GAIN])}")
+        raise TunemaxError(
+            f"control {known}: cannot change while a training runs; choose of {', '.join([*movable, GAIN])}"
+        )
     if known not in movable:
         raise TunemaxError(f"control {known}: means nothing in this configuration; choose of {', '.join(movable)}")
     control = _control(known)
@@ -156,16 +164,18 @@ def _control(name: str) -> Control:
 class Actions:
     """One way to write actions for some dials: its space, and the numbers in [-1, 1] that an action of it stands for.
 
-    box: a number in [-1, 1] a dial, 0 leaves it alone. absolute: the same space, but the number is the place between the
-    bounds that the dial is put to. multidiscrete: one of STEPS a dial, the third leaves it alone. discrete: all dials in one
-    number, its digits to base 5 (the first dial's is the lowest).
+    box: a number in [-1, 1] a dial, 0 leaves it alone. absolute: the same space, but the number is the place between
+    the bounds that the dial is put to. multidiscrete: one of STEPS a dial, the third leaves it alone. discrete: all
+    dials in one number, its digits to base 5 (the first dial's is the lowest).
     """
 
     def __init__(self, form: str, dials: int) -> None:
         if form not in FORMS:
             raise TunemaxError(f"action = {shown(form)}: no such form{did_you_mean(str(form), FORMS)}")
         if form == "discrete" and dials > 4:
-            raise TunemaxError(f"action = discrete: {len(STEPS)} to the power of {dials} actions are too many; use multidiscrete")
+            raise TunemaxError(
+                f"action = discrete: {len(STEPS)} to the power of {dials} actions are too many; use multidiscrete"
+            )
         self.form = form
         self.dials = dials
 
@@ -178,7 +188,10 @@ class Actions:
         return spaces.Box(-1.0, 1.0, (self.dials,), np.float32)
 
     def read(self, action: Any) -> Moves:
-        """Numbers (dials,) in [-1, 1]; those of a box are clipped. Raises TunemaxError for a wrong shape or kind, and for NaN."""
+        """Numbers (dials,) in [-1, 1]; those of a box are clipped.
+
+        Raises TunemaxError for a wrong shape or kind, and for NaN.
+        """
         given = np.asarray(action)
         if self.form == "discrete":
             count = len(STEPS) ** self.dials

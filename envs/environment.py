@@ -1,4 +1,7 @@
-"""The environments as Gymnasium knows them: one training, one agent. What happens inside is in `tunemax.envs.steering`."""
+"""The environments as Gymnasium knows them: one training, one agent.
+
+What happens inside is in `tunemax.envs.steering`.
+"""
 
 from __future__ import annotations
 
@@ -50,55 +53,66 @@ class Steer(gymnasium.Env[Observation, Any]):
 
     ## Description
     A GPT is trained on real text, and the agent moves some of its hyperparameters while it trains. An episode is one
-    training from its first iteration to its horizon. A step is an action, then `frame_skip` iterations of AdamW, then a look at
-    the training. Which training it is (weights, text, wrong initial settings) is the *instance*; it is drawn at every reset.
+    training from its first iteration to its horizon. A step is an action, then `frame_skip` iterations of AdamW, then a
+    look at the training. Which training it is (weights, text, wrong initial settings) is the *instance*; it is drawn at
+    every reset.
 
     ## Action Space
-    `Box(-1, 1, (k,), float32)`, one number a control. 0 leaves it alone; ±1 moves it by a factor of 1.5 (multiplicative), by
-    ln 1.5 in log-odds (logit), or by ln 1.5 (additive), within the bounds of the field. Numbers outside [-1, 1] are clipped; NaN and
-    wrong shapes are refused. The learning rate is the peak of its schedule, so its control is a factor on top of the schedule.
-    `action="multidiscrete"` is `MultiDiscrete([5] * k)`: one of -1, -½, 0, ½, 1 a control; `"discrete"` the same in one number;
-    `"absolute"` has the space of the box, and puts a control to a place between its bounds.
+    `Box(-1, 1, (k,), float32)`, one number a control. 0 leaves it alone; ±1 moves it by a factor of 1.5
+    (multiplicative), by ln 1.5 in log-odds (logit), or by ln 1.5 (additive), within the bounds of the field. Numbers
+    outside [-1, 1] are clipped; NaN and wrong shapes are refused. The learning rate is the peak of its schedule, so its
+    control is a factor on top of the schedule. `action="multidiscrete"` is `MultiDiscrete([5] * k)`: one of -1, -½, 0,
+    ½, 1 a control; `"discrete"` the same in one number; `"absolute"` has the space of the box, and puts a control to a
+    place between its bounds.
 
     ## Observation Space
-    `Box(-10, 10, (20 + 2k,), float32)`, normalised by fixed numbers and clipped: progress; log loss relative to the start, its fast and
-    slow slopes; validation minus training loss; log gradient norm and how it scatters; size of an update relative to the
-    weights; factor of the schedule; mean row sum of attention and share of guarded entries; constantmax's β, ln γ and g, mean and
-    standard deviation over layers; width, depth, share of the horizon a step takes; every control's place between its bounds;
-    the last action. `env.unwrapped.features` has their names. What is not finite lies at the limit.
+    `Box(-10, 10, (20 + 2k,), float32)`, normalised by fixed numbers and clipped: progress; log loss relative to the
+    start, its fast and slow slopes; validation minus training loss; log gradient norm and how it scatters; size of an
+    update relative to the weights; factor of the schedule; mean row sum of attention and share of guarded entries;
+    constantmax's β, ln γ and g, mean and standard deviation over layers; width, depth, share of the horizon a step
+    takes; every control's place between its bounds; the last action. `env.unwrapped.features` has their names. What is
+    not finite lies at the limit.
 
     ## Rewards
-    log L before the step minus log L after it, L being the loss on fixed validation windows: an episode's rewards add up
-    to log(L₀ / L_T). Use a discount of 1. If the training diverges, log L_T counts as the log of the cap, ln(vocabulary) +
-    `divergence_margin`, plus 0.5: worse than any training that is finished.
+    log L before the step minus log L after it, L being the loss on fixed validation windows: an episode's rewards add
+    up to log(L₀ / L_T). Use a discount of 1. If the training diverges, log L_T counts as the log of the cap,
+    ln(vocabulary) + `divergence_margin`, plus 0.5: worse than any training that is finished.
 
     ## Starting State
-    A new training at iteration 0: seed, part of the text and initial values of the controls are the instance's. Controls start
-    wrong by a factor of up to 10 either way, log-uniform. `reset(options={"instance": 3})` takes the set's instance 3, or an
-    `tunemax.envs.instances.Instance`; without it, `seed` decides which is drawn.
+    A new training at iteration 0: seed, part of the text and initial values of the controls are the instance's.
+    Controls start wrong by a factor of up to 10 either way, log-uniform. `reset(options={"instance": 3})` takes the
+    set's instance 3, or an `tunemax.envs.instances.Instance`; without it, `seed` decides which is drawn.
 
     ## Episode End
-    `terminated` at the horizon, an end that the agent sees coming in its observation, or when the training diverges: a loss or
-    gradient that is not finite, a loss above the cap, a learnable outside its range. Never `truncated`. The last
-    `info` has `test_loss`: the loss on text that no reward was measured on; the cap if the training diverged.
+    `terminated` at the horizon, an end that the agent sees coming in its observation, or when the training diverges: a
+    loss or gradient that is not finite, a loss above the cap, a learnable outside its range. Never `truncated`. The
+    last `info` has `test_loss`: the loss on text that no reward was measured on; the cap if the training diverged.
 
     ## Arguments
-    - `controls`: names of fields (`learning_rate`, `constantmax.gamma`, …), or `gain`. A learnable that is controlled is no longer SGD's.
+    - `controls`: names of fields (`learning_rate`, `constantmax.gamma`, …), or `gain`. A learnable that is controlled
+    is no longer SGD's.
     - `config`: fields of the training, on top of the id's own. `dataset` is one of them.
     - `horizon`, `frame_skip`: iterations of an episode and of a step.
     - `action`: box, absolute, multidiscrete or discrete.
     - `set`: train, validation, test, larger or longer; where instances are drawn from.
     - `windows`, `test_windows`: validation windows of the reward; test windows of the last loss, 0 for none.
-    - `render_mode`: rgb_array draws loss (beside the same instance left alone), controls, gradient norm, β and γ; ansi is one line.
+    - `render_mode`: rgb_array draws loss (beside the same instance left alone), controls, gradient norm, β and γ; ansi
+    is one line.
 
-    `get_state`, `set_state` and `fork` copy a training with everything that decides how it goes on. Environments can be pickled.
+    `get_state`, `set_state` and `fork` copy a training with everything that decides how it goes on. Environments can be
+    pickled.
 
     ## Version History
     - v0: first.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 5}  # type: ignore[misc]  # as Gymnasium has it
-    defaults: ClassVar[Mapping[str, Any]] = {"controls": ("learning_rate",), "config": SMALL, "horizon": 400, "frame_skip": 20}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "controls": ("learning_rate",),
+        "config": SMALL,
+        "horizon": 400,
+        "frame_skip": 20,
+    }
     """Arguments of this id; those that are given come on top."""
 
     def __init__(
@@ -113,7 +127,13 @@ class Steer(gymnasium.Env[Observation, Any]):
         test_windows: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        given = {"controls": controls, "horizon": horizon, "frame_skip": frame_skip, "windows": windows, "test_windows": test_windows}
+        given = {
+            "controls": controls,
+            "horizon": horizon,
+            "frame_skip": frame_skip,
+            "windows": windows,
+            "test_windows": test_windows,
+        }
         self._arguments = {**given, "config": config, "action": action, "set": set, "render_mode": render_mode}
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise TunemaxError(f"render_mode = {render_mode}: expected one of {', '.join(RENDER_MODES)}")
@@ -136,7 +156,9 @@ class Steer(gymnasium.Env[Observation, Any]):
             raise TunemaxError("controls: none given; name at least one field that is a control")
         return Task(names, {**cls.defaults["config"], **(config or {})}, action=action, **own)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """Begin a training. options: `instance`, an index in the set or an `Instance`."""
         super().reset(seed=seed)
         check_options(options, RESET_OPTIONS)
@@ -145,12 +167,16 @@ class Steer(gymnasium.Env[Observation, Any]):
         return begun.observation, begun.info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Act, train for `frame_skip` iterations, look. Raises TunemaxError before a reset, after the end, for an impossible action."""
+        """Act, train for `frame_skip` iterations, look.
+
+        Raises TunemaxError before a reset, after the end, for an impossible action.
+        """
         done = self._steering.advance({0: self.task.actions.read(action)})[0]
         return done.observation, done.reward, done.terminated, False, done.info
 
     def render(self) -> Any:
-        """The training so far: pixels (height, width, 3) for rgb_array, a line of text for ansi, nothing without a render mode."""
+        """The training so far: pixels (height, width, 3) for rgb_array, a line of text for ansi, nothing without a
+        render mode."""
         if self.render_mode is None:
             return None
         episode = self._steering.episode()
@@ -217,9 +243,9 @@ class Constantmax(Steer):
     """Steer β and γ of constantmax, which SGD leaves alone.
 
     ## Description
-    Constantmax replaces the softmax of attention by b^(x − β) / γ: no maximum, no row sum, two constants. Here they are not learned but
-    steered, one β and one γ for all layers. A GPT of 2 layers, 32 wide, is trained for 400 iterations, 20 a step. Everything
-    that is not said here is as in `Steer`.
+    Constantmax replaces the softmax of attention by b^(x − β) / γ: no maximum, no row sum, two constants. Here they are
+    not learned but steered, one β and one γ for all layers. A GPT of 2 layers, 32 wide, is trained for 400 iterations,
+    20 a step. Everything that is not said here is as in `Steer`.
 
     ## Action Space
     `Box(-1, 1, (2,), float32)`: β (additive, ln 1.5 at most), γ (a factor of 1.5 at most).
@@ -250,8 +276,8 @@ class ConstantmaxGain(Steer):
     """Steer the one number that β and γ of constantmax decide together.
 
     ## Description
-    With b^(x − β) / γ = e^(x·ln b + g) only g = −β·ln b − ln γ matters to what attention computes. Here the action moves g; β stays
-    where it is and γ follows. Everything that is not said here is as in `Constantmax`.
+    With b^(x − β) / γ = e^(x·ln b + g) only g = −β·ln b − ln γ matters to what attention computes. Here the action
+    moves g; β stays where it is and γ follows. Everything that is not said here is as in `Constantmax`.
 
     ## Action Space
     `Box(-1, 1, (1,), float32)`: g, additive, ln 1.5 at most.
@@ -282,8 +308,8 @@ class LearningRate(Steer):
     """Steer the learning rate of a training, on top of its schedule.
 
     ## Description
-    The schedule stays what it is (warm-up, then cosine); the action moves its peak. β and γ of constantmax are learned by SGD. Everything
-    that is not said here is as in `Constantmax`.
+    The schedule stays what it is (warm-up, then cosine); the action moves its peak. β and γ of constantmax are learned
+    by SGD. Everything that is not said here is as in `Constantmax`.
 
     ## Action Space
     `Box(-1, 1, (1,), float32)`: the peak learning rate, a factor of 1.5 at most.
@@ -314,11 +340,12 @@ class Joint(Steer):
     """Steer the learning rate together with β and γ of constantmax.
 
     ## Description
-    `LearningRate` and `Constantmax` in one: what is right for β and γ depends on how fast the rest moves. Everything that is
-    not said here is as in `Constantmax`.
+    `LearningRate` and `Constantmax` in one: what is right for β and γ depends on how fast the rest moves. Everything
+    that is not said here is as in `Constantmax`.
 
     ## Action Space
-    `Box(-1, 1, (3,), float32)`: peak learning rate (a factor of 1.5 at most), β (additive, ln 1.5), γ (a factor of 1.5).
+    `Box(-1, 1, (3,), float32)`: peak learning rate (a factor of 1.5 at most), β (additive, ln 1.5), γ (a factor of
+    1.5).
 
     ## Observation Space
     `Box(-10, 10, (26,), float32)`, see `Steer`.
@@ -339,15 +366,19 @@ class Joint(Steer):
     - v0: first.
     """
 
-    defaults: ClassVar[Mapping[str, Any]] = {**Steer.defaults, "controls": ("learning_rate", "constantmax.beta", "constantmax.gamma")}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **Steer.defaults,
+        "controls": ("learning_rate", "constantmax.beta", "constantmax.gamma"),
+    }
 
 
 class Tiny(Steer):
     """A training of milliseconds, for tests and for learning how this works.
 
     ## Description
-    One layer, 8 wide, context 8, 20 iterations, 2 a step: a step takes a few milliseconds of one idle core. The learning rate and the gain
-    of constantmax are steered. What is learned here says nothing about larger models. Everything else is as in `Steer`.
+    One layer, 8 wide, context 8, 20 iterations, 2 a step: a step takes a few milliseconds of one idle core. The
+    learning rate and the gain of constantmax are steered. What is learned here says nothing about larger models.
+    Everything else is as in `Steer`.
 
     ## Action Space
     `Box(-1, 1, (2,), float32)`: the peak learning rate (a factor of 1.5 at most), g (additive, ln 1.5 at most).
@@ -373,7 +404,15 @@ class Tiny(Steer):
 
     defaults: ClassVar[Mapping[str, Any]] = {
         "controls": ("learning_rate", "gain"),
-        "config": {**SMALL, "n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 8, "batch_size": 4, "learning_rate": 3e-2},
+        "config": {
+            **SMALL,
+            "n_layer": 1,
+            "n_head": 1,
+            "n_embd": 8,
+            "block_size": 8,
+            "batch_size": 4,
+            "learning_rate": 3e-2,
+        },
         "horizon": 20,
         "frame_skip": 2,
         "windows": 16,

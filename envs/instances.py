@@ -1,7 +1,7 @@
 """Instances: the concrete trainings that agents are trained, compared and judged on.
 
-An instance is a function of its set and its index alone. The sets have seeds, text and initial controls of their own, so what
-is measured on one has never been seen on another.
+An instance is a function of its set and its index alone. The sets have seeds, text and initial controls of their own,
+so what is measured on one has never been seen on another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.random import key
 
 WRONG = math.log(10)
-"""How far initial controls are off at most, in the coordinate of their dial: a factor of 10, or as much in log-odds or nats."""
+"""How far initial controls are off at most, in the coordinate of their dial: a factor of 10, or as much in log-odds or
+nats."""
 SHARE = 0.05
 """The part of the training text that one instance sees."""
 
@@ -65,7 +66,9 @@ class InstanceSet:
     def draw(self, task: Task, index: int) -> Instance:
         """The instance of an index: the same one for ever. Raises TunemaxError for an index outside the set."""
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < self.count:
-            raise TunemaxError(f"instance = {index}: expected a whole number from 0 to {self.count - 1}, an index of set {self.name}")
+            raise TunemaxError(
+                f"instance = {index}: expected a whole number from 0 to {self.count - 1}, an index of set {self.name}"
+            )
         start = self.zone[0] + _uniform(self.name, index, "data") * (self.zone[1] - self.zone[0] - SHARE)
         values = task.config.active()
         controls: dict[str, float] = {}
@@ -75,7 +78,9 @@ class InstanceSet:
         model = task.config.model
         size = {"n_layer": model.n_layer * self.larger, "n_embd": model.n_embd * self.larger} if self.larger > 1 else {}
         horizon = task.horizon * self.longer[index % len(self.longer)]
-        return Instance(f"{self.name}/{index}", self.seeds_from + index, (start, start + SHARE), horizon, controls, size)
+        return Instance(
+            f"{self.name}/{index}", self.seeds_from + index, (start, start + SHARE), horizon, controls, size
+        )
 
 
 SETS = {
@@ -88,7 +93,8 @@ SETS = {
         InstanceSet("longer", 5_000_000, (0.925, 1.0), count=64, longer=(2, 4)),
     )
 }
-"""Learn on train, choose on validation, report test; larger (twice the width and depth) and longer (2 and 4 horizons) ask for transfer."""
+"""Learn on train, choose on validation, report test; larger (twice the width and depth) and longer (2 and 4 horizons)
+ask for transfer."""
 
 
 def find_set(name: str) -> InstanceSet:

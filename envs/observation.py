@@ -1,4 +1,5 @@
-"""What an agent sees of a training: a few numbers, normalised once and for all, so that no statistics travel with an agent."""
+"""What an agent sees of a training: a few numbers, normalised once and for all, so that no statistics travel with an
+agent."""
 
 from __future__ import annotations
 
@@ -92,7 +93,8 @@ class Features:
 class Measure:
     """What is measured of one member after a step.
 
-    loss: on the task's validation windows, in nats a token. update: norm of the weights' change in the step, relative to theirs.
+    loss: on the task's validation windows, in nats a token. update: norm of the weights' change in the step, relative
+    to theirs.
     row_sum: mean sum of a row of attention weights. guarded: share of guarded entries.
     beta, log_gamma, gain: constantmax's, one a layer and, if SGD learns them so, a head; else nothing.
     """
@@ -108,8 +110,11 @@ class Measure:
     gain: npt.NDArray[np.float64]
 
 
-def measure(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any], before: Tensor | None = None) -> dict[Member, Measure]:
-    """Measure some members of a trainer, in its order, on windows (n, T + 1). before: `trainer.rows()` when the step began."""
+def measure(
+    trainer: Trainer, members: list[Member], windows: npt.NDArray[Any], before: Tensor | None = None
+) -> dict[Member, Measure]:
+    """Measure some members of a trainer, in its order, on windows (n, T + 1). before: `trainer.rows()` when the step
+    began."""
     if not members:
         return {}
     changes = _changes(trainer, members, before)
@@ -133,7 +138,8 @@ def measure(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any], 
 
 
 def _attention(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Loss, mean row sum and share of guarded entries of each member on windows (n, T + 1): (3, members), from one forward pass."""
+    """Loss, mean row sum and share of guarded entries of each member on windows (n, T + 1): (3, members), from one
+    forward pass."""
     found: list[Tensor] = []
 
     def observe(layer: int, lane: Lane, variant: Variant, logits: Tensor, mask: Tensor) -> None:
@@ -162,7 +168,8 @@ def _changes(trainer: Trainer, members: list[Member], before: Tensor | None) -> 
 
 
 def _constants(trainer: Trainer, member: Member) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """β and ln γ of a constantmax member, one number each for every layer and head that has its own, and empty for another variant."""
+    """β and ln γ of a constantmax member, one number each for every layer and head that has its own, and empty for
+    another variant."""
     if GAMMA not in member.values:
         return np.zeros(0), np.zeros(0)
     learned = {name: values.double().flatten().numpy() for name, values in trainer.learnables(member).items()}
@@ -188,7 +195,8 @@ class Watch:
     action: list[float] = field(default_factory=list)
 
     def see(self, found: Measure, log_loss: float, action: Sequence[float]) -> None:
-        """Take in a measure. log_loss: what the loss counts as, which for a diverged training is not what was measured."""
+        """Take in a measure. log_loss: what the loss counts as, which for a diverged training is not what was
+        measured."""
         if math.isnan(self.first):
             self.first = self.last = log_loss
         slope = log_loss - self.last
@@ -231,7 +239,8 @@ class Watch:
 
 
 def _by_name(found: Measure) -> tuple[tuple[str, npt.NDArray[np.float64], float], ...]:
-    """The constants of each layer, and what a variant without them shows: the centre, so that the observation has a 0."""
+    """The constants of each layer, and what a variant without them shows: the centre, so that the observation has a
+    0."""
     centres = {feature.name: feature.centre for feature in FEATURES}
     return tuple((name, getattr(found, name), centres[f"{name}_mean"]) for name in ("beta", "log_gamma", "gain"))
 

@@ -1,8 +1,9 @@
 """Policies that are not learned by gradients: what an agent has to beat, and what a tuner can tune.
 
-A policy looks at one observation (features,) and answers with an action (dials,) in [-1, 1], as the `box` form has it. Policies hold
-no memory of an episode, so one policy may steer any number of trainings. The tunable ones are made from a flat vector:
-`Kind.bounds(task)` says of how many numbers and within which bounds, `Kind.of(task, vector)` makes the policy.
+A policy looks at one observation (features,) and answers with an action (dials,) in [-1, 1], as the `box` form has it.
+Policies hold no memory of an episode, so one policy may steer any number of trainings. The tunable ones are made from a
+flat vector: `Kind.bounds(task)` says of how many numbers and within which bounds, `Kind.of(task, vector)` makes the
+policy.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class Targets:
 
     def __init__(self, task: Task) -> None:
         if task.action == "absolute":
-            raise TunemaxError("action = absolute: this policy answers with moves; make the environment with action = box")
+            raise TunemaxError(
+                "action = absolute: this policy answers with moves; make the environment with action = box"
+            )
         self.task = task
         self.features = Features(task.dials)
 
@@ -126,7 +129,10 @@ class Constant(Targets):
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:
-        return cls(task, {dial.name: dial.at(place) for dial, place in zip(task.dials, _checked(cls, task, vector), strict=True)})
+        return cls(
+            task,
+            {dial.name: dial.at(place) for dial, place in zip(task.dials, _checked(cls, task, vector), strict=True)},
+        )
 
 
 class WarmupCosine(Targets):
@@ -155,7 +161,11 @@ class WarmupCosine(Targets):
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
         start = float(task.config.train.learning_rate)
-        return (Bound("peak", 1e-4, 0.3, start, log=True), Bound("warmup", 0.0, 0.5, 0.05), Bound("floor", 0.0, 1.0, 0.1))
+        return (
+            Bound("peak", 1e-4, 0.3, start, log=True),
+            Bound("warmup", 0.0, 0.5, 0.05),
+            Bound("floor", 0.0, 1.0, 0.1),
+        )
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:
@@ -163,7 +173,10 @@ class WarmupCosine(Targets):
 
 
 class Spline(Targets):
-    """An open-loop schedule: the place of each control is a piecewise linear function of progress. Nothing else is looked at."""
+    """An open-loop schedule: the place of each control is a piecewise linear function of progress.
+
+    Nothing else is looked at.
+    """
 
     KNOTS = 4
 
@@ -175,12 +188,17 @@ class Spline(Targets):
     def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
         knots = np.linspace(0, 1, self.places.shape[1])
         progress = self.features.raw(observation, "progress")
-        return {dial.name: dial.at(float(np.interp(progress, knots, row))) for dial, row in zip(self.task.dials, self.places, strict=True)}
+        return {
+            dial.name: dial.at(float(np.interp(progress, knots, row)))
+            for dial, row in zip(self.task.dials, self.places, strict=True)
+        }
 
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
         starts = {dial.name: dial.unit(dial.read(task.config.active())) for dial in task.dials}
-        return tuple(Bound(f"{name}/{knot}", -1.0, 1.0, start) for name, start in starts.items() for knot in range(cls.KNOTS))
+        return tuple(
+            Bound(f"{name}/{knot}", -1.0, 1.0, start) for name, start in starts.items() for knot in range(cls.KNOTS)
+        )
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:
@@ -188,7 +206,8 @@ class Spline(Targets):
 
 
 class LogLinear:
-    """Feedback in a few numbers: each action is tanh of a linear function of a few features, most of which are logarithms.
+    """Feedback in a few numbers: each action is tanh of a linear function of a few features, most of which are
+    logarithms.
 
     The control's own place is one of them, so that a policy can say where it wants to be.
     """
@@ -205,7 +224,12 @@ class LogLinear:
         numbers = np.asarray(observation, dtype=np.float64)
         places = [numbers[self.features.names.index(f"at/{dial.name}")] for dial in self.dials]
         seen = [numbers[self.features.names.index(name)] for name in self.SEEN]
-        return np.array([math.tanh(float(row @ np.array([1.0, place, *seen]))) for row, place in zip(self.weights, places, strict=True)])
+        return np.array(
+            [
+                math.tanh(float(row @ np.array([1.0, place, *seen])))
+                for row, place in zip(self.weights, places, strict=True)
+            ]
+        )
 
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
@@ -221,7 +245,8 @@ class Plateau:
     """The rule that everybody knows: when the loss stops falling, lower the learning rate."""
 
     def __init__(self, task: Task, threshold: float = 0.005, action: float = -1.0) -> None:
-        """threshold: least fall of the log loss a step, over the last ten steps or so. action: what is done below it."""
+        """threshold: least fall of the log loss a step, over the last ten steps or so. action: what is done below
+        it."""
         if "learning_rate" not in task.controls:
             raise TunemaxError("plateau: this task does not control learning_rate")
         self.names = [dial.name for dial in task.dials]

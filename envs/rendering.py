@@ -44,7 +44,8 @@ def status(episode: Episode) -> str:
 
 
 def frame(task: Task, episode: Episode) -> npt.NDArray[np.uint8]:
-    """The whole training so far, (HEIGHT, WIDTH, 3): loss beside the reference, controls, gradient norm, β and ln γ by layer."""
+    """The whole training so far, (HEIGHT, WIDTH, 3): loss beside the reference, controls, gradient norm, β and ln γ by
+    layer."""
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
     left, right, middle = (0, WIDTH // 2), (WIDTH // 2, WIDTH), (TITLE + HEIGHT) // 2
     upper, lower = (TITLE, middle), (middle, HEIGHT)
@@ -52,10 +53,16 @@ def frame(task: Task, episode: Episode) -> npt.NDArray[np.uint8]:
     steered = Curve("steered", [(p.iteration, p.loss) for p in past], COLOURS[0])
     losses = [Curve("left alone", reference(task, episode.instance, episode.iteration), GREY), steered]
     places = [
-        Curve(f"{dial.name} {past[-1].controls[dial.name]:.3g}", [(p.iteration, dial.unit(p.controls[dial.name])) for p in past], colour)
+        Curve(
+            f"{dial.name} {past[-1].controls[dial.name]:.3g}",
+            [(p.iteration, dial.unit(p.controls[dial.name])) for p in past],
+            colour,
+        )
         for dial, colour in zip(task.dials, COLOURS, strict=False)
     ]
-    norms = [Curve("", [(p.iteration, math.log10(p.grad_norm)) for p in past if 0 < p.grad_norm < math.inf], COLOURS[0])]
+    norms = [
+        Curve("", [(p.iteration, math.log10(p.grad_norm)) for p in past if 0 < p.grad_norm < math.inf], COLOURS[0])
+    ]
     _plot(image, left, upper, "validation loss", losses, horizon)
     _plot(image, right, upper, "controls, -1 and 1 being their bounds", places, horizon, legend_above=True)
     _plot(image, left, lower, "log10 of the gradient norm", norms, horizon)
@@ -78,7 +85,9 @@ def reference(task: Task, instance: Instance, until: int | None = None) -> list[
         rest = [dial.unit(steering.episode().history[0].controls[dial.name]) for dial in task.dials]
     while steering.running(0) and (until is None or steering.episode().iteration < until):
         steering.advance({0: rest})
-    return [(past.iteration, past.loss) for past in steering.episode().history if until is None or past.iteration <= until]
+    return [
+        (past.iteration, past.loss) for past in steering.episode().history if until is None or past.iteration <= until
+    ]
 
 
 class _Asked:
@@ -109,7 +118,8 @@ def _plot(
     horizon: int,
     legend_above: bool = False,
 ) -> None:
-    """Curves over the horizon in one quarter of the picture; names in its upper right corner, if asked for above all curves."""
+    """Curves over the horizon in one quarter of the picture; names in its upper right corner, if asked for above all
+    curves."""
     pen = ImageDraw.Draw(image)
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
     values = [y for curve in curves for _, y in curve.points if math.isfinite(y)]
@@ -140,7 +150,8 @@ def _plot(
 
 
 def _heat(image: Image.Image, across: tuple[int, int], down: tuple[int, int], episode: Episode) -> None:
-    """β and ln γ, a row of cells each layer (or head) and a column each step, from the least in blue to the greatest in orange."""
+    """β and ln γ, a row of cells each layer (or head) and a column each step, from the least in blue to the greatest in
+    orange."""
     pen = ImageDraw.Draw(image)
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
     past = episode.history

@@ -1,4 +1,5 @@
-"""What becomes of instances under a policy, under SGD alone, and in a population: functions of the core, without an environment."""
+"""What becomes of instances under a policy, under SGD alone, and in a population: functions of the core, without an
+environment."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from tunemax.gpt.errors import TunemaxError
 class Outcome:
     """How one training ended.
 
-    total: the sum of rewards, log of the first validation loss over the last. loss: that last validation loss. test_loss: on the
-    test slice, None if the task has no test windows; both are a cap's if the training diverged. member_steps: iterations
-    that were trained for it. history: one look at the start and one after each step.
+    total: the sum of rewards, log of the first validation loss over the last. loss: that last validation loss.
+    test_loss: on the test slice, None if the task has no test windows; both are a cap's if the training diverged.
+    member_steps: iterations that were trained for it. history: one look at the start and one after each step.
     """
 
     instance: str
@@ -36,7 +37,9 @@ class Outcome:
     def of(cls, episode: Episode, member_steps: int | None = None) -> Outcome:
         steps = episode.iteration if member_steps is None else member_steps
         history = tuple(episode.history)
-        return cls(episode.instance.name, episode.total, episode.loss, episode.test_loss, episode.diverged, steps, history)
+        return cls(
+            episode.instance.name, episode.total, episode.loss, episode.test_loss, episode.diverged, steps, history
+        )
 
 
 def run(task: Task, instances: Sequence[Instance], policy: Policy, slots: int = 16) -> list[Outcome]:
@@ -66,21 +69,27 @@ class _Nothing:
 
 
 def left_to_sgd(task: Task, instances: Sequence[Instance], slots: int = 16) -> list[Outcome]:
-    """The instances with nothing controlled: SGD learns β and γ, or what else the variant has, from where the instance starts them."""
+    """The instances with nothing controlled: SGD learns β and γ, or what else the variant has, from where the instance
+    starts them."""
     return run(task.left_to_sgd(), instances, _Nothing(), slots)
 
 
-def population(task: Task, instance: Instance, size: int, seed: int, interval: int = 2, quantile: float = 0.25) -> Outcome:
+def population(
+    task: Task, instance: Instance, size: int, seed: int, interval: int = 2, quantile: float = 0.25
+) -> Outcome:
     """Population based training (Jaderberg et al., arXiv 1711.09846) of one instance; the outcome is the best member's.
 
-    size: trainings side by side, all with the seed and the text of the instance; they explore their controls from the first step on.
-    interval: steps between two exchanges, in which the worst `quantile` goes on from a copy of one of the best. A training that has
-    diverged is replaced, too. Costs `size` times the member-steps of one training.
+    size: trainings side by side, all with the seed and the text of the instance; they explore their controls from the
+    first step on.
+    interval: steps between two exchanges, in which the worst `quantile` goes on from a copy of one of the best. A
+    training that has diverged is replaced, too. Costs `size` times the member-steps of one training.
     """
     if task.action == "absolute":
         raise TunemaxError("action = absolute: a population explores by moves; use action = box")
     if size < 2 or not 0 < quantile <= 0.5:
-        raise TunemaxError(f"population of {size}, quantile {quantile:g}: expected at least 2, and a quantile above 0 and at most 0.5")
+        raise TunemaxError(
+            f"population of {size}, quantile {quantile:g}: expected at least 2, and a quantile above 0 and at most 0.5"
+        )
     generator = np.random.default_rng(seed)
     steering = Steering(task, size)
     steering.start(dict.fromkeys(range(size), instance))
@@ -91,7 +100,10 @@ def population(task: Task, instance: Instance, size: int, seed: int, interval: i
         running = [slot for slot in range(size) if steering.running(slot)]
         if not running:
             break
-        moves = {slot: generator.uniform(-1, 1, len(task.dials)) if slot in explore else np.zeros(len(task.dials)) for slot in running}
+        moves = {
+            slot: generator.uniform(-1, 1, len(task.dials)) if slot in explore else np.zeros(len(task.dials))
+            for slot in running
+        }
         steering.advance(moves)
         spent += len(running) * task.frame_skip
         explore = set()

@@ -18,15 +18,19 @@ from tunemax.gpt.errors import TunemaxError
 class SteerVecEnv(VecEnv):
     """N trainings of one trainer, for SB3's algorithms.
 
-    vector: a `SteerVector` that resets in the same step, for example of `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v0", num_envs=16)`.
+    vector: a `SteerVector` that resets in the same step, for example of
+    `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v0", num_envs=16)`.
 
-    Attributes are the vector environment's. `env_method` calls its methods with `slot=i` for each index: `get_state`, `set_state`.
+    Attributes are the vector environment's. `env_method` calls its methods with `slot=i` for each index: `get_state`,
+    `set_state`.
     """
 
     def __init__(self, vector: Any) -> None:
         inner = vector.unwrapped
         if not isinstance(inner, SteerVector):
-            raise TunemaxError(f"{type(inner).__name__}: not a vector environment of tunemax; make one with gymnasium.make_vec")
+            raise TunemaxError(
+                f"{type(inner).__name__}: not a vector environment of tunemax; make one with gymnasium.make_vec"
+            )
         if inner.autoreset_mode is not AutoresetMode.SAME_STEP:
             raise TunemaxError(f"autoreset_mode = {inner.autoreset_mode.value}: stable-baselines3 needs SameStep")
         self.vector = inner  # before super().__init__, which asks for `render_mode`
@@ -74,7 +78,9 @@ class SteerVecEnv(VecEnv):
             raise TunemaxError(f"{attr_name}: the environments share their attributes; set it for all of them")
         setattr(self.vector, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
         method = getattr(self.vector, method_name)
         return [method(*method_args, slot=i, **method_kwargs) for i in self._get_indices(indices)]
 

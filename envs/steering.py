@@ -91,7 +91,8 @@ class _Slot:
 class Steering:
     """N slots, each with one training of a task, advanced together.
 
-    Slots are numbered from 0. A slot is empty until `start`; a training that has ended keeps its slot, but trains no more.
+    Slots are numbered from 0. A slot is empty until `start`; a training that has ended keeps its slot, but trains no
+    more.
     """
 
     def __init__(self, task: Task, slots: int = 1) -> None:
@@ -138,7 +139,9 @@ class Steering:
         for slot, config in configs.items():
             self.task.steps(config.train.max_iters)
             train, block_size = config.train, config.model.block_size
-            trainers[slot].corpus.batch_offsets(train.seed, 0, train.batch_size, block_size, train.data_start, train.data_end)
+            trainers[slot].corpus.batch_offsets(
+                train.seed, 0, train.batch_size, block_size, train.data_start, train.data_end
+            )
         for slot, config in configs.items():  # nothing can be refused any more
             self.clear(slot)
             self._slots[slot] = _Slot(Episode(instances[slot]), trainers[slot], trainers[slot].add(config))
@@ -152,7 +155,9 @@ class Steering:
         """
         for slot in moves:
             if not self.running(slot):
-                raise TunemaxError(f"step: {'this episode has ended' if self.begun(slot) else 'no training has begun'}; call reset")
+                raise TunemaxError(
+                    f"step: {'this episode has ended' if self.begun(slot) else 'no training has begun'}; call reset"
+                )
         if left_out := [slot for slot in range(self.size) if self.running(slot) and slot not in moves]:
             raise TunemaxError(f"step: no action for training {left_out[0]}; running trainings advance together")
         actions = {slot: np.asarray(move, dtype=np.float64) for slot, move in moves.items()}
@@ -181,7 +186,9 @@ class Steering:
         """Let a slot go on from a state. Raises TunemaxError for one of another task."""
         config = state.episode.instance.config(self.task)
         if state.snapshot is not None and state.snapshot.config != config:
-            raise TunemaxError("state: it belongs to another task; make the environment with the arguments that the state's had")
+            raise TunemaxError(
+                "state: it belongs to another task; make the environment with the arguments that the state's had"
+            )
         trainer = self._trainer(config)
         member = None if state.snapshot is None else trainer.restore(state.snapshot)
         self.clear(slot)
@@ -242,7 +249,9 @@ class Steering:
             there = self._slot(slot)
             past = there.episode.history
             reward = math.log(past[-2].loss) - math.log(past[-1].loss)
-            result[slot] = Transition(self._observation(there, found[slot]), reward, there.episode.ended, self._info(there))
+            result[slot] = Transition(
+                self._observation(there, found[slot]), reward, there.episode.ended, self._info(there)
+            )
         for slot in ended:
             there = self._slot(slot)
             assert there.member is not None
@@ -255,7 +264,9 @@ class Steering:
         for trainer in {id(self._slot(slot).trainer): self._slot(slot).trainer for slot in slots}.values():
             of_trainer = [self._slot(slot) for slot in slots if self._slot(slot).trainer is trainer]
             members = [there.member for there in of_trainer if there.member and not there.episode.diverged]
-            losses = window_means(trainer, members, trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows))
+            losses = window_means(
+                trainer, members, trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows)
+            )
             for there in of_trainer:
                 assert there.member is not None
                 cap = self._cap(there)
@@ -267,13 +278,17 @@ class Steering:
 
     def _observation(self, there: _Slot, found: Measure) -> Observation:
         assert there.member is not None
-        return self.features.normalised(there.episode.watch.raw(found, there.member, self.task.frame_skip, self.task.dials))
+        return self.features.normalised(
+            there.episode.watch.raw(found, there.member, self.task.frame_skip, self.task.dials)
+        )
 
     def _remember(self, there: _Slot, found: Measure) -> None:
         assert there.member is not None
         values = {dial.name: dial.read(there.member.values) for dial in self.task.dials}
         constants = tuple(found.beta.tolist()), tuple(found.log_gamma.tolist())
-        there.episode.history.append(Past(there.episode.iteration, there.episode.loss, found.grad_norm, values, *constants))
+        there.episode.history.append(
+            Past(there.episode.iteration, there.episode.loss, found.grad_norm, values, *constants)
+        )
 
     def _info(self, there: _Slot) -> dict[str, Any]:
         episode = there.episode

@@ -1,4 +1,7 @@
-"""N trainings that advance as members of one trainer, as Gymnasium's `VectorEnv`. Equal, step for step, to N single environments."""
+"""N trainings that advance as members of one trainer, as Gymnasium's `VectorEnv`.
+
+Equal, step for step, to N single environments.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,19 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
 
     Takes the arguments of the single environment, and:
 
-    num_envs: how many. autoreset_mode: SameStep (a training that ends is replaced in the same step; its last observation and
-    info are in `final_obs` and `final_info`) or Disabled (call `reset(options={"reset_mask": mask})` for those that have ended).
+    num_envs: how many. autoreset_mode: SameStep (a training that ends is replaced in the same step; its last
+    observation and info are in `final_obs` and `final_info`) or Disabled (call `reset(options={"reset_mask": mask})`
+    for those that have ended).
 
-    `reset(seed=s)` seeds environment i with s + i. `options["instance"]` is one instance for all, or one for each (None draws).
-    Each environment has a generator of its own, as N single ones have.
+    `reset(seed=s)` seeds environment i with s + i. `options["instance"]` is one instance for all, or one for each (None
+    draws). Each environment has a generator of its own, as N single ones have.
     """
 
     single: ClassVar[type[environment.Steer]] = environment.Steer
 
-    def __init__(self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP, **arguments: Any) -> None:
+    def __init__(
+        self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP, **arguments: Any
+    ) -> None:
         name = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         if name not in MODES:
             raise TunemaxError(f"autoreset_mode = {name}: expected one of {', '.join(MODES)}")
@@ -70,7 +76,11 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
         """Begin trainings: in all environments, or where `options["reset_mask"]` is true."""
         options = options or {}
         check_options(options, RESET_OPTIONS)
-        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else self._each(seed, "seed")
+        seeds = (
+            [int(seed) + i for i in range(self.num_envs)]
+            if isinstance(seed, (int, np.integer))
+            else self._each(seed, "seed")
+        )
         wanted = self._each(options.get("instance"), "instance")
         mask = self._mask(options.get("reset_mask"))
         instances = {}
@@ -78,13 +88,20 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
             if seeds[i] is not None:
                 self._generators[i] = seeding.np_random(seeds[i])[0]
             instances[i] = chosen(wanted[i], self.set, self.task, self._generator(i))
-        return self._observations(begun := self._steering.start(instances)), self._infos({i: t.info for i, t in begun.items()})
+        return self._observations(begun := self._steering.start(instances)), self._infos(
+            {i: t.info for i, t in begun.items()}
+        )
 
     def step(self, actions: Any) -> Batch:
-        """One step of every environment. Raises TunemaxError before a reset, and for one that has ended and was not reset."""
+        """One step of every environment.
+
+        Raises TunemaxError before a reset, and for one that has ended and was not reset.
+        """
         given = list(iterate(self.action_space, actions)) if np.shape(actions)[:1] == (self.num_envs,) else []
         if len(given) != self.num_envs:
-            raise TunemaxError(f"actions of shape {np.shape(actions)}: expected {self.num_envs} actions, one an environment")
+            raise TunemaxError(
+                f"actions of shape {np.shape(actions)}: expected {self.num_envs} actions, one an environment"
+            )
         done = self._steering.advance({i: self.task.actions.read(action) for i, action in enumerate(given)})
         rewards = np.array([done[i].reward for i in range(self.num_envs)])
         ended = np.array([done[i].terminated for i in range(self.num_envs)])
@@ -103,7 +120,9 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
         if self.render_mode is None:
             return None
         episodes = [self._steering.episode(i) for i in range(self.num_envs)]
-        return tuple(status(episode) if self.render_mode == "ansi" else frame(self.task, episode) for episode in episodes)
+        return tuple(
+            status(episode) if self.render_mode == "ansi" else frame(self.task, episode) for episode in episodes
+        )
 
     # ------------------------------------------------------------------------------------------------ copies
 

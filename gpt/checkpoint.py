@@ -51,7 +51,10 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
 
 
 def load(path: Path, fingerprint: str | None = None) -> Snapshot:
-    """Read a snapshot. Raises TunemaxError if there is none, it is damaged, of a newer format, or of other data than `fingerprint`."""
+    """Read a snapshot.
+
+    Raises TunemaxError if there is none, it is damaged, of a newer format, or of other data than `fingerprint`.
+    """
     if not path.is_file():
         raise TunemaxError(f"{path}: no checkpoint here")
     try:
@@ -60,12 +63,18 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
-        raise TunemaxError(f"{path}: not a tunemax checkpoint, or damaged ({reason}); train again or use another copy") from error
+        raise TunemaxError(
+            f"{path}: not a tunemax checkpoint, or damaged ({reason}); train again or use another copy"
+        ) from error
     if header.format != FORMAT:
         raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
     if fingerprint is not None and header.data != fingerprint:
-        raise TunemaxError(f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names")
+        raise TunemaxError(
+            f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names"
+        )
     config = Config.of(header.config)
     if config.softmax.name != header.variant:
-        raise TunemaxError(f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy")
+        raise TunemaxError(
+            f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
+        )
     return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors, header.path)

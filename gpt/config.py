@@ -1,7 +1,8 @@
 """The configuration of one member: model, its softmax variant, training, logging.
 
-Everything outside this module speaks of a configuration as flat names and values (``{"n_layer": 4, "constantmax.gamma": 80}``):
-command line, study file, Optuna parameters, checkpoints. `Config.of` checks them and `Config.flat` gives them back.
+Everything outside this module speaks of a configuration as flat names and values (``{"n_layer": 4, "constantmax.gamma":
+80}``): command line, study file, Optuna parameters, checkpoints. `Config.of` checks them and `Config.flat` gives them
+back.
 """
 
 from __future__ import annotations
@@ -25,21 +26,42 @@ class ModelConfig(Fields):
     """The shape of the GPT, and which softmax variant its attention uses."""
 
     n_layer: int = setting(4, "transformer blocks", ge=1, le=96, search=Range(1, 8, step=1), shared=True)
-    n_head: int = setting(4, "attention heads; must divide n_embd", ge=1, le=128, search=Choices((1, 2, 4, 8)), shared=True)
-    n_embd: int = setting(64, "width of the residual stream", ge=1, le=16384, search=Choices((32, 64, 128, 256)), shared=True)
-    block_size: int = setting(64, "context length in tokens", ge=1, le=65536, search=Choices((32, 64, 128, 256)), shared=True)
+    n_head: int = setting(
+        4, "attention heads; must divide n_embd", ge=1, le=128, search=Choices((1, 2, 4, 8)), shared=True
+    )
+    n_embd: int = setting(
+        64, "width of the residual stream", ge=1, le=16384, search=Choices((32, 64, 128, 256)), shared=True
+    )
+    block_size: int = setting(
+        64, "context length in tokens", ge=1, le=65536, search=Choices((32, 64, 128, 256)), shared=True
+    )
     dropout: float = setting(
-        0.0, "share of activations dropped in training", ge=0, lt=1, search=Range(0.0, 0.3), control=Control("logit", 0.0, 0.9)
+        0.0,
+        "share of activations dropped in training",
+        ge=0,
+        lt=1,
+        search=Range(0.0, 0.3),
+        control=Control("logit", 0.0, 0.9),
     )
     bias: bool = setting(False, "biases in linear layers and layer norms", search=Choices((False, True)), shared=True)
     position: Literal["learned", "rotary"] = setting(
-        "learned", "position information: a learned table, or rotary (RoPE)", search=Choices(("learned", "rotary")), shared=True
+        "learned",
+        "position information: a learned table, or rotary (RoPE)",
+        search=Choices(("learned", "rotary")),
+        shared=True,
     )
     norm_position: Literal["pre", "post"] = setting(
-        "pre", "layer norm before each sublayer, or after the residual sum", search=Choices(("pre", "post")), shared=True
+        "pre",
+        "layer norm before each sublayer, or after the residual sum",
+        search=Choices(("pre", "post")),
+        shared=True,
     )
-    tie_weights: bool = setting(True, "the output matrix is the token embedding", search=Choices((True, False)), shared=True)
-    softmax_variant: str = setting("softmax", "what replaces the softmax of attention", search=Choices(tuple(variants())))
+    tie_weights: bool = setting(
+        True, "the output matrix is the token embedding", search=Choices((True, False)), shared=True
+    )
+    softmax_variant: str = setting(
+        "softmax", "what replaces the softmax of attention", search=Choices(tuple(variants()))
+    )
 
     @pydantic.field_validator("softmax_variant", mode="after")
     @classmethod
@@ -51,7 +73,9 @@ class ModelConfig(Fields):
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd = {self.n_embd} is not divisible by n_head = {self.n_head}; change one of them")
         if self.position == "rotary" and self.head_width % 2:
-            raise ValueError(f"n_embd / n_head = {self.head_width} is odd; rotary positions need an even width of a head")
+            raise ValueError(
+                f"n_embd / n_head = {self.head_width} is odd; rotary positions need an even width of a head"
+            )
         return self
 
     @property
@@ -63,13 +87,20 @@ class TrainConfig(Fields):
     """What is trained on, for how long, and how."""
 
     dataset: str = setting("python_stdlib", "python_stdlib, shakespeare_char, or the path of a text file or folder")
-    data_start: float = setting(0.0, "where in the training text the part to train on begins, as a share of it", ge=0, lt=1, neutral=0.0)
+    data_start: float = setting(
+        0.0, "where in the training text the part to train on begins, as a share of it", ge=0, lt=1, neutral=0.0
+    )
     data_end: float = setting(1.0, "where that part ends, as a share of the text", gt=0, le=1, neutral=1.0)
     seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
     max_iters: int = setting(1000, "the horizon: iterations to train", ge=1)
     batch_size: int = setting(12, "windows a batch", ge=1, search=Choices((4, 8, 16, 32)), shared=True)
     learning_rate: float = setting(
-        1e-3, "peak learning rate of AdamW", gt=0, le=10, search=Range(1e-4, 3e-2, log=True), control=Control("multiplicative", 1e-6, 1.0)
+        1e-3,
+        "peak learning rate of AdamW",
+        gt=0,
+        le=10,
+        search=Range(1e-4, 3e-2, log=True),
+        control=Control("multiplicative", 1e-6, 1.0),
     )
     variant_lr_ratio: float = setting(
         1.0,
@@ -89,10 +120,20 @@ class TrainConfig(Fields):
         0.05, "share of the horizon over which the learning rate rises from 0", ge=0, le=1, search=Range(0.0, 0.3)
     )
     decay_fraction: float = setting(
-        0.2, "share of the horizon over which wsd decays", ge=0, le=1, search=Range(0.1, 0.5), when={"schedule": ("wsd",)}
+        0.2,
+        "share of the horizon over which wsd decays",
+        ge=0,
+        le=1,
+        search=Range(0.1, 0.5),
+        when={"schedule": ("wsd",)},
     )
     min_lr_ratio: float = setting(
-        0.1, "final learning rate, relative to the peak", ge=0, le=1, search=Range(0.0, 0.3), when={"schedule": ("cosine", "linear", "wsd")}
+        0.1,
+        "final learning rate, relative to the peak",
+        ge=0,
+        le=1,
+        search=Range(0.0, 0.3),
+        when={"schedule": ("cosine", "linear", "wsd")},
     )
     weight_decay: float = setting(
         0.1,
@@ -112,16 +153,21 @@ class TrainConfig(Fields):
         control=Control("multiplicative", 1e-3, 1e3),
     )
     eval_interval: int = setting(250, "iterations between evaluations", ge=1, identity=False)
-    eval_iters: int = setting(30, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0)
+    eval_iters: int = setting(
+        30, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0
+    )
     eval_slice: Literal["tuning", "confirmation", "test"] = setting(
-        "tuning", "validation text to evaluate on: tuning decides, confirmation confirms, test is kept for the end", neutral="tuning"
+        "tuning",
+        "validation text to evaluate on: tuning decides, confirmation confirms, test is kept for the end",
+        neutral="tuning",
     )
     divergence_margin: float = setting(1.0, "a training loss above ln(vocabulary) + margin has diverged, in nats", gt=0)
     precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic; bf16 autocasts matrix products", shared=True)
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)
     compile: bool = setting(
         False,
-        "train by compiled functions: a minute for each variant and shape, once, then faster; equal to rounding; needs a C++ compiler",
+        "train by compiled functions: a minute for each variant and shape, once, then faster; equal to rounding; needs "
+        "a C++ compiler",
         identity=False,
         shared=True,
     )
@@ -141,7 +187,9 @@ class LogConfig(Fields):
     log_interval: int = setting(10, "iterations between lines of training loss", ge=1, identity=False)
     tensorboard: bool = setting(True, "write TensorBoard event files", identity=False)
     tensorboard_project: str = setting("", "folder between the TensorBoard root and the run", identity=False)
-    tensorboard_run_name: str = setting("", "name of the run in TensorBoard; the name of its folder if empty", identity=False)
+    tensorboard_run_name: str = setting(
+        "", "name of the run in TensorBoard; the name of its folder if empty", identity=False
+    )
     tensorboard_histograms: bool = setting(
         False,
         "histograms of attention weights and of learnables, at every evaluation",
@@ -199,7 +247,8 @@ class Config(pydantic.BaseModel):
         return Config.of({**self.flat(), **{resolve(name): value for name, value in values.items()}})
 
     def checked(self, values: Mapping[str, Any], name: str, value: Any) -> Any:
-        """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError as `replace` does.
+        """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError as
+        `replace` does.
 
         Much cheaper than `replace`: agents change fields many times a second.
         """
@@ -215,12 +264,14 @@ class Config(pydantic.BaseModel):
     def identity(self) -> str:
         """Sixteen hexadecimal digits; equal exactly if the same thing would be trained and measured.
 
-        Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay out,
-        so a field added to tunemax leaves every older identity as it was.
+        Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay
+        out, so a field added to tunemax leaves every older identity as it was.
         """
         specs = all_specs()
         named = {
-            name: value for name, value in self.active().items() if specs[name].declared.identity and value != specs[name].declared.neutral
+            name: value
+            for name, value in self.active().items()
+            if specs[name].declared.identity and value != specs[name].declared.neutral
         }
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -30,8 +30,8 @@ Value = Any
 class EventFile:
     """A new event file in the folder of a run.
 
-    All that is written at once is one record. The usual SummaryWriter has a thread for each file, which meets a full disk
-    with a traceback, and two files of one second are read in any order; here a call writes itself, and names tell
+    All that is written at once is one record. The usual SummaryWriter has a thread for each file, which meets a full
+    disk with a traceback, and two files of one second are read in any order; here a call writes itself, and names tell
     nanoseconds.
 
     Args:
@@ -51,7 +51,9 @@ class EventFile:
             raise self._unwritable(error) from error
         self._events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
         if resumed_at is not None:
-            self._events.append(Event(wall_time=time.time(), step=resumed_at, session_log=SessionLog(status=SessionLog.START)))
+            self._events.append(
+                Event(wall_time=time.time(), step=resumed_at, session_log=SessionLog(status=SessionLog.START))
+            )
 
     def write(self, values: Iterable[Value], iteration: int = 0) -> None:
         """Append values that were measured at an iteration."""
@@ -72,7 +74,8 @@ class EventFile:
 
     def _unwritable(self, error: OSError) -> TunemaxError:
         return TunemaxError(
-            f"{self._path.parent}: TensorBoard events cannot be written ({error.strerror}); make room, or choose another folder"
+            f"{self._path.parent}: TensorBoard events cannot be written ({error.strerror}); make room, or choose "
+            "another folder"
         )
 
 
@@ -112,7 +115,8 @@ def histogram(tag: str, edges: np.ndarray[Any, Any], counts: np.ndarray[Any, Any
 def charts(title: str, lines: Mapping[str, Iterable[str]]) -> Value:
     """Charts of the custom scalars tab: each title with the tags that it shows in the same axes."""
     found = [
-        layout.Chart(title=name, multiline=layout.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])) for name, tags in lines.items()
+        layout.Chart(title=name, multiline=layout.MultilineChartContent(tag=[f"^{tag}$" for tag in tags]))
+        for name, tags in lines.items()
     ]
     content = layout.Layout(category=[layout.Category(title=title, chart=found)]).SerializeToString()
     return Summary.Value(

@@ -1,8 +1,9 @@
 """A field is declared once: its metadata, and the one walker over it.
 
-A field is an attribute of a `Fields` class with a `setting(...)` as its default. Type, default, help and valid range are
-pydantic's; search range, condition, control and stacking are ours. Whoever needs to know the fields (the check of a
-config, the command line, a study's space, an RL action, the reference in docs/) walks `specs_of` and finds the rest there.
+A field is an attribute of a `Fields` class with a `setting(...)` as its default. Type, default, help and valid range
+are pydantic's; search range, condition, control and stacking are ours. Whoever needs to know the fields (the check of a
+config, the command line, a study's space, an RL action, the reference in docs/) walks `specs_of` and finds the rest
+there.
 """
 
 from __future__ import annotations
@@ -141,7 +142,10 @@ class FieldSpec:
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
 
     def active(self, values: Mapping[str, Any]) -> bool:
-        """Whether the field means anything beside these values. Another variant's fields may be missing: then they are inert."""
+        """Whether the field means anything beside these values.
+
+        Another variant's fields may be missing: then they are inert.
+        """
 
         def holds(condition: Condition) -> bool:
             return all(values.get(name) in allowed for name, allowed in condition.items())
@@ -166,11 +170,13 @@ class FieldSpec:
             checked = self._adapter.validate_python(value)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.valid()}") from error
-        return checked + 0.0 if self.annotation is float else checked  # -0.0 trains what 0.0 does, so it is written the same
+        # -0.0 trains what 0.0 does, so it is written the same
+        return checked + 0.0 if self.annotation is float else checked
 
     @cached_property
     def _adapter(self) -> pydantic.TypeAdapter[Any]:
-        annotated = operator.getitem(cast(Any, typing.Annotated), (self.annotation, self.info))  # a type known only at run time
+        # A type known only at run time
+        annotated = operator.getitem(cast(Any, typing.Annotated), (self.annotation, self.info))
         return pydantic.TypeAdapter(annotated, config=pydantic.ConfigDict(allow_inf_nan=False))
 
     def valid(self) -> str:
@@ -191,12 +197,16 @@ class FieldSpec:
 
 
 def specs_of(fields: type[Fields], group: str, prefix: str = "", when: Condition | None = None) -> list[FieldSpec]:
-    """The fields of one class in order of declaration. `prefix` names a variant's group, `when` the condition of the whole class."""
+    """The fields of one class in order of declaration.
+
+    `prefix` names a variant's group, `when` the condition of the whole class.
+    """
     specs = []
     for name, info in fields.model_fields.items():
         declared = next(item for item in info.metadata if isinstance(item, Declaration))
         own, *alternatives = (
-            {prefix + other: allowed for other, allowed in condition.items()} for condition in (declared.when, *declared.any_of)
+            {prefix + other: allowed for other, allowed in condition.items()}
+            for condition in (declared.when, *declared.any_of)
         )
         specs.append(FieldSpec(prefix + name, group, info, declared, {**(when or {}), **own}, tuple(alternatives)))
     return specs

@@ -1,7 +1,8 @@
-"""What this machine is good at: which library multiplies its matrices, measured once and remembered, and how its memory is kept.
+"""What this machine is good at: which library multiplies its matrices, measured once and remembered, and how its memory
+is kept.
 
-All this is a choice of a whole process. Nothing here happens on import: `tunemax train` and the worker processes of a study ask
-for it, and a program that uses the package as a library is left as it is.
+All this is a choice of a whole process. Nothing here happens on import: `tunemax train` and the worker processes of a
+study ask for it, and a program that uses the package as a library is left as it is.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ Route = Literal["default", "onednn"]
 """Who multiplies fp32 matrices on the CPU. default: what torch takes by itself, MKL in its usual builds."""
 ROUTES: tuple[Route, ...] = get_args(Route)
 PRECISION = {"default": "highest", "onednn": "medium"}
-"""torch's own switch. "medium" only allows bf16, and where the processor has AMX it is bf16: hence the look at the error."""
+"""torch's own switch. "medium" only allows bf16, and where the processor has AMX it is bf16: hence the look at the
+error."""
 FORCED = "TUNEMAX_MATMUL"
-"""Environment variable that names a route and spares the measurement. A route that is not fp32 is refused all the same."""
+"""Environment variable that names a route and spares the measurement. A route that is not fp32 is refused all the
+same."""
 TUNABLES, LARGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 """Environment variable of the C library, and what it says there for large pages by `madvise`."""
 SMALLEST = 16**3
@@ -72,10 +75,11 @@ def choose() -> Measured:
 
 
 def route_for(config: Config) -> Route:
-    """The route for trainings of this configuration: the one that was chosen, unless their smallest products are too small for it.
+    """The route for trainings of this configuration: the one that was chosen, unless their smallest products are too
+    small for it.
 
-    torch gives oneDNN what is above SMALLEST, and what is below to its default library, by the size of a whole stack: a member with
-    smaller products would have other bits beside few neighbours than beside many.
+    torch gives oneDNN what is above SMALLEST, and what is below to its default library, by the size of a whole stack: a
+    member with smaller products would have other bits beside few neighbours than beside many.
     """
     tokens, width = config.model.block_size, config.model.n_embd
     return choose().route if tokens * width * min(tokens, width) > SMALLEST else "default"
@@ -92,7 +96,10 @@ def current_route() -> Route:
 
 
 def remembered() -> Measured:
-    """What was measured on this machine, now or before. A folder that cannot be written costs a line, and a measurement a start."""
+    """What was measured on this machine, now or before.
+
+    A folder that cannot be written costs a line, and a measurement a start.
+    """
     place = memory_of_it()
     try:
         return Measured.model_validate_json(place.read_bytes())
@@ -142,7 +149,9 @@ def _judge(pairs: list[tuple[Tensor, Tensor]], errors: dict[Route, float]) -> Me
     gain = statistics.median(b / a for a, b in zip(speeds["default"], speeds["onednn"], strict=True))
     if gain < GAIN:
         return keep(f"oneDNN is only {gain:.2f} times as fast", gain)
-    return Measured(route="onednn", reason=f"oneDNN is {gain:.2f} times as fast", gflops=gflops, errors=errors, gain=gain)
+    return Measured(
+        route="onednn", reason=f"oneDNN is {gain:.2f} times as fast", gflops=gflops, errors=errors, gain=gain
+    )
 
 
 def _forced() -> Measured | None:
@@ -157,7 +166,9 @@ def _forced() -> Measured | None:
     errors = {each: _errors(each, pairs) for each in ROUTES}
     if not allowed(route):
         raise TunemaxError(f"{FORCED} = {named}: would not be exact fp32 on this machine; leave it unset")
-    return Measured(route=route, reason=f"{FORCED} asks for it", gflops=statistics.median(_speeds(pairs)["default"]), errors=errors)
+    return Measured(
+        route=route, reason=f"{FORCED} asks for it", gflops=statistics.median(_speeds(pairs)["default"]), errors=errors
+    )
 
 
 def allowed(route: Route) -> bool:
@@ -197,7 +208,11 @@ def _each_by_itself(pairs: list[tuple[Tensor, Tensor]]) -> bool:
 def _errors(route: Route, pairs: list[tuple[Tensor, Tensor]]) -> float:
     """The largest relative error of the products, by norm, against float64."""
     with _taken(route):
-        found = [(got, exact) for a, b in pairs for got, exact in zip(_products(a, b), _products(a.double(), b.double()), strict=True)]
+        found = [
+            (got, exact)
+            for a, b in pairs
+            for got, exact in zip(_products(a, b), _products(a.double(), b.double()), strict=True)
+        ]
     return max(float((got - exact).norm() / exact.norm()) for got, exact in found)
 
 
@@ -224,7 +239,9 @@ def _products(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
 
 def _factors(stack: int, rows: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(rows * outputs)
-    return torch.randn(stack, rows, inputs, generator=draw), torch.randn(stack, inputs, outputs, generator=draw) * inputs**-0.5
+    return torch.randn(stack, rows, inputs, generator=draw), torch.randn(
+        stack, inputs, outputs, generator=draw
+    ) * inputs**-0.5
 
 
 @contextmanager
@@ -240,7 +257,8 @@ def _taken(route: Route) -> Iterator[None]:
 def machine() -> str:
     """Sixteen digits that stand for the processor and for torch: the cache folder may be shared by several machines."""
     able = " ".join(sorted(_cpu_flags() or ()))  # virtual machines call processors of several generations by one name
-    told = f"{processor()}/{able}/{torch.backends.cpu.get_cpu_capability()}/{torch.__version__}/{torch.cuda.is_available()}"
+    kernels = torch.backends.cpu.get_cpu_capability()
+    told = f"{processor()}/{able}/{kernels}/{torch.__version__}/{torch.cuda.is_available()}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -261,7 +279,8 @@ def find_device(name: str) -> torch.device:
 
 
 def bf16_fault(device: str) -> str | None:
-    """A line that says so if bf16 would be slow on this device: a CPU without instructions for it computes the same, in more steps."""
+    """A line that says so if bf16 would be slow on this device: a CPU without instructions for it computes the same, in
+    more steps."""
     if device == "auto":
         device = "cuda" if has_gpu() else "cpu"
     if device != "cpu" or (flags := _cpu_flags()) is None or flags & {"avx512_bf16", "amx_bf16", "bf16"}:
@@ -291,8 +310,8 @@ def processor() -> str:
 def keep_memory() -> bool:
     """Have the C library keep freed memory instead of handing it back to the system. False where it is not glibc.
 
-    A step of many members frees tens of megabytes and takes them again; each time the system would hand out, and clear, new
-    pages. For processes that do nothing but train.
+    A step of many members frees tens of megabytes and takes them again; each time the system would hand out, and clear,
+    new pages. For processes that do nothing but train.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -303,9 +322,11 @@ def keep_memory() -> bool:
 
 @contextmanager
 def large_pages() -> Iterator[None]:
-    """Processes that start meanwhile ask the system for large pages: a step walks through tens of megabytes, five per cent faster so.
+    """Processes that start meanwhile ask the system for large pages: a step walks through tens of megabytes, five per
+    cent faster so.
 
-    glibc reads it when a process starts; another C library, and a system that gives large pages to all or to nobody, do not care.
+    glibc reads it when a process starts; another C library, and a system that gives large pages to all or to nobody, do
+    not care.
     """
     before = os.environ.get(TUNABLES, "")
     if LARGE.partition("=")[0] not in before:

@@ -13,14 +13,18 @@ LOOKS = 0.5
 
 
 class Stopped(BaseException):
-    """Raised where `stopped_by` was told to stop. No Exception, so that whoever expects mistakes does not take it for one."""
+    """Raised where `stopped_by` was told to stop.
+
+    No Exception, so that whoever expects mistakes does not take it for one.
+    """
 
 
 @contextmanager
 def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
     """Ask now and then whether to stop, whatever runs in the block, and raise Stopped in the middle of it.
 
-    For what takes long and changes nothing, such as a compilation. Only the main thread gets signals; elsewhere nobody asks.
+    For what takes long and changes nothing, such as a compilation. Only the main thread gets signals; elsewhere nobody
+    asks.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,14 +48,16 @@ def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
 def held_back() -> Iterator[None]:
     """Let an interrupt (or a SIGTERM that the program handles) wait until the block is whole.
 
-    Every snapshot taken after an interrupt is then of a state that training went through, so what resumes from it goes on
-    bit for bit. Costs microseconds. Only the main thread gets signals; elsewhere this does nothing.
+    Every snapshot taken after an interrupt is then of a state that training went through, so what resumes from it goes
+    on bit for bit. Costs microseconds. Only the main thread gets signals; elsewhere this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     waiting: list[tuple[int, FrameType | None]] = []
-    handlers = {number: handler for number in (signal.SIGINT, signal.SIGTERM) if callable(handler := signal.getsignal(number))}
+    handlers = {
+        number: handler for number in (signal.SIGINT, signal.SIGTERM) if callable(handler := signal.getsignal(number))
+    }
     try:
         for number in handlers:
             signal.signal(number, lambda *arguments: waiting.append(arguments))

@@ -16,7 +16,8 @@ from tunemax.gpt.random import generator
 from tunemax.gpt.softmax import to_column, variants
 
 Kind = Literal["matrix", "vector", "learnable"]
-"""matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's own scalars, no decay, own learning rate."""
+"""matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's own scalars, no decay, own
+learning rate."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -38,9 +39,9 @@ class Parameter:
 class Layout:
     """The columns of `theta` (K, P) for one shape of model: matrices, then vectors, then learnables.
 
-    Every row has one column a head for every learnable of every variant and layer, whichever variant the member has: rows
-    of one bucket look alike. A learnable shared by a layer uses the first of its columns; the columns that a member does not
-    use stay zero, have zero gradient, and are left out of `count`.
+    Every row has one column a head for every learnable of every variant and layer, whichever variant the member has:
+    rows of one bucket look alike. A learnable shared by a layer uses the first of its columns; the columns that a
+    member does not use stay zero, have zero gradient, and are left out of `count`.
     """
 
     def __init__(self, model: ModelConfig, vocab_size: int) -> None:
@@ -65,7 +66,10 @@ class Layout:
         return [p.size for p in self.parameters]
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
-        """Views by name, (K, *shape), of rows (K, P). One split: slicing name by name makes backward ten times slower."""
+        """Views by name, (K, *shape), of rows (K, P).
+
+        One split: slicing name by name makes backward ten times slower.
+        """
         parts = torch.split(rows, self._sizes, dim=-1)
         return {p.name: part.view(*part.shape[:-1], *p.shape) for p, part in zip(self.parameters, parts, strict=True)}
 
@@ -87,7 +91,8 @@ class Layout:
         return row
 
     def learnable(self, columns: Tensor, config: Config, field: str) -> Tensor:
-        """What a member's variant uses for one of its learnables, (..., L, H or 1), of the learnable columns (...,) of rows; a view."""
+        """What a member's variant uses for one of its learnables, (..., L, H or 1), of the learnable columns (...,) of
+        rows; a view."""
         names = [p.name for p in self.parameters if p.kind == "learnable"]
         place = names.index(learnable_name(0, config.softmax.name, field))
         by_layer = columns.view(*columns.shape[:-1], self.n_layer, -1, config.model.n_head)  # (..., L, fields, H)
@@ -101,7 +106,8 @@ class Layout:
 
 
 def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
-    """Floating-point operations of the matrix products in one iteration of a member: forward, and twice as many backward."""
+    """Floating-point operations of the matrix products in one iteration of a member: forward, and twice as many
+    backward."""
     layers, width, tokens = model.n_layer, model.n_embd, model.block_size
     of_token = 2 * (12 * layers * width**2 + vocab_size * width) + 4 * layers * tokens * width
     return float(3 * of_token * tokens * batch_size)

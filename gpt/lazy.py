@@ -1,7 +1,7 @@
 """torch, loaded when it is first used and not when it is named.
 
-Loading torch takes longer than most commands do otherwise. A study is listed, shown and judged by modules that know every variant's
-parameters and never compute with them; whoever computes says `import torch`.
+Loading torch takes longer than most commands do otherwise. A study is listed, shown and judged by modules that know
+every variant's parameters and never compute with them; whoever computes says `import torch`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A decoder-only GPT of K stacked members, read top to bottom. One member is K = 1.
 
-K members, B windows, T tokens, C width, H heads, D width of a head, V vocabulary. Members differ in their weights, their
-scalars and, by lane, in their softmax variant; they share everything else, so each layer is one batched product for all.
+K members, B windows, T tokens, C width, H heads, D width of a head, V vocabulary. Members differ in their weights,
+their scalars and, by lane, in their softmax variant; they share everything else, so each layer is one batched product
+for all.
 """
 
 from __future__ import annotations
@@ -43,16 +44,22 @@ class Lane:
         for field, form in self.variant.learned().items():
             columns = views[learnable_name(layer, self.variant.name, field)][self.rows]  # (k, H)
             used = columns if self.variant.per_head else columns[:, :1].expand_as(columns)
-            # Spread over windows and heads, so that the gradient is summed window by window: one sum of everything would be
-            # shared out between threads, and differently when a member is alone.
+            # Spread over windows and heads, so that the gradient is summed window by window: one sum of everything
+            # would be shared out between threads, and differently when a member is alone.
             values[field] = from_column(used, form)[:, None, :, None, None].expand(-1, windows, -1, 1, 1)
         return self.variant.bind(values)
 
 
 def losses(
-    views: Views, tokens: Tensor, model: ModelConfig, lanes: Sequence[Lane], dropout: Dropout | None = None, observe: Observer | None = None
+    views: Views,
+    tokens: Tensor,
+    model: ModelConfig,
+    lanes: Sequence[Lane],
+    dropout: Dropout | None = None,
+    observe: Observer | None = None,
 ) -> Tensor:
-    """Mean cross entropy of each window in nats, (K, B). tokens: (K, B, T + 1); at position t, token t + 1 is asked for."""
+    """Mean cross entropy of each window in nats, (K, B). tokens: (K, B, T + 1); at position t, token t + 1 is asked
+    for."""
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
     logits = forward(views, inputs, model, lanes, dropout, observe)  # (K, B, T, V)
     logits = logits.float() if logits.dtype == torch.bfloat16 else logits
@@ -60,7 +67,8 @@ def losses(
 
 
 class CrossEntropy(torch.autograd.Function):
-    """−ln softmax(logits)[target]: (..., V) and (...) to (...). The gradient is softmax minus one at the target, in one pass.
+    """−ln softmax(logits)[target]: (..., V) and (...) to (...). The gradient is softmax minus one at the target, in one
+    pass.
 
     torch's own makes a gradient of zeros and ones first and sums it up again, which compiled takes as long as the rest.
     """
@@ -68,7 +76,8 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         log_weights = torch.log_softmax(logits, dim=-1)
-        if ctx.needs_input_grad[0]:  # e^log_weights would be the same; compiled, a softmax shares its exponential with the line above
+        if ctx.needs_input_grad[0]:
+            # e^log_weights would be the same; compiled, a softmax shares its exponential with the line above
             ctx.save_for_backward(torch.softmax(logits, dim=-1), targets)
         return -log_weights.gather(-1, targets[..., None]).squeeze(-1)
 
@@ -80,7 +89,12 @@ class CrossEntropy(torch.autograd.Function):
 
 
 def forward(
-    views: Views, tokens: Tensor, model: ModelConfig, lanes: Sequence[Lane], dropout: Dropout | None = None, observe: Observer | None = None
+    views: Views,
+    tokens: Tensor,
+    model: ModelConfig,
+    lanes: Sequence[Lane],
+    dropout: Dropout | None = None,
+    observe: Observer | None = None,
 ) -> Tensor:
     """Logits of the next token, (K, B, T, V), from tokens (K, B, T). `dropout` None drops nothing."""
     pre = model.norm_position == "pre"
@@ -92,7 +106,8 @@ def forward(
     if model.position == "learned":
         x = x + views["wpe"][:, None, : tokens.shape[-1]]
     x = drop(x, "embed")
-    places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)  # half as wide as int64 where a mask is compiled
+    # Half as wide as int64 where a mask is compiled
+    places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)
     mask = places[:, None] >= places
     for layer in range(model.n_layer):
         name = f"h.{layer}"
@@ -119,7 +134,8 @@ def attention(
     dropout: Dropout | None,
     observe: Observer | None,
 ) -> Tensor:
-    """Self-attention, (K, B, T, C) to the same, where mask (T, T) lets it; each lane's variant makes the weights of its own rows."""
+    """Self-attention, (K, B, T, C) to the same, where mask (T, T) lets it; each lane's variant makes the weights of its
+    own rows."""
     K, B, T, C = x.shape
     H, D = model.n_head, model.head_width
     qkv = linear(views, f"h.{layer}.attn.qkv", x).view(K, B, T, 3, H, D).permute(3, 0, 1, 4, 2, 5)
@@ -128,7 +144,12 @@ def attention(
         q, k = rotate(q), rotate(k)
     bound = [lane.bound(layer, views, B) for lane in lanes]
     if x.is_cuda and dropout is None and observe is None and all(variant.fused for variant in bound):
-        heads = torch.cat([variant.attend(q[lane.rows], k[lane.rows], v[lane.rows]) for lane, variant in zip(lanes, bound, strict=True)])
+        heads = torch.cat(
+            [
+                variant.attend(q[lane.rows], k[lane.rows], v[lane.rows])
+                for lane, variant in zip(lanes, bound, strict=True)
+            ]
+        )
     else:
         logits = torch.bmm((q * D**-0.5).reshape(-1, T, D), k.reshape(-1, T, D).mT).view(K, B, H, T, T)
         if logits.dtype == torch.bfloat16:

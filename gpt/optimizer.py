@@ -1,7 +1,7 @@
 """AdamW on rows: every member has its own learning rates, decay, moments' decays and clip.
 
-One update (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) in two forms: by torch's own kernel, for eager mode, and as a
-formula in tensors, for a compiler.
+One update (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) in two forms: by torch's own kernel, for eager mode,
+and as a formula in tensors, for a compiler.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Update:
 
 
 def clip_(grad: Tensor, limits: Tensor) -> Tensor:
-    """Scale each row of `grad` (K, P) to at most its limit (K,; 0 does not clip), in place. Returns the norms before, (K,).
+    """Scale each row of `grad` (K, P) to at most its limit (K,; 0 does not clip), in place. Returns the norms before,
+    (K,).
 
     As torch.nn.utils.clip_grad_norm_, for each member by itself.
     """
@@ -90,7 +91,8 @@ def clip_(grad: Tensor, limits: Tensor) -> Tensor:
 
 
 def adamw_(rows: Rows, grad: Tensor, spans: Mapping[Kind, slice], updates: Sequence[Update]) -> None:
-    """One update of rows in place, by their gradient (K, P), clipped before. spans: the columns of each kind. updates: one a row.
+    """One update of rows in place, by their gradient (K, P), clipped before. spans: the columns of each kind. updates:
+    one a row.
 
     The kernel is torch.optim.AdamW's own (`fused=True`), row by row: one pass over memory where a formula in tensors of
     (K, P) needs eight.
@@ -118,7 +120,8 @@ def adamw_(rows: Rows, grad: Tensor, spans: Mapping[Kind, slice], updates: Seque
 def adamw(
     theta: Tensor, grad: Tensor, first: Tensor, second: Tensor, spans: Mapping[Kind, slice], coefficients: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same with the clip, as a formula: theta, first and second (K, P) after an update, and the norms before the clip, (K,).
+    """The same with the clip, as a formula: theta, first and second (K, P) after an update, and the norms before the
+    clip, (K,).
 
     coefficients: (K, COEFFICIENTS), a row of `Update.coefficients` each.
     """

@@ -1,4 +1,5 @@
-"""What attention really does: the row maxima and denominators that a variant's constants stand for, measured on a fixed batch."""
+"""What attention really does: the row maxima and denominators that a variant's constants stand for, measured on a fixed
+batch."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ STANDS_FOR = {"beta": "row_max", "gamma": "denominator"}
 WINDOWS = 8
 """Windows of the probe batch: the first of the tuning slice."""
 WEIGHT_EDGES = np.linspace(-8, 4, 241)
-"""Between which powers of ten attention weights are counted; what is smaller, 0 too, or larger falls into the outermost bins."""
+"""Between which powers of ten attention weights are counted; what is smaller, 0 too, or larger falls into the outermost
+bins."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
     trainer.window_losses(members, windows, observe)
     per_layer = len(found) // trainer.model.n_layer
     layers = [found[start : start + per_layer] for start in range(0, len(found), per_layer)]
-    # found holds, layer by layer and lane by lane, four measures (k, H), and the counts (k, H, bins) if they are asked for
+    # found holds, layer by layer and lane by lane, four measures (k, H), and the counts (k, H, bins) if they are asked
+    # for
     row_max, denominator, row_sum, guarded, *counts = (
         torch.stack([torch.cat([lane[i] for lane in layer]) for layer in layers], dim=1)  # (K, L, H, ...)
         for i in range(len(found[0]))

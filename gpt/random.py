@@ -1,4 +1,7 @@
-"""Named, seeded randomness: every draw says whose it is and what for, so it can be made again. The global RNG is never touched."""
+"""Named, seeded randomness: every draw says whose it is and what for, so it can be made again.
+
+The global RNG is never touched.
+"""
 
 from __future__ import annotations
 

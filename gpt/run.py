@@ -56,7 +56,14 @@ class Row:
     bits_per_byte: float = math.nan
 
     @classmethod
-    def of(cls, trainer: Trainer, member: Member, loss: float, tokens_per_s: float = math.nan, peak_memory_mb: float = math.nan) -> Self:
+    def of(
+        cls,
+        trainer: Trainer,
+        member: Member,
+        loss: float,
+        tokens_per_s: float = math.nan,
+        peak_memory_mb: float = math.nan,
+    ) -> Self:
         """A member as it is now. loss: on the configuration's validation slice; NaN if it was not evaluated."""
         return cls(
             iteration=member.iteration,
@@ -124,11 +131,16 @@ def run_folder(config: Config) -> Path:
 def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
     """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run.
 
-    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed: its controller remembers.
+    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed: its
+    controller remembers.
     """
     folder = run_folder(config)
     if (folder / CONFIG).exists():
-        instead = "choose another --out_dir" if controller else f"continue it with --resume {folder}, or choose another --out_dir"
+        instead = (
+            "choose another --out_dir"
+            if controller
+            else f"continue it with --resume {folder}, or choose another --out_dir"
+        )
         raise TunemaxError(f"{folder}: holds a run already; {instead}")
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
@@ -140,20 +152,27 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
 def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
     """Go on with an interrupted run, or train a finished one longer (`max_iters` in changes).
 
-    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or for a change
-    that would make it another training.
+    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or for a
+    change that would make it another training.
     """
     record = recorded(folder)
     if record.steered:
-        raise TunemaxError(f"{folder}: steered by {record.steered}, and such a run cannot be resumed; start it again in another --out_dir")
+        raise TunemaxError(
+            f"{folder}: steered by {record.steered}, and such a run cannot be resumed; start it again in another "
+            "--out_dir"
+        )
     config = Config.of(record.config)
     changed = config.replace(changes)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:
-            raise TunemaxError(f"{name}: cannot change when a run is resumed (it was {config.flat().get(name)}); start a new run")
+            raise TunemaxError(
+                f"{name}: cannot change when a run is resumed (it was {config.flat().get(name)}); start a new run"
+            )
     corpus = open_data(config.train.dataset)
     if corpus.manifest.fingerprint != record.data:
-        raise TunemaxError(f"{folder}: {config.train.dataset} is not the text it was trained on any more; start a new run")
+        raise TunemaxError(
+            f"{folder}: {config.train.dataset} is not the text it was trained on any more; start a new run"
+        )
     trainer = Trainer(changed, corpus)
     if (folder / CHECKPOINT).exists():
         saved = checkpoint.load(folder / CHECKPOINT, corpus.manifest.fingerprint)
@@ -164,7 +183,10 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     if logged >= changed.train.max_iters:
         raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
     if record.path and record.path != trainer.path:
-        print(f"{folder}: trained so far as {record.path}; goes on as {trainer.path}, which is equal to rounding only", file=sys.stderr)
+        print(
+            f"{folder}: trained so far as {record.path}; goes on as {trainer.path}, which is equal to rounding only",
+            file=sys.stderr,
+        )
     _record(changed, trainer, folder)
     return _go_on(trainer, member, folder, report, logged)
 
@@ -172,11 +194,15 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
 def recorded(folder: Path) -> Record:
     """What a run's folder says of it. Raises TunemaxError if it holds no run, or one that cannot be read."""
     if not (folder / CONFIG).is_file():
-        raise TunemaxError(f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}")
+        raise TunemaxError(
+            f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}"
+        )
     try:
         return Record.model_validate_json((folder / CONFIG).read_bytes())
     except pydantic.ValidationError as error:
-        raise TunemaxError(f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run") from error
+        raise TunemaxError(
+            f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run"
+        ) from error
 
 
 def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
@@ -199,7 +225,8 @@ def _go_on(
     steered = controller.name if controller else ""
     path = trainer.path
     with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
-        if logged is not None and logged < member.iteration and _due(member):  # the interrupt came between training and logging
+        if logged is not None and logged < member.iteration and _due(member):
+            # the interrupt came between training and logging
             rows.append(journal.write(math.nan))
             report(rows[-1])
         while member.iteration < train.max_iters and member.event is None:
@@ -211,7 +238,9 @@ def _go_on(
             start = time.perf_counter()
             trainer.step(n)
             if _due(member) or member.event is not None:  # else it has stopped for its controller only
-                rows.append(journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start)))
+                rows.append(
+                    journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start))
+                )
                 report(rows[-1])
             if trainer.path != path:  # the compiler has failed, over an iteration or an evaluation, and said so
                 path = trainer.path
@@ -230,7 +259,10 @@ def _evaluation_due(member: Member) -> bool:
 
 
 class _Journal:
-    """What a run leaves in its folder: lines of the log, events, checkpoints. An interrupt leaves one more checkpoint behind."""
+    """What a run leaves in its folder: lines of the log, events, checkpoints.
+
+    An interrupt leaves one more checkpoint behind.
+    """
 
     def __init__(self, trainer: Trainer, member: Member, folder: Path, resumed: bool, steered: bool = False) -> None:
         self._trainer, self._member, self._folder, self._steered = trainer, member, folder, steered
@@ -240,7 +272,9 @@ class _Journal:
         if member.config.log.tensorboard:
             # What the events tell beyond the checkpoint will be told again.
             resumed_at = member.iteration + 1 if resumed else None
-            self._board = self._stack.enter_context(Board(_board_folder(folder, member.config), member.config, resumed_at=resumed_at))
+            self._board = self._stack.enter_context(
+                Board(_board_folder(folder, member.config), member.config, resumed_at=resumed_at)
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -251,7 +285,11 @@ class _Journal:
                 if self._member.event is None:
                     self._save()
                 at = self._member.iteration
-                again = "a steered run starts again" if self._steered else f"continue with tunemax train --resume {self._folder}"
+                again = (
+                    "a steered run starts again"
+                    if self._steered
+                    else f"continue with tunemax train --resume {self._folder}"
+                )
                 print(f"interrupted at iteration {at}; {again}", file=sys.stderr)
 
     def write(self, tokens_per_s: float) -> Row:
@@ -277,7 +315,9 @@ class _Journal:
             self._board.end(completed=self._member.event is None)
 
     def _save(self) -> None:
-        checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, self._trainer.corpus.manifest.fingerprint)
+        checkpoint.save(
+            self._trainer.snapshot(self._member), self._folder / CHECKPOINT, self._trainer.corpus.manifest.fingerprint
+        )
 
 
 def perplexity(loss: float) -> float:
@@ -301,7 +341,10 @@ def _board_folder(folder: Path, config: Config) -> Path:
 
 
 def _forget_after(log: Path, iteration: int) -> int:
-    """Drop the log rows that the resumed run will write again, and a last line that a crash cut short. Returns where the rest ends."""
+    """Drop the log rows that the resumed run will write again, and a last line that a crash cut short.
+
+    Returns where the rest ends.
+    """
     kept, end = [], 0
     for line in log.read_text().splitlines() if log.exists() else ():
         try:

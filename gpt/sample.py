@@ -13,13 +13,20 @@ from tunemax.gpt.trainer import Member, Trainer
 
 
 def generate(
-    trainer: Trainer, member: Member, prompt: npt.ArrayLike, tokens: int, *, count: int = 1, temperature: float = 1.0, seed: int = 0
+    trainer: Trainer,
+    member: Member,
+    prompt: npt.ArrayLike,
+    tokens: int,
+    *,
+    count: int = 1,
+    temperature: float = 1.0,
+    seed: int = 0,
 ) -> Ids:
     """Continue a prompt of token ids (n,) by so many tokens, `count` times side by side: (count, tokens) int64.
 
-    The member sees as many of the last tokens as its context holds. A low temperature takes what is likely; 0 always takes
-    the likeliest. What comes out follows from the weights and the arguments; neither training nor the global generators
-    are touched. Raises TunemaxError for an empty prompt, or one that is outside the vocabulary.
+    The member sees as many of the last tokens as its context holds. A low temperature takes what is likely; 0 always
+    takes the likeliest. What comes out follows from the weights and the arguments; neither training nor the global
+    generators are touched. Raises TunemaxError for an empty prompt, or one that is outside the vocabulary.
     """
     given = np.asarray(prompt, dtype=np.int64).reshape(-1)
     if not len(given):

@@ -11,8 +11,9 @@ from tunemax.gpt.config import TrainConfig
 def lr_factor(train: TrainConfig, iteration: int) -> float:
     """The learning rate of iteration 0, 1, … relative to the peak; past the horizon it stays at its last value.
 
-    Linear warm-up over `warmup_fraction` of the horizon, then: `constant`; `cosine` or `linear` down to `min_lr_ratio`; or `wsd`,
-    stable until the last `decay_fraction` of the horizon, then linear down to `min_lr_ratio` (arXiv 2404.06395).
+    Linear warm-up over `warmup_fraction` of the horizon, then: `constant`; `cosine` or `linear` down to `min_lr_ratio`;
+    or `wsd`, stable until the last `decay_fraction` of the horizon, then linear down to `min_lr_ratio` (arXiv
+    2404.06395).
     """
     iteration = min(iteration, train.max_iters - 1)
     warmup = warmup_end(train)
@@ -32,7 +33,8 @@ def warmup_end(train: TrainConfig) -> int:
 
 
 def decay_start(train: TrainConfig, horizon: int) -> int:
-    """The iteration from which `wsd` decays, if this is the horizon; a branch that is to end there leaves its trunk here."""
+    """The iteration from which `wsd` decays, if this is the horizon; a branch that is to end there leaves its trunk
+    here."""
     return horizon - round(train.decay_fraction * horizon)
 
 

@@ -80,12 +80,16 @@ class Board:
         model = self._config.model
         if not self._each_head:
             return [(f"layer{layer}", layer, None) for layer in range(model.n_layer)]
-        return [(f"layer{layer}/head{head}", layer, head) for layer in range(model.n_layer) for head in range(model.n_head)]
+        return [
+            (f"layer{layer}/head{head}", layer, head) for layer in range(model.n_layer) for head in range(model.n_head)
+        ]
 
     def _charts(self) -> list[Any]:
         """One chart a head, or layer, that shows each learnable in the same axes as what it stands for."""
         lines = {
-            f"{place.replace('/', ', ')}: {name} and {STANDS_FOR[name]}": [f"softmax/{place}/{tag}" for tag in (name, STANDS_FOR[name])]
+            f"{place.replace('/', ', ')}: {name} and {STANDS_FOR[name]}": [
+                f"softmax/{place}/{tag}" for tag in (name, STANDS_FOR[name])
+            ]
             for name in self._config.softmax.learned()
             if name in STANDS_FOR
             for place, _, _ in self._places()
@@ -95,7 +99,10 @@ class Board:
     def _scalars(self, probe: Probe) -> dict[str, float]:
         """A learnable that is one a layer is shown at every head."""
         measures = {name: getattr(probe, name) for name in MEASURES} | probe.learnables
-        by_place = {name: (measure if self._each_head else measure.mean(1, keepdim=True)).tolist() for name, measure in measures.items()}
+        by_place = {
+            name: (measure if self._each_head else measure.mean(1, keepdim=True)).tolist()
+            for name, measure in measures.items()
+        }
         return {
             f"softmax/{place}/{name}": values[layer][min(head or 0, len(values[layer]) - 1)]
             for place, layer, head in self._places()
@@ -118,8 +125,8 @@ class Board:
 def _started(config: Config, name: str, labels: Mapping[str, str]) -> Any:
     """The row of the hparams tab: the active fields that decide what is trained.
 
-    No run declares the table's columns: TensorBoard takes such a declaration from one run for all of them, and fields of
-    another variant would have no column. Undeclared, it makes them from all the runs that it reads.
+    No run declares the table's columns: TensorBoard takes such a declaration from one run for all of them, and fields
+    of another variant would have no column. Undeclared, it makes them from all the runs that it reads.
     """
     info = SessionStartInfo(start_time_secs=time.time(), group_name=name)
     specs = all_specs()

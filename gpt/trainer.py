@@ -1,4 +1,7 @@
-"""Training of K members in lockstep. A member is a row: to add, remove, fork, replace or restore one is to move a row."""
+"""Training of K members in lockstep.
+
+A member is a row: to add, remove, fork, replace or restore one is to move a row.
+"""
 
 from __future__ import annotations
 
@@ -87,8 +90,8 @@ class Snapshot:
 class Trainer:
     """K members of one bucket on one corpus.
 
-    Members may come and go between two calls; rows of one variant and code path lie side by side (a lane). In eager mode on
-    a CPU a member's numbers do not depend, in any bit, on who its neighbours are.
+    Members may come and go between two calls; rows of one variant and code path lie side by side (a lane). In eager
+    mode on a CPU a member's numbers do not depend, in any bit, on who its neighbours are.
 
     Args:
         config: any member's configuration; it fixes the bucket (shapes, batch, precision, device).
@@ -111,7 +114,11 @@ class Trainer:
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
         self._rows = Rows.empty(self.layout.size, dtype, self.device)
-        self._on_device = None if self.device.type == "cpu" else torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
+        self._on_device = (
+            None
+            if self.device.type == "cpu"
+            else torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
+        )
 
     # ------------------------------------------------------------------------------------------- members come and go
 
@@ -143,18 +150,31 @@ class Trainer:
         for kind, row in (("theta", own.theta), ("first", own.first), ("second", own.second)):
             views = self.layout.split(row)
             tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
-        return Snapshot(member.config, dict(member.values), member.iteration, tensors, self.path_of(member) if member.iteration else "")
+        return Snapshot(
+            member.config,
+            dict(member.values),
+            member.iteration,
+            tensors,
+            self.path_of(member) if member.iteration else "",
+        )
 
     def restore(self, snapshot: Snapshot) -> Member:
-        """A member that goes on from a snapshot. Raises TunemaxError if names or shapes are not those of its configuration."""
+        """A member that goes on from a snapshot.
+
+        Raises TunemaxError if names or shapes are not those of its configuration.
+        """
         used = self._used(snapshot.config)
         expected = {"count"} | {f"{kind}/{name}" for kind in ("theta", "first", "second") for name in used}
         count = snapshot.tensors.get("count", torch.empty(0))
         if snapshot.tensors.keys() != expected:
             odd = sorted(snapshot.tensors.keys() ^ expected)[0]
-            raise TunemaxError(f"snapshot: parameter {odd} does not belong to a {snapshot.config.softmax.name} model of this shape")
+            raise TunemaxError(
+                f"snapshot: parameter {odd} does not belong to a {snapshot.config.softmax.name} model of this shape"
+            )
         if count.shape != (1,) or float(count) != snapshot.iteration:
-            raise TunemaxError(f"snapshot: count {count.tolist()} does not go with iteration {snapshot.iteration}; use another copy")
+            raise TunemaxError(
+                f"snapshot: count {count.tolist()} does not go with iteration {snapshot.iteration}; use another copy"
+            )
         rows = torch.zeros(3, 1, self.layout.size, dtype=self._rows.theta.dtype)
         for kind, row in zip(("theta", "first", "second"), rows, strict=True):
             views = self.layout.split(row[0])
@@ -174,8 +194,9 @@ class Trainer:
     def set(self, member: Member, control: str, value: float) -> None:
         """Change a field of a running member.
 
-        A learnable that SGD moves is put to this value in every layer; its moments stay. Raises TunemaxError for a field
-        that is no control, that is inert here, or a value outside its valid range or not possible beside the other fields.
+        A learnable that SGD moves is put to this value in every layer; its moments stay. Raises TunemaxError for a
+        field that is no control, that is inert here, or a value outside its valid range or not possible beside the
+        other fields.
         """
         name = resolve(control)
         spec = all_specs()[name]
@@ -183,7 +204,8 @@ class Trainer:
             raise TunemaxError(f"{name}: not a control; it cannot change while a training runs")
         if name not in member.values:
             raise TunemaxError(
-                f"{name}: means nothing for this member ({', '.join(f'{n} is {member.config.flat().get(n)}' for n in spec.when)})"
+                f"{name}: means nothing for this member "
+                f"({', '.join(f'{n} is {member.config.flat().get(n)}' for n in spec.when)})"
             )
         member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]
@@ -195,12 +217,16 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------------ training
 
     def prepare(self) -> None:
-        """Compile what the next step needs, or load it: `step` would, too, but this changes nothing, so it may be broken off."""
+        """Compile what the next step needs, or load it: `step` would, too, but this changes nothing, so it may be
+        broken off."""
         if self.members:
             self._way.prepare(self._rows, next(self._batches(1)), self._lanes(), self._dropout())
 
     def step(self, n: int = 1) -> None:
-        """Train every member for n iterations. Losses are looked at once, at the end; a member that diverged gets its event."""
+        """Train every member for n iterations.
+
+        Losses are looked at once, at the end; a member that diverged gets its event.
+        """
         if not self.members:
             return
         lanes = self._lanes()
@@ -221,12 +247,16 @@ class Trainer:
     def evaluate(self, part: str | None = None, members: Iterable[Member] | None = None) -> dict[Member, float]:
         """Loss of each member on fixed windows of a validation slice, in nats a token. Training is not affected.
 
-        part: tuning, confirmation or test; None for the one in each member's configuration. Raises TunemaxError for another.
+        part: tuning, confirmation or test; None for the one in each member's configuration. Raises TunemaxError for
+        another.
         """
         chosen = list(self.members if members is None else members)
         if not chosen:
             return {}
-        wanted = {member: (part or member.config.train.eval_slice, member.config.train.eval_iters * self.batch_size) for member in chosen}
+        wanted = {
+            member: (part or member.config.train.eval_slice, member.config.train.eval_iters * self.batch_size)
+            for member in chosen
+        }
         result: dict[Member, float] = {}
         for where, count in dict.fromkeys(wanted.values()):
             alike = [member for member in chosen if wanted[member] == (where, count)]
@@ -240,7 +270,9 @@ class Trainer:
                 result |= dict(zip(group, (total / len(windows)).tolist(), strict=True))
         return result
 
-    def window_losses(self, members: list[Member], windows: np.ndarray[Any, Any], observe: Observer | None = None) -> np.ndarray[Any, Any]:
+    def window_losses(
+        self, members: list[Member], windows: np.ndarray[Any, Any], observe: Observer | None = None
+    ) -> np.ndarray[Any, Any]:
         """Mean loss of each window (K, B), without dropout, for windows (B, T + 1) that all members share."""
         ordered = [member for member in self.members if member in members]
         rows = [self.members.index(member) for member in ordered]
@@ -251,7 +283,8 @@ class Trainer:
         return np.asarray(loss.double().cpu().numpy()[order])
 
     def logits(self, member: Member, tokens: Tensor) -> Tensor:
-        """What a member says of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
+        """What a member says of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the
+        CPU."""
         row = self.members.index(member)
         views = self.layout.split(self._rows.theta[row : row + 1])
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -263,7 +296,8 @@ class Trainer:
 
     @property
     def path(self) -> str:
-        """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit for bit."""
+        """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit
+        for bit."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
         threads = torch.get_num_threads()
         shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
@@ -286,7 +320,9 @@ class Trainer:
         if member.config.bucket != self.bucket:
             ours = dict(self.bucket)
             name, value = next((n, v) for n, v in member.config.bucket if ours[n] != v)
-            raise TunemaxError(f"{name} = {value}: members stacked here have {ours[name]}; train this configuration in another trainer")
+            raise TunemaxError(
+                f"{name} = {value}: members stacked here have {ours[name]}; train this configuration in another trainer"
+            )
         paths = [other.config.softmax.code_path for other in self.members]
         path = member.config.softmax.code_path
         row = len(paths) - paths[::-1].index(path) if path in paths else len(paths)
@@ -298,7 +334,9 @@ class Trainer:
     def _used(self, config: Config) -> dict[str, slice]:
         """The parameters of a configuration, and which part of each it uses."""
         forms = config.softmax.learned()
-        learned = {learnable_name(layer, config.softmax.name, name) for layer in range(self.model.n_layer) for name in forms}
+        learned = {
+            learnable_name(layer, config.softmax.name, name) for layer in range(self.model.n_layer) for name in forms
+        }
         width = self.model.n_head if config.softmax.per_head else 1
         return {
             p.name: slice(width) if p.kind == "learnable" else slice(None)
@@ -312,9 +350,13 @@ class Trainer:
         for _, group in itertools.groupby(chosen, key=lambda member: member.config.softmax.code_path):
             of_lane = list(group)
             variant = of_lane[0].config.softmax
-            names = [n for n in type(variant).specs() if n.is_scalar and n.name.rpartition(".")[2] not in variant.learned()]
+            names = [
+                n for n in type(variant).specs() if n.is_scalar and n.name.rpartition(".")[2] not in variant.learned()
+            ]
             scalars = {
-                spec.name.rpartition(".")[2]: self._tensor([m.values.get(spec.name, spec.default) for m in of_lane]).view(-1, 1, 1, 1, 1)
+                spec.name.rpartition(".")[2]: self._tensor(
+                    [m.values.get(spec.name, spec.default) for m in of_lane]
+                ).view(-1, 1, 1, 1, 1)
                 for spec in names
             }
             lanes.append(Lane(variant, slice(row, row + len(of_lane)), scalars))
@@ -322,19 +364,28 @@ class Trainer:
         return lanes
 
     def _batches(self, n: int) -> Iterator[Tensor]:
-        """Each member's own next windows, (K, B, T + 1), n times. Offsets go to the device at once: a copy a step would make it wait."""
+        """Each member's own next windows, (K, B, T + 1), n times.
+
+        Offsets go to the device at once: a copy a step would make it wait.
+        """
         T, members = self.model.block_size, [(member.config.train, member.iteration) for member in self.members]
+        # (n, K, B)
         offsets = np.array(
             [
-                [self.corpus.batch_offsets(t.seed, start + i, self.batch_size, T, t.data_start, t.data_end) for t, start in members]
+                [
+                    self.corpus.batch_offsets(t.seed, start + i, self.batch_size, T, t.data_start, t.data_end)
+                    for t, start in members
+                ]
                 for i in range(n)
             ]
-        )  # (n, K, B)
+        )
         if self._on_device is None:
             yield from (torch.from_numpy(self.corpus.at(now, T)) for now in offsets)
         else:
             within = torch.arange(T + 1, device=self.device)
-            yield from (self._on_device[now[..., None] + within].long() for now in torch.from_numpy(offsets).to(self.device))
+            yield from (
+                self._on_device[now[..., None] + within].long() for now in torch.from_numpy(offsets).to(self.device)
+            )
 
     def _dropout(self) -> Dropout | None:
         rates = [float(member.values["dropout"]) for member in self.members]
@@ -342,7 +393,8 @@ class Trainer:
         return Dropout(rates, seeds, iterations) if any(rates) else None
 
     def _look(self, trace: Tensor) -> None:
-        """Read losses, norms and learnable columns (n, K, 2 + columns) of the last iterations, and note what has gone wrong."""
+        """Read losses, norms and learnable columns (n, K, 2 + columns) of the last iterations, and note what has gone
+        wrong."""
         for row, member in enumerate(self.members):
             loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]
             member.train_loss, member.grad_norm = float(loss.mean()), float(norm[-1])
@@ -364,7 +416,8 @@ class Trainer:
         return None
 
     def _left_domain(self, member: Member, columns: Tensor) -> Event | None:
-        """The first iteration after which a learnable, of the columns (n, columns), was outside its field's valid range."""
+        """The first iteration after which a learnable, of the columns (n, columns), was outside its field's valid
+        range."""
         for name, values in self._learnables(member, columns).items():
             spec = all_specs()[f"{member.config.softmax.name}.{name}"]
             if _outside(spec, values):
@@ -375,7 +428,9 @@ class Trainer:
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
         """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
         forms = member.config.softmax.learned()
-        return {name: from_column(self.layout.learnable(columns, member.config, name), form) for name, form in forms.items()}
+        return {
+            name: from_column(self.layout.learnable(columns, member.config, name), form) for name, form in forms.items()
+        }
 
     def _tensor(self, values: list[Any]) -> Tensor:
         return torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
@@ -389,7 +444,9 @@ def divergence_cap(config: Config, corpus: Corpus) -> float:
 def _update(member: Member) -> Update:
     values, rate = member.values, member.learning_rate
     rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
-    return Update(rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], member.iteration + 1)
+    return Update(
+        rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], member.iteration + 1
+    )
 
 
 def _outside(spec: FieldSpec, values: Tensor) -> str | None:

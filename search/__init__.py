@@ -1,4 +1,7 @@
-"""Optuna studies over softmax variants and hyperparameters; from Python, ``from tunemax.search import open_study, objective``."""
+"""Optuna studies over softmax variants and hyperparameters, their workers, their results, and the command line.
+
+From Python: ``from tunemax.search import open_study, objective``.
+"""
 
 from __future__ import annotations
 

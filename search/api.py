@@ -35,10 +35,11 @@ def open_study(name: str, storage: str | Path = "studies/tunemax.db") -> optuna.
 
 
 def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
-    """What ``study.optimize`` needs to train this study's trials, one at a time, reporting and pruning as a worker does.
+    """What ``study.optimize`` needs to train this study's trials, one at a time, reporting and pruning as a worker
+    does.
 
-    ``study.optimize(objective(study), n_trials=10)`` takes waiting trials first, as Optuna does; past the study's budget it
-    makes new ones. Raises TunemaxError if the data here is not the study's.
+    ``study.optimize(objective(study), n_trials=10)`` takes waiting trials first, as Optuna does; past the study's
+    budget it makes new ones. Raises TunemaxError if the data here is not the study's.
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]

@@ -1,4 +1,5 @@
-"""A headless Chromium to look at pages with: the few words of the WebDriver protocol that the tests need, and no package for them.
+"""A headless Chromium to look at pages with: the few words of the WebDriver protocol that the tests need, and no
+package for them.
 
 https://www.w3.org/TR/webdriver2/
 """
@@ -18,7 +19,8 @@ from typing import Any, Self
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 MISSING = (
-    "{} is not installed, and the dashboard's pages are tested in it: `sudo .ci/chromium` (Debian, Ubuntu), or install it with chromedriver"
+    "{} is not installed, and the dashboard's pages are tested in it: `sudo .ci/chromium` (Debian, Ubuntu), or install "
+    "it with chromedriver"
 )
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
@@ -27,7 +29,10 @@ FLAGS = (
 
 
 class Browser:
-    """One window of a headless Chromium with an empty profile; use it in a `with` block. Raises RuntimeError if there is none."""
+    """One window of a headless Chromium with an empty profile; use it in a `with` block.
+
+    Raises RuntimeError if there is none.
+    """
 
     def __init__(self, width: int = 1400, height: int = 1000) -> None:
         self.size = (width, height)
@@ -37,7 +42,9 @@ class Browser:
         if not chromium or not driver:
             raise RuntimeError(MISSING.format("chromedriver" if chromium else "Chromium"))
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        self._driver = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self._driver = subprocess.Popen(
+            [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         self._address = f"http://127.0.0.1:{self._port()}"
         flags = [*FLAGS, f"--user-data-dir={self._profile.name}", f"--window-size={self.size[0]},{self.size[1]}"]
         options = {"binary": chromium, "args": flags}
@@ -62,7 +69,10 @@ class Browser:
         if scheme:
             self._command("setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         if width:
-            self._command("setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600})
+            self._command(
+                "setDeviceMetricsOverride",
+                {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+            )
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a piece of JavaScript returns."""
@@ -74,10 +84,15 @@ class Browser:
         return str(self.run("return document.body.innerText"))
 
     def wait(self, condition: str, *arguments: Any, seconds: float = 120) -> Any:
-        """The value of a JavaScript expression as soon as it is true. AssertionError, with what the page says, if it never is."""
+        """The value of a JavaScript expression as soon as it is true.
+
+        AssertionError, with what the page says, if it never is.
+        """
         end = time.monotonic() + seconds
         while not (found := self.run(f"return {condition}", *arguments)):
-            assert time.monotonic() < end, f"not seen in {seconds} s: {condition} {arguments}; the page says: {self.text[:2000]}"
+            assert time.monotonic() < end, (
+                f"not seen in {seconds} s: {condition} {arguments}; the page says: {self.text[:2000]}"
+            )
             time.sleep(0.1)
         return found
 
@@ -105,7 +120,9 @@ class Browser:
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if method == "GET" or method == "DELETE" else json.dumps(body or {}).encode()
-        request = urllib.request.Request(self._address + self._session + path, data, {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(
+            self._address + self._session + path, data, {"Content-Type": "application/json"}, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=120) as response:
                 return json.load(response)["value"]

@@ -1,4 +1,5 @@
-"""What every test needs: one thread a process, data in a folder of the test session, and patience with a slow machine."""
+"""What every test needs: one thread a process, data in a folder of the test session, and patience with a slow
+machine."""
 
 import signal
 import threading
@@ -13,7 +14,8 @@ from tunemax.gpt.files import write_whole
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
-    # A shell script that starts the tests with & has them ignore Ctrl-C, and so would every command that they start and interrupt.
+    # A shell script that starts the tests with & has them ignore Ctrl-C, and so would every command that they start and
+    # interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -61,7 +61,9 @@ class Served:
     def left(self, seconds: float = PATIENCE) -> list[psutil.Process]:
         """What it has started and still runs after a while."""
         end = time.monotonic() + seconds
-        while alive := [server for server in self.servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE]:
+        while alive := [
+            server for server in self.servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE
+        ]:
             if time.monotonic() > end:
                 break
             time.sleep(0.1)

@@ -1,4 +1,7 @@
-"""The benchmark runs and prints whole tables. What it measures is not looked at: that depends on the machine and its load."""
+"""The benchmark runs and prints whole tables.
+
+What it measures is not looked at: that depends on the machine and its load.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ def printed(script: str, *words: str) -> str:
 
 def figures(out: str) -> list[list[str]]:
     """The cells of all rows that begin with a word."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if re.match(r"\| \w", line)]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if re.match(r"\| \w", line)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[
     """Title of each table that a quick run prints, to its rows by column."""
     draw = random.Random(1)
     text = tmp_path_factory.mktemp("text") / "words.txt"
-    text.write_text(" ".join(draw.choice(("a", "stack", "of", "members", "trains", "in", "lockstep")) for _ in range(8000)))
+    text.write_text(
+        " ".join(draw.choice(("a", "stack", "of", "members", "trains", "in", "lockstep")) for _ in range(8000))
+    )
     out = printed("stack.py", "--mixed", "--data", str(text))
     assert "torch" in out
     assert "CPU: " in out
@@ -43,7 +50,11 @@ def tables(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[
 
 def test_every_shape_compares_the_stacks_with_the_plain_loop(tables: dict[str, list[dict[str, str]]]) -> None:
     shapes = {title: rows for title, rows in tables.items() if re.match(r"S\d: ", title)}
-    assert [title.partition(",")[0] for title in shapes] == ["S0: 2 layers x 32", "S1: 4 layers x 64", "S2: 4 layers x 128"]
+    assert [title.partition(",")[0] for title in shapes] == [
+        "S0: 2 layers x 32",
+        "S1: 4 layers x 64",
+        "S2: 4 layers x 128",
+    ]
     for rows in shapes.values():
         names = [row[""] for row in rows]
         assert names == ["plain PyTorch loop", "softmax K=1", "softmax K=8", "7 variants K=8"]
@@ -60,7 +71,8 @@ def test_the_overhead_of_a_trial_is_the_sum_of_its_parts(tables: dict[str, list[
     }
     for row in times:
         parts = {name: float(cell) for name, cell in row.items() if name not in ("sampler, pruner", "all", "min-max")}
-        assert sum(parts.values()) == pytest.approx(float(row["all"]), abs=0.2)  # each is rounded to a hundredth or a tenth
+        # Each is rounded to a hundredth or a tenth
+        assert sum(parts.values()) == pytest.approx(float(row["all"]), abs=0.2)
         assert (parts["prune?"] > 0) == ("median" in row["sampler, pruner"])
         assert min(parts[name] for name in ("claim", "report", "tell")) > 0
 
@@ -89,7 +101,12 @@ def test_the_whole_machine_is_compared_with_plain_loops(data_folder: Path, tmp_p
     found = [dict(zip(header, row, strict=True)) for row in rows]
     assert [(row[""], row["K"], row["processes"]) for row in found] == [
         ("plain PyTorch loop", "1", "2"),
-        *((f"{variant}, eager, fp32", k, n) for variant in ("softmax", "constantmax") for k in ("1", "2") for n in ("1", "2")),
+        *(
+            (f"{variant}, eager, fp32", k, n)
+            for variant in ("softmax", "constantmax")
+            for k in ("1", "2")
+            for n in ("1", "2")
+        ),
     ]
     assert found[0]["to plain (min-max)"] == "1.00 (1.00-1.00)"
     assert all(float(row["tokens/s"].replace(",", "")) > 0 for row in found)

@@ -1,4 +1,5 @@
-"""CONTRIBUTING.md keeps its word: its diffs are applied to a copy of the sources, and what it promises is seen there."""
+"""CONTRIBUTING.md keeps its word: its diffs are applied to a copy of the sources, and what it promises is seen
+there."""
 
 import ast
 import json
@@ -19,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 SOURCES = ("gpt", "envs", "search", "tunemax", "tests/gpt", "tests/conftest.py", "pyproject.toml")
 TUNEMAX = "import sys; from tunemax.search.cli import main; sys.exit(main())"
-# What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the base.
+# What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the
+# base.
 QUESTIONS = """
 import json, sys
 from pathlib import Path
@@ -39,7 +41,8 @@ def refusal(values):
 
 study, text, configs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 definition = load_study_file(study)
-config = Config.of({"softmax_variant": "constantmax", "constantmax.learn_base": True, "n_layer": 1, "n_head": 2, "n_embd": 8,
+config = Config.of({"softmax_variant": "constantmax", "constantmax.learn_base": True, "n_layer": 1, "n_head": 2,
+"n_embd": 8,
                     "block_size": 8, "batch_size": 2, "learning_rate": 0.01, "dataset": text})
 trainer = Trainer(config, open_data(text))
 member = trainer.add(config)
@@ -78,7 +81,11 @@ def python(folder: Path, *words: str) -> str:
     """What Python prints that runs in a folder, on the sources that are there."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env={**own, "PYTHONPATH": str(folder), "COLUMNS": "400"}, capture_output=True, text=True
+        [sys.executable, *words],
+        cwd=folder,
+        env={**own, "PYTHONPATH": str(folder), "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -100,7 +107,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def apply(diff: str, folder: Path) -> None:
-    outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}  # in a repository git would look for the files there
+    # In a repository git would look for the files there
+    outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
     done = subprocess.run(["git", "apply", "-"], input=diff, cwd=folder, env=outside, capture_output=True, text=True)
     assert done.returncode == 0, f"a diff in CONTRIBUTING.md does not fit the sources any more: {done.stderr}"
 
@@ -125,7 +133,9 @@ def test_a_field_is_a_diff_of_one_class(copy: Path) -> None:
 
 def test_a_variant_is_a_diff_of_one_new_class(copy: Path) -> None:
     assert files(VARIANT) == ["gpt/softmax/softmax1.py"]
-    assert not (ROOT / "gpt/softmax/softmax1.py").exists(), "softmax1 is part of tunemax now; the guide needs another example"
+    assert not (ROOT / "gpt/softmax/softmax1.py").exists(), (
+        "softmax1 is part of tunemax now; the guide needs another example"
+    )
     body = ast.parse((copy / "gpt/softmax/softmax1.py").read_text()).body
     assert [node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))] == ["Softmax1"]
 
@@ -162,10 +172,24 @@ def test_rows_of_the_reference_appear(copy: Path) -> None:
 
 def test_dimension_check_identity_and_effect_follow(copy: Path, text: Path) -> None:
     (copy / "study.yaml").write_text(STUDY)
-    old: list[dict[str, Any]] = [{}, *({"softmax_variant": name} for name in ("constantmax", "strongermax")), {"n_layer": 2, "seed": 3}]
+    old: list[dict[str, Any]] = [
+        {},
+        *({"softmax_variant": name} for name in ("constantmax", "strongermax")),
+        {"n_layer": 2, "seed": 3},
+    ]
     constantmax = {"softmax_variant": "constantmax"}
-    only_base = {**constantmax, "constantmax.learn_base": True, "constantmax.learn_beta": False, "constantmax.learn_gamma": False}
-    new = [{"constantmax.learn_base": False}, {"constantmax.learn_base": True}, only_base, {**only_base, "constantmax.sharing": "head"}]
+    only_base = {
+        **constantmax,
+        "constantmax.learn_base": True,
+        "constantmax.learn_beta": False,
+        "constantmax.learn_gamma": False,
+    }
+    new = [
+        {"constantmax.learn_base": False},
+        {"constantmax.learn_base": True},
+        only_base,
+        {**only_base, "constantmax.sharing": "head"},
+    ]
     asked = [*old, *({**constantmax, **values} for values in new)]
     found = json.loads(python(copy, "-c", QUESTIONS, "study.yaml", str(text), json.dumps(asked)))
     assert Path(found["from"]).samefile(copy)
@@ -200,12 +224,26 @@ def test_contract_tests_appear_and_pass(copy: Path) -> None:
         "test_a_search_range_is_valid_and_not_empty[constantmax.learn_base]",
         "test_a_control_moves_between_valid_numbers[softmax1.obo]",
     ):
-        assert any(line.endswith(expected) for line in passed), f"{expected} is not among the {len(passed)} tests that passed"
+        assert any(line.endswith(expected) for line in passed), (
+            f"{expected} is not among the {len(passed)} tests that passed"
+        )
 
 
 def test_the_new_variant_trains(copy: Path, text: Path) -> None:
-    shape = "--n_layer 1 --n_head 2 --n_embd 8 --block_size 8 --batch_size 2 --eval_iters 1 --max_iters 4 --no-tensorboard"
-    words = ["train", "--softmax_variant", "softmax1", "--softmax1.learn_obo", *shape.split(), "--dataset", str(text), "--out_dir", "run"]
+    shape = (
+        "--n_layer 1 --n_head 2 --n_embd 8 --block_size 8 --batch_size 2 --eval_iters 1 --max_iters 4 --no-tensorboard"
+    )
+    words = [
+        "train",
+        "--softmax_variant",
+        "softmax1",
+        "--softmax1.learn_obo",
+        *shape.split(),
+        "--dataset",
+        str(text),
+        "--out_dir",
+        "run",
+    ]
     assert "finished at iteration 4" in python(copy, "-c", TUNEMAX, *words)
     assert json.loads((copy / "run/config.json").read_text())["config"]["softmax1.learn_obo"] is True
 

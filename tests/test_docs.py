@@ -1,4 +1,5 @@
-"""The documents are true: links lead somewhere, commands parse, examples load, and nothing that they list is missing or gone."""
+"""The documents are true: links lead somewhere, commands parse, examples load, and nothing that they list is missing or
+gone."""
 
 import ast
 import re
@@ -41,7 +42,11 @@ def section(text: str, heading: str) -> str:
 def rows(text: str) -> list[list[str]]:
     """The cells of all table rows below the tables' heads, without backticks."""
     tables = re.findall(r"^\|.*\n\|---.*\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
-    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()]
+    return [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for table in tables
+        for line in table.splitlines()
+    ]
 
 
 # ---- every document --------------------------------------------------------------------------------------------------
@@ -87,7 +92,13 @@ def test_the_mistake_that_is_shown_is_what_one_sees(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("Keys", StudyDefinition), ("`budget`", Budget), ("`confirm`", Confirm), ("`sampler`", Sampler), ("`pruner`", Pruner)],
+    [
+        ("Keys", StudyDefinition),
+        ("`budget`", Budget),
+        ("`confirm`", Confirm),
+        ("`sampler`", Sampler),
+        ("`pruner`", Pruner),
+    ],
     ids=str,
 )
 def test_every_key_is_described_with_its_default(heading: str, model: type[pydantic.BaseModel]) -> None:
@@ -149,6 +160,8 @@ def test_the_map_of_the_rooms_is_what_they_say_of_themselves() -> None:
     assert named == {f"{path.parent.relative_to(ROOT)}/": line.replace("`", "") for path, line in said.items()}
 
 
-@pytest.mark.parametrize("path", [path for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")], ids=str)
+@pytest.mark.parametrize(
+    "path", [path for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")], ids=str
+)
 def test_every_file_says_in_its_first_line_what_is_in_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))

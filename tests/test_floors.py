@@ -34,10 +34,16 @@ def imported(source: str, path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             parts = ("tunemax", *path.parts)
-            base = ".".join([*parts[: len(parts) - node.level], node.module or ""] if node.level else [node.module or ""]).strip(".")
+            base = ".".join(
+                [*parts[: len(parts) - node.level], node.module or ""] if node.level else [node.module or ""]
+            ).strip(".")
             within = {f"{base}.{alias.name}" for alias in node.names}
             names |= within & MODULES or {base}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")) and node.args:
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith(("import_module", "__import__"))
+            and node.args
+        ):
             names |= {str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant)}
     return names
 
@@ -50,7 +56,8 @@ IMPORTS = {module(path): imported((ROOT / path).read_text(), path) for path in P
 
 
 def place(name: str) -> tuple[int, int]:
-    """Floor and room of one of our modules; `tunemax.search` itself, which hands on what `api` has, is as high as that."""
+    """Floor and room of one of our modules; `tunemax.search` itself, which hands on what `api` has, is as high as
+    that."""
     floor, room = [*name.split("."), "api"][1:3]
     return FLOORS.index(floor), ROOMS.index(room) if floor == "search" else 0
 
@@ -87,14 +94,19 @@ def test_the_walk_sees_every_kind_of_import(source: str) -> None:
 
 def test_the_walk_resolves_modules_and_relative_imports() -> None:
     assert imported("from ..errors import TunemaxError", Path("gpt/data/corpus.py")) == {"tunemax.gpt.errors"}
-    assert imported("from tunemax.gpt import errors, files", Path("gpt/run.py")) == {"tunemax.gpt.errors", "tunemax.gpt.files"}
+    assert imported("from tunemax.gpt import errors, files", Path("gpt/run.py")) == {
+        "tunemax.gpt.errors",
+        "tunemax.gpt.files",
+    }
 
 
 @pytest.mark.parametrize("floor", ["gpt", "envs"])
 def test_importing_a_floor_loads_nothing_from_above(floor: str) -> None:
     names = sorted(name for name in MODULES if name.split(".")[1] == floor)
     program = f"import sys, json, {', '.join(names)}; print(json.dumps(sorted(sys.modules)))"
-    loaded = set(json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout))
+    loaded = set(
+        json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    )
     above = {f"tunemax.{name}" for name in FLOORS[FLOORS.index(floor) + 1 :]}
     assert not packages(loaded) & FORBIDDEN[floor]
     assert not loaded & above

@@ -44,7 +44,8 @@ def test_every_package_has_one_plain_pin() -> None:
 
 
 def test_every_package_that_is_needed_is_pinned() -> None:
-    brought_by_torch = {name for name in needed() if name.startswith(("nvidia-", "cuda-", "triton"))}  # its wheel for CUDA pins them
+    # Its wheel for CUDA pins them
+    brought_by_torch = {name for name in needed() if name.startswith(("nvidia-", "cuda-", "triton"))}
     assert needed() - brought_by_torch <= set(PINS)
 
 
@@ -107,7 +108,9 @@ def test_make_installs_again_only_if_the_pins_or_dependencies_changed(tmp_path: 
         stamp.touch()
 
     def plan() -> str:
-        return subprocess.run(["make", "-n", "test"], cwd=tmp_path, env=_without_make(), capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["make", "-n", "test"], cwd=tmp_path, env=_without_make(), capture_output=True, text=True, check=True
+        ).stdout
 
     assert "pytest" in plan()
     assert "pip" not in plan()
@@ -119,4 +122,8 @@ def test_make_installs_again_only_if_the_pins_or_dependencies_changed(tmp_path: 
 
 def _without_make() -> dict[str, str]:
     """The environment without what an outer `make test` hands down to an inner make."""
-    return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON", "PYTEST_ARGS")}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON", "PYTEST_ARGS")
+    }

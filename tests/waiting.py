@@ -1,4 +1,5 @@
-"""Waiting for what other processes do, and stopping them at a known moment: by events, so that a slow or busy machine only takes longer."""
+"""Waiting for what other processes do, and stopping them at a known moment: by events, so that a slow or busy machine
+only takes longer."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def part(browser: Browser, page: str, element: str, *, from_top: bool) -> Image.
     browser.open(page)
     browser.wait(element)
     browser.run("return new Promise(done => setTimeout(done, 2000))")  # what moves has come to rest
-    top, bottom, width = browser.run(f"const box = {element}.getBoundingClientRect(); return [box.top, box.bottom, window.innerWidth]")
+    top, bottom, width = browser.run(
+        f"const box = {element}.getBoundingClientRect(); return [box.top, box.bottom, window.innerWidth]"
+    )
     with tempfile.TemporaryDirectory() as folder:
         browser.picture(Path(folder) / "shot.png")
         shot = Image.open(io.BytesIO((Path(folder) / "shot.png").read_bytes())).convert("RGB")

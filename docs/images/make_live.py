@@ -1,4 +1,5 @@
-"""Draws live.svg: what `tunemax study run` shows, in the middle of a real, shortened run of studies/softmax_variants.yaml.
+"""Draws live.svg: what `tunemax study run` shows, in the middle of a real, shortened run of
+studies/softmax_variants.yaml.
 
 .venv/bin/python docs/images/make_live.py
 """

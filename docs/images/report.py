@@ -1,4 +1,5 @@
-"""Makes report.png, the picture of the README: the first screens of a question's report, in light and dark side by side.
+"""Makes report.png, the picture of the README: the first screens of a question's report, in light and dark side by
+side.
 
 .venv/bin/python docs/images/report.py studies/tunemax.db softmax_variants
 """

@@ -1,4 +1,5 @@
-"""Makes throughput.png, a picture of the README, from the tables of benchmarks/RESULTS.md: two processes against two plain loops.
+"""Makes throughput.png, a picture of the README, from the tables of benchmarks/RESULTS.md: two processes against two
+plain loops.
 
 .venv/bin/python docs/images/throughput.py
 """
@@ -19,7 +20,9 @@ RATIO = re.compile(r"([\d.]+) \(([\d.]+)-([\d.]+)\)")
 
 def main() -> None:
     rows = list(_rows(RESULTS.read_text().partition("## throughput.py")[2].partition("\n## ")[0]))
-    note = "two worker processes against two processes of a plain PyTorch loop: median of the rounds, slowest and fastest"
+    note = (
+        "two worker processes against two processes of a plain PyTorch loop: median of the rounds, slowest and fastest"
+    )
     TARGET.write_bytes(draw_rows("How fast two cores train many small GPTs", note, "times the plain loops", rows))
     print(f"{TARGET}: {len(rows)} rows")
 
@@ -42,7 +45,9 @@ def _rows(section: str) -> Iterator[Row]:
         median, low, high = (float(number) for number in RATIO.match(cells[5]).groups())  # type: ignore[union-attr]
         name = f"{shape}, {mode}, {precision}"
         if name not in best or median > best[name].value:
-            colour = COLOURS[("eager, fp32", "eager, bf16", "compiled, fp32", "compiled, bf16").index(f"{mode}, {precision}")]
+            colour = COLOURS[
+                ("eager, fp32", "eager, bf16", "compiled, fp32", "compiled, bf16").index(f"{mode}, {precision}")
+            ]
             best[name] = Row(f"{name}, {cells[1]} stacked", median, (low, high), (), colour)
     yield from best.values()
 

@@ -1,6 +1,7 @@
 """What an agent's observation is worth: the same agent with a part of it hidden, or shown something else.
 
-Nothing is trained anew. An agent that does as well without a part has not used it; one that does worse may have come to rely on it.
+Nothing is trained anew. An agent that does as well without a part has not used it; one that does worse may have come to
+rely on it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Recorded:
 
 
 class Shuffled:
-    """A policy that sees an observation of some other training, at some other time: all that is left is what it does on average."""
+    """A policy that sees an observation of some other training, at some other time: all that is left is what it does on
+    average."""
 
     def __init__(self, policy: Policy, pool: list[Observation], seed: int) -> None:
         """pool: observations of the same policy, drawn from at random."""

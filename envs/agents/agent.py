@@ -1,7 +1,7 @@
 """Agents: what stable-baselines3 has learned, as a policy, and the way from its parts to a file and back.
 
-An agent is rebuilt from its header and filled through `set_parameters`; the same file holds all that a training needs to go on:
-optimizers, replay buffer, counts.
+An agent is rebuilt from its header and filled through `set_parameters`; the same file holds all that a training needs
+to go on: optimizers, replay buffer, counts.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Agent:
         name = f"agent {self.name} of {self.header.scene.id}"
         if task.controls != self.header.controls:
             raise TunemaxError(
-                f"{name}: moves {', '.join(self.header.controls)}, not {', '.join(task.controls)}; train one for these controls"
+                f"{name}: moves {', '.join(self.header.controls)}, not {', '.join(task.controls)}; train one for these "
+                "controls"
             )
         if (task.action == "absolute") != (self.task.action == "absolute"):
             raise TunemaxError(f"{name}: trained with action = {self.task.action}; make the environment with the same")
@@ -92,7 +93,9 @@ def build(scene: Scene, algorithm: Algorithm, preset: Preset, seed: int, envs: i
     monitored = VecMonitor(SteerVecEnv(scene.vector(envs)))
     with borrowed():
         made: Any = CLASSES[algorithm]
-        model: BaseAlgorithm = made("MlpPolicy", monitored, seed=seed % 2**32, device="cpu", **preset.arguments(steps, envs))
+        model: BaseAlgorithm = made(
+            "MlpPolicy", monitored, seed=seed % 2**32, device="cpu", **preset.arguments(steps, envs)
+        )
     return model
 
 
@@ -110,7 +113,10 @@ def check_version(header: Header, path: Path) -> None:
     task = header.scene.task
     if header.controls != task.controls or header.features != features_of(task):
         old = header.versions.get("tunemax", "?")
-        raise TunemaxError(f"{path}: {header.scene.id} shows or moves other things now than in tunemax {old}, which made it; train again")
+        raise TunemaxError(
+            f"{path}: {header.scene.id} shows or moves other things now than in tunemax {old}, which made it; train "
+            "again"
+        )
 
 
 def preset_of(header: Header, path: Path) -> Preset:
@@ -152,7 +158,9 @@ def fill(model: BaseAlgorithm, header: Header, tensors: Mapping[str, Tensor], pa
             _refill(model, tree["buffer"], int(header.counts["pos"]))
     except (KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TunemaxError(f"{path}: damaged, its parts do not fit together ({reason}); train again or use another copy") from error
+        raise TunemaxError(
+            f"{path}: damaged, its parts do not fit together ({reason}); train again or use another copy"
+        ) from error
     bad = [name for name, values in model.policy.state_dict().items() if not torch.isfinite(values).all()]
     if bad:
         raise TunemaxError(f"{path}: damaged, {bad[0]} is not finite; train again or use another copy")

@@ -18,10 +18,13 @@ from tunemax.gpt.trainer import Member, Trainer, divergence_cap
 
 
 class Pilot:
-    """Steers one training, of any size and length, as its agent steers an episode: before the first iteration, then every so often.
+    """Steers one training, of any size and length, as its agent steers an episode: before the first iteration, then
+    every so often.
 
-    agent: what decides. fields: of the training; the agent's own task has the rest, but for the horizon of `max_iters`, if that is given.
-    every: iterations between two moves; by default so many that there are as many moves as in an episode that the agent has learned on.
+    agent: what decides. fields: of the training; the agent's own task has the rest, but for the horizon of `max_iters`,
+    if that is given.
+    every: iterations between two moves; by default so many that there are as many moves as in an episode that the agent
+    has learned on.
 
     Raises TunemaxError if the training does not have the agent's controls.
     """
@@ -30,7 +33,12 @@ class Pilot:
         learned = agent.task
         horizon = Config.of({**learned.fields, "max_iters": learned.horizon, **fields}).train.max_iters
         self.task = Task(
-            learned.controls, {**learned.fields, **fields}, horizon, frame_skip=1, action=learned.action, windows=learned.windows
+            learned.controls,
+            {**learned.fields, **fields},
+            horizon,
+            frame_skip=1,
+            action=learned.action,
+            windows=learned.windows,
         )
         agent.check(self.task)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"

@@ -23,7 +23,8 @@ Tree = Any
 
 
 class Evaluation(pydantic.BaseModel):
-    """An agent on validation instances, without noise. steps: of the environment, so far. total: mean sum of rewards."""
+    """An agent on validation instances, without noise. steps: of the environment, so far. total: mean sum of
+    rewards."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -49,9 +50,10 @@ class Spent(pydantic.BaseModel):
 class Header(pydantic.BaseModel):
     """What an agent says of itself.
 
-    controls: of its scene, in the order of its actions. features: name, centre and scale of every number that it sees: the statistics
-    that its observations are normalised with. data: fingerprint of the text. preset: its hyperparameters. state: where in the
-    algorithm's parts each tensor belongs. counts: what the algorithm counts. versions: of what it was made with.
+    controls: of its scene, in the order of its actions. features: name, centre and scale of every number that it sees:
+    the statistics that its observations are normalised with. data: fingerprint of the text. preset: its
+    hyperparameters. state: where in the algorithm's parts each tensor belongs. counts: what the algorithm counts.
+    versions: of what it was made with.
     """
 
     format: int
@@ -88,7 +90,9 @@ def load(path: Path) -> tuple[Header, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
-        raise TunemaxError(f"{path}: not an agent of tunemax, or damaged ({reason}); train again or use another copy") from error
+        raise TunemaxError(
+            f"{path}: not an agent of tunemax, or damaged ({reason}); train again or use another copy"
+        ) from error
     if header.format != FORMAT:
         raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
     return header, tensors
@@ -108,7 +112,10 @@ def packed(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
 
 
 def unpacked(plain: Tree, tensors: Mapping[str, Tensor]) -> Tree:
-    """The tree that `packed` was given. Raises KeyError for a tensor that is missing, ValueError for what it has not written."""
+    """The tree that `packed` was given.
+
+    Raises KeyError for a tensor that is missing, ValueError for what it has not written.
+    """
     ((kind, content),) = plain.items()
     if kind == "tensor":
         return tensors[content]

@@ -12,7 +12,8 @@ import torch
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """Within the block the global generators (Python's, numpy's, torch's on the CPU) may be seeded; afterwards nobody can tell."""
+    """Within the block the global generators (Python's, numpy's, torch's on the CPU) may be seeded; afterwards nobody
+    can tell."""
     plain, arrays, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield

@@ -39,13 +39,18 @@ class Scene(pydantic.BaseModel):
 
     @classmethod
     def of(cls, name: str, action: str = "box", **arguments: Any) -> Scene:
-        """The scene of an id, with or without `tunemax/` before it. Raises TunemaxError for what does not exist or go together."""
+        """The scene of an id, with or without `tunemax/` before it.
+
+        Raises TunemaxError for what does not exist or go together.
+        """
         full = name if "/" in name else f"tunemax/{name}"
         if full not in IDS:
             raise TunemaxError(f"environment {name}: no such id{did_you_mean(full, IDS)}")
         given = {key: value for key, value in arguments.items() if value is not None}
         if unknown := sorted(given.keys() - ARGUMENTS):
-            raise TunemaxError(f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}")
+            raise TunemaxError(
+                f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}"
+            )
         scene = cls(id=full, arguments=given, action=action)
         assert scene.task
         return scene

@@ -1,7 +1,7 @@
 """The training of an agent, in rounds: learn, look at validation instances, save, report.
 
-Every round begins with new episodes and with seeds of its own, so a training that was killed goes on from its last save to
-the same numbers as one that was not.
+Every round begins with new episodes and with seeds of its own, so a training that was killed goes on from its last save
+to the same numbers as one that was not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from tunemax.gpt.random import key
 class Plan:
     """What is to be trained.
 
-    steps: of the environment, all trainings together; whole rounds are trained, so it may become some more. envs: trainings at once.
+    steps: of the environment, all trainings together; whole rounds are trained, so it may become some more. envs:
+    trainings at once.
     round: episodes of each of them between two looks. validation: instances of a look.
     """
 
@@ -60,9 +61,13 @@ class Plan:
         if self.algorithm == "dqn" and self.scene.action != "discrete":
             raise TunemaxError(f"dqn: cannot act with action = {self.scene.action}; it needs action = discrete")
         if self.algorithm in ("sac", "tqc") and discrete:
-            raise TunemaxError(f"{self.algorithm}: cannot act with action = {self.scene.action}; it needs box or absolute")
+            raise TunemaxError(
+                f"{self.algorithm}: cannot act with action = {self.scene.action}; it needs box or absolute"
+            )
         if isinstance(self.preset, OnPolicy) and self.round % self.preset.episodes:
-            raise TunemaxError(f"round = {self.round}: not a multiple of episodes = {self.preset.episodes}; change one of them")
+            raise TunemaxError(
+                f"round = {self.round}: not a multiple of episodes = {self.preset.episodes}; change one of them"
+            )
 
     @property
     def round_steps(self) -> int:
@@ -76,7 +81,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended. best: the file of the agent with the highest return on validation instances. stopped: by a report."""
+    """How a training ended. best: the file of the agent with the highest return on validation instances. stopped: by a
+    report."""
 
     best: Path
     last: Path
@@ -97,7 +103,8 @@ def train_agent(
 ) -> Trained:
     """Train an agent, or go on with one whose folder has its last save.
 
-    folder: gets BEST and LAST and TensorBoard events. report: told each look at validation instances; it says whether to stop.
+    folder: gets BEST and LAST and TensorBoard events. report: told each look at validation instances; it says whether
+    to stop.
     stepped: told the steps so far, often. An interrupt loses what has been learned since the last save, nothing else.
     Raises TunemaxError if the folder holds another agent, or is being trained in by another process.
     """
@@ -107,7 +114,9 @@ def train_agent(
         with lock:
             return _Training(plan, folder).run(report, stepped)
     except filelock.Timeout:
-        raise TunemaxError(f"{folder}: another process trains an agent here; wait for it, or choose another --out") from None
+        raise TunemaxError(
+            f"{folder}: another process trains an agent here; wait for it, or choose another --out"
+        ) from None
 
 
 class _Training:
@@ -130,7 +139,8 @@ class _Training:
                 self._learn(stepped)
                 evaluation = self._evaluate()
                 events.write(
-                    [scalar("validation/return", evaluation.total), scalar("validation/diverged", evaluation.diverged)], evaluation.steps
+                    [scalar("validation/return", evaluation.total), scalar("validation/diverged", evaluation.diverged)],
+                    evaluation.steps,
                 )
                 with held_back():
                     self._save()
@@ -148,7 +158,10 @@ class _Training:
             self.model._last_obs = None  # new episodes
             steps = _Steps(plan.rounds * plan.round_steps, stepped)
             self.model.learn(
-                plan.round_steps, steps, log_interval=1 if isinstance(plan.preset, OnPolicy) else plan.envs, reset_num_timesteps=False
+                plan.round_steps,
+                steps,
+                log_interval=1 if isinstance(plan.preset, OnPolicy) else plan.envs,
+                reset_num_timesteps=False,
             )
         self.round += 1
         learned = (self.model.num_timesteps - before) * plan.scene.task.frame_skip
@@ -158,7 +171,9 @@ class _Training:
         task = self.plan.scene.task
         instances = [find_set("validation").draw(task, index) for index in range(self.plan.validation)]
         outcomes = run(task, instances, Agent(self._header({}, {}), self.model))
-        self.spent = self.spent.model_copy(update={"validation": self.spent.validation + sum(outcome.member_steps for outcome in outcomes)})
+        self.spent = self.spent.model_copy(
+            update={"validation": self.spent.validation + sum(outcome.member_steps for outcome in outcomes)}
+        )
         total = float(np.mean([outcome.total for outcome in outcomes]))
         diverged = float(np.mean([outcome.diverged for outcome in outcomes]))
         evaluation = Evaluation(steps=self.model.num_timesteps, total=total, diverged=diverged)
@@ -206,7 +221,10 @@ class _Training:
                 was, now = ({**each, "source": ""} for each in (was, now))
             if was != now:
                 told = "" if name in ("scene", "preset", "data") else f" ({was}, not {now})"
-                raise TunemaxError(f"{self.folder}: holds an agent of another {name}{told}; go on as it was begun, or choose another --out")
+                raise TunemaxError(
+                    f"{self.folder}: holds an agent of another {name}{told}; go on as it was begun, or choose another "
+                    "--out"
+                )
         fill(self.model, header, tensors, path)
         self.spent, self.evaluations = header.spent, header.evaluations
         self.round = len(self.evaluations)
@@ -234,7 +252,9 @@ class _Events(KVWriter):
         self._file = file
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        numbers = {name: float(value) for name, value in key_values.items() if isinstance(value, (int, float, np.number))}
+        numbers = {
+            name: float(value) for name, value in key_values.items() if isinstance(value, (int, float, np.number))
+        }
         told = {name: value for name, value in numbers.items() if "tensorboard" not in (key_excluded.get(name) or ())}
         self._file.write([scalar(name, value) for name, value in finite(told).items()], step)
 

@@ -1,4 +1,5 @@
-"""Compiled functions as files: a shared library each, named after all that it was made from, so that every later process has it at once."""
+"""Compiled functions as files: a shared library each, named after all that it was made from, so that every later
+process has it at once."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ Traced = tuple[GraphModule, Sequence[Tensor]]
 
 
 def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
-    """The function of a key, from its file; or traced and compiled now, which takes half a minute, while others who want it wait.
+    """The function of a key, from its file; or traced and compiled now, which takes half a minute, while others who
+    want it wait.
 
     key: all that the function depends on, in words, but for this package, this machine and its torch.
     Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
@@ -58,7 +60,11 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
 @lru_cache
 def _announce() -> None:
     """Why nothing seems to happen; once in a process."""
-    print("compile: making functions for this model, half a minute or more for each, once on this machine", file=sys.stderr, flush=True)
+    print(
+        "compile: making functions for this model, half a minute or more for each, once on this machine",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _found(place: Path) -> Compiled | None:
@@ -78,7 +84,9 @@ def _load(place: Path) -> Compiled:
 
 def _name(key: str) -> str:
     """Digits for a key, the code of this package, this machine, and what the environment says to the compiler."""
-    said = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(SETTINGS) and name != CACHE)
+    said = sorted(
+        f"{name}={value}" for name, value in os.environ.items() if name.startswith(SETTINGS) and name != CACHE
+    )
     told = f"{hardware.machine()} {platform.libc_ver()} {said} {CODE} {key}"
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
@@ -101,7 +109,11 @@ def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
     share_cache_folder()
     with partial_folder(place.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch to itself
-        options = {"aot_inductor.output_path": str(folder), "compile_threads": 1, "cpp.threads": torch.get_num_threads()}
+        options = {
+            "aot_inductor.output_path": str(folder),
+            "compile_threads": 1,
+            "cpp.threads": torch.get_num_threads(),
+        }
         made = inductor.aot_compile(graph, tuple(inputs), options=options)
         assert isinstance(made, str)
         _check_sizes(inputs)
@@ -111,7 +123,8 @@ def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
 
 
 def _check_sizes(tracers: Sequence[Tensor]) -> None:
-    """Raise RuntimeError if a function holds for some numbers of members or windows only: torch notes it, and leaves it to the caller."""
+    """Raise RuntimeError if a function holds for some numbers of members or windows only: torch notes it, and leaves it
+    to the caller."""
     from torch._guards import detect_fake_mode
 
     mode = detect_fake_mode(tracers)

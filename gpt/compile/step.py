@@ -1,10 +1,11 @@
 """One iteration of all members: loss, gradient, clip and AdamW, eager or as one compiled function.
 
-For a compiled one the eager code is run once with tracers in place of tensors (`make_fx`), forward, backward and optimizer in one
-flat graph, and inductor makes one C++ function of it. Nothing of Python is left in it, so there are no breaks.
+For a compiled one the eager code is run once with tracers in place of tensors (`make_fx`), forward, backward and
+optimizer in one flat graph, and inductor makes one C++ function of it. Nothing of Python is left in it, so there are no
+breaks.
 
-On a CPU a graph is of one lane, and of any number of members: who comes and goes never compiles anything anew. On a GPU a graph is
-of the whole stack as it stands, since there a small model is bound by the number of kernels.
+On a CPU a graph is of one lane, and of any number of members: who comes and goes never compiles anything anew. On a GPU
+a graph is of the whole stack as it stands, since there a small model is bound by the number of kernels.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ WINDOWS = 32
 """The same of windows, in an evaluation."""
 
 PACKAGES = ("tunemax", "pydantic", "abc", "builtins")
-"""Where a variant and its bases come from whose code is known: this package's is in every name, the others come with a release."""
+"""Where a variant and its bases come from whose code is known: this package's is in every name, the others come with a
+release."""
 
 Found = tuple[Tensor, Tensor]
 """Loss (K,) in nats a token, and norm of the gradient before clipping (K,)."""
@@ -60,7 +62,9 @@ class Eager:
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Nothing has to be."""
 
-    def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
+    def __call__(
+        self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None
+    ) -> Found:
         """Train for one iteration: rows change in place. tokens: (K, B, T + 1)."""
         loss, grad = self.gradient(rows.theta, tokens, lanes, dropout)
         norms = clip_(grad, torch.tensor([update.clip for update in updates], dtype=grad.dtype, device=grad.device))
@@ -68,7 +72,9 @@ class Eager:
             adamw_(rows, grad, self.layout.spans, updates)
         return loss, norms
 
-    def gradient(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None
+    ) -> tuple[Tensor, Tensor]:
         """Loss (K,), and its gradient (K, P)."""
         theta = theta.detach().requires_grad_()
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
@@ -129,7 +135,9 @@ class Graphs:
                 self._working = False
                 return
 
-    def __call__(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None) -> Found:
+    def __call__(
+        self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], updates: Sequence[Update], dropout: Dropout | None
+    ) -> Found:
         """As `Eager`; these lanes must have been prepared, and dropout with them."""
         if not self._working:
             return self._eager(rows, tokens, lanes, updates, dropout)
@@ -146,7 +154,10 @@ class Graphs:
             return self._eager.evaluate(theta, tokens, lanes, observe)
         found: list[Tensor] = []
         for part in self._divided(theta, lanes):
-            key, inputs = f"{part.key} evaluation {tokens.shape[2]}", [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
+            key, inputs = (
+                f"{part.key} evaluation {tokens.shape[2]}",
+                [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars],
+            )
             if not self._has(key, part, partial(self._evaluation, part, inputs), "evaluation "):
                 self._evaluates = False
                 return self._eager.evaluate(theta, tokens, lanes)
@@ -162,22 +173,32 @@ class Graphs:
             return
         for lane in lanes:
             alone = Lane(lane.variant, slice(None), lane.scalars)
-            yield _Part(lane.rows, (alone,), tuple(lane.scalars.values()), f"{kind} {lane.variant.code_path}", any_number=True)
+            yield _Part(
+                lane.rows, (alone,), tuple(lane.scalars.values()), f"{kind} {lane.variant.code_path}", any_number=True
+            )
 
     def _calls(self, tokens: Tensor, dropout: Dropout | None) -> Iterator[tuple[_Part, str, Dropout | None]]:
-        """Each part with the key of the function that trains it, which is another one where something is dropped, and its own dropout."""
+        """Each part with the key of the function that trains it, which is another one where something is dropped, and
+        its own dropout."""
         for part in self._parts:
             drop = dropout.of(part.rows) if dropout else None
             yield part, f"{part.key} {tuple(tokens.shape[1:])} {drop is not None}", drop
 
-    def _inputs(self, key: str, part: _Part, rows: Rows, tokens: Tensor, updates: Sequence[Update], drop: Dropout | None) -> list[Tensor]:
+    def _inputs(
+        self, key: str, part: _Part, rows: Rows, tokens: Tensor, updates: Sequence[Update], drop: Dropout | None
+    ) -> list[Tensor]:
         """What the function of a part is called with."""
         own, batch = rows[part.rows], tokens[part.rows]
         masks: list[Tensor] = []
         if drop:
-            masks = [drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device) for site, shape, dtype in _sites[key]]
+            masks = [
+                drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device)
+                for site, shape, dtype in _sites[key]
+            ]
         numbers = [update.coefficients for update in updates[part.rows]]
-        coefficients = torch.tensor(numbers or [[0.0] * COEFFICIENTS] * len(batch), dtype=own.theta.dtype, device=own.theta.device)
+        coefficients = torch.tensor(
+            numbers or [[0.0] * COEFFICIENTS] * len(batch), dtype=own.theta.dtype, device=own.theta.device
+        )
         return [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 
     def _dropped(self, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
@@ -188,7 +209,8 @@ class Graphs:
         return recorder.sites
 
     def _has(self, key: str, part: _Part, trace: Callable[[], Traced], what: str = "") -> bool:
-        """Whether there is a compiled function of this key, by now; if not, a line says why, and no other should be tried."""
+        """Whether there is a compiled function of this key, by now; if not, a line says why, and no other should be
+        tried."""
         try:
             if key not in _known and key not in _failed:
                 _known[key] = self._kept(key, part, trace) if part.any_number else _in_memory(*trace())
@@ -208,7 +230,9 @@ class Graphs:
         sites = [site for site, _, _ in _sites[key]] if drop else []
         spans = self._eager.layout.spans
 
-        def step(theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor) -> Found:
+        def step(
+            theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor
+        ) -> Found:
             given = iter(rest)
             lanes = [lane.with_scalars(given) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
@@ -262,7 +286,8 @@ def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], sizes: Seque
 
 
 def _elsewhere(variant: type) -> str:
-    """The code of a variant that is defined outside this package, with its bases; what their modules import is not looked at.
+    """The code of a variant that is defined outside this package, with its bases; what their modules import is not
+    looked at.
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
@@ -274,7 +299,10 @@ def _elsewhere(variant: type) -> str:
 
 
 def _tracers(inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> tuple[Any, list[Any]]:
-    """Stand-ins for tensors, and their mode. Of open dimensions a graph, and its place in the cache, do not know the size."""
+    """Stand-ins for tensors, and their mode.
+
+    Of open dimensions a graph, and its place in the cache, do not know the size.
+    """
     from torch._dynamo.source import ConstantSource
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext

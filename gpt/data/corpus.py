@@ -22,9 +22,10 @@ BLOCKS_KEPT = 512  # more than the members of a trainer, which all walk through 
 class Corpus:
     """The tokens of one prepared folder, memory-mapped; made by `load` or `open_data`.
 
-    manifest: what they are. train: token ids (n,), uint16. slices: the same for tuning, confirmation and test, disjoint.
-    Nothing here has a position that moves: every method is a function of its arguments, so an evaluation cannot disturb a
-    training, and a resumed member sees exactly what it would have seen.
+    manifest: what they are. train: token ids (n,), uint16. slices: the same for tuning, confirmation and test,
+    disjoint.
+    Nothing here has a position that moves: every method is a function of its arguments, so an evaluation cannot disturb
+    a training, and a resumed member sees exactly what it would have seen.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, tokens: Tokens) -> None:
@@ -32,16 +33,21 @@ class Corpus:
         ends = list(itertools.accumulate(manifest.token_counts[part] for part in PARTS))
         self.folder = folder
         self.manifest = manifest
-        self._parts: dict[str, Tokens] = {part: tokens[start:end] for part, start, end in zip(PARTS, [0, *ends[:-1]], ends, strict=True)}
+        self._parts: dict[str, Tokens] = {
+            part: tokens[start:end] for part, start, end in zip(PARTS, [0, *ends[:-1]], ends, strict=True)
+        }
         self.train = self._parts["train"]
         self.slices: dict[str, Tokens] = {part: self._parts[part] for part in SLICES}
 
     def batch(self, seed: int, iteration: int, batch_size: int, block_size: int) -> tuple[Ids, Ids]:
-        """Inputs and targets of one iteration, each (batch_size, block_size) int64; targets are the inputs one token later."""
+        """Inputs and targets of one iteration, each (batch_size, block_size) int64; targets are the inputs one token
+        later."""
         windows = self.at(self.batch_offsets(seed, iteration, batch_size, block_size), block_size)
         return windows[:, :-1], windows[:, 1:]
 
-    def batch_offsets(self, seed: int, iteration: int, batch_size: int, block_size: int, start: float = 0.0, end: float = 1.0) -> Ids:
+    def batch_offsets(
+        self, seed: int, iteration: int, batch_size: int, block_size: int, start: float = 0.0, end: float = 1.0
+    ) -> Ids:
         """Where the windows of one iteration begin in `train`: (batch_size,), read-only, uniform, with replacement.
 
         A function of the arguments and the length of the training text alone. seed, iteration: ≥ 0.
@@ -52,23 +58,25 @@ class Corpus:
         first, last = round(start * len(self.train)), round(end * len(self.train))
         if last - first <= block_size:
             raise TunemaxError(
-                f"data_start = {start:g}, data_end = {end:g}: this part of {self.manifest.name} has {last - first} tokens, and a window "
-                f"needs {block_size + 1}; take a larger part or a smaller block_size"
+                f"data_start = {start:g}, data_end = {end:g}: this part of {self.manifest.name} has {last - first} "
+                f"tokens, and a window needs {block_size + 1}; take a larger part or a smaller block_size"
             )
         block, row = divmod(iteration, BLOCK)
         offsets: Ids = _drawn(seed, block, batch_size, first, last - first - block_size)[row]
         return offsets
 
     def at(self, offsets: Ids, block_size: int) -> Ids:
-        """Windows of `train` from each offset, (*offsets.shape, block_size + 1), in one gather; offsets of many members may be stacked."""
+        """Windows of `train` from each offset, (*offsets.shape, block_size + 1), in one gather; offsets of many members
+        may be stacked."""
         windows: Ids = self.train[offsets[..., None] + np.arange(block_size + 1)].astype(np.int64)
         return windows
 
     def windows(self, slice: str, block_size: int, count: int) -> Ids:
-        """`count` windows of a slice spread evenly over it, or all of them if count is 0 or too many: (n, block_size + 1).
+        """`count` windows of a slice spread evenly over it, or all of them if count is 0 or too many: (n, block_size +
+        1).
 
-        Fixed by the arguments. No token is an input of two windows; the last target of one is the first input of its neighbour.
-        Raises TunemaxError for an unknown slice, or one shorter than a window.
+        Fixed by the arguments. No token is an input of two windows; the last target of one is the first input of its
+        neighbour. Raises TunemaxError for an unknown slice, or one shorter than a window.
         """
         tokens = self._require(slice, block_size)
         whole = (len(tokens) - 1) // block_size
@@ -97,14 +105,17 @@ class Corpus:
         tokens = self._parts[_part(part)]
         if len(tokens) <= block_size:
             raise TunemaxError(
-                f"block_size = {block_size}: {part} of {self.manifest.name} has {len(tokens)} tokens, and a window needs "
-                f"{block_size + 1}; give more text or a smaller block_size"
+                f"block_size = {block_size}: {part} of {self.manifest.name} has {len(tokens)} tokens, and a window "
+                f"needs {block_size + 1}; give more text or a smaller block_size"
             )
         return tokens
 
 
 def load(folder: Path) -> Corpus:
-    """Open prepared tokens. Raises TunemaxError for a folder whose manifest or tokens are missing, damaged or at odds."""
+    """Open prepared tokens.
+
+    Raises TunemaxError for a folder whose manifest or tokens are missing, damaged or at odds.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise TunemaxError(f"{folder}: no such folder; expected one that `tunemax prepare` wrote")
@@ -119,7 +130,8 @@ def load(folder: Path) -> Corpus:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if size != expected:
             raise TunemaxError(f"{path}: has {size} bytes where the manifest says {expected}; {again}")
-        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r").view(np.ndarray)  # a plain view: indexing a memmap itself is slow
+        # A plain view: indexing a memmap itself is slow
+        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r").view(np.ndarray)
     except OSError as error:
         raise TunemaxError(f"{path}: cannot be read ({error.strerror}); {again}") from error
     if sha256 != manifest.sha256:
@@ -133,7 +145,8 @@ def load(folder: Path) -> Corpus:
 def _drawn(seed: int, block: int, batch_size: int, first: int, span: int) -> Ids:
     """Offsets from `first` on and below `first + span` for the iterations of one block: (BLOCK, batch_size).
 
-    Philox's raw bits are the same in every numpy; what `Generator` makes of them need not be. The modulo's bias is span / 2⁶⁴.
+    Philox's raw bits are the same in every numpy; what `Generator` makes of them need not be. The modulo's bias is span
+    / 2⁶⁴.
     """
     philox = np.random.Philox(key=np.array([seed, block], dtype=np.uint64))
     bits = philox.random_raw(BLOCK * batch_size).reshape(BLOCK, batch_size)

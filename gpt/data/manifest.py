@@ -29,7 +29,8 @@ Count = Annotated[int, pydantic.Field(gt=0)]
 class Tokenizer:
     """Text to token ids and back.
 
-    ``byte``: a token is a byte of the UTF-8 text, 256 of them. ``char``: a token is a character, its id the place in `vocabulary`.
+    ``byte``: a token is a byte of the UTF-8 text, 256 of them. ``char``: a token is a character, its id the place in
+    `vocabulary`.
     """
 
     kind: Literal["byte", "char"]
@@ -52,15 +53,22 @@ class Tokenizer:
         ids = np.searchsorted(known, points).clip(max=len(known) - 1)
         strange = points[known[ids] != points]
         if len(strange):
-            raise TunemaxError(f"text with {chr(strange[0])!r}: not one of the {len(known)} characters of this data; leave it out")
+            raise TunemaxError(
+                f"text with {chr(strange[0])!r}: not one of the {len(known)} characters of this data; leave it out"
+            )
         return ids.astype(np.uint16)
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Text of token ids; bytes that are no UTF-8 become `�`. Raises TunemaxError for an id outside the vocabulary."""
+        """Text of token ids; bytes that are no UTF-8 become `�`.
+
+        Raises TunemaxError for an id outside the vocabulary.
+        """
         array = np.asarray(ids, dtype=np.int64).reshape(-1)
         outside = array[(array < 0) | (array >= self.vocab_size)]
         if len(outside):
-            raise TunemaxError(f"token id {outside[0]}: expected 0 to {self.vocab_size - 1}, the ids of this data's vocabulary")
+            raise TunemaxError(
+                f"token id {outside[0]}: expected 0 to {self.vocab_size - 1}, the ids of this data's vocabulary"
+            )
         if self.vocabulary is None:
             return array.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
         return "".join(self.vocabulary[i] for i in array)

@@ -1,8 +1,10 @@
 """From a source to a folder of tokens: `prepare`.
 
-The data folder holds ``<name>-<fingerprint>/`` with tokens.bin and manifest.json for every text that was ever prepared, and
-in ``.stamps/`` one small file for every state of a source, with the name of the folder that it became. Both only ever
-appear whole and never change, so any number of processes may prepare at once: the first to finish is the one that stays.
+The data folder holds ``<name>-<fingerprint>/`` with tokens.bin and manifest.json for every text that was ever prepared,
+and in ``.stamps/`` one small file for every state of a source, with the name of the folder that it became. Both only
+ever
+appear whole and never change, so any number of processes may prepare at once: the first to finish is the one that
+stays.
 """
 
 from __future__ import annotations
@@ -13,7 +15,17 @@ import os
 from pathlib import Path
 
 from tunemax.gpt.data.corpus import Corpus, load
-from tunemax.gpt.data.manifest import FORMAT, MANIFEST, PARTS, TOKENS, Manifest, Part, Tokenizer, fingerprint, is_prepared
+from tunemax.gpt.data.manifest import (
+    FORMAT,
+    MANIFEST,
+    PARTS,
+    TOKENS,
+    Manifest,
+    Part,
+    Tokenizer,
+    fingerprint,
+    is_prepared,
+)
 from tunemax.gpt.data.sources import DATASETS, Source, find_source
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import partial_folder, write_through, write_whole
@@ -32,9 +44,11 @@ def open_data(dataset: str) -> Corpus:
 def prepare(dataset: str, folder: Path | None = None) -> Path:
     """Make a dataset's tokens unless they are there, and return the folder that holds them.
 
-    dataset: python_stdlib, shakespeare_char, or the path of a text file, a folder of text files, or a folder of prepared tokens.
+    dataset: python_stdlib, shakespeare_char, or the path of a text file, a folder of text files, or a folder of
+    prepared tokens.
     folder: where all prepared data lies; `data_root()` by default.
-    A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing half-written.
+    A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing
+    half-written.
     """
     given = Path(os.path.expanduser(dataset))
     root = Path(folder) if folder else data_root()
@@ -98,7 +112,8 @@ def _write_tokens(source: Source, path: Path) -> Manifest:
         os.fsync(file.fileno())
     if empty := [part for part in PARTS if not tokens[part]]:
         raise TunemaxError(
-            f"{source.origin}: no text for {', '.join(empty)}; give more text (a folder's files are kept whole: join them into one)"
+            f"{source.origin}: no text for {', '.join(empty)}; give more text (a folder's files are kept whole: join "
+            "them into one)"
         )
     return Manifest(
         format=FORMAT,

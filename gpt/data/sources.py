@@ -1,7 +1,8 @@
 """Where text comes from, and how it is split into train, tuning, confirmation and test.
 
-A source says cheaply what it is (`stamp`) and reads itself only when its tokens are not there yet (`read`). A dataset is
-`python_stdlib`, `shakespeare_char`, or the path of a text file, a folder of text files, or a folder of prepared tokens.
+A source says cheaply what it is (`stamp`) and reads itself only when its tokens are not there yet (`read`). A dataset
+is `python_stdlib`, `shakespeare_char`, or the path of a text file, a folder of text files, or a folder of prepared
+tokens.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ Texts = Mapping[Part, Iterable[bytes]]
 class Source:
     """A text that can be prepared.
 
-    name: begins the name of its folder. origin: what the manifest says of it. stamp: changes when the text may have changed,
-    and costs little to find. read: the text of each part in pieces; the char tokenizer needs whole characters in each.
+    name: begins the name of its folder. origin: what the manifest says of it. stamp: changes when the text may have
+    changed, and costs little to find. read: the text of each part in pieces; the char tokenizer needs whole characters
+    in each.
     """
 
     name: str
@@ -58,15 +60,21 @@ def find_source(dataset: str, root: Path) -> Source:
         return text_file(path.resolve())
     if dataset and path.is_dir():
         return text_folder(path.resolve())
-    raise TunemaxError(f"dataset = {dataset}: neither a known dataset nor a file or folder{did_you_mean(dataset, DATASETS)}")
+    raise TunemaxError(
+        f"dataset = {dataset}: neither a known dataset nor a file or folder{did_you_mean(dataset, DATASETS)}"
+    )
 
 
 # --- the standard library of the interpreter that runs
 
 # What is no library code, or not the same on every machine with this version of Python.
 _NOT_LIBRARY = re.compile(r"\..*|site-packages|dist-packages|tests?|idle_test|config-.*")
-_NOT_WRITTEN = re.compile(r"_sysconfigdata.*|_sysconfig_vars.*|sitecustomize\.py|usercustomize\.py|pydoc_data/topics\.py")
-_GENERATED = re.compile(rb"auto-?generated|automatically generated|file is generated|generated from|generated on|gencodec", re.IGNORECASE)
+_NOT_WRITTEN = re.compile(
+    r"_sysconfigdata.*|_sysconfig_vars.*|sitecustomize\.py|usercustomize\.py|pydoc_data/topics\.py"
+)
+_GENERATED = re.compile(
+    rb"auto-?generated|automatically generated|file is generated|generated from|generated on|gencodec", re.IGNORECASE
+)
 _HEADER = 400  # bytes in which a generated file says so; further down the words mean other things
 
 
@@ -78,7 +86,9 @@ def python_stdlib() -> Source:
         origin=f"standard library of {sys.implementation.name} {sys.version.split()[0]}",
         tokenizer="byte",
         stamp=("python_stdlib", sys.version, str(folder)),
-        read=lambda: _split_by_path(folder, _library_files(folder), keep=lambda data: not _GENERATED.search(data[:_HEADER])),
+        read=lambda: _split_by_path(
+            folder, _library_files(folder), keep=lambda data: not _GENERATED.search(data[:_HEADER])
+        ),
     )
 
 
@@ -115,13 +125,17 @@ def _shakespeare(root: Path) -> bytes:
         path = Path(own).expanduser() if own else kept
         if not path.is_file():
             raise TunemaxError(f"TUNEMAX_SHAKESPEARE = {own}: no such file; expected a copy of {SHAKESPEARE_URL}")
-        return _verified(path.read_bytes(), f"{path}", "get it again, or give this path as the dataset if you mean this text")
+        return _verified(
+            path.read_bytes(), f"{path}", "get it again, or give this path as the dataset if you mean this text"
+        )
     try:
         with urlopen(SHAKESPEARE_URL, timeout=30) as answer:
             data: bytes = answer.read()
     except (OSError, ValueError, HTTPException) as error:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
-        raise TunemaxError(f"shakespeare_char: no download from {SHAKESPEARE_URL} ({reason}); put that file at {kept}") from error
+        raise TunemaxError(
+            f"shakespeare_char: no download from {SHAKESPEARE_URL} ({reason}); put that file at {kept}"
+        ) from error
     write_whole(kept, _verified(data, SHAKESPEARE_URL, f"put the right file at {kept}"))
     return data
 
@@ -130,7 +144,8 @@ def _verified(data: bytes, where: str, remedy: str) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != SHAKESPEARE_SHA256:
         raise TunemaxError(
-            f"{where}: not the text of shakespeare_char (sha256 {found[:12]}…, expected {SHAKESPEARE_SHA256[:12]}…); {remedy}"
+            f"{where}: not the text of shakespeare_char (sha256 {found[:12]}…, expected {SHAKESPEARE_SHA256[:12]}…); "
+            f"{remedy}"
         )
     return data
 
@@ -151,7 +166,8 @@ def text_file(path: Path) -> Source:
 
 
 def text_folder(folder: Path) -> Source:
-    """The text files of a folder and the folders in it, by bytes, split by hash of each file's path; hidden and binary ones left out."""
+    """The text files of a folder and the folders in it, by bytes, split by hash of each file's path; hidden and binary
+    ones left out."""
     names = _files(folder, re.compile(r"\..*"))
     states = [(name, (folder / name).stat()) for name in names]
     return Source(
@@ -202,7 +218,8 @@ def part_of(name: str) -> Part:
 
 
 def _files(folder: Path, leave_out: re.Pattern[str]) -> list[str]:
-    """Paths in a folder, sorted; not in folders named like `leave_out` or holding prepared tokens, and no hidden ones."""
+    """Paths in a folder, sorted; not in folders named like `leave_out` or holding prepared tokens, and no hidden
+    ones."""
 
     def refuse(error: OSError) -> None:
         raise error  # else a folder that cannot be read would be missing from the text without a word

@@ -21,10 +21,10 @@ _registry: dict[str, type[Variant]] = {}
 class Variant(Fields, ABC):
     """One replacement of the attention softmax: its parameters are its fields, its formula is `weights`.
 
-    In a config the fields hold plain numbers. To compute, a trainer binds them (`bind`) to tensors that broadcast against
-    the logits of a lane, one value a member and, for a learnable, one a layer or a head. Every float field is such a
-    number; every other field chooses a code path, which all members of a lane share. Half-precision logits are computed in
-    fp32 (`numerics.wide`) and may be met by bound values in fp32.
+    In a config the fields hold plain numbers. To compute, a trainer binds them (`bind`) to tensors that broadcast
+    against the logits of a lane, one value a member and, for a learnable, one a layer or a head. Every float field is
+    such a number; every other field chooses a code path, which all members of a lane share. Half-precision logits are
+    computed in fp32 (`numerics.wide`) and may be met by bound values in fp32.
 
     A subclass registers itself by being defined with a name; the contract tests then run over it.
     """
@@ -51,12 +51,15 @@ class Variant(Fields, ABC):
 
         logits: (..., Tq, Tk), already divided by the square root of the head's width. mask: boolean, broadcastable to
         logits, True where a query may attend. Returns weights of the same shape and dtype, exactly 0 where the mask is
-        False and for a row that may attend to nothing. They do not depend on how far the tensor is padded. They and their
-        gradients are finite for all finite logits up to 1e4 in size: where a formula would overflow, a guard is part of it.
+        False and for a row that may attend to nothing. They do not depend on how far the tensor is padded. They and
+        their
+        gradients are finite for all finite logits up to 1e4 in size: where a formula would overflow, a guard is part of
+        it.
         """
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect there.
+        """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect
+        there.
 
         Never, unless a variant says otherwise.
         """
@@ -93,12 +96,16 @@ class Variant(Fields, ABC):
 
     @classmethod
     def learns(cls) -> list[Condition]:
-        """The conditions under which SGD moves something of this variant: a learnable `x` is switched on by `learn_x`."""
+        """The conditions under which SGD moves something of this variant: a learnable `x` is switched on by
+        `learn_x`."""
         specs = {spec.name: spec for spec in cls.specs()}
         learnable = [spec.name.rpartition(".")[2] for spec in specs.values() if spec.declared.learnable]
         missing = [name for name in learnable if f"{cls.name}.learn_{name}" not in specs]
         if missing:
-            raise TypeError(f"{cls.__qualname__}.{missing[0]} is learnable: declare a boolean field learn_{missing[0]} that switches it on")
+            raise TypeError(
+                f"{cls.__qualname__}.{missing[0]} is learnable: declare a boolean field learn_{missing[0]} that "
+                "switches it on"
+            )
         switches = [specs[f"{cls.name}.learn_{name}"] for name in learnable]
         return [{**switch.when, switch.name: (True,)} for switch in switches]
 
@@ -120,7 +127,8 @@ def _specs(variant: type[Variant]) -> tuple[FieldSpec, ...]:
 
 
 Form = Literal["raw", "log", "softplus"]
-"""How `theta` holds a learnable: itself (it may leave its domain, which is an event), its logarithm, or the inverse of softplus."""
+"""How `theta` holds a learnable: itself (it may leave its domain, which is an event), its logarithm, or the inverse of
+softplus."""
 
 
 def to_column(value: float, form: Form) -> float:
@@ -134,7 +142,8 @@ def from_column(column: Tensor, form: Form) -> Tensor:
     """The value of a learnable, from its columns in `theta`."""
     if form == "log":
         return column.exp()
-    # softplus(c) = −ln σ(−c). On a CPU torch's softplus rounds by an element's place in memory, that is, by the number of members.
+    # softplus(c) = −ln σ(−c). On a CPU torch's softplus rounds by an element's place in memory, that is, by the number
+    # of members.
     return -F.logsigmoid(-column) if form == "softplus" else column
 
 

@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
     """b^(x − β) / γ, elementwise (Liu et al., ConSmax, arXiv 2402.10930, eq. 2).
 
-    Computed as exp((x − β)·ln b − ln γ), the exponent clamped at GUARD: above it the weight is constant and has no gradient.
-    With base e only g = −β − ln γ matters to the function; β and γ differ in how gradients move them.
+    Computed as exp((x − β)·ln b − ln γ), the exponent clamped at GUARD: above it the weight is constant and has no
+    gradient. With base e only g = −β − ln γ matters to the function; β and γ differ in how gradients move them.
     """
 
     source = "Liu et al., ConSmax, arXiv 2402.10930, eq. 2"
     baselines = ({}, {"beta": 1.0, "gamma": 125.0})
 
     beta: float = setting(
-        2.5, "β, subtracted from every logit", ge=-1e4, le=1e4, search=Range(0.5, 10), control=Control("additive", -10, 20), learnable=True
+        2.5,
+        "β, subtracted from every logit",
+        ge=-1e4,
+        le=1e4,
+        search=Range(0.5, 10),
+        control=Control("additive", -10, 20),
+        learnable=True,
     )
     gamma: float = setting(
         100.0,
@@ -35,7 +41,12 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
         learnable=True,
     )
     base: float = setting(
-        2.718281828459045, "b, the base of the power", gt=1, le=16, search=Range(1.5, 5), control=Control("additive", 1.05, 16)
+        2.718281828459045,
+        "b, the base of the power",
+        gt=1,
+        le=16,
+        search=Range(1.5, 5),
+        control=Control("additive", 1.05, 16),
     )
     learn_beta: bool = setting(True, "SGD moves β from its start", search=Choices((True, False)))
     learn_gamma: bool = setting(True, "SGD moves γ from its start", search=Choices((True, False)))

@@ -1,6 +1,7 @@
 """Variants that are a softmax of an elementwise score: softmax itself, softermax and the sigsoftmaxes.
 
-Each weight is e^score over the sum of its row, with the row maximum of the score subtracted, so none of them can overflow.
+Each weight is e^score over the sum of its row, with the row maximum of the score subtracted, so none of them can
+overflow.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ LN2 = math.log(2.0)
 
 
 class Softmax(Variant, name="softmax"):
-    """e^(x − max) / Σ over the row (Vaswani et al., Attention is all you need, arXiv 1706.03762, eq. 1). No parameters."""
+    """e^(x − max) / Σ over the row (Vaswani et al., Attention is all you need, arXiv 1706.03762, eq.
+
+    1). No parameters.
+    """
 
     source = "Vaswani et al., Attention is all you need, arXiv 1706.03762, eq. 1"
     fused = True
@@ -41,13 +45,15 @@ class Softmax(Variant, name="softmax"):
 class Softermax(Variant, name="softermax"):
     """2^(x − max) / Σ over the row (Stevens et al., Softermax, arXiv 2103.09301).
 
-    Without the subtraction it is 2^x / Σ: the same function until the exponent x·ln 2 leaves ±GUARD, beyond which it stays
-    constant and has no gradient. Both are computed in fp32 at least, so fp16 has the limit of fp32.
+    Without the subtraction it is 2^x / Σ: the same function until the exponent x·ln 2 leaves ±GUARD, beyond which it
+    stays constant and has no gradient. Both are computed in fp32 at least, so fp16 has the limit of fp32.
     """
 
     source = "Stevens et al., Softermax, arXiv 2103.09301"
 
-    subtract_max: bool = setting(True, "subtract the maximum of the row; without it large logits saturate", search=Choices((True, False)))
+    subtract_max: bool = setting(
+        True, "subtract the maximum of the row; without it large logits saturate", search=Choices((True, False))
+    )
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         exponent = wide(logits) * LN2
@@ -91,7 +97,9 @@ class SigsoftmaxBase2(Variant, name="sigsoftmax_base2"):
 
     source = "Kanai et al., Sigsoftmax, arXiv 1805.10829, with the base of ReaLLMASIC's nanoGPT, softmax_variations.py"
 
-    base: float = setting(2.0, "b, the base of the powers", gt=1, le=16, search=Range(1.5, 3), control=Control("additive", 1.05, 16))
+    base: float = setting(
+        2.0, "b, the base of the powers", gt=1, le=16, search=Range(1.5, 3), control=Control("additive", 1.05, 16)
+    )
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 GUARD: Mapping[str, float] = {"float64": 30.0, "float32": 30.0, "bfloat16": 30.0, "float16": 5.0}
 """Largest natural logarithm that an unnormalised weight may have, by dtype of the logits.
 
-Above it a weight stays constant and its gradient is zero. e^30 ≈ 1e13: a row of 10,000 such weights, the attention output
-made of them, and the squares of their gradients all stay finite in fp32 and bf16. fp16 ends at 65504: e^5 ≈ 148 leaves
-room for rows of 256 keys with values of ordinary size. float64 has the limit of fp32, so that it is a reference for it.
+Above it a weight stays constant and its gradient is zero. e^30 ≈ 1e13: a row of 10,000 such weights, the attention
+output made of them, and the squares of their gradients all stay finite in fp32 and bf16. fp16 ends at 65504: e^5 ≈ 148
+leaves room for rows of 256 keys with values of ordinary size. float64 has the limit of fp32, so that it is a reference
+for it.
 """
 
 
@@ -36,7 +37,10 @@ def number(value: float | Tensor, like: Tensor) -> Tensor:
 
 
 def capped(x: Tensor, low: float, high: float) -> Tensor:
-    """x clamped, without gradient outside. On a CPU the backward of `clamp` takes ten times as long as that of `hardtanh`."""
+    """x clamped, without gradient outside.
+
+    On a CPU the backward of `clamp` takes ten times as long as that of `hardtanh`.
+    """
     return F.hardtanh(x, low, high)
 
 
@@ -50,12 +54,16 @@ def capped_exp(exponent: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def zeroed(weights: Tensor, mask: Tensor) -> Tensor:
-    """Weights, all of them finite, with those of masked keys at 0. A product: `masked_fill` takes eight times as long."""
+    """Weights, all of them finite, with those of masked keys at 0.
+
+    A product: `masked_fill` takes eight times as long.
+    """
     return weights * mask.to(weights.dtype)
 
 
 def lowered(scores: Tensor, mask: Tensor) -> Tensor:
-    """Scores with those of masked keys so low that they vanish in a softmax, and finite even when a row maximum is subtracted."""
+    """Scores with those of masked keys so low that they vanish in a softmax, and finite even when a row maximum is
+    subtracted."""
     low = torch.finfo(scores.dtype).min / 2
     return scores + torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill(~mask, low)
 

@@ -18,16 +18,25 @@ class Polymax(Variant, name="polymax"):
 
     0 for x < x₀; the line from (x₀, 0) to (0, y₀) for x₀ ≤ x ≤ 0; x^p + y₀ for x > 0.
 
-    A weight is at most e^GUARD, and has no gradient above it (nor below x₀). x^p / divisor is computed as x·exp((p − 1)·ln x − ln divisor).
+    A weight is at most e^GUARD, and has no gradient above it (nor below x₀). x^p / divisor is computed as x·exp((p −
+    1)·ln x − ln divisor).
     """
 
     source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Polymax"
 
     x0: float = setting(
-        -100.0, "x₀, the logit below which a weight is 0", le=-1e-3, search=Range(-100, -20), control=Control("additive", -1000, -1)
+        -100.0,
+        "x₀, the logit below which a weight is 0",
+        le=-1e-3,
+        search=Range(-100, -20),
+        control=Control("additive", -1000, -1),
     )
-    y0: float = setting(1.0, "y₀, the value at a logit of 0", ge=0, le=1000, search=Range(0.2, 1), control=Control("additive", 0, 10))
-    power: float = setting(2.0, "p, the power above a logit of 0", ge=1, le=16, search=Range(2, 5), control=Control("additive", 1, 8))
+    y0: float = setting(
+        1.0, "y₀, the value at a logit of 0", ge=0, le=1000, search=Range(0.2, 1), control=Control("additive", 0, 10)
+    )
+    power: float = setting(
+        2.0, "p, the power above a logit of 0", ge=1, le=16, search=Range(2, 5), control=Control("additive", 1, 8)
+    )
     divisor: float = setting(
         1000.0,
         "divides every weight",
@@ -36,13 +45,16 @@ class Polymax(Variant, name="polymax"):
         search=Range(1, 10000, log=True),
         control=Control("multiplicative", 1e-3, 1e9),
     )
-    div_by_seq_len: bool = setting(False, "divide also by the number of keys that the row may attend to", search=Choices((False, True)))
+    div_by_seq_len: bool = setting(
+        False, "divide also by the number of keys that the row may attend to", search=Choices((False, True))
+    )
 
     def _unbounded(self, x: Tensor) -> Tensor:
-        """The formula before the guard, finite for every logit; where it is cut off, it is beyond the guard of any dtype.
+        """The formula before the guard, finite for every logit; where it is cut off, it is beyond the guard of any
+        dtype.
 
-        Written without `where`, whose branches cost more on a CPU than all the rest: the positive part of x is 0 where the
-        power is not wanted, and what multiplies it is finite there, with a finite gradient.
+        Written without `where`, whose branches cost more on a CPU than all the rest: the positive part of x is 0 where
+        the power is not wanted, and what multiplies it is finite there, with a finite gradient.
         """
         x0, y0, power, divisor = (number(value, x) for value in (self.x0, self.y0, self.power, self.divisor))
         positive = x.relu()

@@ -16,21 +16,29 @@ if TYPE_CHECKING:
 
 
 class Strongermax(Variant, name="strongermax"):
-    """s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor (ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax).
+    """s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor (ReaLLMASIC's nanoGPT, softmax_variations.py, class
+    Strongermax).
 
-    m is the maximum of the row or a guess at it. obo ("off by one", Miller 2023) is added to the sum as it stands after the
-    subtraction of m, so with a row maximum it is a share of the largest weight, not of an absolute one.
+    m is the maximum of the row or a guess at it. obo ("off by one", Miller 2023) is added to the sum as it stands after
+    the subtraction of m, so with a row maximum it is a share of the largest weight, not of an absolute one.
 
     Divided by the sum, it is a softmax times the share that obo leaves: nothing can overflow. Not divided, the exponent
     (x − m)·ln s/τ − ln divisor is clamped at GUARD, above which a weight is constant and has no gradient (a row maximum
     keeps it below unless the divisor is tiny). `clamp` cuts logits off before all this.
     """
 
-    source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax; obo: Miller, Attention is off by one, 2023"
+    source = (
+        "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax; obo: Miller, Attention is off by one, 2023"
+    )
     baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
 
     strength: float = setting(
-        2.718281828459045, "s, the base of the power", gt=1, le=16, search=Range(2, 4.5), control=Control("additive", 1.05, 16)
+        2.718281828459045,
+        "s, the base of the power",
+        gt=1,
+        le=16,
+        search=Range(2, 4.5),
+        control=Control("additive", 1.05, 16),
     )
     temperature: float = setting(
         1.0,
@@ -43,10 +51,16 @@ class Strongermax(Variant, name="strongermax"):
     )
     learn_temperature: bool = setting(False, "SGD moves τ from its start, in log form", search=Choices((False, True)))
     maximum: Literal["row", "guess"] = setting(
-        "row", "m, subtracted from the logits: the maximum of the row, or a guess at it", search=Choices(("row", "guess"))
+        "row",
+        "m, subtracted from the logits: the maximum of the row, or a guess at it",
+        search=Choices(("row", "guess")),
     )
     guess: float = setting(
-        1.0, "the guess at the maximum", when={"maximum": ("guess",)}, search=Range(0, 10), control=Control("additive", -100, 100)
+        1.0,
+        "the guess at the maximum",
+        when={"maximum": ("guess",)},
+        search=Range(0, 10),
+        control=Control("additive", -100, 100),
     )
     divide_by_sum: bool = setting(True, "divide by obo plus the sum of the row", search=Choices((True, False)))
     obo: float = setting(
@@ -79,8 +93,12 @@ class Strongermax(Variant, name="strongermax"):
         search=Range(1, 1000, log=True),
         control=Control("multiplicative", 1e-3, 1e6),
     )
-    div_by_seq_len: bool = setting(False, "divide also by the number of keys that the row may attend to", search=Choices((False, True)))
-    clamp: bool = setting(False, "cut logits off at clamp_value, before anything is subtracted", search=Choices((False, True)))
+    div_by_seq_len: bool = setting(
+        False, "divide also by the number of keys that the row may attend to", search=Choices((False, True))
+    )
+    clamp: bool = setting(
+        False, "cut logits off at clamp_value, before anything is subtracted", search=Choices((False, True))
+    )
     clamp_value: float = setting(
         88.0,
         "the largest logit when clamp is on",
@@ -92,7 +110,9 @@ class Strongermax(Variant, name="strongermax"):
     @pydantic.model_validator(mode="after")
     def _softplus_has_no_zero(self) -> Self:
         if "obo" in self.learned() and self.obo <= 0:
-            raise ValueError(f"obo = {self.obo:g} cannot start SGD with learn_obo: softplus form needs a start > 0, such as obo = 1")
+            raise ValueError(
+                f"obo = {self.obo:g} cannot start SGD with learn_obo: softplus form needs a start > 0, such as obo = 1"
+            )
         return self
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -137,8 +157,8 @@ class Strongermax(Variant, name="strongermax"):
     def _share(self, weights: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
         """Σ / (obo + Σ) of each row, (..., Tq, 1), from its softmax weights.
 
-        The largest weight of a softmax is 1/Σ for the Σ with the row maximum subtracted. In log form, since with a guess
-        far from the maximum Σ itself has no bounds.
+        The largest weight of a softmax is 1/Σ for the Σ with the row maximum subtracted. In log form, since with a
+        guess far from the maximum Σ itself has no bounds.
         """
         obo = number(self.obo, scores)
         absent = torch.finfo(scores.dtype).min / 2  # a logarithm of 0 that can be added to

@@ -1,4 +1,7 @@
-"""What a report is made of: sections with sentences, tables, figures and commands. HTML and Markdown are two ways to write it."""
+"""What a report is made of: sections with sentences, tables, figures and commands.
+
+HTML and Markdown are two ways to write it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text. The first column names its row; the others are figures, to the right, unless they are named in `words`."""
+    """Rows of text.
+
+    The first column names its row; the others are figures, to the right, unless they are named in `words`.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]

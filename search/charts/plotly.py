@@ -1,6 +1,8 @@
-"""Figures of a question for the dashboard, as Plotly's own plain data: its learning curves, its ranges, and where learnables went.
+"""Figures of a question for the dashboard, as Plotly's own plain data: its learning curves, its ranges, and where
+learnables went.
 
-They are drawn by the browser, so nothing of Plotly is needed here. Colours are readable on a light page and on a dark one.
+They are drawn by the browser, so nothing of Plotly is needed here. Colours are readable on a light page and on a dark
+one.
 """
 
 from __future__ import annotations
@@ -46,15 +48,32 @@ def learning_curves(candidates: Sequence[Candidate]) -> Figure:
             curves = [(trial, _thinned(trial.intermediate_values)) for trial in trials if trial.intermediate_values]
             if not curves:
                 continue
-            x, y, text = _joined((list(points), list(points.values()), f"trial {trial.number}") for trial, points in curves)
-            trace = {"type": "scatter", "x": x, "y": y, "text": text, "name": candidate.name, "legendgroup": candidate.name}
+            x, y, text = _joined(
+                (list(points), list(points.values()), f"trial {trial.number}") for trial, points in curves
+            )
+            trace = {
+                "type": "scatter",
+                "x": x,
+                "y": y,
+                "text": text,
+                "name": candidate.name,
+                "legendgroup": candidate.name,
+            }
             marker = {"size": 5, "color": colour}
-            traces.append(trace | {"mode": mode, "line": line | {"color": colour}, "marker": marker, "opacity": opacity})
-            traces[-1] |= {"showlegend": not shown, "hovertemplate": f"{candidate.name} %{{text}}<br>%{{x}}: %{{y:.4f}}<extra></extra>"}
+            traces.append(
+                trace | {"mode": mode, "line": line | {"color": colour}, "marker": marker, "opacity": opacity}
+            )
+            traces[-1] |= {
+                "showlegend": not shown,
+                "hovertemplate": f"{candidate.name} %{{text}}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
+            }
             shown = True
             late += [loss for _, points in curves for at, loss in points.items() if at >= EARLY * max(points)]
     layout = _layout(
-        "Learning curves", "the best trial, the next four thin, the running dotted", "iteration", "validation loss (nats a token)"
+        "Learning curves",
+        "the best trial, the next four thin, the running dotted",
+        "iteration",
+        "validation loss (nats a token)",
     )
     if late:
         layout["yaxis"]["range"] = _padded(min(late), max(late))
@@ -62,23 +81,34 @@ def learning_curves(candidates: Sequence[Candidate]) -> Figure:
 
 
 def ranges(board: Leaderboard, candidates: Sequence[Candidate]) -> Figure:
-    """The best five results of each candidate on a line, best candidate on top: where two overlap, the order is not sure."""
+    """The best five results of each candidate on a line, best candidate on top: where two overlap, the order is not
+    sure."""
     colours = dict(zip((candidate.name for candidate in candidates), _colours(candidates), strict=True))
     traces = []
     for entry in board.entries:
         top = [_short(value) for value in entry.values[:TOP] if math.isfinite(value)]
         if not top:
             continue
-        marker = {"color": colours[entry.name], "size": [13, *[7] * (len(top) - 1)], "opacity": [1, *[0.6] * (len(top) - 1)]}
+        marker = {
+            "color": colours[entry.name],
+            "size": [13, *[7] * (len(top) - 1)],
+            "opacity": [1, *[0.6] * (len(top) - 1)],
+        }
         trace = {"type": "scatter", "mode": "lines+markers", "x": top, "y": [entry.name] * len(top), "marker": marker}
-        traces.append(trace | {"line": {"color": colours[entry.name], "width": 3}, "hovertemplate": "%{y}: %{x:.4f}<extra></extra>"})
-    layout = _layout("Leaderboard", "the best five results of each candidate", "validation loss at the horizon (nats a token)", "")
+        traces.append(
+            trace
+            | {"line": {"color": colours[entry.name], "width": 3}, "hovertemplate": "%{y}: %{x:.4f}<extra></extra>"}
+        )
+    layout = _layout(
+        "Leaderboard", "the best five results of each candidate", "validation loss at the horizon (nats a token)", ""
+    )
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
     return {"data": traces, "layout": layout | {"showlegend": False}}
 
 
 def intervals(found: Confirmation, candidates: Sequence[Candidate]) -> Figure:
-    """The mean loss of each confirmed winner with its 95 % interval, and every seed as a small point; the best on top."""
+    """The mean loss of each confirmed winner with its 95 % interval, and every seed as a small point; the best on
+    top."""
     colours = dict(zip((candidate.name for candidate in candidates), _colours(candidates), strict=True))
     traces: list[Figure] = []
     for entry in found.entries:
@@ -88,8 +118,19 @@ def intervals(found: Confirmation, candidates: Sequence[Candidate]) -> Figure:
         losses = [_short(loss) for _, loss in sorted(entry.losses.items())]
         seeds = [f"seed {seed}" for seed in sorted(entry.losses)]
         dots = {"type": "scatter", "mode": "markers", "x": losses, "y": [entry.candidate] * len(losses), "text": seeds}
-        traces.append(dots | {"marker": {"color": colour, "size": 5, "opacity": 0.35}, "hovertemplate": "%{text}: %{x:.4f}<extra></extra>"})
-        span = {"type": "data", "symmetric": False, "array": [_short(mean.high - mean.mean)], "arrayminus": [_short(mean.mean - mean.low)]}
+        traces.append(
+            dots
+            | {
+                "marker": {"color": colour, "size": 5, "opacity": 0.35},
+                "hovertemplate": "%{text}: %{x:.4f}<extra></extra>",
+            }
+        )
+        span = {
+            "type": "data",
+            "symmetric": False,
+            "array": [_short(mean.high - mean.mean)],
+            "arrayminus": [_short(mean.mean - mean.low)],
+        }
         point = {
             "type": "scatter",
             "mode": "markers",
@@ -100,7 +141,9 @@ def intervals(found: Confirmation, candidates: Sequence[Candidate]) -> Figure:
         hover = f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})<extra></extra>"
         traces.append(point | {"error_x": span | {"color": colour, "thickness": 3, "width": 8}, "hovertemplate": hover})
     title = f"Confirmed at {found.horizon:,} iterations"
-    layout = _layout(title, "mean over fresh seeds, 95 % interval; small: each seed", "validation loss (nats a token)", "")
+    layout = _layout(
+        title, "mean over fresh seeds, 95 % interval; small: each seed", "validation loss (nats a token)", ""
+    )
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
     return {"data": traces, "layout": layout | {"showlegend": False}}
 
@@ -110,7 +153,9 @@ def trajectories(candidate: Candidate) -> Figure | None:
 
     Of its best trial layer by layer, of its next four as means.
     """
-    found = [(trial, json.loads(told)) for trial in leaders(candidate.trials) if (told := trial.system_attrs.get(TRAJECTORY))]
+    found = [
+        (trial, json.loads(told)) for trial in leaders(candidate.trials) if (told := trial.system_attrs.get(TRAJECTORY))
+    ]
     names = learnables(found[0][1]) if found else []
     if not names:
         return None
@@ -131,18 +176,25 @@ def trajectories(candidate: Candidate) -> Figure | None:
 
 
 def _moved(found: Sequence[tuple[FrozenTrial, Mapping[str, Any]]], name: str, *, legend: bool) -> list[Figure]:
-    """The traces of one learnable: the next four trials below, the best one's layers, and what the learnable stands for on top."""
+    """The traces of one learnable: the next four trials below, the best one's layers, and what the learnable stands for
+    on top."""
     best, told = found[0]
     traces = []
     for trial, other in reversed(found[1:]):
         if name in other:  # else a trial of other settings
             means = [sum(layers) / len(layers) for layers in other[name]]
             hover = f"{name} of trial {trial.number}"
-            traces.append(_trace(other["iteration"], means, "mean of the next four", hover, {"color": GREY, "width": 1}))
+            traces.append(
+                _trace(other["iteration"], means, "mean of the next four", hover, {"color": GREY, "width": 1})
+            )
     for true, style in ((name, {"width": 3}), (STANDS_FOR.get(name, ""), {"width": 1.5, "dash": "dash"})):
         for layer, column in enumerate(zip(*told.get(true, ()), strict=True)):
             hover = f"{true} of trial {best.number}"
-            traces.append(_trace(told["iteration"], column, f"layer {layer}", hover, style | {"color": COLOURS[layer % len(COLOURS)]}))
+            traces.append(
+                _trace(
+                    told["iteration"], column, f"layer {layer}", hover, style | {"color": COLOURS[layer % len(COLOURS)]}
+                )
+            )
     seen: set[str] = set()
     for trace in traces:
         trace["showlegend"] = legend and trace["name"] not in seen
@@ -152,12 +204,22 @@ def _moved(found: Sequence[tuple[FrozenTrial, Mapping[str, Any]]], name: str, *,
 
 def _trace(x: Sequence[int], y: Sequence[float], label: str, hover: str, line: Figure) -> Figure:
     points = _thinned(dict(zip(x, y, strict=True)))
-    trace = {"type": "scatter", "mode": "lines", "x": list(points), "y": list(points.values()), "name": label, "line": line}
+    trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(points),
+        "y": list(points.values()),
+        "name": label,
+        "line": line,
+    }
     return trace | {"legendgroup": label, "hovertemplate": f"{hover}<br>%{{x}}: %{{y:.4g}}<extra>{label}</extra>"}
 
 
 def learning_rates(definition: StudyDefinition, candidates: Sequence[Candidate]) -> Figure | None:
-    """The mean loss of each candidate over learning rates, with its 95 % interval. None unless the study is a grid of them."""
+    """The mean loss of each candidate over learning rates, with its 95 % interval.
+
+    None unless the study is a grid of them.
+    """
     curves = rate_curves(definition, candidates)
     colours = dict(zip((candidate.name for candidate in candidates), _colours(candidates), strict=True))
     traces = []
@@ -177,7 +239,9 @@ def learning_rates(definition: StudyDefinition, candidates: Sequence[Candidate])
         traces.append(trace | {"hovertemplate": f"{name} at %{{x}}: %{{y:.4f}}<br>%{{text}}<extra></extra>"})
     if not traces:
         return None
-    layout = _layout("Learning rate", "mean over seeds with its 95 % interval", "learning rate", "validation loss (nats a token)")
+    layout = _layout(
+        "Learning rate", "mean over seeds with its 95 % interval", "learning rate", "validation loss (nats a token)"
+    )
     layout["xaxis"]["type"] = "log"
     return {"data": traces, "layout": layout}
 
@@ -195,7 +259,9 @@ def _thinned(points: Mapping[int, float]) -> dict[int, float]:
     return {step: _short(points[step]) for step in sorted(kept) if math.isfinite(points[step])}
 
 
-def _joined(curves: Iterable[tuple[list[int], list[float], str]]) -> tuple[list[int | None], list[float | None], list[str]]:
+def _joined(
+    curves: Iterable[tuple[list[int], list[float], str]],
+) -> tuple[list[int | None], list[float | None], list[str]]:
     """Many curves as one trace, a gap between two of them: a legend of one line, and half the text."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -229,7 +295,13 @@ def _layout(title: str, explained: str, x: str, y: str) -> Figure:
 
 def _axis(title: str) -> Figure:
     line = "rgba(138,143,152,0.25)"
-    return {"title": {"text": title, "standoff": 10}, "gridcolor": line, "zeroline": False, "linecolor": line, "automargin": True}
+    return {
+        "title": {"text": title, "standoff": 10},
+        "gridcolor": line,
+        "zeroline": False,
+        "linecolor": line,
+        "automargin": True,
+    }
 
 
 def _padded(low: float, high: float) -> list[float]:

@@ -34,7 +34,11 @@ def curves(board: Leaderboard, candidates: Sequence[Candidate]) -> bytes:
 def ranges(board: Leaderboard, candidates: Sequence[Candidate]) -> bytes:
     """The best five results of each candidate."""
     colours = {candidate.name: colour for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True)}
-    rows = [Row(entry.name, entry.values[0], None, entry.values[:TOP], colours[entry.name]) for entry in board.entries if entry.values]
+    rows = [
+        Row(entry.name, entry.values[0], None, entry.values[:TOP], colours[entry.name])
+        for entry in board.entries
+        if entry.values
+    ]
     return draw_rows(board.question, "the best five results of each candidate; tuned, not confirmed", LOSS, rows)
 
 
@@ -42,7 +46,13 @@ def intervals(question: str, found: Confirmation, candidates: Sequence[Candidate
     """The confirmed mean of each winner with its 95 % interval, and every seed."""
     colours = {candidate.name: colour for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True)}
     rows = [
-        Row(entry.candidate, mean.mean, (mean.low, mean.high), tuple(entry.losses.values()), colours.get(entry.candidate, COLOURS[0]))
+        Row(
+            entry.candidate,
+            mean.mean,
+            (mean.low, mean.high),
+            tuple(entry.losses.values()),
+            colours.get(entry.candidate, COLOURS[0]),
+        )
         for entry in found.entries
         if (mean := entry.estimate)
     ]
@@ -55,7 +65,11 @@ def learning_rates(question: str, definition: StudyDefinition, candidates: Seque
     curves = rate_curves(definition, candidates)
     lines = []
     for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True):
-        points = [(math.log10(point.rate), point.mean) for point in curves.get(candidate.name, ()) if math.isfinite(point.mean)]
+        points = [
+            (math.log10(point.rate), point.mean)
+            for point in curves.get(candidate.name, ())
+            if math.isfinite(point.mean)
+        ]
         if points:
             lines.append(Line(f"{candidate.name} {min(mean for _, mean in points):.4f}", points, colour))
     return draw(question, "mean over seeds at each learning rate", f"log10 of the learning rate; {LOSS}", lines)
@@ -63,7 +77,10 @@ def learning_rates(question: str, definition: StudyDefinition, candidates: Seque
 
 def moving(candidate: Candidate) -> list[str]:
     """The learnables of a candidate's best trial."""
-    told = next((trial.system_attrs[TRAJECTORY] for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs), "{}")
+    told = next(
+        (trial.system_attrs[TRAJECTORY] for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs),
+        "{}",
+    )
     return learnables(json.loads(told))
 
 
@@ -76,7 +93,12 @@ def moved(candidate: Candidate, name: str) -> bytes:
         for layer, column in enumerate(zip(*told.get(true, ()), strict=True)):
             points = list(zip(told["iteration"], column, strict=True))
             lines.append(Line(f"{true}, layer {layer}", points, COLOURS[len(lines) % len(COLOURS)]))
-    return draw(f"{name} of {candidate.name}", f"trial {best.number}, its best, beside what {name} stands for", "iteration", lines)
+    return draw(
+        f"{name} of {candidate.name}",
+        f"trial {best.number}, its best, beside what {name} stands for",
+        "iteration",
+        lines,
+    )
 
 
 def _colours(count: int) -> list[str]:

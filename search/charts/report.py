@@ -30,7 +30,11 @@ def ranking(board: Leaderboard, hues: Hues) -> Figure | None:
     entries = [entry for entry in board.entries if entry.values]
     if not entries:
         return None
-    plot = Plot.of_rows(WIDTH, Axis.around([value for entry in entries for value in entry.values[:TOP]], LOSS), [e.name for e in entries])
+    plot = Plot.of_rows(
+        WIDTH,
+        Axis.around([value for entry in entries for value in entry.values[:TOP]], LOSS),
+        [e.name for e in entries],
+    )
     for row, entry in enumerate(entries):
         for rank, value in reversed(list(enumerate(entry.values[:TOP]))):
             told = f"{entry.name}: {value:.4f}, {rank + 1} of {len(entry.values)}"
@@ -40,7 +44,10 @@ def ranking(board: Leaderboard, hues: Hues) -> Figure | None:
 
 
 def intervals(found: Confirmation, hues: Hues) -> list[Figure]:
-    """The confirmed mean of each winner, and its difference to the reference. Tuned losses are of other text and stay out."""
+    """The confirmed mean of each winner, and its difference to the reference.
+
+    Tuned losses are of other text and stay out.
+    """
     entries = [entry for entry in found.entries if entry.estimate]
     if not entries:
         return []
@@ -53,7 +60,9 @@ def intervals(found: Confirmation, hues: Hues) -> list[Figure]:
         for seed, loss in sorted(entry.losses.items()):
             plot.dot(loss, row, hue, size=3, faint=0.35, told=f"{entry.candidate}, seed {seed}: {loss:.4f}")
         plot.span(mean.low, mean.high, row, hue)
-        plot.dot(mean.mean, row, hue, size=6, told=f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})")
+        plot.dot(
+            mean.mean, row, hue, size=6, told=f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})"
+        )
     label = "Mean loss over fresh seeds with its 95 % interval, and every seed as a small dot."
     figures = [Figure(label, plot.svg(label))]
     compared = [entry for entry in entries if entry.versus]
@@ -76,11 +85,15 @@ def intervals(found: Confirmation, hues: Hues) -> list[Figure]:
 def tuned_curves(candidates: Sequence[Candidate], hues: Hues) -> Figure | None:
     """The best trial of each candidate bold, the next four thin."""
     drawn = {
-        candidate.name: [dict(trial.intermediate_values) for trial in leaders(candidate.trials) if trial.intermediate_values]
+        candidate.name: [
+            dict(trial.intermediate_values) for trial in leaders(candidate.trials) if trial.intermediate_values
+        ]
         for candidate in candidates
     }
     return _curves(
-        {name: curves for name, curves in drawn.items() if curves}, hues, "The best trial of each candidate, and the next four thin."
+        {name: curves for name, curves in drawn.items() if curves},
+        hues,
+        "The best trial of each candidate, and the next four thin.",
     )
 
 
@@ -95,7 +108,12 @@ def confirmed_curves(found: Confirmation, hues: Hues) -> Figure | None:
         if known:
             curves[entry.candidate] = [{step: mean.mean for step, mean in known.items()}]
             bands[entry.candidate] = [(float(step), mean.low, mean.high) for step, mean in known.items()]
-    return _curves(curves, hues, "Validation loss: mean over the fresh seeds of each winner, with its 95 % interval as a band.", bands)
+    return _curves(
+        curves,
+        hues,
+        "Validation loss: mean over the fresh seeds of each winner, with its 95 % interval as a band.",
+        bands,
+    )
 
 
 def _curves(
@@ -108,13 +126,21 @@ def _curves(
         return None
     last = max(step for runs in curves.values() for run in runs for step in run)
     late = [loss for runs in curves.values() for run in runs for step, loss in run.items() if step >= LATE * last]
-    late += [end for band in (bands or {}).values() for step, low, high in band if step >= 2 * LATE * last for end in (low, high)]
+    late += [
+        end
+        for band in (bands or {}).values()
+        for step, low, high in band
+        if step >= 2 * LATE * last
+        for end in (low, high)
+    ]
     y = Axis.around(late, LOSS)
     plot = Plot(WIDTH, HEIGHT, Axis(0, last, "iteration"), y, right=140)
     for name, runs in curves.items():
         for low_high in [bands[name]] if bands and name in bands else []:
             seen = [(step, low, high) for step, low, high in low_high if high <= y.high]
-            plot.band([(step, low) for step, low, _ in seen], [(step, high) for step, _, high in seen], hues.get(name, 0))
+            plot.band(
+                [(step, low) for step, low, _ in seen], [(step, high) for step, _, high in seen], hues.get(name, 0)
+            )
         for rank, run in reversed(list(enumerate(runs))):
             points = [(float(step), loss) for step, loss in sorted(run.items()) if loss <= y.high]
             plot.line(points, hues.get(name, 0), width=2.5 if rank == 0 else 1, faint=1 if rank == 0 else 0.4)
@@ -145,7 +171,14 @@ def trajectories(candidate: Candidate) -> list[Figure]:
         measured = list(zip(*told.get(STANDS_FOR.get(name, ""), ()), strict=True))
         values = [value for layer in (*layers, *measured) for value in layer]
         wide = min(values) > 0 and max(values) / min(values) > 5
-        plot = Plot(WIDTH // 2, 220, Axis(0, max(told["iteration"][-1], 1), "iteration"), Axis.around(values, log=wide), right=60, left=56)
+        plot = Plot(
+            WIDTH // 2,
+            220,
+            Axis(0, max(told["iteration"][-1], 1), "iteration"),
+            Axis.around(values, log=wide),
+            right=60,
+            left=56,
+        )
         for layer, moved in enumerate(layers):
             plot.line(list(zip(told["iteration"], moved, strict=True)), layer)
         for layer, true in enumerate(measured):
@@ -154,7 +187,9 @@ def trajectories(candidate: Candidate) -> list[Figure]:
         top = plot.at(0, plot.y.high)[1]
         for down, (_, layer) in zip(_apart([plot.at(0, value)[1] for value, _ in ends]), ends, strict=True):
             plot.text(plot.x.high, plot.y.high, f"layer {layer}", kind=f"word c{layer % 10}", down=down - top + 4)
-        beside = f" Dashed: the true {TRUE[STANDS_FOR[name]]} that it stands for, the mean over rows." if measured else ""
+        beside = (
+            f" Dashed: the true {TRUE[STANDS_FOR[name]]} that it stands for, the mean over rows." if measured else ""
+        )
         label = f"{name} of {candidate.name}, trial {trials[0].number}, in each layer.{beside}"
         figures.append(Figure(label, plot.svg(label)))
     return figures
@@ -172,7 +207,11 @@ def importance(shares: Mapping[str, float], hue: int, name: str) -> Figure:
 
 def slices(candidate: Candidate, hue: int) -> list[Figure]:
     """Loss over each numeric parameter: complete trials as dots, pruned ones as rings where they stopped."""
-    trials = [trial for trial in candidate.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None]
+    trials = [
+        trial
+        for trial in candidate.trials
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None
+    ]
     complete = [trial.value for trial in trials if state(trial) == "complete" and trial.value is not None]
     if len(complete) < 2:
         return []
@@ -180,7 +219,9 @@ def slices(candidate: Candidate, hue: int) -> list[Figure]:
     figures = []
     for name in dict.fromkeys(name for trial in trials for name in trial.params):
         having = [
-            trial for trial in trials if isinstance(trial.params.get(name), (int, float)) and not isinstance(trial.params[name], bool)
+            trial
+            for trial in trials
+            if isinstance(trial.params.get(name), (int, float)) and not isinstance(trial.params[name], bool)
         ]
         values = [float(trial.params[name]) for trial in having]
         if len(set(values)) < 2:
@@ -190,7 +231,9 @@ def slices(candidate: Candidate, hue: int) -> list[Figure]:
         for trial in having:
             if trial.value is not None and math.isfinite(trial.value) and trial.value <= plot.y.high:
                 told = f"trial {trial.number}: {name} {trial.params[name]:.4g}, {trial.value:.4f}"
-                plot.dot(float(trial.params[name]), trial.value, hue, hollow=trial.state == TrialState.PRUNED, told=told)
+                plot.dot(
+                    float(trial.params[name]), trial.value, hue, hollow=trial.state == TrialState.PRUNED, told=told
+                )
         label = f"{candidate.name}: loss over {name}; complete trials as dots, pruned ones as rings."
         figures.append(Figure(label, plot.svg(label)))
     return figures

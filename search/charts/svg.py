@@ -28,7 +28,9 @@ class Axis:
     @classmethod
     def around(cls, values: Sequence[float], title: str = "", *, log: bool = False, pad: float = 0.05) -> Axis:
         """An axis that shows all finite values, with some room; never of length 0."""
-        finite = [math.log(value) if log else value for value in values if math.isfinite(value) and (value > 0 or not log)]
+        finite = [
+            math.log(value) if log else value for value in values if math.isfinite(value) and (value > 0 or not log)
+        ]
         low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
         room = (high - low) * pad or (abs(low) * 0.01 or 0.5)
         low, high = low - room, high + room
@@ -51,7 +53,8 @@ class Axis:
 
 @dataclass
 class Plot:
-    """A frame with two axes; what is drawn is added to `parts`. rows: names along y in place of numbers, the first on top."""
+    """A frame with two axes; what is drawn is added to `parts`. rows: names along y in place of numbers, the first on
+    top."""
 
     width: int
     height: int
@@ -88,30 +91,40 @@ class Plot:
             track = " ".join(f"{x:.1f},{y:.1f}" for x, y in around)
             self.parts.append(f'<polygon class="area c{hue % HUES}" points="{track}" opacity="0.18"/>')
 
-    def dot(self, x: float, y: float, hue: int, *, size: float = 4, hollow: bool = False, faint: float = 1, told: str = "") -> None:
+    def dot(
+        self, x: float, y: float, hue: int, *, size: float = 4, hollow: bool = False, faint: float = 1, told: str = ""
+    ) -> None:
         across, down = self.at(x, y)
         kind = "ring" if hollow else "area"
         title = f"<title>{escape(told)}</title>" if told else ""
         self.parts.append(
-            f'<circle class="{kind} c{hue % HUES}" cx="{across:.1f}" cy="{down:.1f}" r="{size:g}" opacity="{faint:g}">{title}</circle>'
+            f'<circle class="{kind} c{hue % HUES}" cx="{across:.1f}" cy="{down:.1f}" r="{size:g}"'
+            f' opacity="{faint:g}">{title}</circle>'
         )
 
     def span(self, low: float, high: float, y: float, hue: int) -> None:
         """An interval as a bar with ends."""
         (a, down), (b, _) = self.at(low, y), self.at(high, y)
         ends = "".join(f"M{x:.1f},{down - 5:.1f}v10" for x in (a, b))
-        self.parts.append(f'<path class="line c{hue % HUES}" stroke-width="2.5" d="M{a:.1f},{down:.1f}H{b:.1f}{ends}"/>')
+        self.parts.append(
+            f'<path class="line c{hue % HUES}" stroke-width="2.5" d="M{a:.1f},{down:.1f}H{b:.1f}{ends}"/>'
+        )
 
     def bar(self, high: float, y: float, hue: int) -> None:
         (a, down), (b, _) = self.at(max(self.x.low, 0), y), self.at(high, y)
         self.parts.append(
-            f'<rect class="area c{hue % HUES}" x="{a:.1f}" y="{down - 8:.1f}" width="{max(b - a, 0):.1f}" height="16" rx="2"/>'
+            f'<rect class="area c{hue % HUES}" x="{a:.1f}" y="{down - 8:.1f}"'
+            f' width="{max(b - a, 0):.1f}" height="16" rx="2"/>'
         )
 
-    def text(self, x: float, y: float, words: str, *, kind: str = "faint", anchor: str = "start", down: float = 4) -> None:
+    def text(
+        self, x: float, y: float, words: str, *, kind: str = "faint", anchor: str = "start", down: float = 4
+    ) -> None:
         across, at = self.at(x, y)
         across += 5 if anchor == "start" else 0
-        self.parts.append(f'<text class="{kind}" x="{across:.1f}" y="{at + down:.1f}" text-anchor="{anchor}">{escape(words)}</text>')
+        self.parts.append(
+            f'<text class="{kind}" x="{across:.1f}" y="{at + down:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+        )
 
     def upright(self, x: float) -> None:
         """A line across all rows, such as at no difference."""
@@ -130,22 +143,30 @@ class Plot:
         for tick in self.x.ticks():
             across, _ = self.at(tick, self.y.low)
             drawn.append(f'<path class="grid" d="M{across:.1f},{self.top}V{foot}"/>')
-            drawn.append(f'<text class="faint" x="{across:.1f}" y="{foot + 16}" text-anchor="middle">{_number(tick)}</text>')
+            drawn.append(
+                f'<text class="faint" x="{across:.1f}" y="{foot + 16}" text-anchor="middle">{_number(tick)}</text>'
+            )
         middle = (self.left + self.width - self.right) / 2
-        drawn.append(f'<text class="faint" x="{middle:.1f}" y="{self.height - 8}" text-anchor="middle">{escape(self.x.title)}</text>')
+        drawn.append(
+            f'<text class="faint" x="{middle:.1f}" y="{self.height - 8}"'
+            f' text-anchor="middle">{escape(self.x.title)}</text>'
+        )
         return drawn
 
     def _levels(self) -> list[str]:
         if self.rows or self.y.low > self.y.high:
             return [
-                f'<text class="ink" x="{self.left - 10}" y="{self.at(self.x.low, row)[1] + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+                f'<text class="ink" x="{self.left - 10}" y="{self.at(self.x.low, row)[1] + 4:.1f}"'
+                f' text-anchor="end">{escape(name)}</text>'
                 for row, name in enumerate(self.rows)
             ]
         drawn = []
         for tick in self.y.ticks():
             _, down = self.at(self.x.low, tick)
             drawn.append(f'<path class="grid" d="M{self.left},{down:.1f}H{self.width - self.right}"/>')
-            drawn.append(f'<text class="faint" x="{self.left - 8}" y="{down + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
+            drawn.append(
+                f'<text class="faint" x="{self.left - 8}" y="{down + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
+            )
         return drawn
 
 

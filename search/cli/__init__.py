@@ -1,8 +1,8 @@
 """How it is called: ``tunemax COMMAND …``, a module each.
 
 `main` is the one place where an error becomes a line for the user.
-Nothing heavy is imported before a command runs, so that ``tunemax --help`` answers at once. A command is a module of this
-package with a `register(commands)` that adds its parser; the parser's default ``run`` takes the parsed arguments.
+Nothing heavy is imported before a command runs, so that ``tunemax --help`` answers at once. A command is a module of
+this package with a `register(commands)` that adds its parser; the parser's default ``run`` takes the parsed arguments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe."""
+    """Run one command.
+
+    Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe.
+    """
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = build().parse_args(given)

@@ -51,12 +51,16 @@ def states(question: Question) -> Counter[str]:
 
 def run_command(arguments: argparse.Namespace, what: str) -> str:
     """What to type to go on with a study file or a question, in the storage that was asked for."""
-    return shlex.join(["tunemax", "study", "run", what, *(["--storage", arguments.storage] if arguments.storage else [])])
+    return shlex.join(
+        ["tunemax", "study", "run", what, *(["--storage", arguments.storage] if arguments.storage else [])]
+    )
 
 
 def storage_flag(parser: Parser, *, as_json: bool = False) -> None:
     parser.add_argument(
-        "--storage", metavar="URL", help=f"path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else {DATABASE} beside the study files)"
+        "--storage",
+        metavar="URL",
+        help=f"path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else {DATABASE} beside the study files)",
     )
     if as_json:
         parser.add_argument("--json", action="store_true", help="print JSON, for scripts")

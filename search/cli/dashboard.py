@@ -28,7 +28,9 @@ PATIENCE = 300.0
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "dashboard", "show studies in optuna-dashboard and TensorBoard, until Ctrl-C", run)
     parser.add_argument("--storage", metavar="URL", help="path or SQLAlchemy URL, as tunemax study takes it")
-    parser.add_argument("--port", type=_port("--port"), default=PORT, metavar="N", help=f"of the dashboard (default {PORT}; 0: any)")
+    parser.add_argument(
+        "--port", type=_port("--port"), default=PORT, metavar="N", help=f"of the dashboard (default {PORT}; 0: any)"
+    )
     parser.add_argument(
         "--tensorboard-port",
         type=_port("--tensorboard-port"),
@@ -108,7 +110,8 @@ def _wait(servers: list[Server]) -> None:
         _check(servers)
         if time.monotonic() > end:
             raise TunemaxError(
-                f"no answer within {PATIENCE:.0f} s from {' and '.join(s.name for s in servers if not s.answers)}; try again"
+                f"no answer within {PATIENCE:.0f} s from {' and '.join(s.name for s in servers if not s.answers)}; try "
+                "again"
             )
         time.sleep(0.1)
 
@@ -118,7 +121,9 @@ def _check(servers: list[Server]) -> None:
     for server in servers:
         if fate := server.fate:
             others = [other.name for other in servers if other is not server and not other.fate]
-            raise TunemaxError(f"{server.name} has ended ({fate})" + "".join(f"; {name} is stopped too" for name in others))
+            raise TunemaxError(
+                f"{server.name} has ended ({fate})" + "".join(f"; {name} is stopped too" for name in others)
+            )
 
 
 def _check_port(host: str, port: int, flag: str, about: str) -> None:
@@ -132,13 +137,17 @@ def _check_port(host: str, port: int, flag: str, about: str) -> None:
         raise TunemaxError(f"{flag} = {port}: this user may not listen there; take one above 1023")
     cause = str(fault.strerror).partition(" (while")[0]
     if fault.errno != errno.EADDRINUSE:
-        raise TunemaxError(f"--host = {host}: nobody can listen there ({cause}); leave it out, or name an address of this machine")
+        raise TunemaxError(
+            f"--host = {host}: nobody can listen there ({cause}); leave it out, or name an address of this machine"
+        )
     other = f"{flag} {free_port(host, range(port + 1, min(port + 50, 65536)))}"
     theirs: str | None = None
     with contextlib.suppress(ValueError, TypeError, KeyError):
         theirs = str(json.loads(get(address(host, port) + ABOUT, seconds=10) or b"")["storage"])
     if theirs == about:
-        raise TunemaxError(f"the dashboard of {about} is already running: {address(host, port)}/dashboard; a second one needs {other}")
+        raise TunemaxError(
+            f"the dashboard of {about} is already running: {address(host, port)}/dashboard; a second one needs {other}"
+        )
     by = f"the dashboard of {theirs}" if theirs else "another program"
     raise TunemaxError(f"{flag} = {port}: in use by {by}; take {other}")
 

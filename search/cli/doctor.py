@@ -17,16 +17,27 @@ if TYPE_CHECKING:
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "doctor", "say what this machine has, and how best to share out its cores", run)
     parser.add_argument(
-        "study", nargs="?", metavar="STUDY.yaml", help="with --calibrate: the study whose models to measure (default: tiny ones)"
+        "study",
+        nargs="?",
+        metavar="STUDY.yaml",
+        help="with --calibrate: the study whose models to measure (default: tiny ones)",
     )
-    parser.add_argument("--calibrate", action="store_true", help="measure processes, threads and slots, and use the best from now on")
-    parser.add_argument("--storage", metavar="URL", help="path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else beside the study files)")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="measure processes, threads and slots, and use the best from now on"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else beside the study files)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the findings, or calibrate. Raises TunemaxError if something has to be mended."""
     if arguments.study and not arguments.calibrate:
-        raise TunemaxError(f"{arguments.study}: a study is only looked at with --calibrate; add it, or leave the study out")
+        raise TunemaxError(
+            f"{arguments.study}: a study is only looked at with --calibrate; add it, or leave the study out"
+        )
     if arguments.calibrate:
         _calibrate(arguments.study)
         return
@@ -56,8 +67,14 @@ def _calibrate(study: str | None) -> None:
         print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {rate:>14}", flush=True)
 
     best = calibrate(config, report)
-    told = f"{best.workers} worker{'' if best.workers == 1 else 's'} of {best.threads} thread{'' if best.threads == 1 else 's'}"
-    print(f"Best here: {told} with {best.slots} slots; studies of this size on the CPU that say nothing else use it from now on.")
+    told = (
+        f"{best.workers} worker{'' if best.workers == 1 else 's'} of {best.threads} "
+        f"thread{'' if best.threads == 1 else 's'}"
+    )
+    print(
+        f"Best here: {told} with {best.slots} slots; studies of this size on the CPU that say nothing else use it from "
+        "now on."
+    )
 
 
 def _config(study: str | None) -> Config:

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
 
 NOTE = (
-    "Made by `tunemax fields --markdown > docs/fields.md`; a test holds the two equal. A field whose condition does not hold is",
-    "inert: it is neither sampled nor part of a configuration's identity. *Search* is the range that a study takes unless it names",
+    "Made by `tunemax fields --markdown > docs/fields.md`; a test holds the two equal. A field whose condition does "
+    "not hold is",
+    "inert: it is neither sampled nor part of a configuration's identity. *Search* is the range that a study takes "
+    "unless it names",
     "its own; *control* is how an agent moves the field while a training runs, and between which bounds.",
 )
 
@@ -53,7 +55,12 @@ def markdown(specs: list[FieldSpec]) -> str:
     """One table a section."""
     lines = ["# Fields", "", *NOTE, ""]
     for title, members in _sections(specs):
-        lines += [f"## {title}", "", "| field | default | valid | meaning | search | control |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"## {title}",
+            "",
+            "| field | default | valid | meaning | search | control |",
+            "|---|---|---|---|---|---|",
+        ]
         for spec in members:
             row = {key: value.replace("|", "\\|") for key, value in _row(spec).items()}
             cells = (f"`{spec.name}`", row["default"], row["valid"], _meaning(row), row["search"], row["control"])

@@ -1,4 +1,5 @@
-"""The argument parser of every command: one line for a mistake, and flags that may be read from the fields when needed."""
+"""The argument parser of every command: one line for a mistake, and flags that may be read from the fields when
+needed."""
 
 from __future__ import annotations
 
@@ -27,9 +28,12 @@ class Parser(argparse.ArgumentParser):
         self.fill = fill
         self.spellings: dict[str, str] = {}
         self._negative_number_matcher = _NEGATIVE_NUMBER  # argparse's own knows no exponents
-        self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+        self.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+        )
 
-    # argparse calls this for every sub-command too, and leaves what it does not know to the parser above, which cannot help.
+    # argparse calls this for every sub-command too, and leaves what it does not know to the parser above, which cannot
+    # help.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.fill:
             fill, self.fill = self.fill, None
@@ -56,7 +60,9 @@ class Parser(argparse.ArgumentParser):
         if not flag.startswith("-"):
             raise TunemaxError(f"{word}: nothing more was expected; see `{self.prog} --help`")
         near = did_you_mean(flag.replace("-", "_").replace("__", "--", 1), self._option_string_actions)
-        raise TunemaxError(f"{flag}: no such flag" + (near if "did you mean" in near else f"; see `{self.prog} --help`"))
+        raise TunemaxError(
+            f"{flag}: no such flag" + (near if "did you mean" in near else f"; see `{self.prog} --help`")
+        )
 
 
 def add_command(

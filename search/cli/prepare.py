@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "prepare", "tokenize a dataset once, for all trainings on this machine", run)
-    parser.add_argument("dataset", metavar="DATASET", help="python_stdlib, shakespeare_char, or the path of a text file or folder")
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="python_stdlib, shakespeare_char, or the path of a text file or folder"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -24,5 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     folder = prepare(arguments.dataset)
     manifest = load(folder).manifest
     counts = ", ".join(f"{part} {count:,}" for part, count in manifest.token_counts.items())
-    print(f"{manifest.name}: tokens: {counts}; vocabulary {manifest.vocab_size} ({manifest.tokenizer})", file=sys.stderr)
+    print(
+        f"{manifest.name}: tokens: {counts}; vocabulary {manifest.vocab_size} ({manifest.tokenizer})", file=sys.stderr
+    )
     print(folder)

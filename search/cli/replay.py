@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 
 def register(actions: Subcommands) -> None:
-    parser = add_command(actions, "replay", "apply another pruner to recorded curves: what it would have saved and lost", replay)
+    parser = add_command(
+        actions, "replay", "apply another pruner to recorded curves: what it would have saved and lost", replay
+    )
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("--pruner", metavar="NAME", help="none, median or asha (default: the question's own)")
-    parser.add_argument("--warmup", type=_number, metavar="SHARE", help="share of the horizon before anything is pruned")
+    parser.add_argument(
+        "--warmup", type=_number, metavar="SHARE", help="share of the horizon before anything is pruned"
+    )
     parser.add_argument("--reduction", type=positive("--reduction"), metavar="N", help="asha: one in N goes on")
-    parser.add_argument("--startup", type=positive("--startup"), metavar="N", help="median: finished trials before anything is pruned")
+    parser.add_argument(
+        "--startup", type=positive("--startup"), metavar="N", help="median: finished trials before anything is pruned"
+    )
     storage_flag(parser, as_json=True)
 
 
@@ -39,14 +45,21 @@ def replay(arguments: argparse.Namespace) -> None:
 
 
 def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
-    """The pruner that the flags describe. What they leave out is the question's own if it is the same kind, else the default."""
+    """The pruner that the flags describe.
+
+    What they leave out is the question's own if it is the same kind, else the default.
+    """
     import pydantic
 
     from tunemax.gpt.fields import explain
     from tunemax.search.question.strategy import Pruner
 
     name = arguments.pruner or own.name
-    given = {key: getattr(arguments, key) for key in ("warmup", "reduction", "startup") if getattr(arguments, key) is not None}
+    given = {
+        key: getattr(arguments, key)
+        for key in ("warmup", "reduction", "startup")
+        if getattr(arguments, key) is not None
+    }
     try:
         return Pruner.model_validate({**(own.model_dump() if name == own.name else {"name": name}), **given})
     except pydantic.ValidationError as error:
@@ -67,11 +80,14 @@ def _told(found: list[Replayed], pruner: Pruner) -> str:
     how = ", ".join([f"Pruner {pruner.name}", *(f"{key} {value}" for key, value in options.items())])
     cut = sum(each.cut for each in found)
     sentences = [
-        f"{how}: trials one after the other, in the order of their numbers. Spent, needed: member-steps of the trials with a full curve, "
-        "as they were trained and as they would have been. Regret: by how much the best trial that is kept is worse than the winner."
+        f"{how}: trials one after the other, in the order of their numbers. Spent, needed: member-steps of the trials "
+        "with a full curve, as they were trained and as they would have been. Regret: by how much the best trial "
+        "that is kept is worse than the winner."
     ]
     if cut:
-        sentences.append(f"{cut} trials were pruned before this pruner would have stopped them; they end where they ended.")
+        sentences.append(
+            f"{cut} trials were pruned before this pruner would have stopped them; they end where they ended."
+        )
     return "\n".join([*aligned(rows), "", *wrapped(*sentences)])
 
 

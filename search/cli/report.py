@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def register(commands: Subcommands) -> None:
-    parser = add_command(commands, "report", "write a question's report: HTML that works offline, Markdown, CSV", report)
+    parser = add_command(
+        commands, "report", "write a question's report: HTML that works offline, Markdown, CSV", report
+    )
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("--out", metavar="FOLDER", help="where to (default: report/ in the question's folder of runs)")
     storage_flag(parser)

@@ -33,11 +33,25 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "train", "train an agent, or go on with one that was interrupted", train)
     scene_flags(parser)
     parser.add_argument("--algo", required=True, metavar="NAME", help=f"one of {', '.join(ALGORITHMS)}")
-    parser.add_argument("--seed", type=_seed, default=1, metavar="N", help="of networks, instances and exploration (default 1)")
-    parser.add_argument("--steps", type=positive("--steps"), required=True, metavar="N", help="of the environment, all trainings together")
-    parser.add_argument("--envs", type=positive("--envs"), default=16, metavar="N", help="trainings at once, as one model (default 16)")
     parser.add_argument(
-        "--round", type=positive("--round"), default=5, metavar="N", help="episodes of each between two looks at validation (default 5)"
+        "--seed", type=_seed, default=1, metavar="N", help="of networks, instances and exploration (default 1)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=positive("--steps"),
+        required=True,
+        metavar="N",
+        help="of the environment, all trainings together",
+    )
+    parser.add_argument(
+        "--envs", type=positive("--envs"), default=16, metavar="N", help="trainings at once, as one model (default 16)"
+    )
+    parser.add_argument(
+        "--round",
+        type=positive("--round"),
+        default=5,
+        metavar="N",
+        help="episodes of each between two looks at validation (default 5)",
     )
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
     parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/presets)")
@@ -48,15 +62,24 @@ def register(commands: Subcommands) -> None:
     scene_flags(parser)
     parser.add_argument("--policy", metavar="A,B", help="only these baselines (default: all that mean something here)")
     parser.add_argument(
-        "--member-steps", type=positive("--member-steps"), metavar="N", help="for each baseline (default: what the dearest agent has cost)"
+        "--member-steps",
+        type=positive("--member-steps"),
+        metavar="N",
+        help="for each baseline (default: what the dearest agent has cost)",
     )
     storage_flag(parser)
 
     parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
     scene_flags(parser)
-    parser.add_argument("agents", nargs="*", metavar="AGENT", help="folders or files (default: all finished agents of the environment)")
-    parser.add_argument("--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)")
-    parser.add_argument("--instances", type=positive("--instances"), default=32, metavar="N", help="of each set (default 32)")
+    parser.add_argument(
+        "agents", nargs="*", metavar="AGENT", help="folders or files (default: all finished agents of the environment)"
+    )
+    parser.add_argument(
+        "--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)"
+    )
+    parser.add_argument(
+        "--instances", type=positive("--instances"), default=32, metavar="N", help="of each set (default 32)"
+    )
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
@@ -82,7 +105,9 @@ def train(arguments: argparse.Namespace) -> None:
     algorithm = checked(arguments.algo)
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
-    plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, arguments.steps, arguments.envs, arguments.round)
+    plan = Plan(
+        scene_of(arguments, action), algorithm, preset, arguments.seed, arguments.steps, arguments.envs, arguments.round
+    )
     storage = open_storage(arguments.storage or default_storage(), create=True)
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
@@ -152,7 +177,11 @@ def tune(arguments: argparse.Namespace) -> None:
                 found = tune_baseline(storage, scene, kind, budget, _Better(kind, budget, move, say))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"finished candidates are kept; go on with {again}") from None
-        print(f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {found.member_steps:,} member-steps", flush=True)
+        print(
+            f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {found.member_steps:,} "
+            "member-steps",
+            flush=True,
+        )
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -184,7 +213,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
     if not paths and not tuned:
         again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
-        raise TunemaxError(f"{scene.id}: neither an agent nor a tuned baseline is there to be compared; begin with {again}")
+        raise TunemaxError(
+            f"{scene.id}: neither an agent nor a tuned baseline is there to be compared; begin with {again}"
+        )
     agents = [(Agent.load(path), path) for path in paths]
     folder = Path(arguments.out) if arguments.out else runs_folder(str(storage.url)) / study_name(scene) / "verdict"
     found = []
@@ -219,12 +250,18 @@ def study(arguments: argparse.Namespace) -> None:
     asked = read(path)
     where = arguments.storage or default_storage(path.parent)
     storage = open_storage(where, create=True)
-    print(f"{asked.question}\n{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each", flush=True)
+    print(
+        f"{asked.question}\n{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps "
+        "each",
+        flush=True,
+    )
     try:
         with storage_errors(storage.url):
             preset = tune_agent(storage, asked, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        again = shlex.join(["tunemax", "rl", "study", arguments.file, *(["--storage", arguments.storage] if arguments.storage else [])])
+        again = shlex.join(
+            ["tunemax", "rl", "study", arguments.file, *(["--storage", arguments.storage] if arguments.storage else [])]
+        )
         raise KeyboardInterrupt(f"finished trainings are kept; go on with {again}") from None
     print(f"The best hyperparameters are in {preset}; use them with tunemax rl train --preset {preset}")
 

@@ -15,12 +15,22 @@ if TYPE_CHECKING:
 
 def scene_flags(parser: Parser) -> None:
     group = parser.add_argument_group("environment")
-    group.add_argument("--env", required=True, metavar="ID", help="an id of docs/environments.md, such as Constantmax-v0")
-    group.add_argument("--horizon", type=positive("--horizon"), metavar="N", help="iterations of an episode (default: the id's)")
-    group.add_argument("--frame-skip", type=positive("--frame-skip"), metavar="N", help="iterations of a step (default: the id's)")
+    group.add_argument(
+        "--env", required=True, metavar="ID", help="an id of docs/environments.md, such as Constantmax-v0"
+    )
+    group.add_argument(
+        "--horizon", type=positive("--horizon"), metavar="N", help="iterations of an episode (default: the id's)"
+    )
+    group.add_argument(
+        "--frame-skip", type=positive("--frame-skip"), metavar="N", help="iterations of a step (default: the id's)"
+    )
     group.add_argument("--controls", metavar="A,B", help="fields that are moved (default: the id's)")
     group.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the trainings, as in --set n_layer=4; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the trainings, as in --set n_layer=4; may be repeated",
     )
 
 
@@ -36,13 +46,22 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
         config[name] = value
     controls = arguments.controls.split(",") if arguments.controls else None
     return Scene.of(
-        arguments.env, action, horizon=arguments.horizon, frame_skip=arguments.frame_skip, controls=controls, config=config or None
+        arguments.env,
+        action,
+        horizon=arguments.horizon,
+        frame_skip=arguments.frame_skip,
+        controls=controls,
+        config=config or None,
     )
 
 
 def scene_words(arguments: argparse.Namespace) -> list[str]:
     """The same flags again, for a command to go on with."""
     words = ["--env", arguments.env]
-    for flag, value in (("--horizon", arguments.horizon), ("--frame-skip", arguments.frame_skip), ("--controls", arguments.controls)):
+    for flag, value in (
+        ("--horizon", arguments.horizon),
+        ("--frame-skip", arguments.frame_skip),
+        ("--controls", arguments.controls),
+    ):
         words += [flag, str(value)] if value else []
     return words + [word for text in arguments.set for word in ("--set", text)]

@@ -45,7 +45,14 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     pilot = Pilot(Agent.load(Path(arguments.agent)), config_from(arguments), arguments.every)
     train = pilot.config.train
-    print(f"{pilot.name} moves {', '.join(pilot.task.controls)} every {pilot.every} of {train.max_iters} iterations", flush=True)
+    print(
+        f"{pilot.name} moves {', '.join(pilot.task.controls)} every {pilot.every} of {train.max_iters} iterations",
+        flush=True,
+    )
     result = runs.train(pilot.config, say, pilot)
-    end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
+    end = (
+        f"stopped at iteration {result.iteration}: {result.event}"
+        if result.event
+        else f"finished at iteration {result.iteration}"
+    )
     print(f"{end}; the run is in {result.folder}")

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 def register(commands: Subcommands) -> None:
-    group = commands.add_parser("study", help="define, run and read studies", description="Define, run and read studies.")
+    group = commands.add_parser(
+        "study", help="define, run and read studies", description="Define, run and read studies."
+    )
     actions = group.add_subparsers(metavar="ACTION", required=True)
 
-    parser = add_command(actions, "create", "write a study file's question into the storage, without running it", create)
+    parser = add_command(
+        actions, "create", "write a study file's question into the storage, without running it", create
+    )
     parser.add_argument("file", metavar="FILE", help="a study file (YAML)")
     storage_flag(parser)
 
@@ -33,12 +37,16 @@ def register(commands: Subcommands) -> None:
 
     parser = add_command(actions, "extend", "give a question more trials", extend)
     parser.add_argument("question", metavar="QUESTION")
-    parser.add_argument("--trials", type=positive("--trials"), required=True, metavar="N", help="trials more, for each candidate")
+    parser.add_argument(
+        "--trials", type=positive("--trials"), required=True, metavar="N", help="trials more, for each candidate"
+    )
     storage_flag(parser)
 
     parser = add_command(actions, "cancel", "withdraw a question's waiting trials; what is finished stays", cancel)
     parser.add_argument("question", metavar="QUESTION")
-    parser.add_argument("--now", action="store_true", help="also those that are being trained, which else go on to their end")
+    parser.add_argument(
+        "--now", action="store_true", help="also those that are being trained, which else go on to their end"
+    )
     storage_flag(parser)
 
     parser = add_command(actions, "delete", "delete a question, its trials and their files", delete)
@@ -72,7 +80,10 @@ def register(commands: Subcommands) -> None:
 def create(arguments: argparse.Namespace) -> None:
     question = create_from(Path(arguments.file), arguments.storage)
     trials = sum(map(len, question.trials().values()))
-    print(f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with {run_command(arguments, arguments.file)}")
+    print(
+        f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with "
+        f"{run_command(arguments, arguments.file)}"
+    )
 
 
 def extend(arguments: argparse.Namespace) -> None:
@@ -100,7 +111,10 @@ def cancel(arguments: argparse.Namespace) -> None:
     if not count and not counts["running"]:
         raise TunemaxError(f"{question.name}: nothing to cancel; its {counts.total()} trials have ended")
     hint = "asked with the stock tools" if arguments.now else "to their end; withdraw them, too, with --now"
-    print(f"{question.name}: {count} trials withdrawn" + (f"; {counts['running']} go on, {hint}" if counts["running"] else ""))
+    print(
+        f"{question.name}: {count} trials withdrawn"
+        + (f"; {counts['running']} go on, {hint}" if counts["running"] else "")
+    )
 
 
 def delete(arguments: argparse.Namespace) -> None:
@@ -174,20 +188,33 @@ def best(arguments: argparse.Namespace) -> None:
     if question.definition.confirms:
         of = question.definition.confirms.question
         raise TunemaxError(
-            f"{name}: a confirmation has no best trial, only lucky seeds; see {typed(question.storage.url, 'study', 'leaderboard', of)}"
+            f"{name}: a confirmation has no best trial, only lucky seeds; see "
+            f"{typed(question.storage.url, 'study', 'leaderboard', of)}"
         )
     board = rank(question)
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
         raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
-    best = min((entry for entry in board.entries if entry.winner and entry.name == (candidate or entry.name)), key=_value, default=None)
+    best = min(
+        (entry for entry in board.entries if entry.winner and entry.name == (candidate or entry.name)),
+        key=_value,
+        default=None,
+    )
     if best is None or best.winner is None:
         again = typed(question.storage.url, "study", "run", name)
         raise TunemaxError(f"{arguments.study}: no trial of ours is complete yet; run it with {again}")
     entry, found = best, best.winner
     words = command(found)
     if arguments.json:
-        print_json({"study": entry.study, "number": found.number, "value": found.value, "params": dict(found.params), "command": words})
+        print_json(
+            {
+                "study": entry.study,
+                "number": found.number,
+                "value": found.value,
+                "params": dict(found.params),
+                "command": words,
+            }
+        )
         return
     print(f"{entry.study} trial {found.number}: validation loss {found.value:.4f} (tuned, not confirmed)")
     for field, value in found.params.items():
@@ -203,7 +230,9 @@ def leaderboard(arguments: argparse.Namespace) -> None:
 
     question = tuned(opened(arguments, arguments.question))
     if not arguments.json:
-        print(f"{question.definition.question}\n\n{work.answer_of(arguments.storage or default_storage(), question.name)}")
+        print(
+            f"{question.definition.question}\n\n{work.answer_of(arguments.storage or default_storage(), question.name)}"
+        )
         return
     found, again = candidates(question), repeats(question)
     more = {

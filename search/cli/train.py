@@ -28,9 +28,13 @@ def _fill(parser: Parser) -> None:
 
     start = parser.add_argument_group("start")
     start.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
-    start.add_argument("--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them")
+    start.add_argument(
+        "--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them"
+    )
     start.add_argument("--trial", type=_number, metavar="N", help="with --from: this trial instead of the best")
-    start.add_argument("--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it")
+    start.add_argument(
+        "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
+    )
     add_field_flags(parser, all_specs().values())
 
 
@@ -56,7 +60,11 @@ def run(arguments: argparse.Namespace) -> None:
         if config.train.precision == "bf16" and (fault := hardware.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
         result = runs.train(config, say)
-    end = f"stopped at iteration {result.iteration}: {result.event}" if result.event else f"finished at iteration {result.iteration}"
+    end = (
+        f"stopped at iteration {result.iteration}: {result.event}"
+        if result.event
+        else f"finished at iteration {result.iteration}"
+    )
     print(f"{end}; the run is in {result.folder}")
 
 
@@ -71,7 +79,11 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def say(row: Row) -> None:
     """A line of a run for the screen."""
-    measured = "" if math.isnan(row.validation_loss) else f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
+    measured = (
+        ""
+        if math.isnan(row.validation_loss)
+        else f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
+    )
     print(
         f"iteration {row.iteration}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
         f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s",

@@ -22,19 +22,30 @@ if TYPE_CHECKING:
 
 
 def register(actions: Subcommands) -> None:
-    parser = add_command(actions, "run", "work on a question until its budget is spent, then print the leaderboard", run)
+    parser = add_command(
+        actions, "run", "work on a question until its budget is spent, then print the leaderboard", run
+    )
     parser.add_argument("what", metavar="FILE|QUESTION", help="a study file, or the name of a question in the storage")
     strength_flags(parser)
     storage_flag(parser)
 
-    parser = add_command(actions, "confirm", "train a tuned question's winners anew on fresh seeds, and compare them", confirm)
+    parser = add_command(
+        actions, "confirm", "train a tuned question's winners anew on fresh seeds, and compare them", confirm
+    )
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument(
-        "--seeds", type=positive("--seeds"), metavar="N", help="seeds for each winner (default: as the study says, else 12)"
+        "--seeds",
+        type=positive("--seeds"),
+        metavar="N",
+        help="seeds for each winner (default: as the study says, else 12)",
     )
     parser.add_argument("--top", type=positive("--top"), metavar="N", help="only the reference and the N best others")
-    parser.add_argument("--reference", metavar="CANDIDATE", help="compare with this one (default: as the study says, else softmax)")
-    parser.add_argument("--longer", type=positive("--longer"), default=1, metavar="F", help="at F times the tuned horizon")
+    parser.add_argument(
+        "--reference", metavar="CANDIDATE", help="compare with this one (default: as the study says, else softmax)"
+    )
+    parser.add_argument(
+        "--longer", type=positive("--longer"), default=1, metavar="F", help="at F times the tuned horizon"
+    )
     strength_flags(parser)
     storage_flag(parser)
 
@@ -71,7 +82,9 @@ def run(arguments: argparse.Namespace) -> None:
     if left:
         print(f"The time is spent. Go on with {again}")
     elif stage and elsewhere:
-        print(f"{elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with {again}")
+        print(
+            f"{elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with {again}"
+        )
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -81,12 +94,20 @@ def confirm(arguments: argparse.Namespace) -> None:
 
     question = revived(arguments, arguments.question)
     stage = question.definition.confirm or Confirm()
-    asked = {key: getattr(arguments, key) for key in ("seeds", "top", "reference") if getattr(arguments, key) is not None}
+    asked = {
+        key: getattr(arguments, key) for key in ("seeds", "top", "reference") if getattr(arguments, key) is not None
+    }
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
-        raise TunemaxError(f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; five or fewer can never show a difference")
+        raise TunemaxError(
+            f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; five or fewer can never show a difference"
+        )
     where = arguments.storage or default_storage()
-    words = [f"--{key}={value}" for key, value in asked.items()] + ([f"--longer={arguments.longer}"] if arguments.longer > 1 else [])
-    again = shlex.join(["tunemax", "study", "confirm", question.name, *words, *(["--storage", where] if arguments.storage else [])])
+    words = [f"--{key}={value}" for key, value in asked.items()] + (
+        [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
+    )
+    again = shlex.join(
+        ["tunemax", "study", "confirm", question.name, *words, *(["--storage", where] if arguments.storage else [])]
+    )
     closes = time.monotonic() + arguments.seconds if arguments.seconds else None
     left = 0
     for tuned in [question, *repeating(question)]:
@@ -96,7 +117,9 @@ def confirm(arguments: argparse.Namespace) -> None:
         print(f"The time is spent. Go on with {again}")
 
 
-def _confirm(arguments: argparse.Namespace, where: str, name: str, stage: Confirm, factor: int, again: str, closes: float | None) -> int:
+def _confirm(
+    arguments: argparse.Namespace, where: str, name: str, stage: Confirm, factor: int, again: str, closes: float | None
+) -> int:
     """Create a confirmation, or what it lacks, and work on it. Returns how many of its runs are still to come."""
     from tunemax.search.results.freezing import confirm as freeze
     from tunemax.search.storage.questions import load_from
@@ -112,7 +135,8 @@ def _confirm(arguments: argparse.Namespace, where: str, name: str, stage: Confir
 def _work(arguments: argparse.Namespace, where: str, name: str, again: str, closes: float | None) -> int:
     """Work on a question of the storage. Returns how many trials wait then: none, unless the time is spent.
 
-    closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on Ctrl-C.
+    closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on
+    Ctrl-C.
     """
     from tunemax.search.machine.processes import warm
 
@@ -134,7 +158,11 @@ def _work(arguments: argparse.Namespace, where: str, name: str, again: str, clos
     for line in planned.lines:
         print(line, file=sys.stderr)
     asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question
-    print(f"{asked}\n{name}: {progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each", flush=True)
+    print(
+        f"{asked}\n{name}: {progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations "
+        "each",
+        flush=True,
+    )
     with publishing(where, name), shown(progress) as view:
         ended = supervisor.run(where, name, planned, seconds=seconds, report=view)
     if not ended:
@@ -166,19 +194,28 @@ def resume(arguments: argparse.Namespace) -> None:
     """Run a question by its name, if there is something left to train."""
     name = arguments.what
     if Path(name).suffix in (".yaml", ".yml"):
-        raise TunemaxError(f"{name}: resume takes the name of a question; a file is run again with {run_command(arguments, name)}")
+        raise TunemaxError(
+            f"{name}: resume takes the name of a question; a file is run again with {run_command(arguments, name)}"
+        )
     question = revived(arguments, name)
     counts = states(question)
     if not counts["waiting"]:
         elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
         more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
-        raise TunemaxError(f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}")
+        raise TunemaxError(
+            f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}"
+        )
     run(arguments)
 
 
 def strength_flags(parser: Parser) -> None:
-    parser.add_argument("--workers", type=positive("--workers"), metavar="N", help="worker processes (default: as the study says)")
     parser.add_argument(
-        "--slots", type=positive("--slots"), metavar="N", help="members that a worker trains at once (default: as the study says)"
+        "--workers", type=positive("--workers"), metavar="N", help="worker processes (default: as the study says)"
+    )
+    parser.add_argument(
+        "--slots",
+        type=positive("--slots"),
+        metavar="N",
+        help="members that a worker trains at once (default: as the study says)",
     )
     parser.add_argument("--seconds", type=positive("--seconds"), metavar="N", help="start no new trial after this long")

@@ -1,6 +1,8 @@
-"""How to share out a machine's cores: processes, threads of each, and members in each, by a short measurement that is remembered.
+"""How to share out a machine's cores: processes, threads of each, and members in each, by a short measurement that is
+remembered.
 
-One thread a process is the usual answer, and the default. More than one pays where few members are left, or none can be added.
+One thread a process is the usual answer, and the default. More than one pays where few members are left, or none can be
+added.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ SECONDS = 1.0
 SLOWEST = 5.0
 """Seconds of an iteration above which no more members are tried."""
 TIE = 0.95
-"""A layout with fewer members is taken if it is this near to the fastest: it needs less memory, and its sampler learns sooner."""
+"""A layout with fewer members is taken if it is this near to the fastest: it needs less memory, and its sampler learns
+sooner."""
 SIZES = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "precision")
-"""Fields that a layout depends on. Biases, norms and the like are a small part of an iteration, and all is measured eager on a CPU."""
+"""Fields that a layout depends on. Biases, norms and the like are a small part of an iteration, and all is measured
+eager on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Measurement:
 def calibrate(config: Config, report: Callable[[Measurement], None] = lambda measurement: None) -> Shares:
     """Measure the layouts of this machine for trainings like this one, eager, on its CPU, and remember the best.
 
-    report: told each measurement. Takes some ten seconds for a small model. A layout that a process dies of, for want of memory
-    most often, is none; the others still count. Raises TunemaxError if there are no others, or no data.
+    report: told each measurement. Takes some ten seconds for a small model. A layout that a process dies of, for want
+    of memory most often, is none; the others still count. Raises TunemaxError if there are no others, or no data.
     """
     warm()
     found = []
@@ -185,5 +189,6 @@ def _train(link: Connection, config: Config, threads: int, route: hardware.Route
             link.send(time.perf_counter() - start)
     except TunemaxError as error:  # the user's to mend
         link.send(error)
-    except (EOFError, OSError, MemoryError, RuntimeError):  # nobody asks any more; or as torch says that memory is short
+    except (EOFError, OSError, MemoryError, RuntimeError):
+        # nobody asks any more; or as torch says that memory is short
         link.close()

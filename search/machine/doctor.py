@@ -34,7 +34,10 @@ class Finding:
 
 
 def examine(where: str | None = None) -> Iterator[Finding]:
-    """Look at everything in turn. where: the storage, the default one if None. What is broken is a finding, never an error."""
+    """Look at everything in turn. where: the storage, the default one if None.
+
+    What is broken is a finding, never an error.
+    """
     looks: list[tuple[str, Callable[[], str]]] = [
         ("processor", _processor),
         ("memory", lambda: f"{free() / 1e9:.1f} GB free of {psutil.virtual_memory().total / 1e9:.1f}"),
@@ -84,7 +87,10 @@ def _storage(where: str) -> str:
 
 
 def _writable(folder: Path) -> str:
-    """The folder's name, if something can be written there; the nearest one above it that exists decides. Raises OSError if not."""
+    """The folder's name, if something can be written there; the nearest one above it that exists decides.
+
+    Raises OSError if not.
+    """
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     tempfile.TemporaryFile(dir=there).close()
     return str(folder)

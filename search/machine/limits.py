@@ -14,18 +14,22 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may use, at least one: those it may run on, or as many as its control groups give it the time of."""
+    """Cores that this process may use, at least one: those it may run on, or as many as its control groups give it the
+    time of."""
     runs_on = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([runs_on, *(math.ceil(share) for folder in groups("cpu") for share in _shares(folder))]))
 
 
 def free() -> float:
     """Bytes that new processes may take: of the machine, or of what its control groups leave to this process."""
-    return min([float(psutil.virtual_memory().available), *(left for folder in groups("memory") for left in _left(folder))])
+    return min(
+        [float(psutil.virtual_memory().available), *(left for folder in groups("memory") for left in _left(folder))]
+    )
 
 
 def groups(controller: str) -> Iterator[Path]:
-    """Folders of the control groups that limit this process, its own first; of both versions, as a system may have either.
+    """Folders of the control groups that limit this process, its own first; of both versions, as a system may have
+    either.
 
     In a container the names are those of the machine, and not all of them are there; the outermost folder always is.
     """
@@ -38,7 +42,8 @@ def groups(controller: str) -> Iterator[Path]:
         if controllers and controller not in controllers.split(","):
             continue
         root = ROOT / controller if controllers else ROOT
-        own = root / ("" if ".." in path else path.lstrip("/"))  # another container's may be outside of what is seen from here
+        # Another container's may be outside of what is seen from here
+        own = root / ("" if ".." in path else path.lstrip("/"))
         yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root) and folder.is_dir())
 
 
@@ -58,7 +63,10 @@ def _shares(folder: Path) -> Iterator[float]:
 
 
 def _left(folder: Path) -> Iterator[float]:
-    """What a control group has left of its memory, if that is limited. Old pages of files are given back as soon as somebody needs them."""
+    """What a control group has left of its memory, if that is limited.
+
+    Old pages of files are given back as soon as somebody needs them.
+    """
     for limit, usage, cache in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1

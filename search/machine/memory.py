@@ -1,7 +1,8 @@
 """How much memory a worker needs, measured before it is needed: processes like it train and evaluate a few members.
 
-What torch takes grows with every member by the same amount once a few are there; what a process takes for it besides, only a
-measurement tells. An evaluation has to be told apart, since it takes a few members at a time, with more windows than a batch has.
+What torch takes grows with every member by the same amount once a few are there; what a process takes for it besides,
+only a measurement tells. An evaluation has to be told apart, since it takes a few members at a time, with more windows
+than a batch has.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ PROCESS = 700e6
 BESIDE = 20e6
 """Bytes that a worker takes besides training, for the storage, figures and files of its trials."""
 COMPILER = 570e6
-"""Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it. Measured at
-2 layers x 32 and 4 x 64. It is not known before which workers will, and those that find all compiled do without."""
+"""Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it.
+Measured at 2 layers x 32 and 4 x 64. It is not known before which workers will, and those that find all compiled do
+without."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def estimated(config: Config) -> Footprint:
 
 
 def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Footprint:
-    """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more at once.
+    """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more
+    at once.
 
     Raises TunemaxError if even a part of them does not fit.
     """
@@ -99,7 +102,8 @@ def _trained(configs: list[Config], counts: list[int]) -> list[float]:
 
 
 def _evaluated(configs: list[Config], count: int) -> tuple[float, float]:
-    """The most memory of this process after it has trained and evaluated so many members, and what is of a member's rows."""
+    """The most memory of this process after it has trained and evaluated so many members, and what is of a member's
+    rows."""
     for group in _turns(configs, count):
         trainers = _trainers(group)
         for _ in range(2):  # the second time it finds the memory in pieces

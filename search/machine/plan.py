@@ -1,4 +1,5 @@
-"""How a run will train: with how many members at once, compiled or not; and what its user should know before it begins."""
+"""How a run will train: with how many members at once, compiled or not; and what its user should know before it
+begins."""
 
 from __future__ import annotations
 
@@ -25,14 +26,16 @@ VOCABULARY = 256
 COMPILING = 60.0
 """Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
 SAVED, NARROW = 0.35, 32
-"""The share of eager training that is saved at this width or less; wider, less in proportion (benchmarks/RESULTS.md)."""
+"""The share of eager training that is saved at this width or less; wider, less in proportion
+(benchmarks/RESULTS.md)."""
 BUSY = 0.7
-"""The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for others."""
+"""The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for
+others."""
 WORKERS = 2
 """At most, where neither the user nor the study says anything, and this machine was not calibrated."""
 SLOTS = ((2e8, 8), (2e9, 4))
-"""The same of slots on a CPU: up to so many operations of one member's iteration so many, above them FEWEST. To stack more gains
-nothing (benchmarks/RESULTS.md), takes memory, and lets the sampler know less."""
+"""The same of slots on a CPU: up to so many operations of one member's iteration so many, above them FEWEST. To stack
+more gains nothing (benchmarks/RESULTS.md), takes memory, and lets the sampler know less."""
 FEWEST = 2
 MOST = 8
 """Slots on a GPU, which a small model leaves idle."""
@@ -47,11 +50,17 @@ SIZES = ("n_layer", "n_embd", "block_size", "batch_size")
 
 
 def plan(
-    definition: StudyDefinition, trials: int, workers: int | None = None, slots: int | None = None, *, begun: bool = False
+    definition: StudyDefinition,
+    trials: int,
+    workers: int | None = None,
+    slots: int | None = None,
+    *,
+    begun: bool = False,
 ) -> WorkerSettings:
     """How to train a question's trials, as far as memory has room for it.
 
-    workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the question
+    workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the
+    question
     has, trained ones too: so a run that goes on trains as the one before did. begun: whether one of them has ended.
     """
     shares = _shares(_typical(definition))
@@ -69,7 +78,8 @@ def plan(
 
 
 def _shares(config: Config) -> Shares:
-    """How to train without being told: as this machine was calibrated to, else as is usual, with one thread a process."""
+    """How to train without being told: as this machine was calibrated to, else as is usual, with one thread a
+    process."""
     workers = min(WORKERS, cores())
     if not _on_cpu(config):
         return Shares(workers, threads=1, slots=MOST)
@@ -87,7 +97,9 @@ def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
     if not definition.confirms:
         if not begun and (warning := precision.turned(definition, _route(definition))):
             yield warning
-        yield "precision = bf16: winners are confirmed in fp32, since bf16 may rank otherwise near the edge of stability"
+        yield (
+            "precision = bf16: winners are confirmed in fp32, since bf16 may rank otherwise near the edge of stability"
+        )
 
 
 def _typical(definition: StudyDefinition) -> Config:
@@ -101,7 +113,9 @@ def _on_cpu(config: Config) -> bool:
 # ------------------------------------------------------------------------------------------------------------- memory
 
 
-def _with_room(definition: StudyDefinition, workers: int, slots: int, compiled: bool | None) -> tuple[int, int, tuple[str, ...]]:
+def _with_room(
+    definition: StudyDefinition, workers: int, slots: int, compiled: bool | None
+) -> tuple[int, int, tuple[str, ...]]:
     """Workers and slots that fit into free memory, and why they are fewer."""
     largest = list(_sized(definition, max))
     if not _on_cpu(largest[0]):
@@ -151,7 +165,9 @@ def _sized(definition: StudyDefinition, extreme: Callable[[Iterable[Any]], Any])
         sizes: dict[str, Value] = {}
         for name, dimension in definition.dimensions(fixed).items():
             if name in SIZES:
-                sizes[name] = extreme(dimension.values if isinstance(dimension, Choices) else (int(dimension.low), int(dimension.high)))
+                sizes[name] = extreme(
+                    dimension.values if isinstance(dimension, Choices) else (int(dimension.low), int(dimension.high))
+                )
         try:
             yield Config.of({**fixed, **sizes})
         except TunemaxError:  # these do not go together, as a width with other heads
@@ -170,11 +186,14 @@ def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[b
     if not saved:
         return None, ()
     minutes = f"{saved:.0f} minutes" if saved >= 1.5 else "a minute"
-    return True, (f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)",)
+    return True, (
+        f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)",
+    )
 
 
 def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
-    """Minutes that compiling saves, by a cautious estimate; 0 where it would not pay at least twice for its own time."""
+    """Minutes that compiling saves, by a cautious estimate; 0 where it would not pay at least twice for its own
+    time."""
     config = _typical(definition)
     if not _on_cpu(config):
         return 0.0
@@ -187,7 +206,8 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
 
 
 def _graphs(definition: StudyDefinition, fixed: Mapping[str, Value]) -> int:
-    """So many functions a sibling would have to compile, at most: one for each combination of what is no float, with dropout or without."""
+    """So many functions a sibling would have to compile, at most: one for each combination of what is no float, with
+    dropout or without."""
     specs, values = all_specs(), {**defaults(), **fixed}
     found = 2 if "dropout" in definition.dimensions(fixed) else 1
     for name, dimension in definition.dimensions(fixed).items():

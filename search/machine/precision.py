@@ -43,8 +43,8 @@ def turned(definition: StudyDefinition, route: Route) -> str | None:
         return None
     gap = max(abs(a[0] - b[0]) for a, b in wrong)
     return (
-        f"precision = bf16: in a probe of {len(configs)} candidates it turned {len(wrong)} of {len(clear)} clear differences around, "
-        f"one of {gap:.3f} nats; tune in fp32 if near ties matter"
+        f"precision = bf16: in a probe of {len(configs)} candidates it turned {len(wrong)} of {len(clear)} clear "
+        f"differences around, one of {gap:.3f} nats; tune in fp32 if near ties matter"
     )
 
 
@@ -54,14 +54,21 @@ def _drawn(definition: StudyDefinition) -> list[Config]:
     draw = np.random.default_rng(key(definition.seed, "precision", name))
     ranges = distributions(definition, fixed)
     points = [{own: _value(over, draw) for own, over in ranges.items()} for _ in range(POINTS)]
-    return [Config.of({**suggest(FixedTrial(point), definition, fixed), "precision": "fp32", "compile": False}) for point in points]
+    return [
+        Config.of({**suggest(FixedTrial(point), definition, fixed), "precision": "fp32", "compile": False})
+        for point in points
+    ]
 
 
 def _value(over: BaseDistribution, draw: np.random.Generator) -> Any:
     if isinstance(over, CategoricalDistribution):
         return over.choices[draw.integers(len(over.choices))]
     assert isinstance(over, (FloatDistribution, IntDistribution))
-    value = math.exp(draw.uniform(math.log(over.low), math.log(over.high))) if over.log else draw.uniform(over.low, over.high)
+    value = (
+        math.exp(draw.uniform(math.log(over.low), math.log(over.high)))
+        if over.log
+        else draw.uniform(over.low, over.high)
+    )
     if over.step:
         value = over.low + over.step * round((value - over.low) / over.step)
     return min(max(int(value) if isinstance(over, IntDistribution) else value, over.low), over.high)

@@ -1,9 +1,10 @@
-"""Processes beside this one: the one that workers are forked from, a worker as it begins, and a measurement that leaves nothing behind.
+"""Processes beside this one: the one that workers are forked from, a worker as it begins, and a measurement that leaves
+nothing behind.
 
-The first loads torch and the rest while its parent plans; a worker is there at once then, also one that replaces a dead one, and
-workers share the memory of what was loaded. It never computes, so torch has no threads yet, and those of numpy's OpenBLAS are
-that library's own to stop before a fork. Where forking is not safe (macOS) or fails (no socket can be made), workers are started
-as new processes, which takes seconds and changes nothing else.
+The first loads torch and the rest while its parent plans; a worker is there at once then, also one that replaces a dead
+one, and workers share the memory of what was loaded. It never computes, so torch has no threads yet, and those of
+numpy's OpenBLAS are that library's own to stop before a fork. Where forking is not safe (macOS) or fails (no socket can
+be made), workers are started as new processes, which takes seconds and changes nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from tunemax.gpt.errors import TunemaxError
 
 T = TypeVar("T")
 STARTING = multiprocessing.get_context("spawn")
-FORKING: ForkServerContext | SpawnContext = multiprocessing.get_context("forkserver") if sys.platform == "linux" else STARTING
+FORKING: ForkServerContext | SpawnContext = (
+    multiprocessing.get_context("forkserver") if sys.platform == "linux" else STARTING
+)
 UNKNOWN = 255
 """Exit status of a worker whose server has died before it: nobody knows how it ended."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -47,7 +50,8 @@ LOADED = [
 class WorkerSettings:
     """workers: processes. threads: of each. slots: members that each trains at once.
 
-    compiled: whether all trials train compiled; None leaves it to their own configuration. lines: for the user, in plain words.
+    compiled: whether all trials train compiled; None leaves it to their own configuration. lines: for the user, in
+    plain words.
     route: of matrix products, the same for all workers: a trial may go on in another one.
     """
 
@@ -60,7 +64,8 @@ class WorkerSettings:
 
 
 def warm() -> None:
-    """Begin to load what workers need, in the process that they will be forked from: it takes seconds, in which a caller may plan.
+    """Begin to load what workers need, in the process that they will be forked from: it takes seconds, in which a
+    caller may plan.
 
     Does nothing where workers are not forked, or where this process has such a server already.
     """
@@ -72,12 +77,14 @@ def warm() -> None:
 
 
 def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """A process that runs a function of a module, as workers are: deaf to Ctrl-C, and with the streams and environment of this one."""
+    """A process that runs a function of a module, as workers are: deaf to Ctrl-C, and with the streams and environment
+    of this one."""
     streams = [Connection(os.dup(number), readable=False) for number in STREAMS]
     try:
         try:
             return _started(FORKING, streams, body, arguments)
-        except (OSError, EOFError):  # no socket, as where the path of temporary files is too long; or the server has died
+        except (OSError, EOFError):
+            # no socket, as where the path of temporary files is too long; or the server has died
             return _started(STARTING, streams, body, arguments)
     finally:
         for stream in streams:
@@ -85,9 +92,14 @@ def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def _started(
-    context: ForkServerContext | SpawnContext, streams: Sequence[Connection], body: Callable[..., None], arguments: tuple[Any, ...]
+    context: ForkServerContext | SpawnContext,
+    streams: Sequence[Connection],
+    body: Callable[..., None],
+    arguments: tuple[Any, ...],
 ) -> BaseProcess:
-    process: BaseProcess = context.Process(target=_settled, args=(streams, dict(os.environ), body, arguments), daemon=True)
+    process: BaseProcess = context.Process(
+        target=_settled, args=(streams, dict(os.environ), body, arguments), daemon=True
+    )
     try:
         with _as_workers_are():
             process.start()
@@ -132,7 +144,8 @@ def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any
 
 @contextlib.contextmanager
 def _as_workers_are() -> Iterator[None]:
-    """What starts meanwhile has large pages, and is deaf to Ctrl-C, which goes to the whole group; what it forks inherits both."""
+    """What starts meanwhile has large pages, and is deaf to Ctrl-C, which goes to the whole group; what it forks
+    inherits both."""
     resource_tracker.ensure_running()  # it would start together with a process, and that unblocks what is blocked here
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -142,7 +155,9 @@ def _as_workers_are() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _settled(streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _settled(
+    streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     """What a process runs. streams and environment: of whoever starts it, not of the process that it is forked from."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

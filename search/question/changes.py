@@ -1,9 +1,11 @@
 """Whether a study that exists may go on under a new definition, and what is different.
 
-Fewer trials than the study has already are no change: a budget only grows. Allowed and recorded: more trials, another number
-of workers or slots, another time limit, new values to compare, another sampler or pruner (a trial's value means the same under
-any of them; only which trials exist changes), another wording of the question, fields that change nothing that is measured.
-Refused: whatever would make new trials incomparable with old ones, at cooled rungs too, or would make Optuna refuse them.
+Fewer trials than the study has already are no change: a budget only grows. Allowed and recorded: more trials, another
+number of workers or slots, another time limit, new values to compare, another sampler or pruner (a trial's value means
+the same under any of them; only which trials exist changes), another wording of the question, fields that change
+nothing that is measured.
+Refused: whatever would make new trials incomparable with old ones, at cooled rungs too, or would make Optuna refuse
+them.
 """
 
 from __future__ import annotations
@@ -47,24 +49,39 @@ class Changes:
         """Raise TunemaxError if anything is refused, with every difference in one line."""
         if self.refused:
             told = "; ".join(map(str, self.refused))
-            raise TunemaxError(f"study {study} exists with another definition: {told}; undo this, or give the new study a name")
+            raise TunemaxError(
+                f"study {study} exists with another definition: {told}; undo this, or give the new study a name"
+            )
 
 
 def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
-    """The definition under which the study of `old` goes on when it is asked for as `new`. Raises TunemaxError if it cannot.
+    """The definition under which the study of `old` goes on when it is asked for as `new`. Raises TunemaxError if it
+    cannot.
 
-    It is `new` with the larger of both budgets (the study may have been extended) and new values to compare behind old ones.
+    It is `new` with the larger of both budgets (the study may have been extended) and new values to compare behind old
+    ones.
     """
     changes(old, new).check(old.name)
     compare = (*old.compare, *(value for value in new.compare if value not in old.compare))
     budget = new.budget.model_copy(update={"trials": max(old.budget.trials, new.budget.trials)})
-    return new.model_copy(update={"budget": budget, "compare": compare, "fingerprint": new.fingerprint or old.fingerprint})
+    return new.model_copy(
+        update={"budget": budget, "compare": compare, "fingerprint": new.fingerprint or old.fingerprint}
+    )
 
 
 def changes(old: StudyDefinition, new: StudyDefinition) -> Changes:
     """What is different in `new`, a definition under which the study of `old` is to go on."""
-    found = [*_simple(old, new), *_compared(old, new), *_budget(old, new), *_base(old, new), *_space(old, new), *_strategy(old, new)]
-    return Changes(tuple(change for change in found if change.why_not), tuple(change for change in found if not change.why_not))
+    found = [
+        *_simple(old, new),
+        *_compared(old, new),
+        *_budget(old, new),
+        *_base(old, new),
+        *_space(old, new),
+        *_strategy(old, new),
+    ]
+    return Changes(
+        tuple(change for change in found if change.why_not), tuple(change for change in found if not change.why_not)
+    )
 
 
 def _simple(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
@@ -84,7 +101,12 @@ def _simple(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
             yield Change(key, getattr(old, key), getattr(new, key), why_not)
     known = None not in (old.fingerprint, new.fingerprint)
     if known and old.fingerprint != new.fingerprint:
-        yield Change("data", f"{old.data} {old.fingerprint}", f"{new.data} {new.fingerprint}", "losses on other text cannot be compared")
+        yield Change(
+            "data",
+            f"{old.data} {old.fingerprint}",
+            f"{new.data} {new.fingerprint}",
+            "losses on other text cannot be compared",
+        )
     elif old.data != new.data:
         yield Change("data", old.data, new.data, "" if known else "whether it is the same text is not known")
 
@@ -99,13 +121,16 @@ def _budget(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
     if old.budget.trials < new.budget.trials:
         yield Change("budget.trials", old.budget.trials, new.budget.trials)
     if old.budget.horizon != new.budget.horizon:
-        yield Change("budget.horizon", old.budget.horizon, new.budget.horizon, "losses at another horizon cannot be compared")
+        yield Change(
+            "budget.horizon", old.budget.horizon, new.budget.horizon, "losses at another horizon cannot be compared"
+        )
     if old.budget.seconds != new.budget.seconds:
         yield Change("budget.seconds", old.budget.seconds, new.budget.seconds)
 
 
 def _base(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
-    """Fields outside the space, by their effect: naming a default, or setting what is inert in all old siblings, is no change."""
+    """Fields outside the space, by their effect: naming a default, or setting what is inert in all old siblings, is no
+    change."""
     specs, siblings = all_specs(), new.siblings()
     reported = {"dataset", "seed", "max_iters", *([old.per] if old.per else [])}
     for name, fixed in old.siblings().items():
@@ -132,23 +157,34 @@ def _space(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
         if lived and field == "softmax_variant":
             why_not = "Optuna cannot change a choice; compare variants with per: softmax_variant, where one can join"
         elif lived:
-            why_not = "the finished trials do not have it" if was is None else "the finished trials were drawn from the other"
+            why_not = (
+                "the finished trials do not have it" if was is None else "the finished trials were drawn from the other"
+            )
         yield Change(f"space.{field}", was, now, why_not)
 
 
 def _strategy(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
     if old.sampler != new.sampler:
         grid = "grid" in (old.sampler.name, new.sampler.name)
-        yield Change("sampler", old.sampler, new.sampler, "a grid's trials are laid out when it is created" if grid else "")
+        yield Change(
+            "sampler", old.sampler, new.sampler, "a grid's trials are laid out when it is created" if grid else ""
+        )
     if old.pruner != new.pruner:
         both = "none" not in (old.pruner.name, new.pruner.name)
         mixed = both and old.pruner.cooled != new.pruner.cooled
-        yield Change("pruner", old.pruner, new.pruner, "the finished trials have reported other losses at the rungs" if mixed else "")
+        yield Change(
+            "pruner",
+            old.pruner,
+            new.pruner,
+            "the finished trials have reported other losses at the rungs" if mixed else "",
+        )
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, pydantic.BaseModel):
-        return " ".join(f"{key}={part:g}" if isinstance(part, float) else f"{key}={part}" for key, part in value if part is not None)
+        return " ".join(
+            f"{key}={part:g}" if isinstance(part, float) else f"{key}={part}" for key, part in value if part is not None
+        )
     if value is None:
         return "none"
     if isinstance(value, tuple):
@@ -156,5 +192,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Choices):
         return _shown(value.values)
     if isinstance(value, Range):
-        return f"{value.low:g} to {value.high:g}" + ", log" * value.log + (f", step {value.step:g}" if value.step else "")
+        return (
+            f"{value.low:g} to {value.high:g}" + ", log" * value.log + (f", step {value.step:g}" if value.step else "")
+        )
     return shown(value)

@@ -1,7 +1,7 @@
 """What a study is: its complete definition, and the sibling studies that follow from it.
 
-A definition is complete: default ranges, the compared values and the file's name are written out in it, so that the copy in
-Optuna's storage means the same after the fields' defaults have changed.
+A definition is complete: default ranges, the compared values and the file's name are written out in it, so that the
+copy in Optuna's storage means the same after the fields' defaults have changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Budget(pydantic.BaseModel):
 
     trials: int = pydantic.Field(ge=1, le=GRID_LIMIT, description="trainings for each sibling; a grid may leave it out")
     horizon: int = pydantic.Field(ge=1, le=10**9, description="iterations of each trial")
-    seconds: float | None = pydantic.Field(None, gt=0, description="no new trial starts later than this in one `study run`")
+    seconds: float | None = pydantic.Field(
+        None, gt=0, description="no new trial starts later than this in one `study run`"
+    )
 
 
 class StudyDefinition(pydantic.BaseModel):
@@ -40,36 +42,58 @@ class StudyDefinition(pydantic.BaseModel):
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
     name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(
-        "python_stdlib", min_length=1, description="python_stdlib, shakespeare_char, or the path of a text file or folder"
+        "python_stdlib",
+        min_length=1,
+        description="python_stdlib, shakespeare_char, or the path of a text file or folder",
     )
     fingerprint: str | None = None
     direction: Literal["minimize", "maximize"] = "minimize"
     base: dict[str, Value] = pydantic.Field(default_factory=dict, description="fields that are the same in all trials")
-    per: str | None = pydantic.Field(None, description="field with one sibling study for each of its values, each tuned on its own")
+    per: str | None = pydantic.Field(
+        None, description="field with one sibling study for each of its values, each tuned on its own"
+    )
     compare: tuple[Value, ...] = pydantic.Field((), description="values of `per`; default: all of them")
     space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
     budget: Budget
     confirm: Confirm | None = pydantic.Field(
-        None, description="train the winners anew on fresh seeds when all trials are done; a number of seeds, or these keys"
+        None,
+        description="train the winners anew on fresh seeds when all trials are done; a number of seeds, or these keys",
     )
     confirms: Confirms | None = None
-    repeats: int = pydantic.Field(1, ge=1, le=20, description="how often the whole tuning is done, each time with another seed")
+    repeats: int = pydantic.Field(
+        1, ge=1, le=20, description="how often the whole tuning is done, each time with another seed"
+    )
     repeat: Repeat | None = None
-    seed: int = pydantic.Field(1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial")
+    seed: int = pydantic.Field(
+        1, ge=0, le=2**53, description="tuning seed: of the sampler, and the same for every trial"
+    )
     workers: int | None = pydantic.Field(
-        None, ge=1, le=1024, description="worker processes of `study run`; default: as calibrated, else 2, or 1 on a single core"
+        None,
+        ge=1,
+        le=1024,
+        description="worker processes of `study run`; default: as calibrated, else 2, or 1 on a single core",
     )
     slots: int | None = pydantic.Field(
-        None, ge=1, le=4096, description="members that a worker trains at once; default: as calibrated, else 8, on a CPU 2 to 8 by size"
+        None,
+        ge=1,
+        le=4096,
+        description="members that a worker trains at once; default: as calibrated, else 8, on a CPU 2 to 8 by size",
     )
 
     def siblings(self) -> dict[str, dict[str, Value]]:
         """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
         if self.confirms:
-            same: dict[str, Value] = {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
-            return {f"{self.name}/{name}": _without_seed(frozen.fields) | same for name, frozen in self.confirms.winners.items()}
+            same: dict[str, Value] = {
+                "dataset": self.data,
+                "max_iters": self.budget.horizon,
+                "eval_slice": "confirmation",
+            }
+            return {
+                f"{self.name}/{name}": _without_seed(frozen.fields) | same
+                for name, frozen in self.confirms.winners.items()
+            }
         fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
         if self.per is None:
             return {self.name: fixed}

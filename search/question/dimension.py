@@ -64,7 +64,8 @@ def shown(value: Any) -> str:
 
 
 def read_dimension(spec: FieldSpec, given: Any, where: Where) -> Dimension:
-    """A dimension as a study file writes it: ``default``, a list, ``{choices: [...]}`` or ``{low:, high:, log:, step:}``.
+    """A dimension as a study file writes it: ``default``, a list, ``{choices: [...]}`` or ``{low:, high:, log:,
+    step:}``.
 
     What a range leaves out comes from the field's own search range. Raises Fault.
     """
@@ -79,7 +80,11 @@ def read_dimension(spec: FieldSpec, given: Any, where: Where) -> Dimension:
         return _choices(spec, given["choices"], (*where, "choices"))
     if isinstance(given, dict) and given:
         return _range(spec, given, where)
-    raise Fault(where, f"{shown(given)} is no dimension; write default, a list, or {{low:, high:, log:}}; a single value goes into base")
+    raise Fault(
+        where,
+        f"{shown(given)} is no dimension; write default, a list, or {{low:, high:, log:}}; a single value goes into "
+        "base",
+    )
 
 
 def contains(dimension: Dimension, value: Value) -> bool:
@@ -166,7 +171,9 @@ def _default(spec: FieldSpec, where: Where) -> Dimension:
     if spec.name == "softmax_variant":
         return Choices(tuple(variants()))
     if spec.declared.search is None:
-        raise Fault(where, f"{spec.name} has no default range; write {{low:, high:}} or a list of values ({spec.valid()})")
+        raise Fault(
+            where, f"{spec.name} has no default range; write {{low:, high:}} or a list of values ({spec.valid()})"
+        )
     return spec.declared.search
 
 
@@ -204,11 +211,16 @@ def _range(spec: FieldSpec, given: dict[str, Any], where: Where) -> Range:
         step = 1.0 if spec.annotation is int and not log and step is None else step
     if step is not None and not _whole((high - low) / step):
         reached = low + math.floor((high - low) / step) * step
-        raise Fault(where, f"high = {high:g} is no whole number of steps of {step:g} above low = {low:g}; the last one is {reached:g}")
+        raise Fault(
+            where,
+            f"high = {high:g} is no whole number of steps of {step:g} above low = {low:g}; the last one is {reached:g}",
+        )
     return Range(low, high, log, step)
 
 
-def _end(spec: FieldSpec, end: Literal["low", "high"], given: dict[str, Any], declared: Range | None, where: Where) -> float:
+def _end(
+    spec: FieldSpec, end: Literal["low", "high"], given: dict[str, Any], declared: Range | None, where: Where
+) -> float:
     if given.get(end) is not None:
         return float(check_value(spec, given[end], (*where, end)))
     if declared is None:
@@ -220,7 +232,9 @@ def _step(spec: FieldSpec, given: Any, low: float, high: float, log: bool, where
     if log:
         raise Fault((*where, "step"), "a log range has no step; leave out one of them")
     if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= high - low:
-        raise Fault((*where, "step"), f"{shown(given)}: expected a number above 0 and not above high − low = {high - low:g}")
+        raise Fault(
+            (*where, "step"), f"{shown(given)}: expected a number above 0 and not above high − low = {high - low:g}"
+        )
     if given * MOST_STEPS < high - low:
         raise Fault((*where, "step"), f"{given!r}: more than {MOST_STEPS:g} steps; leave step out")
     if spec.annotation is int and not _whole(given):

@@ -1,8 +1,8 @@
 """Whether the trials of a study are in the same phase of their learning rate where the pruner compares them.
 
-A trial whose rate has decayed already is ahead of one whose rate has not, whichever is better in the end. All trials of a study
-have one horizon, so they differ only by what the space has of the schedule. A cooled rung is the end of a full decay for every
-trial, whatever its schedule's fractions.
+A trial whose rate has decayed already is ahead of one whose rate has not, whichever is better in the end. All trials of
+a study have one horizon, so they differ only by what the space has of the schedule. A cooled rung is the end of a full
+decay for every trial, whatever its schedule's fractions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ LOOKS = 500
 
 
 def check_phases(definition: StudyDefinition) -> None:
-    """Raise Fault if trials would be compared in different phases, or if a cooled rung cannot be reached by a full decay."""
+    """Raise Fault if trials would be compared in different phases, or if a cooled rung cannot be reached by a full
+    decay."""
     check = _check_cooled if definition.pruner.cooled else _check_same
     if definition.pruner.name != "none":
         for fixed in definition.siblings().values():
@@ -40,26 +41,36 @@ def _check_same(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None
     for train in _schedules(definition, fixed):
         found = tuple(lr_factor(train, iteration) for iteration in looks)
         if alike is not None and max(abs(a - b) for a, b in zip(alike, found, strict=True)) > 1e-9:
-            asha = "" if "schedule" in searched else ", or cool its rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"
+            asha = (
+                ""
+                if "schedule" in searched
+                else ", or cool its rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"
+            )
             raise Fault(
                 ("space", searched[0]),
-                f"the pruner would compare trials in different phases of their learning rate; fix {' and '.join(searched)} in base, or "
-                f"write pruner: none{asha}",
+                "the pruner would compare trials in different phases of their learning rate; fix "
+                f"{' and '.join(searched)} in base, or write pruner: none{asha}",
             )
         alike = found
 
 
 def _check_cooled(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
-    """Every schedule of the sibling is wsd, and its branches leave the trunk between its warm-up and their own decay."""
+    """Every schedule of the sibling is wsd, and its branches leave the trunk between its warm-up and their own
+    decay."""
     where = ("pruner", "cooled")
     for train in _schedules(definition, fixed):
         if train.schedule != "wsd":
-            raise Fault(where, f"needs schedule: wsd in base, since a branch leaves a stable rate; it is {shown(train.schedule)}")
+            raise Fault(
+                where,
+                f"needs schedule: wsd in base, since a branch leaves a stable rate; it is {shown(train.schedule)}",
+            )
         for rung in definition.pruner.cooled_rungs(definition.budget.horizon):
             start = decay_start(train, rung)
             at = f"the branch to rung {rung} decays from iteration {start} (decay_fraction {train.decay_fraction:g})"
             if rung - start < 2:
-                raise Fault(where, f"{at}, which is too short to decay; take a longer horizon or a larger decay_fraction")
+                raise Fault(
+                    where, f"{at}, which is too short to decay; take a longer horizon or a larger decay_fraction"
+                )
             if start < warmup_end(train):
                 until = f"the warm-up ends at {warmup_end(train)} (warmup_fraction {train.warmup_fraction:g})"
                 raise Fault(where, f"{at}, but {until}; lower one of the fractions, or take a later pruner.warmup")
@@ -74,4 +85,8 @@ def _schedules(definition: StudyDefinition, fixed: Mapping[str, Value]) -> Itera
 
 
 def _extremes(spec: FieldSpec, dimension: Dimension) -> Sequence[Value]:
-    return dimension.values if isinstance(dimension, Choices) else tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
+    return (
+        dimension.values
+        if isinstance(dimension, Choices)
+        else tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
+    )

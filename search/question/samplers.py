@@ -32,9 +32,9 @@ def sampler_name(definition: StudyDefinition, study_name: str) -> str:
 def make_sampler(definition: StudyDefinition, study_name: str, worker: int, trials: int = 0) -> BaseSampler:
     """The sampler of one worker for one sibling study.
 
-    worker: its index. trials: how many trials the study has begun; a sampler's seed comes from the study's seed and both of
-    these, since one seed in all workers, or again after a restart, repeats the same points. qmc is the exception: its
-    workers share one sequence. Raises TunemaxError if a package is missing.
+    worker: its index. trials: how many trials the study has begun; a sampler's seed comes from the study's seed and
+    both of these, since one seed in all workers, or again after a restart, repeats the same points. qmc is the
+    exception: its workers share one sequence. Raises TunemaxError if a package is missing.
     """
     name = sampler_name(definition, study_name)
     own = key(definition.seed, "sampler", worker, trials) % 2**32
@@ -42,10 +42,14 @@ def make_sampler(definition: StudyDefinition, study_name: str, worker: int, tria
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # QMCSampler, and `group` of TPE
         if name == "tpe":
-            return TPESampler(seed=own, n_startup_trials=startup, group=conditional(definition, definition.siblings()[study_name]))
+            return TPESampler(
+                seed=own, n_startup_trials=startup, group=conditional(definition, definition.siblings()[study_name])
+            )
         if name == "qmc":
             shared = key(definition.seed, "sampler") % 2**32
-            return QMCSampler(seed=shared, scramble=True, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False)
+            return QMCSampler(
+                seed=shared, scramble=True, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False
+            )
         if name == "cmaes":
             _need("cmaes", "cmaes")
             return CmaEsSampler(seed=own, n_startup_trials=startup, warn_independent_sampling=False)
@@ -56,7 +60,10 @@ def make_sampler(definition: StudyDefinition, study_name: str, worker: int, tria
 
 
 def make_pruner(definition: StudyDefinition) -> BasePruner:
-    """The pruner of a study whose trials report at iterations up to its horizon. Ask it only where `Pruner.asked_at` says so."""
+    """The pruner of a study whose trials report at iterations up to its horizon.
+
+    Ask it only where `Pruner.asked_at` says so.
+    """
     settings = definition.pruner
     first = settings.first_rung(definition.budget.horizon)
     if first is None:
@@ -68,4 +75,6 @@ def make_pruner(definition: StudyDefinition) -> BasePruner:
 
 def _need(sampler: str, package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise TunemaxError(f"sampler = {sampler}: needs the Python package {package}; `pip install {package}`, or take tpe")
+        raise TunemaxError(
+            f"sampler = {sampler}: needs the Python package {package}; `pip install {package}`, or take tpe"
+        )

@@ -62,9 +62,9 @@ def json_schema() -> dict[str, Any]:
         name: _dimension_schema(spec) for name, spec in {**searchable, "seed": all_specs()["seed"]}.items()
     }
     properties["name"]["pattern"] = f"^{NAME}$"
-    properties["confirm"] = {"anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]} | {
-        "description": properties["confirm"]["description"]
-    }
+    properties["confirm"] = {
+        "anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]
+    } | {"description": properties["confirm"]["description"]}
     for part in ("base", "space"):
         properties[part]["additionalProperties"] = False
     properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
@@ -74,7 +74,8 @@ def json_schema() -> dict[str, Any]:
         properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
     schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
     confirm = schema["$defs"]["Confirm"]["properties"]
-    confirm["reference"]["anyOf"].append({"type": ["number", "boolean"]})  # a candidate is named as the file has it: 2.5, true
+    # A candidate is named as the file has it: 2.5, true
+    confirm["reference"]["anyOf"].append({"type": ["number", "boolean"]})
     confirm["horizons"] = {"anyOf": [confirm["horizons"], {"type": "integer", "minimum": 1}]}
     used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Confirm", "Pruner", "Sampler")}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}

@@ -1,4 +1,5 @@
-"""What follows a tuning: what a study file asks of confirmation, and what the definitions of confirmations and repeats hold."""
+"""What follows a tuning: what a study file asks of confirmation, and what the definitions of confirmations and repeats
+hold."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ MOST_SEEDS = 1000
 
 
 class Confirm(pydantic.BaseModel):
-    """How the winners of a study are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has seen."""
+    """How the winners of a study are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has
+    seen."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -24,7 +26,10 @@ class Confirm(pydantic.BaseModel):
         12, ge=2, le=MOST_SEEDS, description="fresh seeds for each winner; five or fewer can never show a difference"
     )
     top: int | None = pydantic.Field(
-        None, ge=1, le=1000, description="confirm the reference and so many others, the best first; default: every candidate"
+        None,
+        ge=1,
+        le=1000,
+        description="confirm the reference and so many others, the best first; default: every candidate",
     )
     reference: str | None = pydantic.Field(
         None, description="the candidate that the others are compared with; default: softmax, else the first"

@@ -36,7 +36,10 @@ class Sampler(pydantic.BaseModel):
 
     name: str = pydantic.Field("tpe", description="; ".join(f"{name}: {help}" for name, help in SAMPLERS.items()))
     startup: int | None = pydantic.Field(
-        None, ge=1, le=1000, description=f"random trials before it learns ({', '.join(STARTUP)}); default a quarter of the trials, 4 to 10"
+        None,
+        ge=1,
+        le=1000,
+        description=f"random trials before it learns ({', '.join(STARTUP)}); default a quarter of the trials, 4 to 10",
     )
 
     @pydantic.model_validator(mode="after")
@@ -57,16 +60,25 @@ class Pruner(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = pydantic.Field("median", description="; ".join(f"{name}: {help}" for name, help in PRUNERS.items()))
-    warmup: float = pydantic.Field(1 / 3, ge=0.33, lt=1, description="share of the horizon before anything is pruned; asha's first rung")
-    startup: int = pydantic.Field(5, ge=1, le=1000, description="median only: finished trials before anything is pruned")
+    warmup: float = pydantic.Field(
+        1 / 3, ge=0.33, lt=1, description="share of the horizon before anything is pruned; asha's first rung"
+    )
+    startup: int = pydantic.Field(
+        5, ge=1, le=1000, description="median only: finished trials before anything is pruned"
+    )
     reduction: int = pydantic.Field(
         2, ge=2, le=10, description="asha only: one in so many goes on, and the next rung is so many times later"
     )
     cooled: bool = pydantic.Field(
-        False, description="asha only: a trial is judged at a rung by a branch that decays fully until there; needs schedule: wsd in base"
+        False,
+        description="asha only: a trial is judged at a rung by a branch that decays fully until there; needs schedule: "
+        "wsd in base",
     )
     spared: float = pydantic.Field(
-        0.1, ge=0, le=1, description="share of the trials that train on although the pruner would stop them, to see what it misses"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of the trials that train on although the pruner would stop them, to see what it misses",
     )
 
     @pydantic.model_validator(mode="before")
@@ -81,7 +93,13 @@ class Pruner(pydantic.BaseModel):
         if self.name not in PRUNERS:
             raise ValueError(f"{self.name}: no such pruner{did_you_mean(self.name, PRUNERS)}")
         both, asha = ("median", "asha"), ("asha",)
-        for option, owners in {"warmup": both, "startup": ("median",), "reduction": asha, "cooled": asha, "spared": both}.items():
+        for option, owners in {
+            "warmup": both,
+            "startup": ("median",),
+            "reduction": asha,
+            "cooled": asha,
+            "spared": both,
+        }.items():
             if (
                 option in self.model_fields_set
                 and self.name not in owners
@@ -99,14 +117,19 @@ class Pruner(pydantic.BaseModel):
         first = self.first_rung(horizon)
         if first is None or self.name != "asha":
             return ()
-        return tuple(itertools.takewhile(lambda rung: rung < horizon, (first * self.reduction**k for k in itertools.count())))
+        return tuple(
+            itertools.takewhile(lambda rung: rung < horizon, (first * self.reduction**k for k in itertools.count()))
+        )
 
     def cooled_rungs(self, horizon: int) -> tuple[int, ...]:
         """The rungs at which a trial is judged by a branch of its own; nothing unless they are cooled."""
         return self.rungs(horizon) if self.cooled else ()
 
     def asked_at(self, iteration: int, horizon: int) -> bool:
-        """Whether a trial that has reported at this iteration may be stopped there. To ask costs a reading of the whole study."""
+        """Whether a trial that has reported at this iteration may be stopped there.
+
+        To ask costs a reading of the whole study.
+        """
         first = self.first_rung(horizon)
         if first is None or iteration >= horizon:  # at the horizon a trial is complete, whatever asha would say
             return False

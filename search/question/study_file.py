@@ -50,13 +50,17 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     """Check the plain data of a study file. name: the study's, if the data does not give one. Raises Fault."""
     known = [key for key in StudyDefinition.model_fields if key not in INNER]
     if not isinstance(data, dict):
-        raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {'empty' if data is None else shown(data)}")
+        raise Fault(
+            (), f"a study file is a mapping of {', '.join(known)}; this is {'empty' if data is None else shown(data)}"
+        )
     for key in data:
         if key not in known:
             raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
     given = {key: value for key, value in data.items() if value is not None}
     if "name" not in given and not is_name(name):
-        raise Fault((), f"the file's name {name} cannot name a study; add `name:` with at most 80 letters a-z, digits, _ and -")
+        raise Fault(
+            (), f"the file's name {name} cannot name a study; add `name:` with at most 80 letters a-z, digits, _ and -"
+        )
     if isinstance(given.get("name"), str) and not is_name(given["name"]):
         raise Fault(("name",), f"{shown(given['name'])}, expected at most 80 letters a-z, digits, _ and -")
     base = _read_base(_mapping(given, "base"))
@@ -72,7 +76,10 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     if type(given.get("confirm")) is int:
         named["confirm"] = {"seeds": given["confirm"]}
     elif not isinstance(given.get("confirm"), (dict, type(None))):
-        raise Fault(("confirm",), f"{shown(given['confirm'])}, expected a number of seeds, such as 12, or a mapping with options")
+        raise Fault(
+            ("confirm",),
+            f"{shown(given['confirm'])}, expected a number of seeds, such as 12, or a mapping with options",
+        )
     if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _model(StudyDefinition, named)
@@ -85,7 +92,8 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     size = _grid_size(definition)
     if given["budget"].get("trials", size) != size:
         raise Fault(
-            ("budget", "trials"), f"{given['budget']['trials']}, but the grid has {size} points and trains each once; leave trials out"
+            ("budget", "trials"),
+            f"{given['budget']['trials']}, but the grid has {size} points and trains each once; leave trials out",
         )
     return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": size})})
 
@@ -106,7 +114,9 @@ def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str
     return space
 
 
-def _read_per(given: Mapping[str, Any], base: Mapping[str, Value], space: Mapping[str, Dimension]) -> tuple[str | None, tuple[Value, ...]]:
+def _read_per(
+    given: Mapping[str, Any], base: Mapping[str, Value], space: Mapping[str, Dimension]
+) -> tuple[str | None, tuple[Value, ...]]:
     """The field that tells siblings apart, and its values."""
     if "per" not in given:
         if "compare" in given:
@@ -117,7 +127,9 @@ def _read_per(given: Mapping[str, Any], base: Mapping[str, Value], space: Mappin
     ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
     for place, names in (("base", base), ("space", space)):
         if spec.name in names:
-            raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; take it out of {place}")
+            raise Fault(
+                (place, spec.name), f"`per` decides {spec.name}, one sibling study a value; take it out of {place}"
+            )
     if not spec.declared.identity:
         raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
     values = given.get("compare", list(options(spec)))
@@ -150,7 +162,10 @@ def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) ->
 def _check_seeds(definition: StudyDefinition) -> None:
     """A seed is nothing to be tuned: only a grid may have several, to train each of its points on all of them."""
     if "seed" in definition.space and definition.sampler.name != "grid":
-        raise Fault(("space", "seed"), "a seed is no setting to tune; with sampler: grid several may be listed, else leave it to `confirm`")
+        raise Fault(
+            ("space", "seed"),
+            "a seed is no setting to tune; with sampler: grid several may be listed, else leave it to `confirm`",
+        )
 
 
 def _check_siblings(definition: StudyDefinition) -> None:
@@ -172,13 +187,16 @@ def _check_stage(definition: StudyDefinition) -> None:
     if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
         compared = list(map(shown, searched.values))
     if reference is not None and reference not in compared:
-        raise Fault(("confirm", "reference"), f"{reference}, no candidate of this study{did_you_mean(reference, compared)}")
+        raise Fault(
+            ("confirm", "reference"), f"{reference}, no candidate of this study{did_you_mean(reference, compared)}"
+        )
 
 
 def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
-    Fields restrict each other within a group only (the model's shape, one variant's own), so groups are tried one by one.
+    Fields restrict each other within a group only (the model's shape, one variant's own), so groups are tried one by
+    one.
     """
     specs = all_specs()
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
@@ -226,7 +244,9 @@ def _grid_size(definition: StudyDefinition) -> int:
         raise Fault(("space",), f"the grid has more than {GRID_LIMIT} points; list fewer values")
     if len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise Fault(("space",), f"the siblings' grids differ in size ({told}), so their budgets would; make one study of each")
+        raise Fault(
+            ("space",), f"the siblings' grids differ in size ({told}), so their budgets would; make one study of each"
+        )
     return sizes.popitem()[1]
 
 
@@ -247,7 +267,11 @@ def _model(model: type[M], values: dict[str, Any]) -> M:
         where: Where = first["loc"]
         if first["type"] == "extra_forbidden":
             part = model.model_fields[str(where[0])].annotation
-            parts = [each for each in get_args(part) or (part,) if isinstance(each, type) and issubclass(each, pydantic.BaseModel)]
+            parts = [
+                each
+                for each in get_args(part) or (part,)
+                if isinstance(each, type) and issubclass(each, pydantic.BaseModel)
+            ]
             keys = parts[0].model_fields if parts else ()
             raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), keys)}") from None
         if first["type"] == "missing":

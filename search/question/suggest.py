@@ -1,7 +1,8 @@
 """The search space of a sibling study as Optuna sees it, and the trials whose parameters are known beforehand.
 
-A parameter's name is the flat name of its field. Optuna refuses another kind, scale or list of choices under a name that
-the study already has, which is why a comparison that may grow is several sibling studies and not one with a choice.
+A parameter's name is the flat name of its field. Optuna refuses another kind, scale or list of choices under a name
+that the study already has, which is why a comparison that may grow is several sibling studies and not one with a
+choice.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, V
 
 def distributions(definition: StudyDefinition, fixed: Mapping[str, Value]) -> dict[str, BaseDistribution]:
     """Optuna's distribution of every dimension of the sibling, those included that only some of its trials have."""
-    return {name: _distribution(all_specs()[name], dimension) for name, dimension in definition.dimensions(fixed).items()}
+    return {
+        name: _distribution(all_specs()[name], dimension) for name, dimension in definition.dimensions(fixed).items()
+    }
 
 
 def conditional(definition: StudyDefinition, fixed: Mapping[str, Value]) -> bool:
@@ -47,8 +50,8 @@ def conditional(definition: StudyDefinition, fixed: Mapping[str, Value]) -> bool
 def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[dict[str, Any]]:
     """Parameters of the trials to enqueue first: all points of a grid, else the variants' known baselines.
 
-    A baseline is the default of every dimension with the variant's known settings on top. A setting that the space cannot
-    reach drops its baseline; a default outside its range is left to the sampler.
+    A baseline is the default of every dimension with the variant's known settings on top. A setting that the space
+    cannot reach drops its baseline; a default outside its range is left to the sampler.
     """
     if definition.sampler.name == "grid":
         return list(combinations(definition.space, fixed, points))
@@ -62,9 +65,14 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
             named = {"softmax_variant": variant, **{f"{variant}.{name}": value for name, value in settings.items()}}
             values: dict[str, Value] = {**start, **named}
             reachable = all(
-                contains(dimensions[name], value) if name in dimensions else start[name] == value for name, value in named.items()
+                contains(dimensions[name], value) if name in dimensions else start[name] == value
+                for name, value in named.items()
             )
-            params = {name: values[name] for name, dim in dimensions.items() if specs[name].active(values) and contains(dim, values[name])}
+            params = {
+                name: values[name]
+                for name, dim in dimensions.items()
+                if specs[name].active(values) and contains(dim, values[name])
+            }
             if reachable and params and params not in known:
                 known.append(params)
     return known
@@ -83,5 +91,7 @@ def _distribution(spec: FieldSpec, dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Choices):
         return CategoricalDistribution(dimension.values)
     if spec.annotation is int:
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1))
+        return IntDistribution(
+            int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1)
+        )
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)

@@ -1,7 +1,7 @@
 """A YAML file as plain data, with the line of every key and item, so that an error can name it.
 
-Scalars are read by the core rules of YAML 1.2: ``1e-3`` is a number and ``no`` is text (PyYAML alone follows 1.1, where they
-are not). Duplicate keys, aliases and tags are refused.
+Scalars are read by the core rules of YAML 1.2: ``1e-3`` is a number and ``no`` is text (PyYAML alone follows 1.1, where
+they are not). Duplicate keys, aliases and tags are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Fault(TunemaxError):
         super().__init__(one_line(f"{'.'.join(map(str, where))}: {message}" if where else message))
 
     def __reduce__(self) -> tuple[type[Fault], tuple[Where, str]]:
-        return Fault, (self.where, self.message)  # a process that cannot send its error would hang the one that waits for it
+        # A process that cannot send its error would hang the one that waits for it
+        return Fault, (self.where, self.message)
 
 
 def one_line(text: str) -> str:
@@ -56,7 +57,10 @@ def read_yaml(file: Path) -> Located:
     """Read a YAML file. Raises TunemaxError, with file and line where there is one."""
     try:
         if file.stat().st_size > LARGEST_FILE:
-            raise TunemaxError(f"{file}: {file.stat().st_size} bytes are too many for a YAML file written by hand; is it the right file?")
+            raise TunemaxError(
+                f"{file}: {file.stat().st_size} bytes are too many for a YAML file written by hand; is it the right "
+                "file?"
+            )
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         others = [str(other) for pattern in ("*.yaml", "*.yml") for other in file.parent.glob(pattern)]
@@ -78,7 +82,9 @@ def parse_yaml(text: str) -> Located:
         node = _Loader(text).get_single_node()
         return Located(_plain(node, (), lines), lines)
     except yaml.reader.ReaderError as error:
-        raise _Broken(f"not YAML: a character that may not be in it (#x{int(error.character):04x})", _line_at(text, error)) from None
+        raise _Broken(
+            f"not YAML: a character that may not be in it (#x{int(error.character):04x})", _line_at(text, error)
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _Broken(f"not YAML: {error.problem or error.context}", mark.line + 1 if mark else 1) from None
@@ -105,7 +111,11 @@ for _kind, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+0123456789.")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
 

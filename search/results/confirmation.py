@@ -1,8 +1,8 @@
 """Confirmation: the winners of a question, frozen and trained anew on fresh seeds, and what may be claimed from that.
 
-A best trial was picked because it was good on the tuning seed and the tuning text; part of that was luck. Here every winner meets
-seeds and text that nothing was chosen on. All candidates have the same seeds, so that each pair shares the initial values of
-what both models have, and the order of the data.
+A best trial was picked because it was good on the tuning seed and the tuning text; part of that was luck. Here every
+winner meets seeds and text that nothing was chosen on. All candidates have the same seeds, so that each pair shares the
+initial values of what both models have, and the order of the data.
 
 A confirmation is a question of its own, `q.confirmed`, with one study a winner and one trial a seed. Workers, resuming,
 dashboards and everything else treat it as they treat any question.
@@ -50,7 +50,8 @@ class Confirmed:
     versus: Comparison | None
     """To the reference. None for the reference itself, and before two pairs of seeds are done."""
     verdict: str
-    """better, worse or tie; mixed if the side with the lower loss has lost more runs; diverged if none was left; else empty."""
+    """better, worse or tie; mixed if the side with the lower loss has lost more runs; diverged if none was left; else
+    empty."""
 
     @property
     def runs(self) -> int:
@@ -73,7 +74,8 @@ class Confirmation:
     storage: str
     """Its URL."""
     looks: int = 1
-    """How often a verdict was to be had, this time included: once more for each time that seeds were added to a complete one."""
+    """How often a verdict was to be had, this time included: once more for each time that seeds were added to a
+    complete one."""
 
     @property
     def left(self) -> int:
@@ -122,9 +124,14 @@ class Confirmation:
         if entry.verdict == "mixed":
             lost = " and ".join(f"{one.candidate} in {len(one.diverged)} of {one.runs} runs" for one in sides)
             both = f"where both trained to the end it is {mean:.{digits}f} % {versus.verdict} ({within})"
-            return f"{entry.candidate} is not called {versus.verdict} than {self.reference}: {lost} diverged; {both}, {where}."
+            return (
+                f"{entry.candidate} is not called {versus.verdict} than {self.reference}: {lost} diverged; {both}, "
+                f"{where}."
+            )
         told = claim(versus, "validation loss", "seeds", where)
-        lost = " and ".join(f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged)
+        lost = " and ".join(
+            f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged
+        )
         return f"{told}; {lost} diverged and are left out." if lost else f"{told}."
 
     @property
@@ -137,10 +144,15 @@ class Confirmation:
             needed = entry.versus.seeds_needed
             if needed is None or needed > MOST_SEEDS:
                 many = f"more than {MOST_SEEDS:,}" if needed is None else f"about {needed:,}"
-                told.append(f"A difference as small as that of {entry.candidate} and {self.reference} would need {many} seeds.")
+                told.append(
+                    f"A difference as small as that of {entry.candidate} and {self.reference} would need {many} seeds."
+                )
             else:
                 command = self.command(max(needed, self.seeds + 1))
-                told.append(f"If {entry.candidate} and {self.reference} differ by so much, about {needed} seeds would show it: {command}")
+                told.append(
+                    f"If {entry.candidate} and {self.reference} differ by so much, about {needed} seeds would show it: "
+                    f"{command}"
+                )
         count = min((entry.versus.n for entry in ties if entry.versus), default=0)
         note = separable_note(count, sum(entry.versus is not None for entry in self.entries)) if count else None
         return (*([note] if note else []), *told)
@@ -200,8 +212,13 @@ def confirmation(opened: Question) -> Confirmation:
     trials = {study.rpartition("/")[2]: found for study, found in opened.trials().items()}
     losses = {name: _losses(found) for name, found in trials.items()}
     looks = 1 + len(confirms.looks)
-    versus = {each.name: each for each in compare(losses, confirms.reference, looks)} if confirms.reference in losses else {}
-    lost = {name: tuple(sorted(_seed(trial) for trial in found if state(trial) == "diverged")) for name, found in trials.items()}
+    versus = (
+        {each.name: each for each in compare(losses, confirms.reference, looks)} if confirms.reference in losses else {}
+    )
+    lost = {
+        name: tuple(sorted(_seed(trial) for trial in found if state(trial) == "diverged"))
+        for name, found in trials.items()
+    }
     entries = [
         Confirmed(
             candidate=name,
@@ -215,12 +232,16 @@ def confirmation(opened: Question) -> Confirmation:
             trials=trials[name],
             estimate=estimate(list(losses[name].values())),
             versus=versus.get(name),
-            verdict=_verdict(versus.get(name), len(losses[name]), len(lost[name]), len(lost.get(confirms.reference, ()))),
+            verdict=_verdict(
+                versus.get(name), len(losses[name]), len(lost[name]), len(lost.get(confirms.reference, ()))
+            ),
         )
         for name, frozen in confirms.winners.items()
         if name in trials
     ]
-    entries.sort(key=lambda entry: (entry.estimate is None, entry.estimate.mean if entry.estimate else 0.0, entry.candidate))
+    entries.sort(
+        key=lambda entry: (entry.estimate is None, entry.estimate.mean if entry.estimate else 0.0, entry.candidate)
+    )
     return Confirmation(
         name=opened.name,
         question=confirms.question,
@@ -244,14 +265,24 @@ def changed(board: Leaderboard, found: Confirmation) -> list[str]:
 def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
     """What to say of candidates whose winner has changed since it was confirmed."""
     remove = typed(found.storage, "study", "delete", found.name, "--yes")
-    return f"{', '.join(candidates)}: tuning has found a better trial since; what is confirmed is the one before. For a new one: {remove}"
+    return (
+        f"{', '.join(candidates)}: tuning has found a better trial since; what is confirmed is the one before. For a "
+        f"new one: {remove}"
+    )
 
 
 def _verdict(versus: Comparison | None, kept: int, lost: int, reference_lost: int) -> str:
-    """Of a candidate of which so many runs reached the horizon and so many diverged: a lower loss of fewer runs is no better one."""
+    """Of a candidate of which so many runs reached the horizon and so many diverged: a lower loss of fewer runs is no
+    better one."""
     if versus is None:
         return "diverged" if lost and not kept else ""
-    mixed = lost > reference_lost if versus.verdict == "better" else lost < reference_lost if versus.verdict == "worse" else False
+    mixed = (
+        lost > reference_lost
+        if versus.verdict == "better"
+        else lost < reference_lost
+        if versus.verdict == "worse"
+        else False
+    )
     return "mixed" if mixed else versus.verdict
 
 

@@ -1,10 +1,12 @@
-"""Was pruning justified? How well the loss at a rung foretells the order at the horizon, and what the spared trials say.
+"""Was pruning justified? How well the loss at a rung foretells the order at the horizon, and what the spared trials
+say.
 
-Only trials that are trained to the horizon tell. Those that the pruner let through are its choice, so a few of those that it
-would have stopped are let through on purpose (`spared` in a study file); each stands for as many as the inverse of their share.
+Only trials that are trained to the horizon tell. Those that the pruner let through are its choice, so a few of those
+that it would have stopped are let through on purpose (`spared` in a study file); each stands for as many as the inverse
+of their share.
 
-Duplicates are left out: they would count one training twice. A trial that diverged behind a rung counts with its loss there and
-the cap at the horizon; one that diverged before it has no loss there.
+Duplicates are left out: they would count one training twice. A trial that diverged behind a rung counts with its loss
+there and the cap at the horizon; one that diverged before it has no loss there.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ OWN = 12
 LEAST = 5
 """Pairs below which nothing is said of a correlation."""
 MOST = 8
-"""Iterations of a candidate that are looked at, spread evenly; a pruner that may stop a trial at every evaluation has more."""
+"""Iterations of a candidate that are looked at, spread evenly; a pruner that may stop a trial at every evaluation has
+more."""
 POOLED = "all"
 """The name of the pool of all candidates."""
 
@@ -74,7 +77,10 @@ def fidelity(definition: StudyDefinition, found: Sequence[Candidate]) -> Fidelit
     """Judge the pruner of a question by the trials of its candidates."""
     if definition.pruner.name == "none":
         return Fidelity((), ())
-    own = {candidate.name: [trial for trial in candidate.trials if DUPLICATE_OF not in trial.user_attrs] for candidate in found}
+    own = {
+        candidate.name: [trial for trial in candidate.trials if DUPLICATE_OF not in trial.user_attrs]
+        for candidate in found
+    }
     at = {name: _iterations(definition, trials) for name, trials in own.items()}
     rungs = [_rung(name, step, [own[name]]) for name in own for step in itertools.pairwise([0, *at[name]])]
     if len(own) > 1:
@@ -85,12 +91,21 @@ def fidelity(definition: StudyDefinition, found: Sequence[Candidate]) -> Fidelit
 
 
 def _iterations(definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> list[int]:
-    """Where trials of a candidate have been judged: at asha's rungs, or the next evaluation; under median a few of all evaluations."""
+    """Where trials of a candidate have been judged: at asha's rungs, or the next evaluation; under median a few of all
+    evaluations."""
     horizon, pruner = definition.budget.horizon, definition.pruner
-    reported = sorted({step for trial in trials for step in trial.intermediate_values if pruner.asked_at(step, horizon)})
+    reported = sorted(
+        {step for trial in trials for step in trial.intermediate_values if pruner.asked_at(step, horizon)}
+    )
     if pruner.name != "asha":
-        return [reported[round(index)] for index in np.linspace(0, len(reported) - 1, MOST)] if len(reported) > MOST else reported
-    return sorted({step for rung in pruner.rungs(horizon) if (step := next((s for s in reported if s >= rung), None)) is not None})
+        return (
+            [reported[round(index)] for index in np.linspace(0, len(reported) - 1, MOST)]
+            if len(reported) > MOST
+            else reported
+        )
+    return sorted(
+        {step for rung in pruner.rungs(horizon) if (step := next((s for s in reported if s >= rung), None)) is not None}
+    )
 
 
 def _rung(name: str, step: tuple[int, int], groups: Sequence[Sequence[FrozenTrial]]) -> Rung:
@@ -100,7 +115,9 @@ def _rung(name: str, step: tuple[int, int], groups: Sequence[Sequence[FrozenTria
     pairs = [[_pair(trial, iteration) for trial in group] for group in ended]
     told = [trial for group in ended for trial in group]
     stopped = [trial for group in groups for trial in group if before < (_stopped_at(trial) or 0) <= iteration]
-    return Rung(name, iteration, rank_correlation(pairs), sum(SPARED in trial.user_attrs for trial in told), len(stopped))
+    return Rung(
+        name, iteration, rank_correlation(pairs), sum(SPARED in trial.user_attrs for trial in told), len(stopped)
+    )
 
 
 def _tells(trial: FrozenTrial, iteration: int) -> bool:
@@ -124,23 +141,29 @@ def _stopped_at(trial: FrozenTrial) -> int | None:
 def _uncorrelated(rungs: Sequence[Rung], remedy: str) -> list[str]:
     """One sentence on all rungs at which trials were stopped and whose correlation is low.
 
-    Where trials were stopped and none of them spared, those that went on are the better part by the very loss at the rung; among
-    them a correlation is low even if pruning is right, so nothing is said.
+    Where trials were stopped and none of them spared, those that went on are the better part by the very loss at the
+    rung; among them a correlation is low even if pruning is right, so nothing is said.
     """
     pool = {rung.iteration: rung for rung in rungs if rung.candidate == POOLED}
     low: list[Rung] = []
     for rung in rungs:
         judged = rung if rung.correlation.n >= OWN else pool.get(rung.iteration, rung)
         seen = judged.correlation.n >= LEAST and judged.spared > 0
-        if rung.candidate != POOLED and rung.stopped and seen and judged.correlation.value < JUSTIFIED and judged not in low:
+        if (
+            rung.candidate != POOLED
+            and rung.stopped
+            and seen
+            and judged.correlation.value < JUSTIFIED
+            and judged not in low
+        ):
             low.append(judged)
     if not low:
         return []
     worst = min(low, key=lambda rung: rung.correlation.value)
     more = f", and at {len(low) - 1} other rungs below {JUSTIFIED}" if len(low) > 1 else ""
     return [
-        f"Pruning was not justified: the rank correlation between the loss at iteration {worst.iteration:,} and the loss at the horizon "
-        f"is {worst.told}{more}, less than {JUSTIFIED}; {remedy}."
+        f"Pruning was not justified: the rank correlation between the loss at iteration {worst.iteration:,} and the "
+        f"loss at the horizon is {worst.told}{more}, less than {JUSTIFIED}; {remedy}."
     ]
 
 
@@ -156,30 +179,40 @@ def _missed(own: Mapping[str, Sequence[FrozenTrial]], remedy: str) -> list[str]:
             count += 1
             if len(others) >= LEAST and (loss := float(trial.values[0])) < statistics.median(others):
                 place = 1 + sum(other < loss for other in losses)
-                told = f"{name} trial {trial.number}, which iteration {trial.user_attrs[SPARED]:,} would have stopped, ended"
+                told = (
+                    f"{name} trial {trial.number}, which iteration {trial.user_attrs[SPARED]:,} would have stopped, "
+                    "ended"
+                )
                 missed.append((place / len(losses), f"{told} as number {place} of {len(losses)} with {loss:.4f}"))
     if not missed:
         return []
     return [
-        f"Pruning would have lost good trials: {len(missed)} of {count} spared trials ended better than the median of the others; "
-        f"{min(missed)[1]}; {remedy}."
+        f"Pruning would have lost good trials: {len(missed)} of {count} spared trials ended better than the median of "
+        f"the others; {min(missed)[1]}; {remedy}."
     ]
 
 
 def _remedy(definition: StudyDefinition, rungs: Sequence[Rung]) -> str:
-    """What to change in the study file: a warm-up behind the last rung that is not justified, no pruning, or cooled rungs."""
+    """What to change in the study file: a warm-up behind the last rung that is not justified, no pruning, or cooled
+    rungs."""
     pool = [rung for rung in rungs if rung.candidate == POOLED] or rungs
     told = [rung for rung in pool if rung.correlation.n >= LEAST]
     last = max((rung.iteration for rung in told if rung.correlation.value < JUSTIFIED), default=0)
     later = [rung.iteration for rung in told if rung.iteration > last and rung.correlation.value >= JUSTIFIED]
-    first = min((rung.iteration for rung in pool), default=0)  # where the pruner looks now, whatever share of the horizon it has
+    # Where the pruner looks now, whatever share of the horizon it has
+    first = min((rung.iteration for rung in pool), default=0)
     share = math.ceil(100 * min(later, default=0) / definition.budget.horizon) / 100
     options = [f"pruner.warmup: {share:g}"] if min(later, default=0) > first and share < 1 else []
     options += ["pruner: none"]
-    options += [] if definition.pruner.cooled else ["cooled rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"]
+    options += (
+        [] if definition.pruner.cooled else ["cooled rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"]
+    )
     return f"try {', '.join(options[:-1])}{' or ' * (len(options) > 1)}{options[-1]}"
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN."""
-    return {key: _finite(value) if isinstance(value, dict) else None if value != value else value for key, value in values.items()}
+    return {
+        key: _finite(value) if isinstance(value, dict) else None if value != value else value
+        for key, value in values.items()
+    }

@@ -1,8 +1,8 @@
 """Repeats of a tuning: the whole search done again with other seeds, which shows how much of its answer was luck.
 
-A repeat is a question of its own, `q.repeat-2`, like the first one but for its seed: other initial values, another order of the
-data, other draws of the sampler. Its winners are confirmed on the fresh seeds of the first one, so that what differs between two
-repeats is the tuning alone.
+A repeat is a question of its own, `q.repeat-2`, like the first one but for its seed: other initial values, another
+order of the data, other draws of the sampler. Its winners are confirmed on the fresh seeds of the first one, so that
+what differs between two repeats is the tuning alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Spread:
     over: Estimate | None
     """Of these; None before two repeats have one."""
     difference: tuple[float | None, ...]
-    """Confirmed mean difference to the reference, as a share of the reference's mean, after each repeat; at the shortest horizon."""
+    """Confirmed mean difference to the reference, as a share of the reference's mean, after each repeat; at the
+    shortest horizon."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class Repeats:
         """What the repeats say, in words."""
         told = []
         if math.isfinite(self.correlation):
-            told.append(f"{len(self.names)} repeats of the tuning: rank correlation of their leaderboards {self.correlation:.2f}.")
+            told.append(
+                f"{len(self.names)} repeats of the tuning: rank correlation of their leaderboards "
+                f"{self.correlation:.2f}."
+            )
         for spread in self.spreads:
             shares = [100 * share for share in spread.difference if share is not None]
             if len(shares) > 1:
@@ -70,13 +74,19 @@ def repeat_name(question: str, index: int) -> str:
 
 
 def lay_out_repeats(question: Question) -> list[Question]:
-    """Create the repeats that a question's definition asks for, or bring them up to it; gives all but the first, in order."""
+    """Create the repeats that a question's definition asks for, or bring them up to it; gives all but the first, in
+    order."""
     definition = question.definition
     opened = []
     with alone(question.storage):
         for index in range(2, definition.repeats + 1):
             repeat = Repeat(question=definition.name, index=index, seed=definition.seed)
-            change = {"name": repeat_name(definition.name, index), "seed": definition.seed + index - 1, "repeats": 1, "repeat": repeat}
+            change = {
+                "name": repeat_name(definition.name, index),
+                "seed": definition.seed + index - 1,
+                "repeats": 1,
+                "repeat": repeat,
+            }
             opened.append(lay_out(question.storage, definition.model_copy(update=change)))
     return opened
 
@@ -98,9 +108,12 @@ def repeats(question: Question) -> Repeats | None:
     boards = [leaderboard(each) for each in every]
     confirmed = [next(iter(confirmations(each)), None) for each in every]  # at the shortest horizon
     shares = [
-        {entry.candidate: entry.versus.relative[0] for entry in found.entries if entry.versus} if found else {} for found in confirmed
+        {entry.candidate: entry.versus.relative[0] for entry in found.entries if entry.versus} if found else {}
+        for found in confirmed
     ]
-    return summary(question.name, [each.name for each in every], boards, shares, next((c.reference for c in confirmed if c), None))
+    return summary(
+        question.name, [each.name for each in every], boards, shares, next((c.reference for c in confirmed if c), None)
+    )
 
 
 def summary(

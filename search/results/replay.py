@@ -1,8 +1,9 @@
 """Another pruner on recorded curves, without training: what it would have saved, and what it would have lost.
 
-Optuna's own pruner is asked, on a study in memory, wherever a worker would ask it. Trials come in the order of their numbers,
-which is about the order in which they were begun, and each comes to its end before the next begins: a pruner that knows only
-finished trials knows more here than among workers that train side by side.
+Optuna's own pruner is asked, on a study in memory, wherever a worker would ask it. Trials come in the order of their
+numbers,
+which is about the order in which they were begun, and each comes to its end before the next begins: a pruner that knows
+only finished trials knows more here than among workers that train side by side.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Replayed:
     full: int
     """Trials with a full curve: complete or diverged."""
     cut: int
-    """Trials that were stopped before the other pruner would have stopped them: they end where they ended, which is not exact."""
+    """Trials that were stopped before the other pruner would have stopped them: they end where they ended, which is not
+    exact."""
     stopped: int
     """Trials with a full curve that the other pruner would have stopped."""
     spent: int
@@ -62,15 +64,19 @@ class Replayed:
 def replay(question: Question, pruner: Pruner) -> list[Replayed]:
     """Apply a pruner to each study of a question.
 
-    Raises TunemaxError if trials are still to come or none is complete, or if the pruner cannot be used with the recorded curves.
+    Raises TunemaxError if trials are still to come or none is complete, or if the pruner cannot be used with the
+    recorded curves.
     """
     definition = question.definition
     if definition.confirms:
-        raise TunemaxError(f"{question.name}: a confirmation, in which nothing is pruned; replay {definition.confirms.question}")
+        raise TunemaxError(
+            f"{question.name}: a confirmation, in which nothing is pruned; replay {definition.confirms.question}"
+        )
     if pruner.cooled and (pruner.warmup, pruner.reduction) != (definition.pruner.warmup, definition.pruner.reduction):
         rungs = ", ".join(map(str, definition.pruner.rungs(definition.budget.horizon)))
         raise TunemaxError(
-            f"{question.name}: cooled rungs are recorded at {rungs} and nowhere else; leave --warmup and --reduction out, or take median"
+            f"{question.name}: cooled rungs are recorded at {rungs} and nowhere else; leave --warmup and --reduction "
+            "out, or take median"
         )
     changed = definition.model_copy(update={"pruner": pruner})
     check_phases(changed)
@@ -78,10 +84,14 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
     left = sum(not trial.state.is_finished() for trials in studies.values() for trial in trials)
     if left:
         raise TunemaxError(
-            f"{question.name}: {left} trials are still to come; finish it with tunemax study run {question.name}, or withdraw them with "
-            f"tunemax study cancel {question.name}"
+            f"{question.name}: {left} trials are still to come; finish it with tunemax study run {question.name}, or "
+            f"withdraw them with tunemax study cancel {question.name}"
         )
-    found = [_replay(name, trials, changed) for name, trials in studies.items() if any(state(trial) == "complete" for trial in trials)]
+    found = [
+        _replay(name, trials, changed)
+        for name, trials in studies.items()
+        if any(state(trial) == "complete" for trial in trials)
+    ]
     if not found:
         more = f"give it more with tunemax study extend {question.name} --trials N"
         raise TunemaxError(f"{question.name}: no trial is complete, so there is nothing to keep or to lose; {more}")
@@ -89,7 +99,9 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
 
 
 def _replay(name: str, trials: Sequence[FrozenTrial], definition: StudyDefinition) -> Replayed:
-    study = optuna.create_study(direction=definition.direction, sampler=RandomSampler(seed=0), pruner=make_pruner(definition))
+    study = optuna.create_study(
+        direction=definition.direction, sampler=RandomSampler(seed=0), pruner=make_pruner(definition)
+    )
     full = cut = stopped = spent = needed = 0
     kept: set[int] = set()
     for trial in sorted(trials, key=lambda trial: trial.number):

@@ -47,7 +47,10 @@ def rate_curves(definition: StudyDefinition, found: Sequence[Candidate]) -> dict
 
 
 def at_rates(trials: Sequence[FrozenTrial]) -> list[AtRate]:
-    """The runs of one candidate by learning rate, the lowest first. Runs that were pruned say nothing of the horizon and stay out."""
+    """The runs of one candidate by learning rate, the lowest first.
+
+    Runs that were pruned say nothing of the horizon and stay out.
+    """
     groups: dict[float, list[FrozenTrial]] = {}
     for trial in trials:
         if state(trial) in ("complete", "diverged") and RATE in trial.params:
@@ -63,7 +66,8 @@ def at_rates(trials: Sequence[FrozenTrial]) -> list[AtRate]:
 def lr_sensitivity(points: Sequence[AtRate]) -> float:
     """Mean loss over learning rates less the best of them (Wortsman et al., arXiv 2309.14322, section 2.2).
 
-    There the loss is cut at that of the untrained model; here a run that diverged counts at its cap, which is a little above.
+    There the loss is cut at that of the untrained model; here a run that diverged counts at its cap, which is a little
+    above.
     """
     losses = [fmean((*point.losses, *point.caps)) for point in points]
     return fmean(losses) - min(losses)

@@ -1,7 +1,8 @@
 """The statistics of a claim: intervals, paired comparisons, and how sure one may be.
 
-Everything that tunemax says about a difference comes from here. Losses are compared in pairs by seed: a seed decides the initial
-values and the order of the data of both sides, so its luck is in both and leaves the difference. Lower is better.
+Everything that tunemax says about a difference comes from here. Losses are compared in pairs by seed: a seed decides
+the initial values and the order of the data of both sides, so its luck is in both and leaves the difference. Lower is
+better.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ LOOK = 4
 """By so much p is multiplied for each look beyond the first."""
 POWER = 0.8
 MANY = 30
-"""From so many values on an interval is BCa's: below, its 95 % covers less (88.5 % at 8, 92.7 % at 12), and t is used."""
+"""From so many values on an interval is BCa's: below, its 95 % covers less (88.5 % at 8, 92.7 % at 12), and t is
+used."""
 EXACT = 16
 """Up to so many pairs all signs are tried; above, DRAWS random ones."""
 DRAWS = 100_000
@@ -39,7 +41,8 @@ LEAST_PAIRS = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or what else was asked for, with its 95 % interval. sd: of the values. method: ``t``, ``BCa`` or ``bootstrap``."""
+    """A mean, or what else was asked for, with its 95 % interval. sd: of the values. method: ``t``, ``BCa`` or
+    ``bootstrap``."""
 
     n: int
     mean: float
@@ -61,7 +64,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation of n pairs; NaN if one side does not vary. low, high: its 95 % interval, NaN for too few pairs."""
+    """A rank correlation of n pairs; NaN if one side does not vary. low, high: its 95 % interval, NaN for too few
+    pairs."""
 
     n: int
     value: float
@@ -100,7 +104,10 @@ class Comparison:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The mean of at least two values; None for fewer. The interval is Student's t, from MANY values on the BCa bootstrap's."""
+    """The mean of at least two values; None for fewer.
+
+    The interval is Student's t, from MANY values on the BCa bootstrap's.
+    """
     if len(values) < 2:
         return None
     given = np.sort(np.asarray(values, float))  # in whatever order they come, the same draws
@@ -115,8 +122,11 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     from scipy.stats import bootstrap
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of data so degenerate that the acceleration is not defined; the interval is then NaN
-        drawn = bootstrap((given,), np.mean, confidence_level=CONFIDENCE, method="BCa", rng=np.random.default_rng(0)).confidence_interval
+        # Of data so degenerate that the acceleration is not defined; the interval is then NaN
+        warnings.simplefilter("ignore")
+        drawn = bootstrap(
+            (given,), np.mean, confidence_level=CONFIDENCE, method="BCa", rng=np.random.default_rng(0)
+        ).confidence_interval
     return Estimate(len(given), mean, float(drawn.low), float(drawn.high), sd, "BCa")
 
 
@@ -131,19 +141,28 @@ def interquartile_mean(grid: Array) -> Array:
 def over_grid(grid: Array, of: Callable[[Array], Array]) -> Estimate:
     """A statistic of some runs on the same instances, with its 95 % interval by the percentile bootstrap.
 
-    grid: (runs, instances), runs being seeds of one agent. of: takes (…, runs, instances) to (…,). Runs and instances are both drawn
-    anew, so the interval is about other seeds and other instances; of a single run it is about other instances only.
+    grid: (runs, instances), runs being seeds of one agent. of: takes (…, runs, instances) to (…,). Runs and instances
+    are both drawn anew, so the interval is about other seeds and other instances; of a single run it is about other
+    instances only.
     """
     rng = np.random.default_rng(0)
     runs, instances = grid.shape
     rows = rng.integers(0, runs, (BOOTSTRAP, runs, 1))
     columns = rng.integers(0, instances, (BOOTSTRAP, 1, instances))
     low, high = np.quantile(of(grid[rows, columns]), (ALPHA / 2, 1 - ALPHA / 2))
-    return Estimate(grid.size, float(of(grid)), float(low), float(high), float(grid.std(ddof=1)) if grid.size > 1 else 0.0, "bootstrap")
+    return Estimate(
+        grid.size,
+        float(of(grid)),
+        float(low),
+        float(high),
+        float(grid.std(ddof=1)) if grid.size > 1 else 0.0,
+        "bootstrap",
+    )
 
 
 def improvement(own: Array, other: Array) -> Estimate:
-    """P(own < other) on one instance, a tie counting half; with its interval. own: (runs, instances); other: (instances,)."""
+    """P(own < other) on one instance, a tie counting half; with its interval. own: (runs, instances); other:
+    (instances,)."""
     ahead = (own < other) + 0.5 * (own == other)
     return over_grid(ahead, lambda grid: grid.mean(axis=(-2, -1)))
 
@@ -161,7 +180,8 @@ def share(count: int, n: int) -> Share:
 def sign_flip(differences: Sequence[float]) -> float:
     """The share of random signs under which the mean of the differences is at least as far from zero: a two-sided p.
 
-    Exact for up to EXACT differences, from all 2^n signs; else from DRAWS random ones, the given signs counted among them.
+    Exact for up to EXACT differences, from all 2^n signs; else from DRAWS random ones, the given signs counted among
+    them.
     """
     given = np.sort(np.abs(np.asarray(differences, float)))
     seen = abs(float(np.sum(differences)))
@@ -182,7 +202,8 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's correction of several p, in the order given: the smallest is multiplied by their number, the next by one less, …"""
+    """Holm's correction of several p, in the order given: the smallest is multiplied by their number, the next by one
+    less, …"""
     corrected, so_far = [0.0] * len(ps), 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
         so_far = max(so_far, min(1.0, (len(ps) - rank) * ps[index]))
@@ -201,14 +222,17 @@ def separable_note(n: int, family: int = 1) -> str | None:
         return None
     enough = next(count for count in range(n, 60) if least_p(count, family) < ALPHA)
     among = f" among {family} comparisons" if family > 1 else ""
-    return f"{n} seeds can never show a difference{among} (smallest p {least_p(n, family):.2g}); {enough} or more could."
+    return (
+        f"{n} seeds can never show a difference{among} (smallest p {least_p(n, family):.2g}); {enough} or more could."
+    )
 
 
 def seeds_for(difference: float, sd: float, family: int = 1) -> int | None:
-    """Pairs with which a difference of this size is found with a power of 80 %; None for more than MOST, or a difference of 0.
+    """Pairs with which a difference of this size is found with a power of 80 %; None for more than MOST, or a
+    difference of 0.
 
-    sd: of the paired differences. family: comparisons that are made; the strictest step of Holm's correction is planned for.
-    Paired t test, two-sided; never fewer than sign flips need.
+    sd: of the paired differences. family: comparisons that are made; the strictest step of Holm's correction is planned
+    for. Paired t test, two-sided; never fewer than sign flips need.
     """
     least = next(n for n in range(2, 60) if least_p(n, family) < ALPHA)
     if difference == 0:
@@ -235,14 +259,17 @@ def _power(n: int, effect: float, family: int) -> float:
 def compare(losses: Mapping[str, Mapping[int, float]], reference: str, looks: int = 1) -> list[Comparison]:
     """Each candidate beside the reference, over the seeds that both have; those with fewer than two are left out.
 
-    losses: candidate → seed → loss. looks: how often a verdict was to be had, this time included. Who adds seeds until a
-    difference shows has as many chances to be fooled, so each further look multiplies p by LOOK: looks at 12, 24, 48 and 96 pairs
-    then find a difference where there is none in 6 % of cases instead of 15 % (simulated).
+    losses: candidate → seed → loss. looks: how often a verdict was to be had, this time included. Who adds seeds until
+    a
+    difference shows has as many chances to be fooled, so each further look multiplies p by LOOK: looks at 12, 24, 48
+    and 96 pairs then find a difference where there is none in 6 % of cases instead of 15 % (simulated).
 
     Raises KeyError if the reference is not among them.
     """
     found = [
-        one for name, own in losses.items() if name != reference and (one := _paired(name, reference, own, losses[reference])) is not None
+        one
+        for name, own in losses.items()
+        if name != reference and (one := _paired(name, reference, own, losses[reference])) is not None
     ]
     corrected = holm([one.p for one in found])
     return [_judged(one, p, len(found), looks) for one, p in zip(found, corrected, strict=True)]
@@ -270,7 +297,11 @@ def _paired(name: str, reference: str, own: Mapping[int, float], other: Mapping[
         p_least=math.nan,
         superiority=float(np.mean(above < 0) + np.mean(above == 0) / 2),
         correlation=float(np.corrcoef(a, b)[0, 1]) if varied else math.nan,
-        effect=difference.mean / pooled if pooled else math.copysign(math.inf, difference.mean) if difference.mean else 0.0,
+        effect=difference.mean / pooled
+        if pooled
+        else math.copysign(math.inf, difference.mean)
+        if difference.mean
+        else 0.0,
         verdict="tie",
         seeds_needed=None,
     )
@@ -281,15 +312,17 @@ def _judged(one: Comparison, p: float, family: int, looks: int) -> Comparison:
     p = min(1.0, p * LOOK ** (looks - 1))
     verdict = "tie" if p >= ALPHA else "better" if one.difference.mean < 0 else "worse"
     needed = seeds_for(one.difference.mean, one.difference.sd, family * LOOK**looks)
-    return replace(one, p_holm=p, p_least=least_p(one.n, family * LOOK ** (looks - 1)), verdict=verdict, seeds_needed=needed)
+    return replace(
+        one, p_holm=p, p_least=least_p(one.n, family * LOOK ** (looks - 1)), verdict=verdict, seeds_needed=needed
+    )
 
 
 def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
     """Spearman's correlation of weighted pairs, ranked within each group; its interval by the percentile bootstrap.
 
-    A pair with a whole weight counts as so many equal ones. Ranks of a group run from 0 to 1, and are taken from its mean before
-    groups are put together, so a difference between groups is no correlation. The bootstrap draws pairs anew within each
-    group; below LEAST_PAIRS there are too few different draws, and no interval is given.
+    A pair with a whole weight counts as so many equal ones. Ranks of a group run from 0 to 1, and are taken from its
+    mean before groups are put together, so a difference between groups is no correlation. The bootstrap draws pairs
+    anew within each group; below LEAST_PAIRS there are too few different draws, and no interval is given.
     """
     filled = [sorted(group) for group in groups if len(group) > 1]  # in whatever order they come, the same draws
     n = sum(map(len, filled))
@@ -299,7 +332,9 @@ def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
     if n < LEAST_PAIRS or not math.isfinite(found):
         return Correlation(n, found)
     rng = np.random.default_rng(0)
-    drawn = _spearman([(group, rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP)) for group in filled])
+    drawn = _spearman(
+        [(group, rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP)) for group in filled]
+    )
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, (ALPHA / 2, 1 - ALPHA / 2)) if len(drawn) > BOOTSTRAP / 2 else (math.nan, math.nan)
     return Correlation(n, found, float(low), float(high))
@@ -311,7 +346,8 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def spearman_rows(a: Array, b: Array) -> Array:
-    """Spearman's correlation of each row of a with that row of b, (R,); NaN where one of the two does not vary. a, b: (R, n)."""
+    """Spearman's correlation of each row of a with that row of b, (R,); NaN where one of the two does not vary. a, b:
+    (R, n)."""
     first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in map(_row_ranks, (a, b)))
     size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     found: Array = np.divide((first * second).sum(axis=1), size, out=np.full_like(size, math.nan), where=size > 0)
@@ -332,7 +368,8 @@ def _spearman(groups: Sequence[tuple[Sequence[Pair], Array]]) -> Array:
         first, second, weight = np.array(pairs, float).T
         weights = counts * weight
         total = weights.sum(axis=1, keepdims=True)
-        a, b = (_ranks(values, weights) / total - 0.5 for values in (first, second))  # the weighted mean of ranks is a half
+        # The weighted mean of ranks is a half
+        a, b = (_ranks(values, weights) / total - 0.5 for values in (first, second))
         products = products + np.stack([(weights * c).sum(axis=1) for c in (a * b, a * a, b * b)])
     size = np.sqrt(products[1] * products[2])
     varied = np.minimum(products[1], products[2]) > 1e-12

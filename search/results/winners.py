@@ -24,9 +24,14 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     storage = open_storage(where, create=False)
     known = questions(storage)
     names = list(load(storage, study).siblings) if study in known else [study]
-    of = next((load(storage, question).definition.confirms for question, studies in known.items() if names[0] in studies), None)
+    of = next(
+        (load(storage, question).definition.confirms for question, studies in known.items() if names[0] in studies),
+        None,
+    )
     if of and number is None:
-        raise TunemaxError(f"{study}: a confirmation has no best trial, only lucky seeds; name what it confirms: {of.question}")
+        raise TunemaxError(
+            f"{study}: a confirmation has no best trial, only lucky seeds; name what it confirms: {of.question}"
+        )
     trials = [trial for name in names for trial in storage.get_all_trials(study_id(storage, name), deepcopy=False)]
     if number is not None:
         if len(names) > 1:
@@ -35,12 +40,16 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
         if chosen is None:
             raise TunemaxError(f"--trial {number}: {study} has {len(trials)} trials, numbered from 0")
         if CONFIG not in chosen.system_attrs:
-            raise TunemaxError(f"--trial {number}: {chosen.state.name.lower()}, its configuration is not recorded; take another trial")
+            raise TunemaxError(
+                f"--trial {number}: {chosen.state.name.lower()}, its configuration is not recorded; take another trial"
+            )
         return dict(json.loads(chosen.system_attrs[CONFIG]))
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     ranked = [found for found in outcomes(complete) if found.config is not None]
     if not ranked:
-        raise TunemaxError(f"{study}: no trial is complete yet; run it with tunemax study run {study.partition('/')[0]}")
+        raise TunemaxError(
+            f"{study}: no trial is complete yet; run it with tunemax study run {study.partition('/')[0]}"
+        )
     assert ranked[0].config is not None
     return ranked[0].config
 
@@ -52,7 +61,9 @@ def command(found: Outcome) -> list[str]:
     words = ["tunemax", "train"]
     for name, value in Config.of(found.config).active().items():
         if value != all_specs()[name].default:
-            words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+            words += (
+                [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+            )
     return words
 
 

@@ -1,4 +1,5 @@
-"""An agent's own hyperparameters, tuned: every candidate is a training, and the poor ones are stopped at a look that they lose.
+"""An agent's own hyperparameters, tuned: every candidate is a training, and the poor ones are stopped at a look that
+they lose.
 
 A file in `studies/` that begins with ``rl_`` says what is asked; its trials lie in ``rl/Constantmax-v0/sac``.
 """
@@ -47,7 +48,9 @@ class Range(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"{self.low:g} to {self.high:g} is no range; low must be less than high, and above 0 if log")
+            raise ValueError(
+                f"{self.low:g} to {self.high:g} is no range; low must be less than high, and above 0 if log"
+            )
         return self
 
 
@@ -85,7 +88,9 @@ def read(path: Path) -> AgentStudy:
     preset = load(study.algorithm)
     for name in study.space:
         if name not in type(preset).model_fields or name == "source":
-            raise TunemaxError(f"{path}: space.{name}: no such hyperparameter{did_you_mean(name, type(preset).model_fields)}")
+            raise TunemaxError(
+                f"{path}: space.{name}: no such hyperparameter{did_you_mean(name, type(preset).model_fields)}"
+            )
     assert study.scene
     return study
 
@@ -104,8 +109,15 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
         folder = trial_folder(str(storage.url), study.study_name, trial.number)
         trained = _train(storage, trial, asked, folder)
         best = trained.best_evaluation.total
-        study.tell(trial, None if trained.stopped else best, state=TrialState.PRUNED if trained.stopped else TrialState.COMPLETE)
-        say(f"trial {trial.number}: {'pruned' if trained.stopped else 'complete'}, return {best:.4f}  {_told(trial.params)}")
+        study.tell(
+            trial,
+            None if trained.stopped else best,
+            state=TrialState.PRUNED if trained.stopped else TrialState.COMPLETE,
+        )
+        say(
+            f"trial {trial.number}: {'pruned' if trained.stopped else 'complete'}, return {best:.4f}  "
+            f"{_told(trial.params)}"
+        )
     return _preset(storage, study, asked)
 
 
@@ -148,12 +160,19 @@ def _suggested(trial: optuna.Trial, preset: Preset, name: str, within: Range | l
 def _preset(storage: RDBStorage, study: optuna.Study, asked: AgentStudy) -> Path:
     """Write the best candidate's hyperparameters, with the result that they come from."""
     best = study.best_trial
-    named = f"trial {best.number} of {study_name(asked.scene, asked.algorithm)}, return {best.value:.4f} on validation instances"
-    values = load(asked.algorithm).changed(**best.params, source=f"{named}; best of {asked.trials} of {asked.steps} steps")
+    named = (
+        f"trial {best.number} of {study_name(asked.scene, asked.algorithm)}, return {best.value:.4f} on validation "
+        "instances"
+    )
+    values = load(asked.algorithm).changed(
+        **best.params, source=f"{named}; best of {asked.trials} of {asked.steps} steps"
+    )
     path = trial_folder(str(storage.url), study.study_name, best.number).with_name(PRESET)
     write_whole(path, yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode())
     return path
 
 
 def _told(params: dict[str, Any]) -> str:
-    return "  ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items())
+    return "  ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
+    )

@@ -1,7 +1,7 @@
 """Baselines, tuned: what an agent has to beat, at the price of one agent's training.
 
-A candidate is a vector; it is tried on the same training instances as all others, and is one trial. The best few are then
-looked at on validation instances, as agents are, and the best of those is chosen.
+A candidate is a vector; it is tried on the same training instances as all others, and is one trial. The best few are
+then looked at on validation instances, as agents are, and the best of those is chosen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.instances import find_set
-from tunemax.envs.policies import Bound, Constant, LogLinear, Plateau, Policy, Score, Spline, Tunable, WarmupCosine, tuned
+from tunemax.envs.policies import (
+    Bound,
+    Constant,
+    LogLinear,
+    Plateau,
+    Policy,
+    Score,
+    Spline,
+    Tunable,
+    WarmupCosine,
+    tuned,
+)
 from tunemax.envs.rollouts import Outcome, run
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -39,7 +50,8 @@ KINDS: dict[str, type[Tunable]] = {
     "log_linear": LogLinear,
     "plateau": Plateau,
 }
-"""The baselines that are tuned. constant is the best static setting; spline the best schedule; log_linear the simplest feedback."""
+"""The baselines that are tuned. constant is the best static setting; spline the best schedule; log_linear the simplest
+feedback."""
 NEED_RATE = ("warmup_cosine", "plateau")
 """They steer the learning rate, and mean nothing where it is not a control."""
 SAMPLE = 16
@@ -73,20 +85,26 @@ def check_kind(kind: str, task: Task) -> None:
         raise TunemaxError(f"policy = {kind}: no such baseline{did_you_mean(kind, KINDS)}")
     if kind not in kinds_for(task):
         raise TunemaxError(
-            f"policy = {kind}: it steers the learning rate, which is no control here; choose of {', '.join(kinds_for(task))}"
+            f"policy = {kind}: it steers the learning rate, which is no control here; choose of "
+            f"{', '.join(kinds_for(task))}"
         )
 
 
-def tune(storage: RDBStorage, scene: Scene, kind: str, member_steps: int, report: Callable[[int, float], None]) -> Tuned:
+def tune(
+    storage: RDBStorage, scene: Scene, kind: str, member_steps: int, report: Callable[[int, float], None]
+) -> Tuned:
     """Tune a baseline until its trials have cost so many member-steps, those of earlier calls included.
 
-    report: told what was spent so far and the best return. The last candidate may overshoot, and so does the choice at the end;
-    both are counted in the result. Raises TunemaxError for a budget that does not pay two candidates and the choice.
+    report: told what was spent so far and the best return. The last candidate may overshoot, and so does the choice at
+    the end; both are counted in the result. Raises TunemaxError for a budget that does not pay two candidates and the
+    choice.
     """
     task = scene.task
     check_kind(kind, task)
     if member_steps < least_budget(task):
-        raise TunemaxError(f"member-steps = {member_steps:,}: too few to tune anything; give at least {least_budget(task):,}")
+        raise TunemaxError(
+            f"member-steps = {member_steps:,}: too few to tune anything; give at least {least_budget(task):,}"
+        )
     train, validation = ([find_set(name).draw(task, i) for i in range(SAMPLE)] for name in ("train", "validation"))
     tuning = _Tuning(storage, scene, kind, member_steps - FINALISTS * SAMPLE * task.horizon, report)
 
@@ -123,7 +141,9 @@ def chosen(storage: RDBStorage, scene: Scene, kind: str) -> Tuned | None:
 class _Tuning:
     """One baseline's study, worked on."""
 
-    def __init__(self, storage: RDBStorage, scene: Scene, kind: str, budget: int, report: Callable[[int, float], None]) -> None:
+    def __init__(
+        self, storage: RDBStorage, scene: Scene, kind: str, budget: int, report: Callable[[int, float], None]
+    ) -> None:
         self.storage, self.scene, self.kind, self.budget, self.report = storage, scene, kind, budget, report
         self.last = 0
         """Member-steps of the latest candidate."""
@@ -132,11 +152,15 @@ class _Tuning:
 
     def search(self, bounds: tuple[Bound, ...], score: Score) -> None:
         """Try candidates until the budget is spent: first where the baseline starts, then what CMA-ES asks for."""
-        ranges: dict[str, Any] = {bound.name: FloatDistribution(bound.low, bound.high, log=bound.log) for bound in bounds}
+        ranges: dict[str, Any] = {
+            bound.name: FloatDistribution(bound.low, bound.high, log=bound.log) for bound in bounds
+        }
         starts = {bound.name: min(max(bound.start, bound.low), bound.high) for bound in bounds}
         before = find_study(self.storage, self.scene, self.kind)
         begun = len(before.get_trials(deepcopy=False)) if before else 0
-        study = self._study = open_study(self.storage, self.scene, self.kind, _sampler(self.scene, self.kind, starts, begun))
+        study = self._study = open_study(
+            self.storage, self.scene, self.kind, _sampler(self.scene, self.kind, starts, begun)
+        )
         with storage_errors(self.storage.url):
             for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 self.storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)  # of a tuning that was cut short
@@ -149,7 +173,9 @@ class _Tuning:
                 study.tell(trial, value)
                 self.report(spent + self.last, study.best_value)
 
-    def choose(self, bounds: tuple[Bound, ...], validate: Callable[[npt.NDArray[np.float64]], float]) -> npt.NDArray[np.float64]:
+    def choose(
+        self, bounds: tuple[Bound, ...], validate: Callable[[npt.NDArray[np.float64]], float]
+    ) -> npt.NDArray[np.float64]:
         """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
         study = self._study
         assert study is not None
@@ -175,9 +201,12 @@ def _sampler(scene: Scene, kind: str, starts: dict[str, float], begun: int) -> C
     seed = key(0, "baseline", scene.name, kind, begun) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.simplefilter("ignore", FutureWarning)  # x0 goes in Optuna 6; without it the search would begin in the middle of nowhere
+        # x0 goes in Optuna 6; without it the search would begin in the middle of nowhere
+        warnings.simplefilter("ignore", FutureWarning)
         fallback = TPESampler(seed=seed)
-        return CmaEsSampler(x0=starts, seed=seed, n_startup_trials=1, independent_sampler=fallback, warn_independent_sampling=False)
+        return CmaEsSampler(
+            x0=starts, seed=seed, n_startup_trials=1, independent_sampler=fallback, warn_independent_sampling=False
+        )
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:

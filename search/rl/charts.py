@@ -31,7 +31,9 @@ def figures(contest: Contest) -> list[Figure]:
     names = [*(each.name for each in contest.contenders if each.role == "agent"), *SHOWN, contest.schedule]
     shown = [each for each in contest.contenders if each.name in names]
     dials = contest.scene.task.dials
-    found = [_figure(contest, shown, dial.name, _control(dial.name), log=dial.move == "multiplicative") for dial in dials]
+    found = [
+        _figure(contest, shown, dial.name, _control(dial.name), log=dial.move == "multiplicative") for dial in dials
+    ]
     return [*found, _figure(contest, shown, "validation loss (nats a token)", lambda past: past.loss, log=False)]
 
 
@@ -49,12 +51,16 @@ def _figure(contest: Contest, contenders: Sequence[Contender], what: str, value:
         plot.band(list(zip(xs, low, strict=True)), list(zip(xs, high, strict=True)), hue)
         plot.line(list(zip(xs, middle, strict=True)), hue)
     _name(plot, {name: middle[-1] for name, (_, middle, _) in tracks.items()})
-    label = f"{what} by share of the horizon: median over the instances, and the middle half of them, of {', '.join(tracks)}."
+    label = (
+        f"{what} by share of the horizon: median over the instances, and the middle half of them, of "
+        f"{', '.join(tracks)}."
+    )
     return Figure(label, plot.svg(label))
 
 
 def _name(plot: Plot, ends: dict[str, float]) -> None:
-    """Write each name where its line ends, or as little above as the name below it leaves room; one without an end on top."""
+    """Write each name where its line ends, or as little above as the name below it leaves room; one without an end on
+    top."""
     hues = {name: hue for hue, name in enumerate(ends)}
     known = {name: end if math.isfinite(end) else plot.y.high for name, end in ends.items()}
     above = math.inf
@@ -81,7 +87,8 @@ def _quartiles(each: Contender, horizons: Sequence[int], value: Value) -> tuple[
 def standalone(figure: Figure) -> str:
     """A figure as a file of its own, in the colours of a light page."""
     hues = "".join(
-        f".line.c{hue} {{ stroke: {colour} }} .area.c{hue}, .word.c{hue} {{ fill: {colour} }}" for hue, colour in enumerate(COLOURS)
+        f".line.c{hue} {{ stroke: {colour} }} .area.c{hue}, .word.c{hue} {{ fill: {colour} }}"
+        for hue, colour in enumerate(COLOURS)
     )
     head, _, rest = figure.svg.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}{hues}</style>{rest}'

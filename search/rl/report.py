@@ -23,7 +23,9 @@ DIFFERENCES = ("", "to static, 95 %", "p", "to schedule, 95 %", "p")
 def tables(verdict: Verdict) -> tuple[Table, Table]:
     """What each contender has reached and cost, a row each; then how it compares, ablations apart."""
     losses = tuple(_losses(line) for line in verdict.lines)
-    differences = tuple(_differences(line, verdict.contest.schedule) for line in verdict.lines if line.role != "ablation")
+    differences = tuple(
+        _differences(line, verdict.contest.schedule) for line in verdict.lines if line.role != "ablation"
+    )
     return Table(LOSSES, losses), Table(DIFFERENCES, differences)
 
 
@@ -34,11 +36,13 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     seeds = {line.name: len(line.by_seed) for line in verdict.lines if line.role == "agent"}
     told = ", ".join(f"{count} seed{'s' * (count > 1)} of {name}" for name, count in seeds.items())
     return (
-        f"{len(contest.instances)} instances of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a diverged training "
-        "counting as the cap; IQM: mean of the middle half, its interval over other seeds and instances. Differences to the best static "
-        f"setting ({STATIC}) and the {schedule}, paired by instance, p by sign flips, corrected for all comparisons (Holm).",
-        "Ahead: share of instances with a lower loss than the best static setting. Saved: share of the horizon that is left when its final "
-        "validation loss is reached. Cost: member-steps of training the agent, or tuning the baseline, before its first run.",
+        f"{len(contest.instances)} instances of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a "
+        "diverged training counting as the cap; IQM: mean of the middle half, its interval over other seeds and "
+        f"instances. Differences to the best static setting ({STATIC}) and the {schedule}, paired by instance, p by "
+        "sign flips, corrected for all comparisons (Holm).",
+        "Ahead: share of instances with a lower loss than the best static setting. Saved: share of the horizon that "
+        "is left when its final validation loss is reached. Cost: member-steps of training the agent, or tuning the "
+        "baseline, before its first run.",
     )
 
 
@@ -106,10 +110,19 @@ def _csv(verdict: Verdict) -> str:
     """A row a training."""
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(("contender", "role", "run", "instance", "test_loss", "validation_loss", "return", "diverged", "member_steps"))
+    rows.writerow(
+        ("contender", "role", "run", "instance", "test_loss", "validation_loss", "return", "diverged", "member_steps")
+    )
     for each in verdict.contest.contenders:
         for label, outcomes in each.runs.items():
             for own in outcomes:
-                fields: Sequence[object] = (own.instance, own.test_loss, own.loss, own.total, own.diverged, own.member_steps)
+                fields: Sequence[object] = (
+                    own.instance,
+                    own.test_loss,
+                    own.loss,
+                    own.total,
+                    own.diverged,
+                    own.member_steps,
+                )
                 rows.writerow((each.name, each.role, label, *fields))
     return file.getvalue()

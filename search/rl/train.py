@@ -13,12 +13,16 @@ from tunemax.search.rl.trials import Entry
 
 
 def learn(
-    storage: RDBStorage, plan: Plan, folder: Path, report: Callable[[Evaluation, int], None], stepped: Callable[[int], None]
+    storage: RDBStorage,
+    plan: Plan,
+    folder: Path,
+    report: Callable[[Evaluation, int], None],
+    stepped: Callable[[int], None],
 ) -> Trained:
     """Train an agent, or go on with one, under its trial in the study of its scene.
 
-    report: told each look at validation instances, and the member-steps so far. stepped: told the steps so far, often. An interrupt
-    leaves the trial waiting for the next call. A training that was finished before changes nothing.
+    report: told each look at validation instances, and the member-steps so far. stepped: told the steps so far, often.
+    An interrupt leaves the trial waiting for the next call. A training that was finished before changes nothing.
     """
     entry: Entry | None = None
 

@@ -1,7 +1,8 @@
-"""Trainings of agents and tunings of baselines as trials: studies whose names begin with ``rl/``, which are no questions.
+"""Trainings of agents and tunings of baselines as trials: studies whose names begin with ``rl/``, which are no
+questions.
 
-``rl/Constantmax-v0`` has one trial an agent's training; ``rl/Constantmax-v0/spline`` one trial a candidate of a baseline's
-tuning. All are maximised: a trial's value is a mean return, log of the first validation loss over the last.
+``rl/Constantmax-v0`` has one trial an agent's training; ``rl/Constantmax-v0/spline`` one trial a candidate of a
+baseline's tuning. All are maximised: a trial's value is a mean return, log of the first validation loss over the last.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ MOST_SEED = 2**31 - 1
 
 
 def study_name(scene: Scene, policy: str | None = None) -> str:
-    """The study of a scene's agents, or of the tuning of a baseline; changed arguments of the environment make another one."""
+    """The study of a scene's agents, or of the tuning of a baseline; changed arguments of the environment make another
+    one."""
     told = json.dumps(scene.arguments, sort_keys=True)
     absolute = ["absolute"] if scene.action == "absolute" else []
     changed = [hashlib.blake2b(told.encode(), digest_size=3).hexdigest()] if scene.arguments else []
@@ -48,7 +50,9 @@ def agent_folder(storage: RDBStorage, scene: Scene, algorithm: str, seed: int) -
     return runs_folder(str(storage.url)) / study_name(scene) / f"{algorithm}-{seed}"
 
 
-def open_study(storage: RDBStorage, scene: Scene, policy: str | None = None, sampler: BaseSampler | None = None) -> optuna.Study:
+def open_study(
+    storage: RDBStorage, scene: Scene, policy: str | None = None, sampler: BaseSampler | None = None
+) -> optuna.Study:
     """The study of a scene's agents, or of a baseline's tuning; it is created if it is missing."""
     name = study_name(scene, policy)
     with alone(storage):
@@ -100,9 +104,18 @@ class Entry:
         study = open_study(storage, plan.scene)
         fixed = {"algorithm": plan.algorithm, "seed": plan.seed}
         ranges = {"algorithm": CategoricalDistribution(ALGORITHMS), "seed": IntDistribution(0, MOST_SEED)}
-        facts = {attributes.FOLDER: str(folder.absolute()), "steps": plan.steps, "envs": plan.envs, "action": plan.scene.action}
-        preset = {name: value for name, value in plan.preset.model_dump(mode="json").items() if name not in ("source", "net")}
-        template = create_trial(state=TrialState.RUNNING, params=fixed, distributions=ranges, user_attrs={**facts, **preset})
+        facts = {
+            attributes.FOLDER: str(folder.absolute()),
+            "steps": plan.steps,
+            "envs": plan.envs,
+            "action": plan.scene.action,
+        }
+        preset = {
+            name: value for name, value in plan.preset.model_dump(mode="json").items() if name not in ("source", "net")
+        }
+        template = create_trial(
+            state=TrialState.RUNNING, params=fixed, distributions=ranges, user_attrs={**facts, **preset}
+        )
         trial_id = storage.create_new_trial(study._study_id, template_trial=template)
         return cls(study, trial_id, storage.get_trial(trial_id).number)
 
@@ -125,19 +138,29 @@ class Entry:
 
 
 def of_folder(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
-    """The trials of the agent in a folder, oldest first: one, and one more for each time that a finished training was prolonged."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get(attributes.FOLDER) == str(folder.absolute())]
+    """The trials of the agent in a folder, oldest first: one, and one more for each time that a finished training was
+    prolonged."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.user_attrs.get(attributes.FOLDER) == str(folder.absolute())
+    ]
 
 
 def finished_folders(study: optuna.Study) -> list[Path]:
     """The folders of all agents whose training was finished, in order of algorithm and seed."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ordered = sorted(complete, key=lambda trial: (str(trial.params["algorithm"]), int(trial.params["seed"])))
-    return list(dict.fromkeys(Path(trial.user_attrs[attributes.FOLDER]) for trial in ordered if attributes.FOLDER in trial.user_attrs))
+    return list(
+        dict.fromkeys(
+            Path(trial.user_attrs[attributes.FOLDER]) for trial in ordered if attributes.FOLDER in trial.user_attrs
+        )
+    )
 
 
 def dearest(storage: RDBStorage, scene: Scene) -> int | None:
-    """Member-steps of the dearest of a scene's finished agents, None without one: what a baseline's tuning may cost, too."""
+    """Member-steps of the dearest of a scene's finished agents, None without one: what a baseline's tuning may cost,
+    too."""
     study = find_study(storage, scene)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if study else []
     return max((int(trial.user_attrs.get(attributes.ITERATIONS, 0)) for trial in complete), default=None)

@@ -1,7 +1,7 @@
 """What a contest says: every contender beside the best static setting and the best schedule, with intervals.
 
-Losses are compared in pairs by instance; an algorithm's loss on an instance is the mean over its seeds. What a training of the
-controller has cost is said beside it, with the number of runs after which that cost has come back.
+Losses are compared in pairs by instance; an algorithm's loss on an instance is the mean over its seeds. What a training
+of the controller has cost is said beside it, with the number of runs after which that cost has come back.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ FEW_SEEDS = 3
 class Reach:
     """How soon the final validation loss of the best static setting is reached on the same instance.
 
-    reached: on so many instances, of all seeds. steps: iterations saved, the mean over all; where it is not reached, none are.
+    reached: on so many instances, of all seeds. steps: iterations saved, the mean over all; where it is not reached,
+    none are.
     share: the same as a share of the horizon.
     """
 
@@ -50,7 +51,8 @@ class Reach:
 
 @dataclass(frozen=True)
 class Line:
-    """One contender. versus_*: None for the reference itself, and where that is missing. by_seed: mean test loss by run."""
+    """One contender. versus_*: None for the reference itself, and where that is missing. by_seed: mean test loss by
+    run."""
 
     name: str
     role: str
@@ -69,7 +71,8 @@ class Line:
 
     @property
     def break_even(self) -> int | None:
-        """Runs after which the saved iterations have paid for its training; None for one that is not better than the best static."""
+        """Runs after which the saved iterations have paid for its training; None for one that is not better than the
+        best static."""
         better = self.versus_static is not None and self.versus_static.verdict == "better"
         if not better or self.reach is None or self.reach.steps <= 0:
             return None
@@ -92,7 +95,10 @@ class Verdict:
         size = f"{model.n_layer}×{model.n_embd}"
         if self.contest.set == "test":
             return f"at {task.horizon:,} iterations of a {size} model on {data}"
-        return f"on the transfer set {self.contest.set}, trained at {task.horizon:,} iterations of a {size} model on {data}"
+        return (
+            f"on the transfer set {self.contest.set}, trained at {task.horizon:,} iterations of a {size} model on "
+            f"{data}"
+        )
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -111,8 +117,15 @@ class Verdict:
     def _price(self, line: Line) -> str:
         runs, seeds = line.break_even, len(line.by_seed)
         when = f"paid back after {runs:,} runs" if runs else "never paid back by runs"
-        few = f" {seeds} seed{'s' * (seeds > 1)} of it say{'s' * (seeds == 1)} little about the next one." if seeds < FEW_SEEDS else ""
-        return f"To train one agent of {line.name} has cost {line.cost:,} member-steps: {when} that stop at the loss of {STATIC}.{few}"
+        few = (
+            f" {seeds} seed{'s' * (seeds > 1)} of it say{'s' * (seeds == 1)} little about the next one."
+            if seeds < FEW_SEEDS
+            else ""
+        )
+        return (
+            f"To train one agent of {line.name} has cost {line.cost:,} member-steps: {when} that stop at the loss of "
+            f"{STATIC}.{few}"
+        )
 
     @property
     def compute(self) -> str:
@@ -126,9 +139,12 @@ class Verdict:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Whether compute was equal, what the observation is worth to each agent, and what so few instances could never show."""
+        """Whether compute was equal, what the observation is worth to each agent, and what so few instances could never
+        show."""
         told = [f"{claim(versus, 'test loss', 'instances', self.where)}." for versus in self.ablations]
-        note = separable_note(len(self.contest.instances), max(1, sum(line.versus_static is not None for line in self.lines)))
+        note = separable_note(
+            len(self.contest.instances), max(1, sum(line.versus_static is not None for line in self.lines))
+        )
         compute = [self.compute] if self.compute and self.contest.chosen else []
         return (*compute, *told, *([note.replace("seeds", "instances")] if note else []))
 
@@ -152,19 +168,25 @@ def judge(contest: Contest) -> Verdict:
     static, schedule = _versus(main, STATIC), _versus(main, contest.schedule)
     reference = contest.contender(STATIC)
     horizons = [instance.horizon for instance in contest.instances]
-    lines = [_line(each, static.get(each.name), schedule.get(each.name), reference, horizons) for each in contest.contenders]
+    lines = [
+        _line(each, static.get(each.name), schedule.get(each.name), reference, horizons) for each in contest.contenders
+    ]
     rank = {"agent": 0, "baseline": 1, "ablation": 2}
     lines.sort(key=lambda line: (rank[line.role], line.mean))
     own = []
     for agent in (each for each in main if each.role == "agent"):
-        ablated = [each for each in contest.contenders if each.role == "ablation" and each.name.startswith(f"{agent.name} ")]
+        ablated = [
+            each for each in contest.contenders if each.role == "ablation" and each.name.startswith(f"{agent.name} ")
+        ]
         own += list(_versus([agent, *ablated], agent.name).values())
     return Verdict(contest, tuple(lines), tuple(own))
 
 
 def losses(contender: Contender) -> Array:
     """Test losses (seeds, instances), in nats a token; a training that diverged counts as the cap."""
-    grid: Array = np.array([[outcome.test_loss for outcome in outcomes] for outcomes in contender.runs.values()], dtype=float)
+    grid: Array = np.array(
+        [[outcome.test_loss for outcome in outcomes] for outcomes in contender.runs.values()], dtype=float
+    )
     return grid
 
 
@@ -177,7 +199,11 @@ def _versus(contenders: Sequence[Contender], reference: str | None) -> dict[str,
 
 
 def _line(
-    each: Contender, static: Comparison | None, schedule: Comparison | None, reference: Contender | None, horizons: Sequence[int]
+    each: Contender,
+    static: Comparison | None,
+    schedule: Comparison | None,
+    reference: Contender | None,
+    horizons: Sequence[int],
 ) -> Line:
     grid = losses(each)
     outcomes = [outcome for run in each.runs.values() for outcome in run]

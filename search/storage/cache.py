@@ -1,7 +1,8 @@
 """Optuna's cache of trials, at a lower price.
 
-Optuna's own reads every unfinished trial in full whenever anybody asks for trials. Here a study's whole budget lies in it as
-waiting trials, and a pruner asks at every report. So one small query finds out what has happened, and only that is read.
+Optuna's own reads every unfinished trial in full whenever anybody asks for trials. Here a study's whole budget lies in
+it as waiting trials, and a pruner asks at every report. So one small query finds out what has happened, and only that
+is read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tunemax.search.storage import tables
 
 @dataclass
 class Held:
-    """What a trial is given and is yet to be written. params: name → value as it is stored, and its distribution as JSON."""
+    """What a trial is given and is yet to be written. params: name → value as it is stored, and its distribution as
+    JSON."""
 
     params: dict[str, tuple[float, str]] = field(default_factory=dict)
     user: dict[str, Any] = field(default_factory=dict)
@@ -35,8 +37,8 @@ class Held:
 class TrialCache(_CachedStorage):
     """Trials as Optuna's cache gives them, read in full only when they are asked for and may have changed.
 
-    A finished trial is read once. A running one is read whenever it is asked for, since it changes with every report; a waiting
-    one only if it was taken in between, which its start time shows.
+    A finished trial is read once. A running one is read whenever it is asked for, since it changes with every report; a
+    waiting one only if it was taken in between, which its start time shows.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -63,20 +65,27 @@ class TrialCache(_CachedStorage):
                 self._add_trials_to_cache(place[0], found)
         return found[0]
 
-    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
         """The trials in these states, by number. Raises KeyError for an unknown study."""
         with self._lock:
             study = self._studies.setdefault(study_id, _StudyInfo())
             seen = self._look(study_id)
             wanted = {trial for trial, (state, _) in seen.items() if states is None or state in states}
             stale = {trial for trial in wanted if self._read.get(trial) != seen[trial]}
-            stale |= {trial for trial in wanted if seen[trial][0] == TrialState.RUNNING and not self._is_fresh(study_id, trial)}
+            stale |= {
+                trial
+                for trial in wanted
+                if seen[trial][0] == TrialState.RUNNING and not self._is_fresh(study_id, trial)
+            }
             if stale:
                 self._add_trials_to_cache(study_id, self._in_full(stale))
                 self._read |= {trial: seen[trial] for trial in stale}
             numbers = (self._trial_id_to_study_id_and_number.get(trial) for trial in wanted)
             found = [study.trials[number] for _, number in sorted(place for place in numbers if place)]
-            found = [trial for trial in found if states is None or trial.state in states]  # it may have changed since the look
+            # It may have changed since the look
+            found = [trial for trial in found if states is None or trial.state in states]
             return copy.deepcopy(found) if deepcopy else found
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -124,7 +133,8 @@ class TrialCache(_CachedStorage):
     def one_look(self) -> Iterator[None]:
         """Look at each study once in this block, however often its trials are asked for.
 
-        What others do meanwhile, or `ownership`, is seen after it. What is written through this cache is followed by another look.
+        What others do meanwhile, or `ownership`, is seen after it. What is written through this cache is followed by
+        another look.
         """
         self._fresh = set()
         try:
@@ -134,7 +144,10 @@ class TrialCache(_CachedStorage):
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[Mapping[int, Held]]:
-        """Hold back parameters and attributes that trials are given in this block. Gives trial → what it was given; write it."""
+        """Hold back parameters and attributes that trials are given in this block.
+
+        Gives trial → what it was given; write it.
+        """
         held = self._held = defaultdict(Held)
         try:
             yield held
@@ -145,7 +158,8 @@ class TrialCache(_CachedStorage):
     def one_write(self) -> Iterator[Mapping[int, Held]]:
         """As `holding`, and write it all at the end of the block, in one transaction.
 
-        After an error in the block nothing is written. Raises UpdateFinishedTrialError at its end if a trial has finished.
+        After an error in the block nothing is written. Raises UpdateFinishedTrialError at its end if a trial has
+        finished.
         """
         with self.holding() as held:
             yield held
@@ -154,14 +168,17 @@ class TrialCache(_CachedStorage):
                 state = tables.locked_state(connection, trial_id)
                 if state is None:
                     raise KeyError(trial_id)
-                if state.is_finished():  # Optuna's own check looks the trial up, through another connection: this one has the lock
+                if state.is_finished():
+                    # Optuna's own check looks the trial up, through another connection: this one has the lock
                     raise UpdateFinishedTrialError(f"trial {trial_id} is finished: it cannot be given anything")
                 tables.write_params(connection, trial_id, given.params)
                 tables.write_attributes(connection, tables.USER, trial_id, given.user)
                 tables.write_attributes(connection, tables.SYSTEM, trial_id, given.system)
         self._forget()
 
-    def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
         """Raises ValueError if the study has another distribution under that name."""
         before = self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution.get(param_name)
         if self._held is None or before is None:  # the first one has to look whether others differ

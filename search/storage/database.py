@@ -1,7 +1,8 @@
 """Where studies live: Optuna's relational storage, made safe on SQLite, its errors told in one line.
 
-Studies lie in a SQLite file or on any server that SQLAlchemy knows. On SQLite four things are needed before many processes
-may share a file (measured, see `SqliteStorage`): the write-ahead log, a timeout, synchronous = NORMAL and BEGIN IMMEDIATE.
+Studies lie in a SQLite file or on any server that SQLAlchemy knows. On SQLite four things are needed before many
+processes may share a file (measured, see `SqliteStorage`): the write-ahead log, a timeout, synchronous = NORMAL and
+BEGIN IMMEDIATE.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 class SqliteStorage(optuna.storages.RDBStorage):
     """Optuna's storage in one SQLite file that many processes may share.
 
-    SQLite ignores SELECT … FOR UPDATE, so two workers could take one waiting trial. BEGIN IMMEDIATE takes the write lock
-    before the read, which closes that gap; it needs sqlite3's own transactions off. synchronous = NORMAL is safe with
-    the write-ahead log, and several times faster; it belongs to the connection, not to the file.
+    SQLite ignores SELECT … FOR UPDATE, so two workers could take one waiting trial. BEGIN IMMEDIATE takes the write
+    lock before the read, which closes that gap; it needs sqlite3's own transactions off. synchronous = NORMAL is safe
+    with the write-ahead log, and several times faster; it belongs to the connection, not to the file.
     """
 
     def __init__(self, url: str) -> None:
@@ -62,8 +63,8 @@ class SqliteStorage(optuna.storages.RDBStorage):
 def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStorage:
     """Open the storage at a path (SQLite) or an SQLAlchemy URL.
 
-    create: make the file, and Optuna's tables, if they are missing; else that is an error (a mistyped path would otherwise
-    become an empty database). Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError.
+    create: make the file, and Optuna's tables, if they are missing; else that is an error (a mistyped path would
+    otherwise become an empty database). Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError.
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
     url = storage_url(where)
@@ -87,7 +88,9 @@ def study_id(storage: optuna.storages.BaseStorage, name: str) -> int:
         return storage.get_study_id_from_name(name)
     except KeyError:
         known = study_names(storage)
-        raise TunemaxError(f"study {name}: not in this storage{did_you_mean(name, known) if known else ', which has none'}") from None
+        raise TunemaxError(
+            f"study {name}: not in this storage{did_you_mean(name, known) if known else ', which has none'}"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -128,7 +131,9 @@ def storage_url(where: str | Path) -> URL:
     except NoSuchModuleError:
         raise TunemaxError(f"storage {scheme}://…: no such kind of database{did_you_mean(scheme, _SCHEMES)}") from None
     except (ArgumentError, ValueError):
-        raise TunemaxError(f"storage {scheme}://…: not a URL of the form scheme://user:password@host:port/database") from None
+        raise TunemaxError(
+            f"storage {scheme}://…: not a URL of the form scheme://user:password@host:port/database"
+        ) from None
     if url.get_backend_name() != "sqlite":
         return url
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
@@ -154,21 +159,28 @@ def _prepare_file(url: URL, create: bool) -> None:
     if not path.exists():
         if not create:
             others = [other.name for other in path.parent.glob("*.db")]
-            raise TunemaxError(f"{path}: no such database{did_you_mean(path.name, others) if others else '; no *.db is in its folder'}")
+            raise TunemaxError(
+                f"{path}: no such database{did_you_mean(path.name, others) if others else '; no *.db is in its folder'}"
+            )
         _make_file(path)
-    # Look at the file through SQLite only: to close it after a plain read would drop this process's locks on it (POSIX), and
-    # the next connection to close would then tear the file under the others.
-    with contextlib.closing(sqlite3.connect(path, timeout=float(str(url.query["timeout"])), isolation_level=None)) as connection:
+    # Look at the file through SQLite only: to close it after a plain read would drop this process's locks on it
+    # (POSIX), and the next connection to close would then tear the file under the others.
+    with contextlib.closing(
+        sqlite3.connect(path, timeout=float(str(url.query["timeout"])), isolation_level=None)
+    ) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "version_info" not in tables:
             raise TunemaxError(f"{path}: a SQLite database of something else, without studies; name another file")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
-            raise TunemaxError(f"{path}: SQLite cannot keep a write-ahead log here (a network folder?); use a local disk or a server")
+            raise TunemaxError(
+                f"{path}: SQLite cannot keep a write-ahead log here (a network folder?); use a local disk or a server"
+            )
 
 
 def _make_file(path: Path) -> None:
-    """Make a database with Optuna's tables under a name of our own, then give it its name, unless somebody was faster."""
+    """Make a database with Optuna's tables under a name of our own, then give it its name, unless somebody was
+    faster."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         storage = optuna.storages.RDBStorage(_for_optuna(URL.create("sqlite", database=str(draft))))
@@ -182,7 +194,10 @@ def _make_file(path: Path) -> None:
 def _explain(error: BaseException, url: URL) -> str:
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     if isinstance(cause, ImportError):
-        return f"needs the Python package {cause.name or url.get_driver_name()}; install it, or name another driver, as in postgresql+psycopg://"
+        return (
+            f"needs the Python package {cause.name or url.get_driver_name()}; install it, or name another driver, as "
+            "in postgresql+psycopg://"
+        )
     if isinstance(cause, RuntimeError):
         if "storage upgrade" in str(cause):
             return "written by an older Optuna; back it up, then run `optuna storage upgrade --storage URL`"
@@ -195,7 +210,9 @@ def _explain(error: BaseException, url: URL) -> str:
             return "holds no studies yet; create one first"
         return f"the database server says: {first}; check host, port, user and password, and that it runs"
     if "is locked" in text or "is busy" in text:
-        return f"locked by another process for longer than {url.query.get('timeout', TIMEOUT)} s; wait for it or stop it"
+        return (
+            f"locked by another process for longer than {url.query.get('timeout', TIMEOUT)} s; wait for it or stop it"
+        )
     if "unable to open" in text or "readonly" in text or isinstance(cause, OSError):
         return f"cannot be read and written ({first}); check the rights of the file and of its folder"
     if "not a database" in text:

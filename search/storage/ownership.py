@@ -1,7 +1,8 @@
 """Whose a running trial is. Each change of hands is one transaction, so that no two processes ever hold one trial.
 
-Optuna's own call sets a trial's state whoever had it: two that find a worker dead would both put its trial back, the second
-one after a living worker has taken it. Here state, mark and heartbeat change together, and only if they are as expected.
+Optuna's own call sets a trial's state whoever had it: two that find a worker dead would both put its trial back, the
+second one after a living worker has taken it. Here state, mark and heartbeat change together, and only if they are as
+expected.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Held:
-    """A running trial that carries a worker's mark. silent: seconds since its last heartbeat; NaN if it never had one."""
+    """A running trial that carries a worker's mark. silent: seconds since its last heartbeat; NaN if it never had
+    one."""
 
     trial_id: int
     study: str
@@ -57,10 +59,11 @@ def adopt(storage: BaseStorage, trial_id: int, mark: str) -> None:
 
 
 def release(storage: BaseStorage, trial_id: int, mark: str | None, failure: str | None = None) -> TrialState | None:
-    """Put a running trial back among the waiting ones; it loses the mark. None if it does not run, or under another mark.
+    """Put a running trial back among the waiting ones; it loses the mark. None if it does not run, or under another
+    mark.
 
-    failure: what its worker died of. It is written down; too many of them without progress and the trial has failed. Returns
-    the new state.
+    failure: what its worker died of. It is written down; too many of them without progress and the trial has failed.
+    Returns the new state.
     """
     with _transaction(storage) as connection:
         if not _runs_under(connection, trial_id, mark):
@@ -85,7 +88,9 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
             state = tables.locked_state(connection, trial_id)
             if state is None or state.is_finished():
                 continue
-            if state == TrialState.RUNNING and not (running and tables.user_attribute(connection, trial_id, attributes.WORKER)):
+            if state == TrialState.RUNNING and not (
+                running and tables.user_attribute(connection, trial_id, attributes.WORKER)
+            ):
                 continue
             tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
             tables.set_finished(connection, trial_id, TrialState.FAIL)
@@ -110,7 +115,8 @@ def owned(storage: BaseStorage, trial_ids: Iterable[int], mark: str) -> set[int]
 
 
 def report(storage: BaseStorage, mark: str, reports: Mapping[int, tuple[int, float]]) -> set[int]:
-    """Write what trials report, all of them in one transaction. Returns those that still run under this mark; only they report.
+    """Write what trials report, all of them in one transaction. Returns those that still run under this mark; only they
+    report.
 
     reports: trial → step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
     """
@@ -130,7 +136,10 @@ def finish(
     user: Mapping[str, Any] = MappingProxyType({}),
     system: Mapping[str, Any] = MappingProxyType({}),
 ) -> bool:
-    """End a trial with its value and attributes, in one transaction. False if it runs no more, or under another mark."""
+    """End a trial with its value and attributes, in one transaction.
+
+    False if it runs no more, or under another mark.
+    """
     with _transaction(storage) as connection:
         if not _runs_under(connection, trial_id, mark):
             return False
@@ -145,14 +154,17 @@ def held(storage: BaseStorage, studies: Iterable[str]) -> list[Held]:
     """The running trials of these studies that carry a worker's mark."""
     trials, beats = tables.TRIALS, tables.HEARTBEATS
     wanted = (
-        select(trials.c.trial_id, tables.STUDIES.c.study_name, trials.c.number, tables.USER.c.value_json, beats.c.heartbeat)
+        select(
+            trials.c.trial_id, tables.STUDIES.c.study_name, trials.c.number, tables.USER.c.value_json, beats.c.heartbeat
+        )
         .join(tables.STUDIES, tables.STUDIES.c.study_id == trials.c.study_id)
         .join(tables.USER, _MARK)
         .outerjoin(beats, beats.c.trial_id == trials.c.trial_id)
         .where(tables.STUDIES.c.study_name.in_(list(studies)), trials.c.state == TrialState.RUNNING)
     )
     with _transaction(storage) as connection:
-        now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)  # the server's clock, as heartbeats are
+        # The server's clock, as heartbeats are
+        now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
         return [
             Held(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
             for trial_id, study, number, mark, beat in connection.execute(wanted)
@@ -236,4 +248,8 @@ def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
 def _ids(storage: BaseStorage, studies: Iterable[str], states: Sequence[TrialState]) -> list[int]:
     named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
     with _transaction(storage) as connection:
-        return list(connection.scalars(named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))))
+        return list(
+            connection.scalars(
+                named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))
+            )
+        )

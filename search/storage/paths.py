@@ -19,7 +19,8 @@ def default_storage(folder: Path = Path("studies")) -> str:
 
 
 def typed(storage_url: str, *words: str) -> str:
-    """A tunemax command as one types it here: with the storage if it is a file that is not the default; a URL may hold a password."""
+    """A tunemax command as one types it here: with the storage if it is a file that is not the default; a URL may hold
+    a password."""
     url = _read(storage_url)
     file = url.database if url.get_backend_name() == "sqlite" else None
     elsewhere = file is not None and Path(file) != Path(default_storage()).absolute()

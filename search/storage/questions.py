@@ -1,4 +1,7 @@
-"""A question in a storage: its sibling studies, created, joined, extended and read back. The storage is all there is to it."""
+"""A question in a storage: its sibling studies, created, joined, extended and read back.
+
+The storage is all there is to it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ METRIC = "validation_loss"
 class Question:
     """An open question.
 
-    siblings: study name → the flat values that this study fixes. A question without `per` has one study, of its own name.
+    siblings: study name → the flat values that this study fixes. A question without `per` has one study, of its own
+    name.
     """
 
     storage: RDBStorage
@@ -67,7 +71,8 @@ class Question:
             return {name: self.study(name).get_trials(deepcopy=False) for name in self.siblings}
 
     def begun(self, name: str) -> int:
-        """How many trials of a sibling have been taken by somebody, those included that were given back with their parameters."""
+        """How many trials of a sibling have been taken by somebody, those included that were given back with their
+        parameters."""
         trials = self.study(name).get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in trials)
 
@@ -86,10 +91,11 @@ class Question:
 
 
 def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Question:
-    """Create a question in the storage at a path or URL, or join it if it is there: then new candidates and trials are added.
+    """Create a question in the storage at a path or URL, or join it if it is there: then new candidates and trials are
+    added.
 
-    A smaller budget is no change: a study file need not follow each `study extend`. Raises TunemaxError if the definition
-    contradicts the one in the storage, with the difference, or if the text is shorter than a context.
+    A smaller budget is no change: a study file need not follow each `study extend`. Raises TunemaxError if the
+    definition contradicts the one in the storage, with the difference, or if the text is shorter than a context.
     """
     corpus.check_context(_longest_context(definition))
     storage = open_storage(where, create=True)
@@ -124,9 +130,13 @@ def load(storage: RDBStorage, name: str) -> Question:
     if name not in found and name in study_names(storage):
         if attributes.SCENE in optuna.load_study(study_name=name, storage=storage).user_attrs:
             raise TunemaxError(f"{name}: trainings of agents, not a question; see them with tunemax dashboard")
-        raise TunemaxError(f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE")
+        raise TunemaxError(
+            f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE"
+        )
     if name not in found:
-        raise TunemaxError(f"{name}: no such question in this storage{did_you_mean(name, found) if found else '; it is empty'}")
+        raise TunemaxError(
+            f"{name}: no such question in this storage{did_you_mean(name, found) if found else '; it is empty'}"
+        )
     definition = StudyDefinition.from_json(list(found[name].values())[-1][attributes.DEFINITION])
     siblings = {study: fixed for study, fixed in definition.siblings().items() if study in found[name]}
     return Question(storage, definition, siblings)
@@ -149,7 +159,8 @@ def load_from(where: str | Path, name: str) -> Question:
 
 
 def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
-    """Bring the storage's studies to a definition: missing siblings are created, missing trials enqueued. Only inside `alone`.
+    """Bring the storage's studies to a definition: missing siblings are created, missing trials enqueued. Only inside
+    `alone`.
 
     Cut short, it leaves the last sibling under its old definition, which is the one that `load` reads; done again, it
     completes what is there.
@@ -169,7 +180,9 @@ def _longest_context(definition: StudyDefinition) -> int:
     """The largest block_size that a trial can have."""
     dimension = definition.space.get("block_size")
     if dimension is None:
-        return max(int(fixed.get("block_size", all_specs()["block_size"].default)) for fixed in definition.siblings().values())
+        return max(
+            int(fixed.get("block_size", all_specs()["block_size"].default)) for fixed in definition.siblings().values()
+        )
     return max(map(int, dimension.values)) if isinstance(dimension, Choices) else int(dimension.high)
 
 
@@ -178,15 +191,22 @@ def _with_trials(definition: StudyDefinition, trials: int) -> StudyDefinition:
 
 
 def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
-    """The study of this name. An empty one that was created with the stock tools is taken over, any other one of theirs refused."""
+    """The study of this name.
+
+    An empty one that was created with the stock tools is taken over, any other one of theirs refused.
+    """
     if not exists:
         optuna.create_study(study_name=name, storage=storage, direction="minimize")
     study = optuna.load_study(study_name=name, storage=storage)
     if study.directions != [StudyDirection.MINIMIZE]:
         told = ", ".join(direction.name.lower() for direction in study.directions)
-        raise TunemaxError(f"study {name}: exists with direction {told}; a tunemax study minimises one loss; use another name")
+        raise TunemaxError(
+            f"study {name}: exists with direction {told}; a tunemax study minimises one loss; use another name"
+        )
     if attributes.QUESTION not in study.user_attrs and (trials := study.get_trials(deepcopy=False)):
-        raise TunemaxError(f"study {name}: exists with {len(trials)} trials that tunemax did not define; use another name")
+        raise TunemaxError(
+            f"study {name}: exists with {len(trials)} trials that tunemax did not define; use another name"
+        )
     if study.metric_names is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)

@@ -1,8 +1,8 @@
 """The budget of a study as waiting trials in its storage.
 
-Creating a study enqueues as many trials as its budget has: first those whose parameters are known (baselines, the points of
-a grid), then empty ones. A worker claims one at a time and never makes any, so no number of workers overshoots, the
-dashboard shows what is left, and a stock ``optuna ask`` takes from the same budget.
+Creating a study enqueues as many trials as its budget has: first those whose parameters are known (baselines, the
+points of a grid), then empty ones. A worker claims one at a time and never makes any, so no number of workers
+overshoots, the dashboard shows what is left, and a stock ``optuna ask`` takes from the same budget.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tunemax.search.storage.ownership import ATTEMPTS, release, stuck, take
 
 
 def enqueue(study: optuna.Study, known: Sequence[Mapping[str, Any]], count: int) -> None:
-    """Add exactly `count` waiting trials: those of known parameters first, then empty ones that a sampler fills when claimed.
+    """Add exactly `count` waiting trials: those of known parameters first, then empty ones that a sampler fills when
+    claimed.
 
     A known trial may leave parameters out; the sampler then chooses those. Known trials beyond the count are left out.
     """
@@ -41,14 +42,16 @@ def claim(
 ) -> optuna.Trial | None:
     """Take one waiting trial and set it running; None if none is left.
 
-    mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which all but
+    mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which all
+    but
     the last allowed worker has died: they may kill what is trained beside them.
 
-    Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go last.
-    However many processes claim, each trial goes to one of them. The trial belongs to a Study object of its own, so nothing
-    that was cached for another trial is seen. Raises TunemaxError for an unknown study.
+    Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
+    last. However many processes claim, each trial goes to one of them. The trial belongs to a Study object of its own,
+    so nothing that was cached for another trial is seen. Raises TunemaxError for an unknown study.
     """
-    storage = optuna.storages.get_storage(storage)  # Optuna's cache must have seen a trial before it takes parameters for it
+    # Optuna's cache must have seen a trial before it takes parameters for it
+    storage = optuna.storages.get_storage(storage)
     key = study_id(storage, study_name)
     for waiting in sorted(storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,)), key=_order):
         if beside_others and must_be_alone(waiting):
@@ -62,9 +65,9 @@ def claim(
 def give_back(trial: optuna.Trial, mark: str | None = None, failure: str | None = None) -> TrialState | None:
     """Put an interrupted running trial back among the waiting ones; None if it runs no more, or under another mark.
 
-    failure: what the worker dies of, if it may be the trial's fault; after too many of them the trial has failed. Returns its
-    new state. It keeps its parameters, attributes and reports. Claimed again, it suggests the same values; a report at a step
-    that it has reported before changes nothing.
+    failure: what the worker dies of, if it may be the trial's fault; after too many of them the trial has failed.
+    Returns its new state. It keeps its parameters, attributes and reports. Claimed again, it suggests the same values;
+    a report at a step that it has reported before changes nothing.
     """
     return release(trial.storage, trial._trial_id, mark, failure)
 

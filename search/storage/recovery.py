@@ -21,9 +21,10 @@ GRACE = 120.0
 def reap(question: Question, fates: Mapping[int, str] | None = None) -> int:
     """Take the running trials of dead workers from them. Gives their number.
 
-    fates: of processes of this machine that have just ended, what of. A process of this machine is dead when it is gone;
-    a worker elsewhere when its heartbeat has stopped for GRACE seconds. If it only slept, it finds out when it wakes. Only
-    trials with a worker's mark are taken: one that was asked with the stock command line may stay open for days.
+    fates: of processes of this machine that have just ended, what of. A process of this machine is dead when it is
+    gone; a worker elsewhere when its heartbeat has stopped for GRACE seconds. If it only slept, it finds out when it
+    wakes. Only trials with a worker's mark are taken: one that was asked with the stock command line may stay open for
+    days.
     """
     count = 0
     with storage_errors(question.storage.url):

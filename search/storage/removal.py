@@ -47,14 +47,21 @@ def _remove(question: Question) -> None:
 
 def _check_quiet(question: Question) -> None:
     """Raise TunemaxError if a trial runs, with the way to end it."""
-    running = [(study, trial) for study, trials in question.trials().items() for trial in trials if trial.state == TrialState.RUNNING]
+    running = [
+        (study, trial)
+        for study, trials in question.trials().items()
+        for trial in trials
+        if trial.state == TrialState.RUNNING
+    ]
     for study, trial in running:
         if attributes.WORKER not in trial.user_attrs:
             path = shown(question.storage.url)
             url = path if "://" in path else f"sqlite:///{path}"
             words = ["--storage", url, "--study-name", study, "--trial-number", str(trial.number), "--state", "fail"]
             told = shlex.join(["optuna", "tell", *words])
-            raise TunemaxError(f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {told}")
+            raise TunemaxError(
+                f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {told}"
+            )
     if running:
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
         stop = f"stop them there with Ctrl-C, or with tunemax study cancel {question.name} --now"

@@ -1,7 +1,7 @@
 """Trials as the rows of Optuna's tables, read and written many at a time.
 
-Optuna's own calls build an object of every row and ask for each attribute by itself, which costs more than a short training
-should. The statements are made once: to make one anew takes longer than to execute it.
+Optuna's own calls build an object of every row and ask for each attribute by itself, which costs more than a short
+training should. The statements are made once: to make one anew takes longer than to execute it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ _OF_TRIAL = TRIALS.c.trial_id == _ID
 
 def _of_some(table: Table, *columns: str) -> Select[Any]:
     """A query for the rows of trials: which trial, and these columns."""
-    return select(table.c.trial_id, *(table.c[name] for name in columns)).where(table.c.trial_id.in_(bindparam("ids", expanding=True)))
+    return select(table.c.trial_id, *(table.c[name] for name in columns)).where(
+        table.c.trial_id.in_(bindparam("ids", expanding=True))
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -85,7 +87,8 @@ def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]
             user_attrs={key: json.loads(value) for key, value in user[trial]},
             system_attrs={key: json.loads(value) for key, value in system[trial]},
             intermediate_values={
-                step: TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind) for step, value, kind in reports[trial]
+                step: TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind)
+                for step, value, kind in reports[trial]
             },
             trial_id=trial,
         )
@@ -98,8 +101,12 @@ def _by_trial(connection: Connection, query: Select[Any], trial_ids: list[int]) 
     return found
 
 
-_SIGHTS = select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start).where(TRIALS.c.study_id == bindparam("study"))
-_OPEN = _SIGHTS.where(TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING)) | (TRIALS.c.trial_id > bindparam("known")))
+_SIGHTS = select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start).where(
+    TRIALS.c.study_id == bindparam("study")
+)
+_OPEN = _SIGHTS.where(
+    TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING)) | (TRIALS.c.trial_id > bindparam("known"))
+)
 _THESE = _SIGHTS.where(TRIALS.c.trial_id.in_(bindparam("ids", expanding=True)))
 
 
@@ -108,7 +115,10 @@ def look(connection: Connection, study_id: int, known: Mapping[int, Sight]) -> d
     rows = connection.execute(_OPEN, {"study": study_id, "known": max(known, default=-1)})
     found = {trial: (state, start) for trial, state, start in rows}
     for some in _chunks(trial for trial, (state, _) in known.items() if not state.is_finished() and trial not in found):
-        found |= {trial: (state, start) for trial, state, start in connection.execute(_THESE, {"study": study_id, "ids": some})}
+        found |= {
+            trial: (state, start)
+            for trial, state, start in connection.execute(_THESE, {"study": study_id, "ids": some})
+        }
     return found
 
 
@@ -125,7 +135,10 @@ _LOWEST = (
     select(TRIALS.c.trial_id)
     .join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
     .where(TRIALS.c.study_id == bindparam("study"), TRIALS.c.state == TrialState.COMPLETE, VALUES.c.objective == 0)
-    .order_by(case((VALUES.c.value_type == _KINDS.INF_NEG, -1), (VALUES.c.value_type == _KINDS.FINITE, 0), else_=1), VALUES.c.value)
+    .order_by(
+        case((VALUES.c.value_type == _KINDS.INF_NEG, -1), (VALUES.c.value_type == _KINDS.FINITE, 0), else_=1),
+        VALUES.c.value,
+    )
     .order_by(TRIALS.c.trial_id)
     .limit(1)
 )
@@ -140,7 +153,8 @@ _STATE = select(TRIALS.c.state).where(_OF_TRIAL).with_for_update()
 
 
 def locked_state(connection: Connection, trial_id: int) -> TrialState | None:
-    """The state of a trial, which nobody else changes until the transaction ends (SQLite's begins by locking the whole file).
+    """The state of a trial, which nobody else changes until the transaction ends (SQLite's begins by locking the whole
+    file).
 
     None if it was deleted.
     """
@@ -192,7 +206,8 @@ def write_value(connection: Connection, trial_id: int, value: float) -> None:
 
 
 def write_params(connection: Connection, trial_id: int, params: Mapping[str, tuple[float, str]]) -> None:
-    """Give a trial parameters that it has not yet. params: name → value as it is stored, and its distribution as JSON."""
+    """Give a trial parameters that it has not yet. params: name → value as it is stored, and its distribution as
+    JSON."""
     names = ("trial_id", "param_name", "param_value", "distribution_json")
     if params:
         rows = [dict(zip(names, (trial_id, name, value, told), strict=True)) for name, (value, told) in params.items()]
@@ -201,7 +216,9 @@ def write_params(connection: Connection, trial_id: int, params: Mapping[str, tup
 
 def write_reports(connection: Connection, reports: Mapping[int, tuple[int, float]]) -> None:
     """Write what trials report: trial → step and value. A step that a trial has reported before stays as it is."""
-    before = {(trial, step) for trial, rows in _by_trial(connection, _REPORTS, list(reports)).items() for step, _, _ in rows}
+    before = {
+        (trial, step) for trial, rows in _by_trial(connection, _REPORTS, list(reports)).items() for step, _, _ in rows
+    }
     new = []
     for trial, (step, value) in sorted(reports.items()):
         if (trial, step) not in before:
@@ -216,18 +233,25 @@ _NAMED = {
     for table in (USER, SYSTEM)
 }
 _CHANGE = {
-    table: update(table).where(table.c.trial_id == _ID, table.c.key == bindparam("name")).values(value_json=bindparam("told"))
+    table: update(table)
+    .where(table.c.trial_id == _ID, table.c.key == bindparam("name"))
+    .values(value_json=bindparam("told"))
     for table in (USER, SYSTEM)
 }
 
 
 def write_attributes(connection: Connection, table: Table, trial_id: int, attributes: Mapping[str, Any]) -> None:
-    """Give a trial attributes, in place of those it has under these names. table: USER or SYSTEM. The caller holds the trial's lock."""
+    """Give a trial attributes, in place of those it has under these names. table: USER or SYSTEM.
+
+    The caller holds the trial's lock.
+    """
     if not attributes:
         return
     there = set(connection.scalars(_NAMED[table], {"id": trial_id, "names": list(attributes)}))
     told = {key: json.dumps(value) for key, value in attributes.items()}
-    if new := [{"trial_id": trial_id, "key": key, "value_json": value} for key, value in told.items() if key not in there]:
+    if new := [
+        {"trial_id": trial_id, "key": key, "value_json": value} for key, value in told.items() if key not in there
+    ]:
         connection.execute(_NEW[table], new)
     if changed := [{"id": trial_id, "name": key, "told": told[key]} for key in there]:
         connection.execute(_CHANGE[table], changed)
@@ -240,7 +264,9 @@ def delete_attribute(connection: Connection, trial_id: int, key: str) -> None:
     connection.execute(_UNNAME, {"id": trial_id, "name": key})
 
 
-_BEAT = update(HEARTBEATS).where(HEARTBEATS.c.trial_id.in_(bindparam("ids", expanding=True))).values(heartbeat=func.now())
+_BEAT = (
+    update(HEARTBEATS).where(HEARTBEATS.c.trial_id.in_(bindparam("ids", expanding=True))).values(heartbeat=func.now())
+)
 _FIRST_BEAT = _NEW[HEARTBEATS].values(heartbeat=func.now())
 _LAST_BEAT = HEARTBEATS.delete().where(HEARTBEATS.c.trial_id == _ID)
 

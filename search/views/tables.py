@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 NONE = "–"
 
 
-def answer(board: Leaderboard, confirmations: Sequence[Confirmation], again: Repeats | None = None, warnings: Sequence[str] = ()) -> str:
-    """Everything there is to say on a question: what is confirmed, what repeats of the tuning have found, what was tuned.
+def answer(
+    board: Leaderboard,
+    confirmations: Sequence[Confirmation],
+    again: Repeats | None = None,
+    warnings: Sequence[str] = (),
+) -> str:
+    """Everything there is to say on a question: what is confirmed, what repeats of the tuning have found, what was
+    tuned.
 
     warnings: sentences on its pruning.
     """
@@ -31,12 +37,15 @@ def confirmed(board: Leaderboard, found: Confirmation) -> str:
 
     rows = [("", "tuned", "confirmed", f"to {found.reference}, 95 %", "p", "")]
     ranked = [entry.candidate for entry in found.entries]
-    for entry in sorted(board.entries, key=lambda entry: ranked.index(entry.name) if entry.name in ranked else len(ranked)):
+    for entry in sorted(
+        board.entries, key=lambda entry: ranked.index(entry.name) if entry.name in ranked else len(ranked)
+    ):
         rows.append((entry.name, _loss(entry), *_confirmed(found.entry(entry.name), found.reference)))
     again = changed(board, found)
     explained = (
-        f"Confirmed: winners trained anew for {found.horizon:,} iterations on {found.seeds} fresh seeds, evaluated on text that tuning "
-        "has not seen, so that its losses are not those of tuning. Mean ± half of its 95 % interval; p by sign flips, corrected for all "
+        f"Confirmed: winners trained anew for {found.horizon:,} iterations on {found.seeds} fresh seeds, evaluated on "
+        "text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its 95 % "
+        "interval; p by sign flips, corrected for all "
         "comparisons (Holm)" + (f" and for {found.looks} looks." if found.looks > 1 else ".")
     )
     return "\n".join(
@@ -62,7 +71,10 @@ def tuned(board: Leaderboard, confirmations: Sequence[Confirmation] = ()) -> str
     width = max(len(row[0]) for row in rows)
     settings = [f"{entry.name.ljust(width)}  {plain(entry.best.params)}" for entry in board.entries if entry.best]
     lines = [*aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
-    explained = "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials."
+    explained = (
+        "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: "
+        "of all trials."
+    )
     verdict = f"{board.verdict[0].upper()}{board.verdict[1:]}"
     if confirmations:
         verdict = f"Order of the tuned: {board.order}." if board.order else ""
@@ -75,7 +87,9 @@ def repeated(again: Repeats) -> str:
     for spread in again.spreads:
         losses = [NONE if loss is None else f"{loss:.4f}" for loss in spread.best]
         over = spread.over
-        rows.append((spread.candidate, *losses, f"{over.mean:.4f}" if over else NONE, f"{over.sd:.4f}" if over else NONE))
+        rows.append(
+            (spread.candidate, *losses, f"{over.mean:.4f}" if over else NONE, f"{over.sd:.4f}" if over else NONE)
+        )
     return "\n".join([*aligned(rows), "", "Best tuned loss in each repeat of the tuning.", *wrapped(*again.sentences)])
 
 
@@ -91,7 +105,11 @@ def wrapped(*sentences: str) -> list[str]:
     """Sentences one after the other, in lines of a terminal."""
     import textwrap
 
-    return [line for sentence in sentences for line in textwrap.wrap(sentence, 118, break_long_words=False, break_on_hyphens=False)]
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, 118, break_long_words=False, break_on_hyphens=False)
+    ]
 
 
 def _loss(entry: Entry) -> str:
@@ -118,6 +136,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Names to the left, all else to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
         for row in rows
     ]

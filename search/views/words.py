@@ -21,7 +21,11 @@ def line(event: Finished) -> str:
 
 def status(progress: Progress) -> str:
     """How far a run is and how long it still takes."""
-    parts = [f"{progress.done}/{progress.total} trials", f"{progress.running} running", f"{clock(progress.elapsed)} elapsed"]
+    parts = [
+        f"{progress.done}/{progress.total} trials",
+        f"{progress.running} running",
+        f"{clock(progress.elapsed)} elapsed",
+    ]
     if progress.eta is not None:
         parts.append(f"{about(progress.eta)} left")
     if progress.rate:
@@ -32,7 +36,10 @@ def status(progress: Progress) -> str:
 def summary(progress: Progress) -> str:
     """What a run has come to: the trials of the whole question, the time and the mean speed of this run."""
     counts = ", ".join(f"{count} {end}" for end, count in progress.counts().items() if count)
-    parts = [f"{progress.done}/{progress.total} trials" + (f": {counts}" if counts else ""), f"{clock(progress.elapsed)} elapsed"]
+    parts = [
+        f"{progress.done}/{progress.total} trials" + (f": {counts}" if counts else ""),
+        f"{clock(progress.elapsed)} elapsed",
+    ]
     if progress.steps:
         parts.append(f"{progress.steps / max(progress.elapsed, 1e-9):,.0f} member-steps/s")
     return "  ".join(parts)
@@ -46,7 +53,8 @@ def clock(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """A length of time that is not known to the second: ``about 40 s``, ``about 12 min``, ``about 3 h 10 min``, ``about 2 d 4 h``."""
+    """A length of time that is not known to the second: ``about 40 s``, ``about 12 min``, ``about 3 h 10 min``, ``about
+    2 d 4 h``."""
     if seconds < 90:
         return f"about {max(5, 5 * math.ceil(seconds / 5 - 1e-9))} s"
     minutes = round(seconds / 60)
@@ -60,7 +68,8 @@ def about(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """A curve in at most `width` characters, from the lowest value ▁ to the highest ▇; the last of several that share a place.
+    """A curve in at most `width` characters, from the lowest value ▁ to the highest ▇; the last of several that share a
+    place.
 
     What is not a finite number stands above all others; a curve that does not move is in the middle.
     """
@@ -88,4 +97,6 @@ def number(value: int) -> str:
 
 def plain(values: Mapping[str, object]) -> str:
     """Settings in one line: ``learning_rate 0.0031, constantmax.gamma 87``."""
-    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )

@@ -1,6 +1,8 @@
-"""What a trial leaves to look at, uploaded while it runs: its configuration, its curve as a picture, a text that it has written.
+"""What a trial leaves to look at, uploaded while it runs: its configuration, its curve as a picture, a text that it has
+written.
 
-Optuna takes artifacts of running trials only, so this is a worker's watcher. None of them is HTML, which a dashboard would run.
+Optuna takes artifacts of running trials only, so this is a worker's watcher. None of them is HTML, which a dashboard
+would run.
 """
 
 from __future__ import annotations
@@ -41,10 +43,11 @@ class Seen:
 
 
 class Artifacts:
-    """Watches the trials of a worker. CONFIG is uploaded when one starts; when it ends CURVE, and SAMPLE if it leads its study.
+    """Watches the trials of a worker. CONFIG is uploaded when one starts; when it ends CURVE, and SAMPLE if it leads
+    its study.
 
-    A trial that is returned gets the rest when it ends for good. A full disk must not cost a result: what cannot be written
-    is left out, which is told once.
+    A trial that is returned gets the rest when it ends for good. A full disk must not cost a result: what cannot be
+    written is left out, which is told once.
 
     Args:
         storage_url: of the trials' storage; see `artifact_folder`.
@@ -87,16 +90,23 @@ class Artifacts:
             return
         except OSError as error:
             if not self._told:
-                self._note(f"{self._folder}: no artifact can be written ({error.strerror}); trials go on without theirs")
+                self._note(
+                    f"{self._folder}: no artifact can be written ({error.strerror}); trials go on without theirs"
+                )
             self._told = True
 
     def _write(self, job: Job, name: str, content: bytes) -> None:
-        """Write the file, then the record of it. Optuna's `upload_artifact` does it the other way round: a full disk leaves dead links."""
+        """Write the file, then the record of it.
+
+        Optuna's `upload_artifact` does it the other way round: a full disk leaves dead links.
+        """
         meta = ArtifactMeta(str(uuid.uuid4()), name, mimetypes.guess_type(name)[0] or "application/octet-stream", None)
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._store.write(meta.artifact_id, io.BytesIO(content))
-            job.trial.storage.set_trial_system_attr(job.trial._trial_id, KEY + meta.artifact_id, json.dumps(asdict(meta)))
+            job.trial.storage.set_trial_system_attr(
+                job.trial._trial_id, KEY + meta.artifact_id, json.dumps(asdict(meta))
+            )
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(self._folder / meta.artifact_id)
@@ -105,7 +115,10 @@ class Artifacts:
 
 def curve(job: Job, end: str, seen: Seen) -> bytes:
     """The losses of a trial that ends, as PNG."""
-    params = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in job.trial.params.items())
+    params = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in job.trial.params.items()
+    )
     lines = []
     for name, losses, colour in (("validation", seen.validation, COLOURS[0]), ("training", seen.training, COLOURS[4])):
         points = sorted(losses.items())
@@ -121,7 +134,10 @@ def sample(job: Job) -> str:
     prompt = corpus.slices["tuning"][:PROMPT]
     (written,) = generate(job.trainer, job.member, prompt, TOKENS, temperature=TEMPERATURE)
     given, continued = (_printable(corpus.decode(tokens)) for tokens in (prompt, written))
-    head = f"{job.trial.study.study_name}, trial {job.trial.number}, iteration {job.member.iteration}, temperature {TEMPERATURE:g}"
+    head = (
+        f"{job.trial.study.study_name}, trial {job.trial.number}, iteration {job.member.iteration}, temperature "
+        f"{TEMPERATURE:g}"
+    )
     return f"{head}\n\n---- given (validation text)\n{given}\n\n---- written\n{continued}\n"
 
 

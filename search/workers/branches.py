@@ -1,7 +1,8 @@
-"""Cooled rungs: a trial is judged at a rung by a branch that has decayed fully, while its trunk trains on at the stable rate.
+"""Cooled rungs: a trial is judged at a rung by a branch that has decayed fully, while its trunk trains on at the stable
+rate.
 
-A branch is a fork of the trial's member, with the same settings and a horizon that ends at the rung. Batches and dropout are
-functions of seed and iteration, so branch and trunk see the same.
+A branch is a fork of the trial's member, with the same settings and a horizon that ends at the rung. Batches and
+dropout are functions of seed and iteration, so branch and trunk see the same.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Branch:
 class Branches:
     """The branches of one trial, beside its trunk in the same trainer. Without rungs there are none.
 
-    A branch is never saved: a trial that is interrupted meanwhile goes on from where the branch left the trunk, and forks again.
-    So a rung whose branch would have left before the trunk came here is done with.
+    A branch is never saved: a trial that is interrupted meanwhile goes on from where the branch left the trunk, and
+    forks again. So a rung whose branch would have left before the trunk came here is done with.
     """
 
     def __init__(self, trainer: Trainer, trunk: Member, rungs: Sequence[int]) -> None:
@@ -58,7 +59,9 @@ class Branches:
             if start == self._trunk.iteration and rung not in self._under_way:
                 trunk = self._trainer.snapshot(self._trunk)
                 config = trunk.config.replace({"max_iters": rung})
-                member = self._trainer.restore(replace(trunk, config=config, values={**trunk.values, "max_iters": rung}))
+                member = self._trainer.restore(
+                    replace(trunk, config=config, values={**trunk.values, "max_iters": rung})
+                )
                 self._under_way[rung] = Branch(member, trunk)
 
     def judged(self) -> Member:

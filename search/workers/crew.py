@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # who warms up has loaded nothing yet
 class Crew:
     """The worker processes, each behind a pipe of its own: a shared queue or event would not survive a killed worker.
 
-    Through its pipe a worker says what happens, and why it cannot begin. It stops as soon as there is something to read,
-    or its supervisor is gone.
+    Through its pipe a worker says what happens, and why it cannot begin. It stops as soon as there is something to
+    read, or its supervisor is gone.
     """
 
     def __init__(self, where: str, name: str, settings: WorkerSettings, deadline: float | None) -> None:
@@ -41,7 +41,10 @@ class Crew:
         return [(link, _hear(link)) for link in wait(list(self.links), timeout=0.2) if isinstance(link, Connection)]
 
     def bury(self, link: Connection) -> tuple[int, int, int | None]:
-        """Forget a worker that has ended. Returns its index, its process's number and exit status; None if nobody knows that."""
+        """Forget a worker that has ended.
+
+        Returns its index, its process's number and exit status; None if nobody knows that.
+        """
         index, process = self.links.pop(link)
         process.join()
         link.close()
@@ -72,7 +75,9 @@ def _hear(link: Connection) -> Event | TunemaxError | None:
         return None
 
 
-def _work(link: Connection, index: int, where: str, name: str, settings: WorkerSettings, deadline: float | None) -> None:
+def _work(
+    link: Connection, index: int, where: str, name: str, settings: WorkerSettings, deadline: float | None
+) -> None:
     """The body of a worker process."""
     from tunemax.gpt.data import open_data
     from tunemax.search.storage.database import storage_errors
@@ -96,6 +101,15 @@ def _work(link: Connection, index: int, where: str, name: str, settings: WorkerS
             question.check_data(corpus)
             closing = (lambda: False) if deadline is None else (lambda: time.time() > deadline)
             watching = watchers(question, note)
-            Worker(question, corpus, index, settings.slots, report=say, stopping=link.poll, closing=closing, watchers=watching).run()
+            Worker(
+                question,
+                corpus,
+                index,
+                settings.slots,
+                report=say,
+                stopping=link.poll,
+                closing=closing,
+                watchers=watching,
+            ).run()
     except TunemaxError as error:  # the user's to mend; another start would meet it again
         say(error)

@@ -24,8 +24,9 @@ Means = dict[str, list[float]]
 class Trajectories:
     """Watches the trials of a worker. Costs nothing where a variant has nothing to learn.
 
-    While a trial runs its values are lines of a file in its folder, a write to the database at every evaluation being dear;
-    a trial that goes on elsewhere without them has a trajectory that begins there. At its end they go to the trial.
+    While a trial runs its values are lines of a file in its folder, a write to the database at every evaluation being
+    dear; a trial that goes on elsewhere without them has a trajectory that begins there. At its end they go to the
+    trial.
     """
 
     def __init__(self, storage_url: str) -> None:
@@ -45,7 +46,8 @@ class Trajectories:
         noted = self._noted.pop(job.member, None)
         if noted is None or end in ("returned", "dropped"):
             return
-        with contextlib.suppress(UpdateFinishedTrialError):  # somebody else has just finished it, as the worker is about to find out
+        with contextlib.suppress(UpdateFinishedTrialError):
+            # somebody else has just finished it, as the worker is about to find out
             job.trial.storage.set_trial_system_attr(job.trial._trial_id, TRAJECTORY, _told(noted))
         with contextlib.suppress(OSError):
             self._path(job).unlink(missing_ok=True)
@@ -58,7 +60,9 @@ class Trajectories:
         }
         if not all(values.isfinite().all() for values in shown.values()):  # it has just diverged
             return
-        means = {name: [float(f"{value:.6g}") for value in values.mean(dim=1).tolist()] for name, values in shown.items()}
+        means = {
+            name: [float(f"{value:.6g}") for value in values.mean(dim=1).tolist()] for name, values in shown.items()
+        }
         self._noted[job.member][job.member.iteration] = means
         path = self._path(job)
         with contextlib.suppress(OSError):  # of a full disk the snapshots tell; a curve with a gap is no reason to stop
@@ -71,7 +75,10 @@ class Trajectories:
 
 
 def _read(path: Path) -> dict[int, Means]:
-    """What was noted before an interrupt. What was noted after the snapshot comes again, the same; a last line may be cut short."""
+    """What was noted before an interrupt.
+
+    What was noted after the snapshot comes again, the same; a last line may be cut short.
+    """
     noted: dict[int, Means] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in path.read_text().splitlines():

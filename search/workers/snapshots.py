@@ -49,7 +49,10 @@ class Snapshots:
             self._told = True
 
     def member(self, trainer: Trainer, config: Config, study: str, number: int) -> Member:
-        """A trial's member: from its snapshot, or new if it has none. One that cannot be used is told, and left aside."""
+        """A trial's member: from its snapshot, or new if it has none.
+
+        One that cannot be used is told, and left aside.
+        """
         path = self._path(study, number)
         if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
             return trainer.add(config)
@@ -62,7 +65,10 @@ class Snapshots:
             self.note(f"{study} trial {number} is trained from the start: {error}")
             return trainer.add(config)
         if trainer.path_of(member) != member.before != "":
-            self.note(f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.path}: equal to rounding only")
+            self.note(
+                f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.path}: equal to "
+                "rounding only"
+            )
         return member
 
     def remove(self, study: str, number: int) -> None:

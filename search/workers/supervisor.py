@@ -20,18 +20,21 @@ from tunemax.search.workers.crew import Crew
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Reported, Started
 
 RESTARTS = 5
-"""How often in a row a worker is started again that died before it had reported anything. More than a trial has attempts."""
+"""How often in a row a worker is started again that died before it had reported anything. More than a trial has
+attempts."""
 REAPING = 30.0
 """Seconds between two looks for trials of dead workers, also of other machines."""
 
 
-def run(where: str, name: str, settings: WorkerSettings, *, seconds: float | None, report: Callable[[Event], None]) -> bool:
+def run(
+    where: str, name: str, settings: WorkerSettings, *, seconds: float | None, report: Callable[[Event], None]
+) -> bool:
     """Work on a question with some local worker processes until nothing waits. Returns False if it was interrupted.
 
-    where: the storage. seconds: after this long no new trial starts. Ctrl-C and SIGTERM stop the workers at their next look;
-    what they were training goes back to the waiting trials, to be resumed. A worker that dies is replaced, and its trials go
-    on from their snapshots. Few waiting trials are spread over the workers. Raises TunemaxError when workers keep dying
-    without getting anything further, or cannot begin.
+    where: the storage. seconds: after this long no new trial starts. Ctrl-C and SIGTERM stop the workers at their next
+    look; what they were training goes back to the waiting trials, to be resumed. A worker that dies is replaced, and
+    its trials go on from their snapshots. Few waiting trials are spread over the workers. Raises TunemaxError when
+    workers keep dying without getting anything further, or cannot begin.
     """
     warm()
     question = load_from(where, name)
@@ -68,7 +71,9 @@ def run(where: str, name: str, settings: WorkerSettings, *, seconds: float | Non
                     if status:
                         deaths[index] += 1
                         going = going and deaths[index] <= RESTARTS
-                        report(Note(index, f"worker {index} died ({_fate(status)}){'; started again' if going else ''}"))
+                        report(
+                            Note(index, f"worker {index} died ({_fate(status)}){'; started again' if going else ''}")
+                        )
                     if going and (status or freed):  # what was freed may be another run's, for which no worker is left
                         crew.start(index)
             if time.monotonic() - reaped > REAPING:
@@ -81,7 +86,9 @@ def run(where: str, name: str, settings: WorkerSettings, *, seconds: float | Non
         for number, handler in before.items():
             signal.signal(number, handler)
     if max(deaths.values(), default=0) > RESTARTS and not refusal and not interrupted.is_set():
-        refusal = TunemaxError(f"{name}: a worker died {RESTARTS + 1} times in a row; what is finished is kept, the rest waits")
+        refusal = TunemaxError(
+            f"{name}: a worker died {RESTARTS + 1} times in a row; what is finished is kept, the rest waits"
+        )
     if refusal:
         raise refusal
     return not interrupted.is_set()
@@ -93,12 +100,15 @@ def _follow(said: Event, begun: dict[int, set[tuple[str, int]]], deaths: Counter
         begun[said.worker].add((said.study, said.trial))
     elif isinstance(said, Finished):
         begun[said.worker].discard((said.study, said.trial))
-    if isinstance(said, Reported) or (isinstance(said, Finished) and said.state in ("complete", "pruned", "diverged", "duplicate")):
+    if isinstance(said, Reported) or (
+        isinstance(said, Finished) and said.state in ("complete", "pruned", "diverged", "duplicate")
+    ):
         deaths[said.worker] = 0  # what a worker that breaks gives back, or has failed, is no progress
 
 
 def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Iterator[Finished]:
-    """Those trials of a worker that have ended although it could say so no more: it died a moment later, or once too often."""
+    """Those trials of a worker that have ended although it could say so no more: it died a moment later, or once too
+    often."""
     for study, number in sorted(trials):
         trial = question.study(study).get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
@@ -108,4 +118,6 @@ def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Ite
 
 def _fate(status: int) -> str:
     """What a process died of, by its exit status."""
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"
+    return (
+        f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"
+    )

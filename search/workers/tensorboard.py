@@ -15,11 +15,12 @@ from tunemax.search.workers.trial import Job
 
 
 class Boards:
-    """A watcher of trials that writes what they measure at each evaluation, unless `tensorboard` is off in the study's base.
+    """A watcher of trials that writes what they measure at each evaluation, unless `tensorboard` is off in the study's
+    base.
 
-    Curves of the softmax are means over a layer's heads: a study has too many runs for one curve a head. A trial that is
-    trained on, or again, after an interrupt has its events in one curve. A full disk must not cost a result: a trial whose events
-    cannot be written goes on without, which is told once.
+    Curves of the softmax are means over a layer's heads: a study has too many runs for one curve a head. A trial that
+    is trained on, or again, after an interrupt has its events in one curve. A full disk must not cost a result: a trial
+    whose events cannot be written goes on without, which is told once.
 
     Args:
         question: the open question.
@@ -38,7 +39,8 @@ class Boards:
                 self._open[job.member] = self._board(job)
 
     def evaluated(self, job: Job) -> None:
-        """job.value is what the trial has reported: for one that has diverged the cap, so that no earlier loss stays its last."""
+        """job.value is what the trial has reported: for one that has diverged the cap, so that no earlier loss stays
+        its last."""
         if job.member in self._open:
             row = Row.of(job.trainer, job.member, job.value)
             with self._writing(job):

@@ -38,7 +38,10 @@ def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mappi
 def trained_before(study: optuna.Study, config: Config) -> FrozenTrial | None:
     """The first finished trial of the study that trained the same thing (a duplicate is never the first)."""
     for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        if other.user_attrs.get(attributes.IDENTITY) == config.identity and attributes.DUPLICATE_OF not in other.user_attrs:
+        if (
+            other.user_attrs.get(attributes.IDENTITY) == config.identity
+            and attributes.DUPLICATE_OF not in other.user_attrs
+        ):
             return other
     return None
 
@@ -76,7 +79,9 @@ class Job:
     """Those by which the trial is judged at cooled rungs."""
 
     def __post_init__(self) -> None:
-        self.branches = Branches(self.trainer, self.member, self.definition.pruner.cooled_rungs(self.definition.budget.horizon))
+        self.branches = Branches(
+            self.trainer, self.member, self.definition.pruner.cooled_rungs(self.definition.budget.horizon)
+        )
 
     @property
     def measured(self) -> Probe:
@@ -99,11 +104,13 @@ class Job:
 
     @property
     def stride(self) -> int:
-        """Iterations to the next look at the stop signal, at most CHUNK: from an evaluation on the same ones, interrupted or not."""
+        """Iterations to the next look at the stop signal, at most CHUNK: from an evaluation on the same ones,
+        interrupted or not."""
         return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
 
     def take(self, loss: float) -> None:
-        """Take the loss at an evaluation point: `value` is what the trial is to report, for one that has diverged the cap."""
+        """Take the loss at an evaluation point: `value` is what the trial is to report, for one that has diverged the
+        cap."""
         cap = divergence_cap(self.member.config, self.trainer.corpus)
         event = self.member.event or self.branches.judged().event
         self.reason = event.reason if event else None if loss <= cap else "diverged: validation loss above the cap"
@@ -160,17 +167,21 @@ class Job:
 
 
 def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
-    """Whether a trial trains on when the pruner would stop it: drawn by its number, so that it is the same after an interrupt."""
+    """Whether a trial trains on when the pruner would stop it: drawn by its number, so that it is the same after an
+    interrupt."""
     return key(definition.seed, "spared", study_name, number) < definition.pruner.spared * 2**63
 
 
 def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
-    """Finish a trial; False if somebody else (a stock command line, another worker) has finished it or put it back meanwhile.
+    """Finish a trial; False if somebody else (a stock command line, another worker) has finished it or put it back
+    meanwhile.
 
     value: of a COMPLETE trial; Optuna takes a PRUNED one's from its last report.
     """
     try:
-        found = trial.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state, skip_if_finished=True)
+        found = trial.study.tell(
+            trial, value if state == TrialState.COMPLETE else None, state=state, skip_if_finished=True
+        )
     except ValueError:
         if trial.storage.get_trial(trial._trial_id).state == TrialState.WAITING:
             return False

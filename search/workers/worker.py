@@ -1,4 +1,5 @@
-"""A worker: takes waiting trials, trains them side by side in slots, reports, prunes, tells, and refills a slot at once.
+"""A worker: takes waiting trials, trains them side by side in slots, reports, prunes, tells, and refills a slot at
+once.
 
 Workers know nothing of each other; they meet in the storage. Any number of them may work on one question.
 """
@@ -37,7 +38,8 @@ from tunemax.search.workers.trial import Job, configuration, frozen, mark_duplic
 TOLD = 0.5
 """Least seconds between two words on how far the members have come."""
 EVERY = 1.0
-"""Least seconds between two snapshots of a trial, which are written where it is evaluated: training less anew costs less."""
+"""Least seconds between two snapshots of a trial, which are written where it is evaluated: training less anew costs
+less."""
 TAKEN = "somebody else has finished it, or taken it over"
 
 
@@ -51,7 +53,8 @@ class Watcher(Protocol):
         """It was evaluated and has reported `job.value`."""
 
     def ending(self, job: Job, end: str) -> None:
-        """It is complete, pruned or diverged, or it is returned, and still ours in the storage; or dropped, and ours no more."""
+        """It is complete, pruned or diverged, or it is returned, and still ours in the storage; or dropped, and ours no
+        more."""
 
 
 @dataclass
@@ -108,12 +111,18 @@ class Worker:
     def _fill(self) -> None:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
 
-        In a confirmation those with the most do, so that the seeds of one winner stand side by side: a stack of one variant is faster.
+        In a confirmation those with the most do, so that the seeds of one winner stand side by side: a stack of one
+        variant is faster.
 
         A trial on which workers have died gets all slots, once they are free, so that it takes no other with it.
         """
         empty: set[str] = set()
-        while len(self._jobs) < self.slots and not self.stopping() and not self.closing() and not any(job.alone for job in self._jobs):
+        while (
+            len(self._jobs) < self.slots
+            and not self.stopping()
+            and not self.closing()
+            and not any(job.alone for job in self._jobs)
+        ):
             here = Counter(job.trial.study.study_name for job in self._jobs)
             names = list(self.question.siblings)
             turned = names[self.index % len(names) :] + names[: self.index % len(names)]
@@ -144,7 +153,9 @@ class Worker:
             self._jobs.append(job)
             for watcher in self.watchers:
                 watcher.started(job)
-            self.report(Started(self.index, name, trial.number, job.member.config.train.max_iters, job.member.iteration))
+            self.report(
+                Started(self.index, name, trial.number, job.member.config.train.max_iters, job.member.iteration)
+            )
         return True
 
     def _begin(self, name: str, trial: optuna.Trial) -> Job | None:
@@ -154,7 +165,8 @@ class Worker:
             with self.question.cached.one_look(), self.question.cached.one_write():
                 config = configuration(trial, definition, self.question.siblings[name])
                 original = trained_before(trial.study, config)
-        except (TunemaxError, ValueError) as error:  # somebody has enqueued what no configuration, or no dimension, can have
+        except (TunemaxError, ValueError) as error:
+            # somebody has enqueued what no configuration, or no dimension, can have
             trial.set_user_attr(attributes.REASON, str(error))
             tell(trial, TrialState.FAIL, None)
             self.report(Finished(self.index, name, trial.number, 0, "failed", None, str(error)))
@@ -163,7 +175,9 @@ class Worker:
             mark_duplicate(trial, original)
             tell(trial, original.state, original.value)
             self._snapshots.remove(name, trial.number)
-            self.report(Finished(self.index, name, trial.number, 0, "duplicate", original.value, f"as trial {original.number}"))
+            self.report(
+                Finished(self.index, name, trial.number, 0, "duplicate", original.value, f"as trial {original.number}")
+            )
             return None
         trainer = self._trainer(config)
         member = self._snapshots.member(trainer, config, name, trial.number)
@@ -234,7 +248,9 @@ class Worker:
             trial.study.sampler.after_trial(trial.study, frozen(trial), state, [job.value])
         given = held.get(trial._trial_id, Held())
         found = given.user | job.findings(end)
-        if not finish(self.question.storage, trial._trial_id, self._mark, state, job.value, user=found, system=given.system):
+        if not finish(
+            self.question.storage, trial._trial_id, self._mark, state, job.value, user=found, system=given.system
+        ):
             raise UpdateFinishedTrialError
 
     def _drop(self, job: Job) -> None:
@@ -267,7 +283,12 @@ class Worker:
         """Say now and then how far the members have come."""
         if time.monotonic() - self._told > TOLD:
             self._told = time.monotonic()
-            self.report(Advanced(self.index, {(job.trial.study.study_name, job.trial.number): job.member.iteration for job in self._jobs}))
+            self.report(
+                Advanced(
+                    self.index,
+                    {(job.trial.study.study_name, job.trial.number): job.member.iteration for job in self._jobs},
+                )
+            )
 
     def _leave(self, job: Job) -> None:
         job.leave()
@@ -285,7 +306,8 @@ class Worker:
 
 
 def _cause(fault: BaseException | None) -> str | None:
-    """What a worker dies of, if it may be a trial's fault; not an interrupt, a storage out of reach, or what the user can mend."""
+    """What a worker dies of, if it may be a trial's fault; not an interrupt, a storage out of reach, or what the user
+    can mend."""
     if not isinstance(fault, Exception) or isinstance(fault, (TunemaxError, SQLAlchemyError, StorageInternalError)):
         return None
     return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]

@@ -60,7 +60,9 @@ def test_every_form_of_actions_passes_both_checkers(id: str, form: str, short: d
 
 
 @over_ids
-def test_a_spec_makes_the_environment_again(id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any) -> None:
+def test_a_spec_makes_the_environment_again(
+    id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any
+) -> None:
     env = gymnasium.make(f"tunemax.envs:{id}", set="validation", **short)
     assert env.spec is not None
     again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
@@ -72,7 +74,9 @@ def test_a_spec_makes_the_environment_again(id: str, short: dict[str, Any], roll
 
 
 @over_ids
-def test_equal_seeds_give_equal_rollouts(id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any) -> None:
+def test_equal_seeds_give_equal_rollouts(
+    id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any
+) -> None:
     runs = []
     for _ in range(2):
         env = gymnasium.make(id, **short)
@@ -110,7 +114,9 @@ def test_a_pickle_goes_on_where_the_environment_was(
 
 
 @over_ids
-def test_a_fork_goes_on_alike_and_by_itself(id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any) -> None:
+def test_a_fork_goes_on_alike_and_by_itself(
+    id: str, short: dict[str, Any], roll: Callable[..., Rollout], assert_equal: Any
+) -> None:
     env = gymnasium.make(id, **short).unwrapped
     assert isinstance(env, environment.Steer)
     env.reset(seed=5)
@@ -152,7 +158,9 @@ def test_n_environments_are_n_single_ones(id: str, short: dict[str, Any], assert
 
 
 @over_ids
-def test_rewards_add_up_to_the_fall_of_the_log_loss(id: str, short: dict[str, Any], roll: Callable[..., Rollout]) -> None:
+def test_rewards_add_up_to_the_fall_of_the_log_loss(
+    id: str, short: dict[str, Any], roll: Callable[..., Rollout]
+) -> None:
     env = gymnasium.make(id, **short)
     _, start = env.reset(seed=1)
     seen = roll(env, 1)
@@ -166,7 +174,9 @@ def test_rewards_add_up_to_the_fall_of_the_log_loss(id: str, short: dict[str, An
 
 
 @over_ids
-def test_to_step_before_a_reset_or_after_the_end_is_refused(id: str, short: dict[str, Any], roll: Callable[..., Rollout]) -> None:
+def test_to_step_before_a_reset_or_after_the_end_is_refused(
+    id: str, short: dict[str, Any], roll: Callable[..., Rollout]
+) -> None:
     env = gymnasium.make(id, **short).unwrapped
     action = env.action_space.sample()
     with pytest.raises(TunemaxError, match="step: no training has begun; call reset"):
@@ -181,8 +191,12 @@ def test_to_step_before_a_reset_or_after_the_end_is_refused(id: str, short: dict
 
 
 def test_importing_the_ids_loads_no_model() -> None:
-    program = "import sys, json, envs; print(json.dumps([name for name in sys.modules if name in ('torch', 'gpt', 'stable_baselines3')]))"
-    assert json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout) == []
+    heavy = ("torch", "tunemax.gpt", "stable_baselines3")
+    program = f"import sys, json, tunemax.envs; print(json.dumps([name for name in sys.modules if name in {heavy}]))"
+    assert (
+        json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+        == []
+    )
 
 
 @over_ids
@@ -199,7 +213,8 @@ def test_an_id_is_written_up_in_gymnasiums_sections(id: str) -> None:
     text = getattr(environment, envs.IDS[id]).__doc__
     sections = re.findall(r"^ *## (.*)$", text, flags=re.MULTILINE)
     assert sections == [
-        "Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments", "Version History",
+        "Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments",
+        "Version History",
     ]  # fmt: skip
     env = gymnasium.make(id)
     if id != "tunemax/Steer-v0":  # its sizes follow from its arguments

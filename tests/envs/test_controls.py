@@ -56,7 +56,10 @@ def test_zero_leaves_a_value_alone_in_every_bit(dial: Dial, unit: float) -> None
 def test_an_action_can_be_taken_back(dial: Dial, unit: float, action: float) -> None:
     value = dial.at(unit)
     moved = dial.moved(value, action)
-    assert dial.moved(moved, -action) == pytest.approx(value, rel=1e-6, abs=1e-6 * (dial.high - dial.low)) or moved in (dial.low, dial.high)
+    assert dial.moved(moved, -action) == pytest.approx(value, rel=1e-6, abs=1e-6 * (dial.high - dial.low)) or moved in (
+        dial.low,
+        dial.high,
+    )
     assert (moved - value) * action >= 0
 
 
@@ -65,7 +68,10 @@ def test_a_target_is_reached_by_the_actions_towards_it(dial: Dial, start: float,
     value, target = dial.at(start), dial.at(end)
     for _ in range(700):
         value = dial.moved(value, dial.action_towards(value, target))
-    assert value == pytest.approx(target, rel=1e-6, abs=1e-6 * (dial.high - dial.low)) or dial.high - dial.low > 700 * STRIDE
+    assert (
+        value == pytest.approx(target, rel=1e-6, abs=1e-6 * (dial.high - dial.low))
+        or dial.high - dial.low > 700 * STRIDE
+    )
 
 
 def test_how_far_an_action_of_one_goes() -> None:
@@ -114,7 +120,9 @@ def test_what_cannot_be_moved_is_refused_in_one_line(name: str, message: str) ->
 
 
 def test_the_gain_needs_constantmax() -> None:
-    with pytest.raises(TunemaxError, match="control gain: means nothing for softmax; it needs softmax_variant = constantmax"):
+    with pytest.raises(
+        TunemaxError, match="control gain: means nothing for softmax; it needs softmax_variant = constantmax"
+    ):
         find_dial("gain", Config.of())
 
 

@@ -34,7 +34,9 @@ def test_the_code_that_is_shown_runs(code: str, capsys: pytest.CaptureFixture[st
 def test_every_id_and_every_set_is_described() -> None:
     assert re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE) != []
     assert set(re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE)) == set(envs.IDS)
-    described = {name: int(count) for name, count in re.findall(r"^\| `(\w+)` \| (\d+) \|", DOCUMENT, flags=re.MULTILINE)}
+    described = {
+        name: int(count) for name, count in re.findall(r"^\| `(\w+)` \| (\d+) \|", DOCUMENT, flags=re.MULTILINE)
+    }
     assert described == {name: of.count for name, of in SETS.items()}
 
 
@@ -43,7 +45,8 @@ def test_the_environment_of_the_guide_is_one(short: dict[str, Any]) -> None:
     names: dict[str, Any] = {}
     exec(
         compile(
-            "from tunemax.envs.environment import *\nfrom tunemax.envs.environment import ClassVar, Mapping, Any\n" + code,
+            "from tunemax.envs.environment import *\nfrom tunemax.envs.environment import ClassVar, Mapping, Any\n"
+            + code,
             "CONTRIBUTING.md",
             "exec",
         ),

@@ -20,7 +20,9 @@ Rollout = list[tuple[Any, ...]]
 
 def test_any_declared_controls_can_be_steered(short: dict[str, Any], roll: Callable[..., Rollout]) -> None:
     config = {"softmax_variant": "polymax", "n_layer": 1, "n_embd": 8, "block_size": 8, "dropout": 0.1}
-    env = gymnasium.make("tunemax/Steer-v0", controls=["polymax.power", "dropout", "weight_decay"], config=config, **short)
+    env = gymnasium.make(
+        "tunemax/Steer-v0", controls=["polymax.power", "dropout", "weight_decay"], config=config, **short
+    )
     observation, info = env.reset(seed=1)
     assert observation.shape == (26,)
     assert list(info["controls"]) == ["polymax.power", "dropout", "weight_decay"]
@@ -48,7 +50,10 @@ def test_an_instance_is_chosen_by_index_or_given(short: dict[str, Any]) -> None:
         ({"instance": "test/3"}, "instance = test/3: expected a whole number"),
         ({"instance": Instance("odd", 1, (0.0, 1.0), 7)}, "horizon = 7: not a multiple of frame_skip"),
         ({"instance": Instance("odd", 1, (0.5, 0.5), 8)}, "data_start = 0.5 is not before data_end = 0.5"),
-        ({"instance": Instance("odd", 1, (0.5, 0.5 + 1e-7), 8)}, "this part of python_stdlib has . tokens, and a window needs 9"),
+        (
+            {"instance": Instance("odd", 1, (0.5, 0.5 + 1e-7), 8)},
+            "this part of python_stdlib has . tokens, and a window needs 9",
+        ),
     ],
 )
 def test_impossible_resets_are_refused(options: dict[str, Any], message: str, short: dict[str, Any]) -> None:
@@ -126,7 +131,9 @@ def test_a_picture_does_not_move_the_training(short: dict[str, Any]) -> None:
         assert np.array_equal(seen.step(np.ones(2))[0], unseen.step(np.ones(2))[0])
 
 
-@pytest.mark.parametrize("arguments", [{"controls": ["learning_rate"], "config": {"softmax_variant": "softmax"}}, {"action": "absolute"}])
+@pytest.mark.parametrize(
+    "arguments", [{"controls": ["learning_rate"], "config": {"softmax_variant": "softmax"}}, {"action": "absolute"}]
+)
 def test_every_kind_of_training_can_be_drawn(arguments: dict[str, Any], short: dict[str, Any]) -> None:
     env = Tiny(render_mode="rgb_array", **arguments, **short)
     env.reset(seed=1)

@@ -24,7 +24,9 @@ def test_sets_share_no_seed_no_text_and_no_start(tiny: Make) -> None:
     assert len(set(starts)) == len(starts)
     ranges = sorted((of.seeds_from, of.seeds_from + of.count) for of in SETS.values())
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ranges))
-    zones = sorted((min(i.data[0] for i in instances), max(i.data[1] for i in instances)) for instances in drawn.values())
+    zones = sorted(
+        (min(i.data[0] for i in instances), max(i.data[1] for i in instances)) for instances in drawn.values()
+    )
     assert all(end <= start + 1e-12 for (_, end), (start, _) in itertools.pairwise(zones))
     assert zones[0][0] >= 0
     assert zones[-1][1] <= 1
@@ -53,7 +55,9 @@ def test_starts_stay_within_the_bounds_of_a_control(tiny: Make) -> None:
 
 
 def test_one_control_starts_the_same_whatever_else_is_steered(tiny: Make) -> None:
-    one, both = (find_set("test").draw(tiny(controls=controls), 5) for controls in (["learning_rate"], ["gain", "learning_rate"]))
+    one, both = (
+        find_set("test").draw(tiny(controls=controls), 5) for controls in (["learning_rate"], ["gain", "learning_rate"])
+    )
     assert one.controls["learning_rate"] == both.controls["learning_rate"]
 
 
@@ -67,7 +71,12 @@ def test_transfer_sets_ask_for_larger_models_and_longer_trainings(tiny: Make) ->
 def test_a_configuration_is_what_the_instance_says(tiny: Make) -> None:
     task = tiny()
     config = Instance("mine", 5, (0.2, 0.4), 8, {"constantmax.gamma": 3.0}, {"n_embd": 16}).config(task)
-    assert (config.train.seed, config.train.data_start, config.train.data_end, config.train.max_iters) == (5, 0.2, 0.4, 8)
+    assert (config.train.seed, config.train.data_start, config.train.data_end, config.train.max_iters) == (
+        5,
+        0.2,
+        0.4,
+        8,
+    )
     assert config.flat()["constantmax.gamma"] == 3.0
     assert config.model.n_embd == 16
 

@@ -117,7 +117,9 @@ def test_every_tunable_kind_is_made_from_its_bounds(kind: Any, tiny: Make) -> No
     for vector in ([b.low for b in bounds], [b.start for b in bounds], [b.high for b in bounds]):
         (outcome,) = run(task, instances(task, 1), kind.of(task, vector))
         assert math.isfinite(outcome.total)
-    with pytest.raises(TunemaxError, match=f"{kind.__name__}: a vector of shape .*; expected {len(bounds)} finite numbers"):
+    with pytest.raises(
+        TunemaxError, match=f"{kind.__name__}: a vector of shape .*; expected {len(bounds)} finite numbers"
+    ):
         kind.of(task, [0.5] * (len(bounds) + 1))
     with pytest.raises(TunemaxError, match="finite"):
         kind.of(task, [math.nan] * len(bounds))

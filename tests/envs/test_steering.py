@@ -212,9 +212,13 @@ def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:
     seen = steering.advance({0: [0, 0]})[0].observation
     change = float((trainer.rows()[0] - before).norm() / before.norm())
     assert 10 ** steering.features.raw(seen, "update") == pytest.approx(change, rel=1e-4)
-    normal = environment.Tiny.task_of({"softmax_variant": "softmax"}, controls=["learning_rate"], horizon=12, frame_skip=4)
+    normal = environment.Tiny.task_of(
+        {"softmax_variant": "softmax"}, controls=["learning_rate"], horizon=12, frame_skip=4
+    )
     plain = Steering(normal)
-    assert plain.features.raw(plain.start({0: instance(normal)})[0].observation, "row_sum") == pytest.approx(0, abs=1e-5)
+    assert plain.features.raw(plain.start({0: instance(normal)})[0].observation, "row_sum") == pytest.approx(
+        0, abs=1e-5
+    )
 
 
 def test_guarded_entries_are_counted(tiny: Make) -> None:

@@ -39,7 +39,11 @@ def test_gymnasiums_own_vector_of_single_environments_says_the_same(short: dict[
 def _shown(infos: dict[str, Any]) -> dict[str, Any]:
     """Infos in a form that can be compared: arrays of objects as lists, in one order."""
     return {
-        name: _shown(value) if isinstance(value, dict) else value.tolist() if value.dtype != object else [repr(each) for each in value]
+        name: _shown(value)
+        if isinstance(value, dict)
+        else value.tolist()
+        if value.dtype != object
+        else [repr(each) for each in value]
         for name, value in sorted(infos.items())
     }
 
@@ -74,15 +78,24 @@ def test_seeds_and_instances_are_one_for_all_or_one_for_each(short: dict[str, An
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda env: env.reset(options={"reset_mask": np.zeros(3, bool)}), r"options\['reset_mask'\]: expected 3 booleans"),
-        (lambda env: env.reset(options={"reset_mask": np.ones(2, bool)}), r"options\['reset_mask'\]: expected 3 booleans"),
+        (
+            lambda env: env.reset(options={"reset_mask": np.zeros(3, bool)}),
+            r"options\['reset_mask'\]: expected 3 booleans",
+        ),
+        (
+            lambda env: env.reset(options={"reset_mask": np.ones(2, bool)}),
+            r"options\['reset_mask'\]: expected 3 booleans",
+        ),
         (lambda env: env.reset(options={"mask": 1}), r"options\['mask'\]: no such option"),
         (lambda env: env.reset(options={"instance": [1, 2]}), "instance: 2 values for 3 environments"),
         (lambda env: env.reset(seed=[1, 2]), "seed: 2 values for 3 environments"),
         (lambda env: env.step(np.zeros((2, 2))), r"actions of shape \(2, 2\): expected 3 actions"),
         (lambda env: env.step(np.zeros((3, 1))), r"action of shape \(1,\): expected \(2,\)"),
         (lambda env: env.step(np.full((3, 2), np.nan)), "expected finite numbers"),
-        (lambda env: TinyVector(2, autoreset_mode="NextStep"), "autoreset_mode = NextStep: expected one of SameStep, Disabled"),
+        (
+            lambda env: TinyVector(2, autoreset_mode="NextStep"),
+            "autoreset_mode = NextStep: expected one of SameStep, Disabled",
+        ),
         (lambda env: TinyVector(0), "num_envs = 0: expected a whole number"),
         (lambda env: SteerVecEnv(TinyVector(2, autoreset_mode="Disabled")), "stable-baselines3 needs SameStep"),
         (lambda env: SteerVecEnv(Tiny()), "Tiny: not a vector environment of tunemax"),

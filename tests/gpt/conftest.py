@@ -33,11 +33,22 @@ def corpus(text: Path, data_folder: Path) -> Corpus:
 
 @pytest.fixture(scope="session")
 def small(text: Path) -> Callable[..., Config]:
-    """A configuration of a tiny model on the tiny corpus; keywords change it, `constantmax__beta` stands for `constantmax.beta`."""
-    base = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4, "max_iters": 40, "eval_iters": 4}
+    """A configuration of a tiny model on the tiny corpus; keywords change it, `constantmax__beta` stands for
+    `constantmax.beta`."""
+    base = {
+        "n_layer": 2,
+        "n_head": 2,
+        "n_embd": 16,
+        "block_size": 16,
+        "batch_size": 4,
+        "max_iters": 40,
+        "eval_iters": 4,
+    }
 
     def make(**fields: Any) -> Config:
-        return Config.of({"dataset": str(text), **base, **{name.replace("__", "."): value for name, value in fields.items()}})
+        return Config.of(
+            {"dataset": str(text), **base, **{name.replace("__", "."): value for name, value in fields.items()}}
+        )
 
     return make
 

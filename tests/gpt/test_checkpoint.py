@@ -1,4 +1,5 @@
-"""A member on disk goes on as the one in memory does; a file that is not whole, or of something else, is refused in one line."""
+"""A member on disk goes on as the one in memory does; a file that is not whole, or of something else, is refused in one
+line."""
 
 from __future__ import annotations
 
@@ -82,7 +83,9 @@ def test_a_member_goes_on_from_disk_as_if_never_disturbed(
     assert_same(second.snapshot(restored), first.snapshot(member))
 
 
-def test_tensors_have_the_names_of_the_parameters_and_the_header_says_the_rest(saved: Path, trained: tuple[Trainer, Member]) -> None:
+def test_tensors_have_the_names_of_the_parameters_and_the_header_says_the_rest(
+    saved: Path, trained: tuple[Trainer, Member]
+) -> None:
     told, tensors = header(saved)
     member = trained[1]
     assert told["variant"] == "constantmax"
@@ -170,14 +173,18 @@ def test_a_header_that_was_tampered_with_is_refused(changes: dict[str, Any], mes
         ("values", {"dropout": 7}, "dropout = 7"),
     ],
 )
-def test_impossible_fields_in_a_header_are_refused(entry: str, changes: dict[str, Any], message: str, saved: Path) -> None:
+def test_impossible_fields_in_a_header_are_refused(
+    entry: str, changes: dict[str, Any], message: str, saved: Path
+) -> None:
     told, _ = header(saved)
     rewrite(saved, {entry: {**told[entry], **changes}})
     with pytest.raises(TunemaxError, match=message):
         checkpoint.load(saved)
 
 
-def test_weights_under_another_variants_name_or_shape_are_refused(saved: Path, small: Make, trained: tuple[Trainer, Member]) -> None:
+def test_weights_under_another_variants_name_or_shape_are_refused(
+    saved: Path, small: Make, trained: tuple[Trainer, Member]
+) -> None:
     trainer, _ = trained
     told, _ = header(saved)
     other = small(softmax_variant="polymax")

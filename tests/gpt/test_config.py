@@ -15,12 +15,16 @@ from tunemax.gpt.fields import FieldSpec
 from tunemax.gpt.softmax import variants
 
 SPECS = all_specs()
-# A configuration with every field that it uses, as released. Never edit what is here: the identity of finished trials hangs on it.
+# A configuration with every field that it uses, as released. Never edit what is here: the identity of finished trials
+# hangs on it.
 RELEASED: dict[str, Any] = {
     "n_layer": 3, "n_head": 4, "n_embd": 48, "block_size": 96, "dropout": 0.1, "bias": True, "position": "rotary",
     "norm_position": "post", "tie_weights": False, "softmax_variant": "constantmax", "constantmax.beta": 1.5,
-    "constantmax.gamma": 125.0, "constantmax.base": 2.0, "constantmax.learn_beta": True, "constantmax.learn_gamma": True,
-    "constantmax.gamma_form": "raw", "constantmax.sharing": "head", "dataset": "shakespeare_char", "seed": 7, "max_iters": 500,
+    "constantmax.gamma": 125.0, "constantmax.base": 2.0, "constantmax.learn_beta": True,
+
+       "constantmax.learn_gamma": True,
+    "constantmax.gamma_form": "raw", "constantmax.sharing": "head", "dataset": "shakespeare_char",
+    "seed": 7, "max_iters": 500,
     "batch_size": 8, "learning_rate": 0.003, "variant_lr_ratio": 10.0, "schedule": "wsd", "warmup_fraction": 0.02,
     "decay_fraction": 0.3, "min_lr_ratio": 0.05, "weight_decay": 0.01, "beta1": 0.85, "beta2": 0.95, "grad_clip": 0.5,
     "eval_iters": 20, "divergence_margin": 2.0, "precision": "fp32",
@@ -45,11 +49,18 @@ def values_of(spec: FieldSpec) -> st.SearchStrategy[Any]:
         return st.sampled_from(spec.options)
     if spec.annotation is str:
         return st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-    bounds = {key: getattr(limit, key) for limit in spec.info.metadata for key in ("gt", "ge", "lt", "le") if hasattr(limit, key)}
+    bounds = {
+        key: getattr(limit, key)
+        for limit in spec.info.metadata
+        for key in ("gt", "ge", "lt", "le")
+        if hasattr(limit, key)
+    }
     low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
     if spec.annotation is int:
         return st.integers(low, high)
-    numbers = st.floats(low, high, exclude_min="gt" in bounds, exclude_max="lt" in bounds, allow_nan=False, allow_infinity=False)
+    numbers = st.floats(
+        low, high, exclude_min="gt" in bounds, exclude_max="lt" in bounds, allow_nan=False, allow_infinity=False
+    )
     return numbers.map(lambda number: number + 0.0)
 
 
@@ -89,7 +100,9 @@ def test_json_and_yaml_round_trips_are_exact(config: Config) -> None:
     for back in (json.loads(json.dumps(config.flat())), yaml.safe_load(yaml.safe_dump(config.flat()))):
         again = Config.of(back)
         assert again == config
-        assert {name: type(value) for name, value in again.flat().items()} == {name: type(value) for name, value in config.flat().items()}
+        assert {name: type(value) for name, value in again.flat().items()} == {
+            name: type(value) for name, value in config.flat().items()
+        }
         assert again.identity == config.identity
 
 
@@ -133,7 +146,10 @@ def test_identity_of_a_released_configuration_never_changes() -> None:
         for name, value in config.active().items()
         if name not in RELEASED and SPECS[name].declared.identity and SPECS[name].declared.neutral != value
     )
-    assert not later, f"new fields {later}: give each `neutral=` the value at which older code trained the same thing, and that default"
+    assert not later, (
+        f"new fields {later}: give each `neutral=` the value at which older code trained the same thing, and that "
+        "default"
+    )
     assert config.identity == RELEASED_IDENTITY, (
         "a released field was renamed, or its meaning in the identity changed: finished trials are lost"
     )
@@ -186,7 +202,10 @@ def test_replacing_the_variant_takes_its_defaults() -> None:
         ),
         ({"dropout": 1}, "dropout = 1: expected a number ≥ 0 and < 1"),
         ({"learning_rate": "fast"}, "learning_rate = fast: expected a number > 0 and ≤ 10"),
-        ({"consmax.gamma": 1, "constantmax.gamma": 2}, "constantmax.gamma: given twice, also under another name; keep one"),
+        (
+            {"consmax.gamma": 1, "constantmax.gamma": 2},
+            "constantmax.gamma: given twice, also under another name; keep one",
+        ),
         ({3: 4}, "3: no such field"),
     ],
 )
@@ -200,7 +219,12 @@ def test_a_bad_value_of_a_variant_that_is_not_chosen_is_refused_too() -> None:
     assert message.startswith("constantmax.gamma = 0: expected a number")
 
 
-@given(st.dictionaries(st.sampled_from(sorted(SPECS)) | st.text(st.characters()), st.text(st.characters()) | st.integers() | st.floats()))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(SPECS)) | st.text(st.characters()),
+        st.text(st.characters()) | st.integers() | st.floats(),
+    )
+)
 def test_any_names_and_values_are_taken_or_refused_in_one_line(values: dict[str, Any]) -> None:
     message = refusal(values)
     if message is None:
@@ -213,7 +237,11 @@ def test_any_names_and_values_are_taken_or_refused_in_one_line(values: dict[str,
 
 def test_a_configuration_cannot_be_changed() -> None:
     config = Config.of()
-    for target, name, value in [(config, "model", config.model), (config.model, "n_layer", 2), (config.softmax, "name", "other")]:
+    for target, name, value in [
+        (config, "model", config.model),
+        (config.model, "n_layer", 2),
+        (config.softmax, "name", "other"),
+    ]:
         with pytest.raises((pydantic.ValidationError, AttributeError)):
             setattr(target, name, value)
 
@@ -230,6 +258,8 @@ def test_a_number_may_differ_between_stacked_members(name: str) -> None:
     assert {config.replace({name: value}).bucket for value in others} == {config.bucket}
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_layer", 1), ("block_size", 8), ("batch_size", 1), ("precision", "bf16")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_layer", 1), ("block_size", 8), ("batch_size", 1), ("precision", "bf16")]
+)
 def test_a_shape_may_not(name: str, value: Any) -> None:
     assert Config.of({name: value}).bucket != Config.of().bucket

@@ -46,8 +46,12 @@ def test_targets_are_the_inputs_one_token_later(small: Corpus) -> None:
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**53), st.integers(0, 2000), st.integers(1, 9), st.integers(1, 200))
-def test_any_iteration_can_be_regenerated_alone(small: Corpus, seed: int, iteration: int, batch_size: int, block_size: int) -> None:
-    in_order = [small.batch_offsets(seed, i, batch_size, block_size) for i in range(max(0, iteration - 3), iteration + 1)]
+def test_any_iteration_can_be_regenerated_alone(
+    small: Corpus, seed: int, iteration: int, batch_size: int, block_size: int
+) -> None:
+    in_order = [
+        small.batch_offsets(seed, i, batch_size, block_size) for i in range(max(0, iteration - 3), iteration + 1)
+    ]
     small.windows("tuning", 16, 4)
     corpus_module._drawn.cache_clear()
     for corpus in (small, load(small.folder)):
@@ -64,9 +68,13 @@ def test_batches_are_the_same_in_every_release_and_process(small: Corpus) -> Non
 
 
 def test_seeds_and_iterations_are_independent(small: Corpus) -> None:
-    drawn = [small.batch_offsets(seed, iteration, 16, 64) for seed in (0, 1, 2, 2**40) for iteration in (0, 1, 255, 256, 512)]
+    drawn = [
+        small.batch_offsets(seed, iteration, 16, 64) for seed in (0, 1, 2, 2**40) for iteration in (0, 1, 255, 256, 512)
+    ]
     assert len({tuple(offsets) for offsets in drawn}) == len(drawn)
-    stream = [np.concatenate([small.batch_offsets(seed, i, 16, 64) for i in range(600)]).astype(float) for seed in (1, 2)]
+    stream = [
+        np.concatenate([small.batch_offsets(seed, i, 16, 64) for i in range(600)]).astype(float) for seed in (1, 2)
+    ]
     assert abs(np.corrcoef(stream[0], stream[1])[0, 1]) < 0.05
     assert abs(np.corrcoef(stream[0][:-1], stream[0][1:])[0, 1]) < 0.05
     deciles = np.histogram(stream[0], bins=10, range=(0, len(small.train) - 64))[0]
@@ -103,7 +111,9 @@ def test_stacked_members_get_the_batches_they_would_get_alone(small: Corpus) -> 
 
 @settings(max_examples=60)
 @given(st.sampled_from(SLICES), st.integers(1, 300), st.integers(0, 80))
-def test_windows_are_fixed_evenly_spread_and_share_no_input(small: Corpus, part: str, block_size: int, count: int) -> None:
+def test_windows_are_fixed_evenly_spread_and_share_no_input(
+    small: Corpus, part: str, block_size: int, count: int
+) -> None:
     windows = small.windows(part, block_size, count)
     tokens = small.slices[part]
     whole = (len(tokens) - 1) // block_size
@@ -120,7 +130,10 @@ def test_windows_are_fixed_evenly_spread_and_share_no_input(small: Corpus, part:
 
 def test_slices_are_disjoint_pieces_of_the_text(small: Corpus) -> None:
     pieces = [small.decode(tokens) for tokens in (small.train, *small.slices.values())]
-    found = [set(re.findall(r"line (\d+): the quick brown fox jumps over the lazy dog, naïvely\n", piece)) for piece in pieces]
+    found = [
+        set(re.findall(r"line (\d+): the quick brown fox jumps over the lazy dog, naïvely\n", piece))
+        for piece in pieces
+    ]
     assert sum(map(len, found)) == len(set.union(*found)) > 390
 
 

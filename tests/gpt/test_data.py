@@ -47,7 +47,9 @@ def book(tmp_path: Path) -> Path:
 
 
 def texts(corpus: Corpus) -> dict[str, str]:
-    return {"train": corpus.decode(corpus.train)} | {part: corpus.decode(tokens) for part, tokens in corpus.slices.items()}
+    return {"train": corpus.decode(corpus.train)} | {
+        part: corpus.decode(tokens) for part, tokens in corpus.slices.items()
+    }
 
 
 def visible(folder: Path) -> list[str]:
@@ -86,7 +88,9 @@ def test_stdlib_files_belong_to_one_part_each(stdlib: Corpus) -> None:
         assert [part for part in PARTS if path.read_text() in held[part]] == [sources.part_of(name)]
 
 
-def test_prepared_stdlib_is_opened_without_reading_a_source_or_making_tokens(stdlib: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_stdlib_is_opened_without_reading_a_source_or_making_tokens(
+    stdlib: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sources, "_files", lambda *_: pytest.fail("the sources were read again"))
     monkeypatch.setattr("tunemax.gpt.data.preparation._prepare", lambda *_: pytest.fail("the tokens were made again"))
     assert open_data("python_stdlib").manifest == stdlib.manifest
@@ -116,7 +120,9 @@ def test_split_by_path_is_the_same_in_every_release_and_has_the_promised_shares(
 def test_text_file_is_split_by_position_without_loss(root: Path, book: Path) -> None:
     corpus = open_data(str(book))
     data = book.read_bytes()
-    assert b"".join(np.asarray(tokens, np.uint8).tobytes() for tokens in [corpus.train, *corpus.slices.values()]) == data
+    assert (
+        b"".join(np.asarray(tokens, np.uint8).tobytes() for tokens in [corpus.train, *corpus.slices.values()]) == data
+    )
     assert len(corpus.train) / len(data) == pytest.approx(0.85, abs=0.01)
     assert {len(tokens) for tokens in corpus.slices.values()} == {round(len(data) * 0.05)}
     assert corpus.folder.name.startswith("my_book-")
@@ -128,7 +134,9 @@ def test_large_file_is_read_in_pieces_and_is_the_same(book: Path) -> None:
     assert [b"".join(whole[part]) for part in PARTS] == [b"".join(pieces[part]) for part in PARTS]
 
 
-def test_text_folder_leaves_out_hidden_and_binary_files_and_keeps_each_file_in_its_part(root: Path, tmp_path: Path) -> None:
+def test_text_folder_leaves_out_hidden_and_binary_files_and_keeps_each_file_in_its_part(
+    root: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "texts"
     for i in range(80):
         path = folder / f"chapter{i % 4}" / f"{i}.md"
@@ -138,7 +146,9 @@ def test_text_folder_leaves_out_hidden_and_binary_files_and_keeps_each_file_in_i
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("SECRET")
     (folder / "picture.png").write_bytes(bytes(range(256)) * 9 + b"SECRET")
-    (folder / "packed").write_bytes(bytes(b for b in np.random.Generator(np.random.Philox(1)).bytes(4000) if b) + b"SECRET")
+    (folder / "packed").write_bytes(
+        bytes(b for b in np.random.Generator(np.random.Philox(1)).bytes(4000) if b) + b"SECRET"
+    )
     (folder / "gone.txt").symlink_to(folder / "nowhere")
     before = texts(open_data(str(folder)))
     assert "SECRET" not in "".join(before.values())
@@ -241,7 +251,9 @@ def test_without_network_the_message_says_where_to_put_the_file(root: Path, monk
     assert f"put that file at {root / 'tinyshakespeare.txt'}" in message
 
 
-def test_local_copy_needs_no_network(shakespeare: dict[str, Any], root: Path, book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_copy_needs_no_network(
+    shakespeare: dict[str, Any], root: Path, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TUNEMAX_SHAKESPEARE", str(book))
     assert "".join(texts(open_data("shakespeare_char")).values()) == TEXT
     shutil.rmtree(root)
@@ -310,7 +322,9 @@ DAMAGES: dict[str, Any] = {
     "format = None": lambda folder: (folder / MANIFEST).write_text("[]"),
     "tokenizer = bpe": lambda folder: change_manifest(folder, tokenizer="bpe"),
     "expected a count for each": lambda folder: change_manifest(folder, token_counts={"train": 5}),
-    "changed by hand": lambda folder: change_manifest(folder, token_counts={"train": 1, "tuning": 1, "confirmation": 1, "test": 1}),
+    "changed by hand": lambda folder: change_manifest(
+        folder, token_counts={"train": 1, "tuning": 1, "confirmation": 1, "test": 1}
+    ),
     "fingerprint does not fit": lambda folder: change_manifest(folder, vocab_size=65),
     "tokens.bin: cannot be read": lambda folder: (folder / TOKENS).unlink(),
     "bytes where the manifest says": lambda folder: os.truncate(folder / TOKENS, 1001),
@@ -360,7 +374,9 @@ def test_processes_preparing_at_once_all_end_well(root: Path, tmp_path: Path) ->
     path = tmp_path / "big.txt"
     path.write_text(TEXT * 200)
     script = "import sys; from tunemax.gpt.data import prepare; print(prepare(sys.argv[1]))"
-    running = [subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     said = {process.communicate()[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
     (folder,) = map(Path, said)

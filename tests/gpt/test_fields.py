@@ -128,7 +128,12 @@ def test_a_negative_zero_is_written_as_zero() -> None:
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=80) | st.binary(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=80)
+    | st.binary(max_size=8),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=3,
 )
@@ -154,7 +159,9 @@ def refusal(spec: FieldSpec, value: object) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("value", [10**5000, "9" * 5000, "\ud800", "a\nb\u2028c\x1b[31m"], ids=["number", "digits", "surrogate", "control"])
+@pytest.mark.parametrize(
+    "value", [10**5000, "9" * 5000, "\ud800", "a\nb\u2028c\x1b[31m"], ids=["number", "digits", "surrogate", "control"]
+)
 def test_a_monstrous_value_is_shown_in_a_short_line(value: object) -> None:
     with pytest.raises(TunemaxError) as caught:
         EXAMPLE["rate"].check(value)
@@ -182,7 +189,14 @@ def test_a_group_names_what_it_does_not_know_and_what_it_misses() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "true"), (1.0, "1"), (0.001, "0.001"), (2.718281828459045, "2.718281828459045"), (2**53, "9007199254740992"), ("a b", "a b")],
+    [
+        (True, "true"),
+        (1.0, "1"),
+        (0.001, "0.001"),
+        (2.718281828459045, "2.718281828459045"),
+        (2**53, "9007199254740992"),
+        ("a b", "a b"),
+    ],
 )
 def test_values_are_shown_as_one_types_them(value: object, text: str) -> None:
     assert shown(value) == text

@@ -1,4 +1,5 @@
-"""Whichever library multiplies, fp32 stays fp32; the choice is measured once, remembered, and never made behind anybody's back."""
+"""Whichever library multiplies, fp32 stays fp32; the choice is measured once, remembered, and never made behind
+anybody's back."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, gain: float = 1.0, error: float 
     """A machine on which oneDNN is so much faster, and so exact; really, this one's own arithmetic."""
     monkeypatch.setattr(hardware, "_same", lambda pairs: alike)
     monkeypatch.setattr(hardware, "_errors", lambda route, pairs: error if route == "onednn" else 2e-7)
-    monkeypatch.setattr(hardware, "_speeds", lambda pairs: {"default": [50.0, 40.0, 60.0], "onednn": [50 * gain, 40 * gain, 60 * gain]})
+    monkeypatch.setattr(
+        hardware, "_speeds", lambda pairs: {"default": [50.0, 40.0, 60.0], "onednn": [50 * gain, 40 * gain, 60 * gain]}
+    )
     monkeypatch.setattr(hardware, "has_gpu", lambda: False)
 
 
@@ -78,7 +81,10 @@ def test_a_route_on_which_members_depend_on_their_neighbours_is_not_taken(monkey
     multiply = torch.bmm
     monkeypatch.setattr(hardware.torch, "bmm", lambda a, b: multiply(a, b) * (1 + 1e-7 * len(a)))
     measured = hardware.measure()
-    assert (measured.route, measured.reason) == ("default", "with oneDNN a member's numbers would depend on its neighbours")
+    assert (measured.route, measured.reason) == (
+        "default",
+        "with oneDNN a member's numbers would depend on its neighbours",
+    )
 
 
 def test_a_gpu_keeps_its_own_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +104,9 @@ def test_a_machine_is_measured_once(machine: Path, monkeypatch: pytest.MonkeyPat
         hardware.choose()
 
 
-def test_a_damaged_memory_is_measured_again(machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_memory_is_measured_again(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pretend(monkeypatch, gain=2)
     hardware.choose()
     (file,) = (machine / ".machines").glob("*.json")
@@ -143,8 +151,14 @@ def test_measuring_leaves_the_process_as_it_was() -> None:
 
 
 def test_a_library_that_is_imported_chooses_nothing() -> None:
-    program = "import tunemax.gpt.trainer, tunemax.gpt.run, tunemax.search.api, torch; print(torch.get_float32_matmul_precision())"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "highest\n"
+    program = (
+        "import tunemax.gpt.trainer, tunemax.gpt.run, tunemax.search.api, torch; "
+        "print(torch.get_float32_matmul_precision())"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        == "highest\n"
+    )
 
 
 def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
@@ -170,7 +184,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_processes_get_large_pages_where_the_system_gives_them_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 MB in a new process: with the setting most of them lie in large pages, and the user's own settings stay beside it."""
+    """40 MB in a new process: with the setting most of them lie in large pages, and the user's own settings stay beside
+    it."""
     program = """
 from tunemax.gpt import hardware
 hardware.keep_memory()
@@ -181,7 +196,9 @@ print(os.environ["GLIBC_TUNABLES"], sum(int(line.split()[1]) for line in lines i
 """
     monkeypatch.setenv(hardware.TUNABLES, "glibc.malloc.check=0")
     with hardware.large_pages():
-        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+        found = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.split()
     assert found[0] == "glibc.malloc.check=0:glibc.malloc.hugetlb=1"
     assert os.environ[hardware.TUNABLES] == "glibc.malloc.check=0"
     switch, haste = (Path("/sys/kernel/mm/transparent_hugepage", name) for name in ("enabled", "defrag"))
@@ -225,7 +242,12 @@ def test_above_that_size_members_do_not_depend_on_their_number(width: int, token
     """Every product of a member of one window, stacked one to seven times, in each route that this machine can take."""
     heads, head = 2, width // 2
     draw = torch.Generator().manual_seed(1)
-    shapes = [(1, tokens, width, width), (heads, tokens, head, tokens), (heads, tokens, tokens, head), (1, width, tokens, 4 * width)]
+    shapes = [
+        (1, tokens, width, width),
+        (heads, tokens, head, tokens),
+        (heads, tokens, tokens, head),
+        (1, width, tokens, 4 * width),
+    ]
     for of_member, rows, inner, columns in shapes:
         a = torch.randn(7 * of_member, rows, inner, generator=draw)
         b = torch.randn(7 * of_member, inner, columns, generator=draw)

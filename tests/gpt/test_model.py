@@ -1,4 +1,5 @@
-"""The stacked model by itself: what it may look at, where it starts, what dropout does, and columns that nobody uses."""
+"""The stacked model by itself: what it may look at, where it starts, what dropout does, and columns that nobody
+uses."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def lane_of(config: Config, rows: int) -> Lane:
 
 @pytest.mark.parametrize("variant", variants())
 @pytest.mark.parametrize("position", ["learned", "rotary"])
-def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(variant: str, position: str, small: Make) -> None:
+def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(
+    variant: str, position: str, small: Make
+) -> None:
     config = small(softmax_variant=variant, position=position)
     layout = Layout(config.model, 50)
     theta = torch.stack([layout.start(config)])
@@ -42,7 +45,9 @@ def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(variant
     tokens = torch.randint(50, (1, 1, 16), generator=generator(1, "tokens"))
     changed = tokens.clone()
     changed[..., 9] = (tokens[..., 9] + 1) % 50
-    one, other = (forward(layout.split(theta), given, config.model, [lane_of(config, 1)]) for given in (tokens, changed))
+    one, other = (
+        forward(layout.split(theta), given, config.model, [lane_of(config, 1)]) for given in (tokens, changed)
+    )
     differs = (one != other).any(-1).flatten()
     assert not differs[:9].any()
     assert differs[9:].all()
@@ -84,11 +89,19 @@ def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(sma
     # A name draws its own numbers: other parameters beside it do not matter.
     other = small(seed=5, bias=True, position="rotary", tie_weights=False, n_layer=2)
     views = Layout(other.model, 50).split(Layout(other.model, 50).start(other))
-    torch.testing.assert_close(views["h.1.attn.qkv.weight"], layout.split(layout.start(configs[0]))["h.1.attn.qkv.weight"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        views["h.1.attn.qkv.weight"], layout.split(layout.start(configs[0]))["h.1.attn.qkv.weight"], rtol=0, atol=0
+    )
 
 
 def test_a_seed_and_words_name_one_stream_each() -> None:
-    names = [(1, "init", "wte"), (1, "init", "wpe"), (2, "init", "wte"), (1, "dropout", 1, "embed"), (1, "dropout", 11, "embed")]
+    names = [
+        (1, "init", "wte"),
+        (1, "init", "wpe"),
+        (2, "init", "wte"),
+        (1, "dropout", 1, "embed"),
+        (1, "dropout", 11, "embed"),
+    ]
     assert len({key(seed, *words) for seed, *words in names}) == len(names)
     assert key(1, "init", "wte") == key(1, "init", "wte")
     assert all(0 <= key(seed, *words) < 2**63 for seed, *words in names)
@@ -112,7 +125,10 @@ def test_the_global_random_state_is_neither_read_nor_moved(small: Make, corpus: 
 
 
 def test_inert_columns_have_no_gradient(small: Make) -> None:
-    for config in (small(softmax_variant="softmax"), small(softmax_variant="constantmax", constantmax__learn_gamma=False)):
+    for config in (
+        small(softmax_variant="softmax"),
+        small(softmax_variant="constantmax", constantmax__learn_gamma=False),
+    ):
         layout = Layout(config.model, 50)
         theta = torch.stack([layout.start(config)]).requires_grad_()
         tokens = torch.randint(50, (1, 3, 17), generator=generator(1, "tokens"))

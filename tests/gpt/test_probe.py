@@ -79,7 +79,9 @@ GUARDED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", GUARDED, ids=lambda fields: fields["softmax_variant"])
-def test_the_share_of_guarded_entries_is_seen_when_logits_are_huge(fields: dict[str, Any], small: Make, corpus: Corpus) -> None:
+def test_the_share_of_guarded_entries_is_seen_when_logits_are_huge(
+    fields: dict[str, Any], small: Make, corpus: Corpus
+) -> None:
     config = small(**fields)
     trainer = Trainer(config, corpus)
     quiet = trainer.add(config)
@@ -95,7 +97,10 @@ def test_the_share_of_guarded_entries_is_seen_when_logits_are_huge(fields: dict[
 
 def test_each_member_of_a_mixed_stack_gets_its_own(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
-    members = [trainer.add(small(softmax_variant=name, seed=seed)) for seed, name in enumerate(["constantmax", "softmax", "polymax"])]
+    members = [
+        trainer.add(small(softmax_variant=name, seed=seed))
+        for seed, name in enumerate(["constantmax", "softmax", "polymax"])
+    ]
     late = trainer.add(small(softmax_variant="constantmax", constantmax__sharing="head", seed=7))
     trainer.step(2)
     found = probe(trainer)

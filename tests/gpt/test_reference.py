@@ -1,4 +1,5 @@
-"""The stacked trainer against a training loop as anybody would write it: torch.nn modules, torch.optim.AdamW, one model at a time."""
+"""The stacked trainer against a training loop as anybody would write it: torch.nn modules, torch.optim.AdamW, one model
+at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, time, width = x.shape
         size = width // self.heads
-        q, k, v = (part.view(batch, time, self.heads, size).transpose(1, 2) for part in self.qkv(x).split(width, dim=-1))
+        q, k, v = (
+            part.view(batch, time, self.heads, size).transpose(1, 2) for part in self.qkv(x).split(width, dim=-1)
+        )
         if self.rotary:
             q, k = turn(q), turn(k)
         logits = q @ k.transpose(-2, -1) / math.sqrt(size)
@@ -62,7 +65,10 @@ class Block(nn.Module):
         self.attn = Attention(c)
         self.ln_1, self.ln_2 = (nn.LayerNorm(width, bias=c.model.bias) for _ in range(2))
         self.mlp = nn.ModuleDict(
-            {"fc": nn.Linear(width, 4 * width, bias=c.model.bias), "proj": nn.Linear(4 * width, width, bias=c.model.bias)}
+            {
+                "fc": nn.Linear(width, 4 * width, bias=c.model.bias),
+                "proj": nn.Linear(4 * width, width, bias=c.model.bias),
+            }
         )
 
     def feed(self, x: Tensor) -> Tensor:
@@ -135,12 +141,16 @@ def reference_losses(c: Config, corpus: Corpus, weights: Mapping[str, Tensor]) -
         {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0, "ratio": 1.0},
         {"params": own, "weight_decay": 0.0, "ratio": c.train.variant_lr_ratio},
     ]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=1.0, betas=(c.train.beta1, c.train.beta2), eps=1e-8)
+    optimizer = torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=1.0, betas=(c.train.beta1, c.train.beta2), eps=1e-8
+    )
     found = []
     for i in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = rate(c, i) * group["ratio"]
-        inputs, targets = (torch.from_numpy(part) for part in corpus.batch(c.train.seed, i, c.train.batch_size, c.model.block_size))
+        inputs, targets = (
+            torch.from_numpy(part) for part in corpus.batch(c.train.seed, i, c.train.batch_size, c.model.block_size)
+        )
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -162,7 +172,13 @@ MEMBERS: list[dict[str, Any]] = [
     {"softmax_variant": "softmax", "learning_rate": 3e-3},
     {"softmax_variant": "constantmax", "learning_rate": 1e-2, "weight_decay": 0.5, "variant_lr_ratio": 30, "seed": 2},
     {"softmax_variant": "softmax", "seed": 3, "beta1": 0.8, "beta2": 0.95, "grad_clip": 0.05, "warmup_fraction": 0.0},
-    {"softmax_variant": "constantmax", "constantmax__sharing": "head", "constantmax__gamma": 7, "grad_clip": 0, "max_iters": 25},
+    {
+        "softmax_variant": "constantmax",
+        "constantmax__sharing": "head",
+        "constantmax__gamma": 7,
+        "grad_clip": 0,
+        "max_iters": 25,
+    },
 ]
 
 

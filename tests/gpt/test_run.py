@@ -1,4 +1,5 @@
-"""A run as a user has it: a folder that tells what happened, can be interrupted at any moment, and is taken up again."""
+"""A run as a user has it: a folder that tells what happened, can be interrupted at any moment, and is taken up
+again."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
 
 FIELDS: dict[str, Any] = {
-    "softmax_variant": "constantmax", "dropout": 0.1, "learning_rate": 1e-2, "max_iters": 30, "log_interval": 4, "eval_interval": 10,
+    "softmax_variant": "constantmax", "dropout": 0.1, "learning_rate": 1e-2, "max_iters": 30, "log_interval": 4,
+    "eval_interval": 10,
 }  # fmt: skip
 DUE = [4, 8, 10, 12, 16, 20, 24, 28, 30]
 EVALUATED = [10, 20, 30]
@@ -46,7 +48,9 @@ def lines(folder: Path) -> list[dict[str, float]]:
 
 def learned(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """Rows without what depends on the clock."""
-    return [{name: value for name, value in row.items() if name not in ("tokens_per_s", "peak_memory_mb")} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in ("tokens_per_s", "peak_memory_mb")} for row in rows
+    ]
 
 
 def last(folder: Path) -> Snapshot:
@@ -150,17 +154,27 @@ def interrupted_at(config: Config, iteration: int) -> Path:
 
 @pytest.mark.parametrize("iteration", [4, 12, 20])
 def test_an_interrupted_run_goes_on_bit_for_bit(
-    iteration: int, small: Make, tmp_path: Path, undisturbed: Path, assert_same: Same, capsys: pytest.CaptureFixture[str]
+    iteration: int,
+    small: Make,
+    tmp_path: Path,
+    undisturbed: Path,
+    assert_same: Same,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), iteration)
     assert last(folder).iteration == iteration
-    assert f"interrupted at iteration {iteration}; continue with tunemax train --resume {folder}" in capsys.readouterr().err
+    assert (
+        f"interrupted at iteration {iteration}; continue with tunemax train --resume {folder}"
+        in capsys.readouterr().err
+    )
     result = run.resume(folder, {}, quiet)
     assert [row.iteration for row in result.rows] == [i for i in DUE if i > iteration]
     assert_same(last(folder), last(undisturbed))
     assert learned(lines(folder)) == learned(lines(undisturbed))
     for tag in ("loss/train", "loss/validation", "softmax/layer0/head0/row_max"):
-        assert [(e.step, e.value) for e in events(folder).Scalars(tag)] == [(e.step, e.value) for e in events(undisturbed).Scalars(tag)]
+        assert [(e.step, e.value) for e in events(folder).Scalars(tag)] == [
+            (e.step, e.value) for e in events(undisturbed).Scalars(tag)
+        ]
 
 
 def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
@@ -230,7 +244,9 @@ def test_a_killed_process_is_taken_up_from_its_last_checkpoint(
     assert [event.step for event in events(folder).Scalars("loss/train")] == DUE
 
 
-def test_a_run_that_never_reached_a_checkpoint_starts_again(small: Make, tmp_path: Path, undisturbed: Path, assert_same: Same) -> None:
+def test_a_run_that_never_reached_a_checkpoint_starts_again(
+    small: Make, tmp_path: Path, undisturbed: Path, assert_same: Same
+) -> None:
     folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), 4)
     (folder / run.CHECKPOINT).unlink()
     run.resume(folder, {}, quiet)
@@ -250,7 +266,9 @@ def test_a_finished_run_trains_longer(small: Make, tmp_path: Path) -> None:
         run.resume(folder, {}, quiet)
 
 
-def test_how_often_to_write_may_change_on_resume(small: Make, tmp_path: Path, undisturbed: Path, assert_same: Same) -> None:
+def test_how_often_to_write_may_change_on_resume(
+    small: Make, tmp_path: Path, undisturbed: Path, assert_same: Same
+) -> None:
     folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), 8)
     run.resume(folder, {"eval_interval": 15, "log_interval": 30, "tensorboard": False}, quiet)
     assert [row["iteration"] for row in lines(folder)] == [4, 8, 15, 30]
@@ -270,13 +288,18 @@ def test_a_run_records_its_path_and_says_when_it_goes_on_by_another(
     record = json.loads((folder / run.CONFIG).read_text())
     (folder / run.CONFIG).write_text(json.dumps({**record, "path": "compiled, fp32, onednn matmul"}))
     run.resume(folder, {}, quiet)
-    told = f"{folder}: trained so far as compiled, fp32, onednn matmul; goes on as {path}, which is equal to rounding only\n"
+    told = (
+        f"{folder}: trained so far as compiled, fp32, onednn matmul; goes on as {path}, which is equal to rounding "
+        "only\n"
+    )
     assert capsys.readouterr().err == told
     assert json.loads((folder / run.CONFIG).read_text())["path"] == path
     assert learned(lines(folder)) == learned(lines(same))
 
 
-def test_an_evaluation_that_cannot_be_compiled_shows_in_the_record(small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_that_cannot_be_compiled_shows_in_the_record(
+    small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def some(key: str, trace: Any) -> Any:
         if "evaluation" in key:
             raise RuntimeError("C++ compile error")
@@ -326,7 +349,10 @@ def refused(message: str, call: Callable[[], object]) -> None:
 
 def test_a_folder_that_holds_a_run_is_not_trained_over(undisturbed: Path, small: Make) -> None:
     before = (undisturbed / run.LOG).read_bytes()
-    refused("holds a run already; continue it with --resume", lambda: run.train(small(**FIELDS, out_dir=str(undisturbed)), quiet))
+    refused(
+        "holds a run already; continue it with --resume",
+        lambda: run.train(small(**FIELDS, out_dir=str(undisturbed)), quiet),
+    )
     assert (undisturbed / run.LOG).read_bytes() == before
 
 

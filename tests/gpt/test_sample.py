@@ -37,12 +37,16 @@ def test_a_seed_decides_what_is_drawn(trained: tuple[Trainer, Member]) -> None:
     assert (one[0] != one[1]).any(), "the continuations are drawn one by one"
 
 
-def test_a_member_says_what_it_has_learned_and_not_what_its_neighbours_have(trained: tuple[Trainer, Member], corpus: Corpus) -> None:
+def test_a_member_says_what_it_has_learned_and_not_what_its_neighbours_have(
+    trained: tuple[Trainer, Member], corpus: Corpus
+) -> None:
     trainer, member = trained
     written = generate(trainer, member, corpus.encode("the "), 80, temperature=0.5)
     assert set(written.flat) <= set(corpus.train[:5000].tolist()), "only letters of its text, after so little training"
     strangers = Trainer(member.config, corpus)
-    assert not set(generate(strangers, strangers.add(member.config), [32], 80).flat) <= set(corpus.train[:5000].tolist())
+    assert not set(generate(strangers, strangers.add(member.config), [32], 80).flat) <= set(
+        corpus.train[:5000].tolist()
+    )
     alone = Trainer(member.config, corpus)
     moved = alone.restore(trainer.snapshot(member))
     assert (generate(alone, moved, [32], 30, count=2) == generate(trainer, member, [32], 30, count=2)).all()
@@ -56,7 +60,9 @@ def test_what_lies_before_the_context_does_not_matter(trained: tuple[Trainer, Me
 
 
 def test_a_high_temperature_is_wilder_than_a_low_one(trained: tuple[Trainer, Member]) -> None:
-    kinds = [len(np.unique(generate(*trained, [32], 60, count=4, temperature=temperature))) for temperature in (0, 0.5, 5)]
+    kinds = [
+        len(np.unique(generate(*trained, [32], 60, count=4, temperature=temperature))) for temperature in (0, 0.5, 5)
+    ]
     assert kinds == sorted(kinds)
     assert kinds[0] < kinds[2]
     assert (generate(*trained, [32], 20, temperature=0) == generate(*trained, [32], 20, temperature=0, seed=9)).all()

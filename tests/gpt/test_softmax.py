@@ -30,7 +30,7 @@ def slopes(variant: Variant, *logits: float, dtype: torch.dtype = torch.float64)
     return torch.autograd.grad(variant.weights(row, ANY.expand(1, len(logits))).sum(), row)[0][0]
 
 
-# --- registry -----------------------------------------------------------------------------------------------------------
+# --- registry ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_alias_finds_its_variant_and_is_not_listed() -> None:
@@ -50,7 +50,7 @@ def test_a_taken_name_is_refused() -> None:
     assert find_variant("consmax") is Constantmax
 
 
-# --- constantmax --------------------------------------------------------------------------------------------------------
+# --- constantmax ------------------------------------------------------------------------------------------------------
 
 
 def test_only_g_matters_to_constantmax_with_base_e() -> None:
@@ -59,7 +59,9 @@ def test_only_g_matters_to_constantmax_with_base_e() -> None:
     same = weights(Constantmax(beta=3.5, gamma=100 / math.e), *logits)
     torch.testing.assert_close(same, weights(Constantmax(beta=2.5, gamma=100), *logits), rtol=1e-12, atol=0)
     g = -2.5 - math.log(100)
-    torch.testing.assert_close(same, torch.tensor([math.exp(x + g) for x in logits], dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        same, torch.tensor([math.exp(x + g) for x in logits], dtype=torch.float64), rtol=1e-12, atol=0
+    )
 
 
 def test_the_form_of_gamma_decides_how_it_is_held() -> None:
@@ -79,7 +81,7 @@ def test_the_guard_holds_a_weight_constant_without_gradient(name: str) -> None:
     assert slope[1:].tolist() == [0, 0]
 
 
-# --- polymax ------------------------------------------------------------------------------------------------------------
+# --- polymax ----------------------------------------------------------------------------------------------------------
 
 
 def test_polymax_passes_its_three_points() -> None:
@@ -102,23 +104,31 @@ def test_fractional_powers_have_finite_gradients_everywhere(power: float) -> Non
         assert weights(variant, *logits, dtype=dtype).isfinite().all()
         assert slopes(variant, *logits, dtype=dtype).isfinite().all()
     slope = slopes(variant, -200, -7, 0.5, 2)
-    assert slope.tolist() == pytest.approx([0, 0.5 / 100 / 4, power * 0.5 ** (power - 1) / 4, power * 2 ** (power - 1) / 4])
+    assert slope.tolist() == pytest.approx(
+        [0, 0.5 / 100 / 4, power * 0.5 ** (power - 1) / 4, power * 2 ** (power - 1) / 4]
+    )
 
 
 def test_polymax_never_exceeds_the_guard() -> None:
     assert slopes(Polymax(power=16, divisor=1), 1, 1e4, dtype=torch.float32).tolist() == pytest.approx([16, 0])
     variant = Polymax(power=8, divisor=1)
-    assert weights(variant, 42, 43, 1e4, dtype=torch.float32).tolist() == pytest.approx([42**8, math.exp(30), math.exp(30)], rel=1e-5)
-    assert weights(variant, 1.5, 1e4, dtype=torch.float16).tolist() == pytest.approx([1.5**8 + 1, math.exp(5)], rel=1e-3)
+    assert weights(variant, 42, 43, 1e4, dtype=torch.float32).tolist() == pytest.approx(
+        [42**8, math.exp(30), math.exp(30)], rel=1e-5
+    )
+    assert weights(variant, 1.5, 1e4, dtype=torch.float16).tolist() == pytest.approx(
+        [1.5**8 + 1, math.exp(5)], rel=1e-3
+    )
 
 
-# --- strongermax --------------------------------------------------------------------------------------------------------
+# --- strongermax ------------------------------------------------------------------------------------------------------
 
 
 def test_strongermax_starts_as_softmax() -> None:
     logits = (1.0, -2.0, 3.0)
     torch.testing.assert_close(weights(Strongermax(), *logits), weights(Softmax(), *logits), rtol=1e-12, atol=0)
-    torch.testing.assert_close(weights(Strongermax(strength=2), *logits), weights(Softermax(), *logits), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        weights(Strongermax(strength=2), *logits), weights(Softermax(), *logits), rtol=1e-12, atol=0
+    )
 
 
 def test_obo_is_added_to_the_sum_after_the_maximum_is_subtracted() -> None:
@@ -175,7 +185,7 @@ def test_strongermax_says_when_it_is_normalised() -> None:
         assert not Strongermax(**changes).normalised
 
 
-# --- the other normalised ones ------------------------------------------------------------------------------------------
+# --- the other normalised ones ----------------------------------------------------------------------------------------
 
 
 def test_softermax_without_subtraction_saturates_and_says_where() -> None:
@@ -189,7 +199,9 @@ def test_softermax_without_subtraction_saturates_and_says_where() -> None:
 
 def test_sigsoftmax_base2_of_base_e_is_sigsoftmax() -> None:
     logits = (-5.0, 0.0, 4.0)
-    torch.testing.assert_close(weights(SigsoftmaxBase2(base=math.e), *logits), weights(Sigsoftmax(), *logits), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        weights(SigsoftmaxBase2(base=math.e), *logits), weights(Sigsoftmax(), *logits), rtol=1e-12, atol=0
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The contract of a softmax variant, over every registered one and a spread of its settings.
 
-The settings come from the declarations of the fields: each option alone and with each other one, both ends of each search
-range, the baselines. So a variant added later is tested by being registered; only its oracle is written by hand.
+The settings come from the declarations of the fields: each option alone and with each other one, both ends of each
+search range, the baselines. So a variant added later is tested by being registered; only its oracle is written by hand.
 
 Shapes: logits (B, H, T, T) with B windows, H heads, T tokens; learnables (1 or H, 1, 1).
 """
@@ -27,7 +27,7 @@ HALVES_AND_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 MISSION = ("softmax", "constantmax", "polymax", "strongermax", "softermax", "sigsoftmax", "sigsoftmax_base2")
 
 
-# --- the settings -------------------------------------------------------------------------------------------------------
+# --- the settings -----------------------------------------------------------------------------------------------------
 
 
 def own_specs(cls: type[Variant]) -> list[FieldSpec]:
@@ -66,7 +66,9 @@ def settings() -> list[Any]:
             variant = cls(**changes)
             values = dict(variant)
             active = {s.name: values[s.name] for s in own_specs(cls) if s.active(values)}
-            label = ",".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in changes.items())
+            label = ",".join(
+                f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in changes.items()
+            )
             found.setdefault((name, *active.items()), pytest.param(variant, id=f"{name}:{label or 'defaults'}"))
     return list(found.values())
 
@@ -79,7 +81,7 @@ def only(condition: Callable[[Variant], Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("variant", [s for s in SETTINGS if condition(s.values[0])])
 
 
-# --- help ---------------------------------------------------------------------------------------------------------------
+# --- help -------------------------------------------------------------------------------------------------------------
 
 
 def normal(*shape: int, scale: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -101,7 +103,7 @@ def bound(variant: Variant, columns: Mapping[str, Tensor]) -> Variant:
     return variant.bind({field: from_column(column, forms[field]) for field, column in columns.items()})
 
 
-# --- the contract -------------------------------------------------------------------------------------------------------
+# --- the contract -----------------------------------------------------------------------------------------------------
 
 
 @every_setting
@@ -143,7 +145,9 @@ def test_huge_logits_stay_finite(variant: Variant, dtype: torch.dtype) -> None:
     signs = normal(1, H, tokens, tokens).sign()
     first = torch.where(torch.arange(tokens) == 0, 1.0, -1.0).double().expand_as(signs)
     mixed = torch.where(normal(1, H, tokens, tokens, seed=3) > 0, signs * 1e4, normal(1, H, tokens, tokens, seed=4))
-    patterns = torch.cat([torch.ones_like(signs) * 1e4, torch.ones_like(signs) * -1e4, signs * 1e4, first * 1e4, -first * 1e4, mixed])
+    patterns = torch.cat(
+        [torch.ones_like(signs) * 1e4, torch.ones_like(signs) * -1e4, signs * 1e4, first * 1e4, -first * 1e4, mixed]
+    )
     logits = patterns.to(dtype).requires_grad_()
     v = normal(*logits.shape[:-1], D, seed=5, dtype=dtype).requires_grad_()
     columns = columns_of(variant, torch.float32)
@@ -231,7 +235,10 @@ def test_gradients_of_stacked_members_equal_single_ones_bitwise(variant: Variant
     logits = normal(members, B, H, T, T, scale=3, dtype=torch.float32)
     towards = normal(*logits.shape, seed=1, dtype=torch.float32)
     starts = columns_of(variant, torch.float32)
-    columns = [torch.stack([start.detach() + 0.1 * member for member in range(members)]).unsqueeze(1) for start in starts.values()]
+    columns = [
+        torch.stack([start.detach() + 0.1 * member for member in range(members)]).unsqueeze(1)
+        for start in starts.values()
+    ]
 
     def gradients(some: slice) -> tuple[Tensor, ...]:
         leaves = [part[some].clone().requires_grad_() for part in (logits, *columns)]
@@ -263,7 +270,7 @@ def test_a_guarded_logit_has_no_effect_and_any_other_has_one(variant: Variant) -
         assert changed == (not flat and not bool(guarded[..., row + 1, key]))
 
 
-# --- oracles: the formula of the reference table for the allowed keys of one row, in plain Python -----------------------
+# --- oracles: the formula of the reference table for the allowed keys of one row, in plain Python ---------------------
 
 
 def ratio(numerators: list[float]) -> list[float]:
@@ -317,7 +324,7 @@ def test_every_variant_of_the_mission_has_an_oracle() -> None:
     assert set(MISSION) <= set(ORACLES)
 
 
-# --- the rest -----------------------------------------------------------------------------------------------------------
+# --- the rest ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", variants())
@@ -346,4 +353,6 @@ def test_variants_and_their_fields_explain_themselves(name: str) -> None:
 
 
 def test_guard_is_documented_for_every_dtype_that_trains() -> None:
-    assert all(guard(dtype) == GUARD[str(dtype).removeprefix("torch.")] for dtype in (torch.float64, *HALVES_AND_SINGLE))
+    assert all(
+        guard(dtype) == GUARD[str(dtype).removeprefix("torch.")] for dtype in (torch.float64, *HALVES_AND_SINGLE)
+    )

@@ -22,8 +22,17 @@ Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
 
 MIXED: list[dict[str, Any]] = [
-    *({"softmax_variant": name, "seed": seed, "learning_rate": 1e-3 * (seed + 1)} for seed, name in enumerate(variants())),
-    {"softmax_variant": "constantmax", "constantmax__sharing": "head", "variant_lr_ratio": 20, "seed": 3, "max_iters": 9},
+    *(
+        {"softmax_variant": name, "seed": seed, "learning_rate": 1e-3 * (seed + 1)}
+        for seed, name in enumerate(variants())
+    ),
+    {
+        "softmax_variant": "constantmax",
+        "constantmax__sharing": "head",
+        "variant_lr_ratio": 20,
+        "seed": 3,
+        "max_iters": 9,
+    },
     {"softmax_variant": "constantmax", "constantmax__gamma_form": "raw", "constantmax__beta": 1, "grad_clip": 0.1},
     {"softmax_variant": "constantmax", "constantmax__learn_beta": False, "weight_decay": 2, "beta1": 0.5, "beta2": 0.9},
     {"softmax_variant": "strongermax", "strongermax__learn_temperature": True, "strongermax__obo": 1, "dropout": 0.3},
@@ -42,7 +51,8 @@ def alone(config: Config, corpus: Corpus, steps: int) -> tuple[Trainer, Member]:
 SHAPES = {
     "pre": {},
     "post, rotary, untied, biases, odd sizes": {
-        "norm_position": "post", "position": "rotary", "tie_weights": False, "bias": True, "n_layer": 1, "n_embd": 20, "batch_size": 3,
+        "norm_position": "post", "position": "rotary", "tie_weights": False, "bias": True, "n_layer": 1, "n_embd": 20,
+        "batch_size": 3,
         "block_size": 13,
     },
 }  # fmt: skip
@@ -59,7 +69,9 @@ def by_every_route(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("by_every_route")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_a_stack_of_all_variants_equals_separate_runs(shape: dict[str, Any], small: Make, corpus: Corpus, assert_same: Same) -> None:
+def test_a_stack_of_all_variants_equals_separate_runs(
+    shape: dict[str, Any], small: Make, corpus: Corpus, assert_same: Same
+) -> None:
     configs = [small(**{**shape, **fields}) for fields in MIXED]
     stacked = Trainer(configs[0], corpus)
     members = [stacked.add(config) for config in configs]
@@ -77,7 +89,8 @@ def test_a_stack_of_all_variants_equals_separate_runs(shape: dict[str, Any], sma
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_in_bf16_a_stack_equals_separate_runs_to_rounding(shape: dict[str, Any], small: Make, corpus: Corpus) -> None:
-    """With eight bits of mantissa, 0.005 nats after seven iterations: a library may round a product otherwise beside others."""
+    """With eight bits of mantissa, 0.005 nats after seven iterations: a library may round a product otherwise beside
+    others."""
     configs = [small(precision="bf16", **{**shape, **fields}) for fields in MIXED]
     stacked = Trainer(configs[0], corpus)
     members = [stacked.add(config) for config in configs]
@@ -89,7 +102,9 @@ def test_in_bf16_a_stack_equals_separate_runs_to_rounding(shape: dict[str, Any],
         assert member.train_loss == pytest.approx(own.train_loss, abs=0.005)
 
 
-def test_two_threads_do_not_make_a_member_depend_on_its_neighbours(small: Make, corpus: Corpus, assert_same: Same) -> None:
+def test_two_threads_do_not_make_a_member_depend_on_its_neighbours(
+    small: Make, corpus: Corpus, assert_same: Same
+) -> None:
     """At this size one sum over all logits of a member is large enough to be shared out between threads."""
     config = small(softmax_variant="constantmax", n_layer=1, n_head=2, block_size=64, batch_size=5)
     threads = torch.get_num_threads()
@@ -141,7 +156,9 @@ def test_a_subset_is_evaluated_as_the_whole_is(small: Make, corpus: Corpus) -> N
 def test_a_refused_replacement_costs_nobody_its_place(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
     member = trainer.add(small())
-    with pytest.raises(TunemaxError, match=r"n_embd = 32: members stacked here have 16; train this configuration in another trainer"):
+    with pytest.raises(
+        TunemaxError, match=r"n_embd = 32: members stacked here have 16; train this configuration in another trainer"
+    ):
         trainer.replace(member, small(n_embd=32))
     assert trainer.members == [member]
     trainer.step()
@@ -256,11 +273,17 @@ def test_a_snapshot_that_does_not_fit_its_configuration_is_refused(small: Make, 
         r"h.0.constantmax.beta has shape \[1\], this configuration needs \[2\]": dataclasses.replace(
             good, config=small(softmax_variant="constantmax", constantmax__sharing="head")
         ),
-        r"theta/h.0.constantmax.beta": dataclasses.replace(good, tensors={n: t for n, t in good.tensors.items() if n != beta}),
-        r"wte has shape \[3, 16\]": dataclasses.replace(good, tensors={**good.tensors, "second/wte": torch.zeros(3, 16)}),
+        r"theta/h.0.constantmax.beta": dataclasses.replace(
+            good, tensors={n: t for n, t in good.tensors.items() if n != beta}
+        ),
+        r"wte has shape \[3, 16\]": dataclasses.replace(
+            good, tensors={**good.tensors, "second/wte": torch.zeros(3, 16)}
+        ),
         r"count \[0.0, 0.0\]": dataclasses.replace(good, tensors={**good.tensors, "count": torch.zeros(2)}),
         r"count \[2.0\] does not go with iteration 7": dataclasses.replace(good, iteration=7),
-        r"n_embd = 32: members stacked here have 16": dataclasses.replace(good, config=small(softmax_variant="constantmax", n_embd=32)),
+        r"n_embd = 32: members stacked here have 16": dataclasses.replace(
+            good, config=small(softmax_variant="constantmax", n_embd=32)
+        ),
     }
     for message, snapshot in bad.items():
         with pytest.raises(TunemaxError, match=message) as error:
@@ -277,9 +300,15 @@ def test_members_of_equal_seed_see_the_same_batches_whatever_else_differs(
 ) -> None:
     seen: list[np.ndarray[Any, Any]] = []
     gather = corpus.at
-    monkeypatch.setattr(corpus, "at", lambda offsets, block: (seen.append(windows := gather(offsets, block)), windows)[1])
+    monkeypatch.setattr(
+        corpus, "at", lambda offsets, block: (seen.append(windows := gather(offsets, block)), windows)[1]
+    )
     trainer = Trainer(small(), corpus)
-    variants_differ = ({"seed": 4}, {"seed": 4, "softmax_variant": "polymax", "learning_rate": 0.1, "max_iters": 7}, {"seed": 5})
+    variants_differ = (
+        {"seed": 4},
+        {"seed": 4, "softmax_variant": "polymax", "learning_rate": 0.1, "max_iters": 7},
+        {"seed": 5},
+    )
     members = [trainer.add(small(**fields)) for fields in variants_differ]
     one, same, other = (trainer.members.index(member) for member in members)
     trainer.step(3)

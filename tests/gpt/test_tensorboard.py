@@ -12,7 +12,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
-from tensorboard.plugins.hparams.metadata import parse_session_end_info_plugin_data, parse_session_start_info_plugin_data
+from tensorboard.plugins.hparams.metadata import (
+    parse_session_end_info_plugin_data,
+    parse_session_start_info_plugin_data,
+)
 
 from tunemax.gpt import run
 from tunemax.gpt.config import Config
@@ -50,7 +53,9 @@ def charts(folder: Path) -> dict[str, list[str]]:
 def test_what_is_written_is_on_disk_at_once(small: Make, tmp_path: Path) -> None:
     board = Board(tmp_path / "new" / "run", small())
     for iteration in (3, 7):
-        board.write({"loss/train": float(iteration), "loss/validation": math.nan, "loss/perplexity": math.inf}, iteration)
+        board.write(
+            {"loss/train": float(iteration), "loss/validation": math.nan, "loss/perplexity": math.inf}, iteration
+        )
         found = events(tmp_path / "new" / "run")
         assert (found.Scalars("loss/train")[-1].step, found.Scalars("loss/train")[-1].value) == (iteration, iteration)
     assert found.Tags()["scalars"] == ["loss/train"]
@@ -68,7 +73,9 @@ def test_runs_that_follow_each_other_at_once_make_one_curve(small: Make, tmp_pat
         newest.write_bytes(newest.read_bytes()[:-7])
     found = events(tmp_path).Scalars("loss/train")
     assert [event.step for event in found] == list(range(1, 53))
-    assert [event.value for event in found] == pytest.approx([min((i - 1) // 5 * 5, 45) + i / 100 for i in range(1, 53)])
+    assert [event.value for event in found] == pytest.approx(
+        [min((i - 1) // 5 * 5, 45) + i / 100 for i in range(1, 53)]
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(small: Make, tmp_path: Path) -> None:
@@ -80,7 +87,9 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(small: Make, tmp
 def test_a_full_disk_is_refused_in_one_line(tmp_path: Path) -> None:
     file = EventFile(tmp_path)
     file._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed below
-    with pytest.raises(TunemaxError, match=r"TensorBoard events cannot be written \(No space left on device\); make room"):
+    with pytest.raises(
+        TunemaxError, match=r"TensorBoard events cannot be written \(No space left on device\); make room"
+    ):
         file.write([scalar("a", 1.0)], 1)
     file.close()
 
@@ -106,13 +115,19 @@ def test_a_study_has_one_curve_a_layer_the_mean_of_its_heads(small: Make, tmp_pa
 
 def test_a_chart_shows_a_learnable_beside_what_it_stands_for(small: Make, tmp_path: Path) -> None:
     Board(tmp_path / "heads", small(softmax_variant="constantmax")).close()
-    Board(tmp_path / "layers", small(softmax_variant="constantmax", constantmax__learn_beta=False), each_head=False).close()
+    Board(
+        tmp_path / "layers", small(softmax_variant="constantmax", constantmax__learn_beta=False), each_head=False
+    ).close()
     Board(tmp_path / "softmax", small()).close()
     heads = charts(tmp_path / "heads")
     assert len(heads) == 8
-    assert heads["layer1, head0: gamma and denominator"] == ["^softmax/layer1/head0/gamma$", "^softmax/layer1/head0/denominator$"]
+    assert heads["layer1, head0: gamma and denominator"] == [
+        "^softmax/layer1/head0/gamma$",
+        "^softmax/layer1/head0/denominator$",
+    ]
     assert charts(tmp_path / "layers") == {
-        f"layer{layer}: gamma and denominator": [f"^softmax/layer{layer}/gamma$", f"^softmax/layer{layer}/denominator$"] for layer in (0, 1)
+        f"layer{layer}: gamma and denominator": [f"^softmax/layer{layer}/gamma$", f"^softmax/layer{layer}/denominator$"]
+        for layer in (0, 1)
     }
     assert events(tmp_path / "softmax").Tags()["tensors"] == ["_hparams_/session_start_info"]
 
@@ -135,7 +150,8 @@ def test_histograms_are_written_on_request_only(small: Make, tmp_path: Path) -> 
 
 
 def test_every_attention_weight_is_counted_where_it_lies(small: Make, tmp_path: Path, corpus: Corpus) -> None:
-    """At γ = 100 and logits near 0 constantmax weighs about e^(−β)/100 everywhere; softmax 1 in the first row, 1/16 in the last."""
+    """At γ = 100 and logits near 0 constantmax weighs about e^(−β)/100 everywhere; softmax 1 in the first row, 1/16 in
+    the last."""
     first = {"softmax_variant": "constantmax", "constantmax__beta": 1.0, "constantmax__gamma": 100}
     rows = range(1, 17)
     for fields, expected in ((first, [math.exp(-1) / 100]), ({}, [1 / n for n in rows])):

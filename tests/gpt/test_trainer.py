@@ -23,7 +23,9 @@ Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
 
 
-def started(config: Config, corpus: Corpus, steps: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Trainer, Member]:
+def started(
+    config: Config, corpus: Corpus, steps: int = 0, dtype: torch.dtype = torch.float32
+) -> tuple[Trainer, Member]:
     trainer = Trainer(config, corpus, dtype)
     member = trainer.add(config)
     trainer.step(steps)
@@ -42,7 +44,9 @@ ACTIVATED: dict[str, dict[str, Any]] = {  # beside the variant, what makes a con
 def with_control(name: str, small: Make) -> Config:
     variant = {"softmax_variant": name.partition(".")[0]} if "." in name else {}
     spec = all_specs()[name]
-    conditions = {other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()}
+    conditions = {
+        other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()
+    }
     return small().replace({**conditions, **variant, **ACTIVATED.get(name, {})})
 
 
@@ -63,7 +67,9 @@ def test_every_control_changes_what_is_trained(name: str, small: Make, corpus: C
 
 @pytest.mark.parametrize("learned", [True, False])
 @pytest.mark.parametrize("sharing", ["layer", "head"])
-def test_a_learnable_that_is_set_is_as_if_started_there(learned: bool, sharing: str, small: Make, corpus: Corpus) -> None:
+def test_a_learnable_that_is_set_is_as_if_started_there(
+    learned: bool, sharing: str, small: Make, corpus: Corpus
+) -> None:
     common = {
         "softmax_variant": "constantmax", "constantmax__sharing": sharing, "constantmax__learn_beta": learned,
         "constantmax__learn_gamma": learned,
@@ -120,7 +126,12 @@ def test_the_learning_rate_scales_the_next_update(small: Make, corpus: Corpus) -
         ({}, "learning_rate", math.nan, "learning_rate = nan"),
         ({}, "dropout", 1, "dropout = 1"),
         ({"softmax_variant": "constantmax"}, "constantmax.gamma", -1, "constantmax.gamma = -1"),
-        ({"softmax_variant": "strongermax", "strongermax__learn_obo": True, "strongermax__obo": 1}, "strongermax.obo", 0, "obo = 0"),
+        (
+            {"softmax_variant": "strongermax", "strongermax__learn_obo": True, "strongermax__obo": 1},
+            "strongermax.obo",
+            0,
+            "obo = 0",
+        ),
     ],
 )
 def test_what_cannot_be_set_is_refused_in_one_line(
@@ -203,7 +214,9 @@ def test_training_learns_and_reports_the_mean_of_its_iterations(small: Make, cor
 def test_a_variants_scalars_have_their_own_learning_rate(small: Make, corpus: Corpus) -> None:
     moved = {}
     for ratio in (0, 1, 10):
-        trainer, member = started(small(softmax_variant="constantmax", variant_lr_ratio=ratio, warmup_fraction=0), corpus, steps=1)
+        trainer, member = started(
+            small(softmax_variant="constantmax", variant_lr_ratio=ratio, warmup_fraction=0), corpus, steps=1
+        )
         moved[ratio] = (trainer.learnables(member)["beta"] - 2.5).abs().max().item()
     assert moved[0] == 0
     assert moved[1] == pytest.approx(1e-3, rel=1e-2)  # Adam's first step is one learning rate long
@@ -245,7 +258,9 @@ def test_a_clip_bounds_the_update_of_its_member_only(small: Make, corpus: Corpus
     trainer.step()
     assert clipped.grad_norm == free.grad_norm > 0.1
     norms = [
-        math.sqrt(sum(t.square().sum().item() for n, t in trainer.snapshot(m).tensors.items() if n.startswith("first/")))
+        math.sqrt(
+            sum(t.square().sum().item() for n, t in trainer.snapshot(m).tensors.items() if n.startswith("first/"))
+        )
         for m in (clipped, free)
     ]
     assert norms[0] == pytest.approx(1e-3 * 0.1, rel=1e-2)
@@ -255,7 +270,10 @@ def test_a_clip_bounds_the_update_of_its_member_only(small: Make, corpus: Corpus
 def test_the_cap_is_even_guessing_plus_the_margin(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
     fields = {"learning_rate": 2, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant"}
-    strict, lenient = trainer.add(small(**fields, divergence_margin=0.5)), trainer.add(small(**fields, divergence_margin=1e6))
+    strict, lenient = (
+        trainer.add(small(**fields, divergence_margin=0.5)),
+        trainer.add(small(**fields, divergence_margin=1e6)),
+    )
     trainer.step(10)
     assert strict.event is not None
     assert strict.event.reason.endswith(f"above {math.log(256) + 0.5:.3g}")
@@ -269,7 +287,9 @@ def test_a_gradient_that_is_not_finite_is_told_though_the_loss_is_fine(
     small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = tunemax.gpt.compile.step.losses
-    monkeypatch.setattr(tunemax.gpt.compile.step, "losses", lambda views, *rest: losses(views, *rest) + (views["wte"].sum() * 0).sqrt())
+    monkeypatch.setattr(
+        tunemax.gpt.compile.step, "losses", lambda views, *rest: losses(views, *rest) + (views["wte"].sum() * 0).sqrt()
+    )
     _, member = started(small(), corpus, steps=1)
     assert math.isfinite(member.train_loss)
     assert member.event is not None
@@ -307,7 +327,13 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
 
 def test_members_of_another_bucket_are_refused(small: Make, corpus: Corpus) -> None:
     trainer, _ = started(small(), corpus)
-    changes: list[tuple[str, Any]] = [("n_layer", 1), ("n_head", 4), ("bias", True), ("precision", "bf16"), ("batch_size", 5)]
+    changes: list[tuple[str, Any]] = [
+        ("n_layer", 1),
+        ("n_head", 4),
+        ("bias", True),
+        ("precision", "bf16"),
+        ("batch_size", 5),
+    ]
     for name, value in changes:
         with pytest.raises(TunemaxError, match=f"{name} = {value}: members stacked here have"):
             trainer.add(small(**{name: value}))

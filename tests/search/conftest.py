@@ -88,7 +88,9 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ask(defined: Callable[..., StudyDefinition], corpus: Corpus, where: str, empty_database: Path) -> Callable[..., Question]:
+def ask(
+    defined: Callable[..., StudyDefinition], corpus: Corpus, where: str, empty_database: Path
+) -> Callable[..., Question]:
     """Create a question, or join it."""
 
     def create_or_join(**changes: Any) -> Question:
@@ -113,7 +115,9 @@ def study_file(tmp_path: Path, plan: Callable[..., dict[str, Any]]) -> Callable[
 def work(corpus: Corpus) -> Callable[..., list[Event]]:
     """Run one worker here, to its end. Returns what it told; `on` hears each event as it comes."""
 
-    def run(question: Question, *, slots: int = 4, index: int = 0, on: Callable[[Event], None] | None = None, **when: Any) -> list[Event]:
+    def run(
+        question: Question, *, slots: int = 4, index: int = 0, on: Callable[[Event], None] | None = None, **when: Any
+    ) -> list[Event]:
         events: list[Event] = []
 
         def report(event: Event) -> None:

@@ -33,12 +33,18 @@ GRID = {
 def told(study: optuna.Study) -> list[tuple[Any, ...]]:
     trials = study.get_trials()
     return [
-        (trial.params, trial.state, trial.value, trial.intermediate_values[10], trial.system_attrs[attributes.CONFIG]) for trial in trials
+        (trial.params, trial.state, trial.value, trial.intermediate_values[10], trial.system_attrs[attributes.CONFIG])
+        for trial in trials
     ]
 
 
 def test_optimize_finds_what_a_worker_finds(
-    ask: Ask, work: Callable[..., Any], where: str, tmp_path: Path, defined: Callable[..., StudyDefinition], corpus: Corpus
+    ask: Ask,
+    work: Callable[..., Any],
+    where: str,
+    tmp_path: Path,
+    defined: Callable[..., StudyDefinition],
+    corpus: Corpus,
 ) -> None:
     ask(**GRID)
     for name in ("q/softmax", "q/polymax"):
@@ -48,7 +54,9 @@ def test_optimize_finds_what_a_worker_finds(
     work(worked)
     for name in worked.siblings:
         assert told(open_study(name, where)) == told(worked.study(name))
-        assert [attributes.state(trial) for trial in open_study(name, where).get_trials()] == ["complete"] * 4 + ["diverged"] * 2
+        assert [attributes.state(trial) for trial in open_study(name, where).get_trials()] == ["complete"] * 4 + [
+            "diverged"
+        ] * 2
 
 
 def test_waiting_trials_come_first_and_then_new_ones(ask: Ask, where: str) -> None:
@@ -96,7 +104,9 @@ def test_the_objective_serves_a_study_that_optuna_opened(ask: Ask, where: str) -
 def test_what_tunemax_did_not_define_is_refused(ask: Ask, where: str, tmp_path: Path) -> None:
     ask()
     optuna.create_study(study_name="theirs", storage=open_storage(where, create=False))
-    with pytest.raises(TunemaxError, match="study theirs: not defined by tunemax; make it with tunemax study create FILE"):
+    with pytest.raises(
+        TunemaxError, match="study theirs: not defined by tunemax; make it with tunemax study create FILE"
+    ):
         open_study("theirs", where)
     with pytest.raises(TunemaxError, match="study q/softmx: not in this storage; did you mean `q/softmax`"):
         open_study("q/softmx", where)

@@ -33,10 +33,16 @@ def of_a_tuning(
     sure = confirmed[0].verdict if confirmed else board.verdict[0].upper() + board.verdict[1:]
     data = definition.data.rstrip("/").rpartition("/")[2]
     budget = f"{definition.budget.horizon:,} iterations, {definition.budget.trials} trials for each candidate"
-    plan = f"{data}, {budget}, sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}."
+    plan = (
+        f"{data}, {budget}, sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}."
+    )
     titles = ("", "candidate", "best", "top 5", "complete", "pruned", "diverged", "running", "waiting", "steps")
     rows = [_row(place, entry, ids[entry.study], entry.study == name) for place, entry in enumerate(board.entries, 1)]
-    settings = [_cells((entry.name, _trial_link(entry, ids[entry.study]), _settings(entry))) for entry in board.entries if entry.best]
+    settings = [
+        _cells((entry.name, _trial_link(entry, ids[entry.study]), _settings(entry)))
+        for entry in board.entries
+        if entry.best
+    ]
     compare = ",".join(map(str, ids.values()))
     lines = [
         f"# {board.question}",
@@ -51,10 +57,15 @@ def of_a_tuning(
         "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|",
         *rows,
         "",
-        "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of all trials.",
+        "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: "
+        "of all trials.",
         *(line for warning in warnings for line in ("", warning)),
         *(["", f"[Compare all {len(ids)} studies](/dashboard/compare-studies?ids={compare})"] if len(ids) > 1 else []),
-        *(["", "## Best settings", "", _cells(("candidate", "trial", "settings")), "|---|--:|---|", *settings] if settings else []),
+        *(
+            ["", "## Best settings", "", _cells(("candidate", "trial", "settings")), "|---|--:|---|", *settings]
+            if settings
+            else []
+        ),
         "",
         "## Go on",
         "",
@@ -84,7 +95,10 @@ def _trial_link(entry: Entry, study_id: int) -> str:
 
 def _settings(entry: Entry) -> str:
     assert entry.best is not None
-    values = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in entry.best.params.items())
+    values = (
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in entry.best.params.items()
+    )
     return ", ".join(f"`{value}`" for value in values) or "defaults"
 
 
@@ -121,16 +135,20 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
         "",
         f"**{found.verdict}**",
         "",
-        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.horizon:,} iterations, and evaluated on "
-        "validation text that no tuning has seen. Every candidate has the same seeds: the same initial values where the models agree, the "
-        "same order of the data.",
+        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.horizon:,} "
+        "iterations, and evaluated on validation text that no tuning has seen. Every candidate has the same seeds: "
+        "the same initial values where the models agree, the same order of the data.",
         "",
         *_confirmed(found, "Confirmed"),
         "## Go on",
         "",
         "```",
         *_in_storage(
-            question, [["study", "confirm", found.question, "--seeds", str(2 * found.seeds)], ["study", "leaderboard", found.question]]
+            question,
+            [
+                ["study", "confirm", found.question, "--seeds", str(2 * found.seeds)],
+                ["study", "leaderboard", found.question],
+            ],
         ),
         "```",
     ]
@@ -139,8 +157,22 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
 
 def _confirmed(found: Confirmation, title: str) -> list[str]:
     """A section with the comparison."""
-    titles = ("candidate", "mean loss", "95 % interval", f"to {found.reference}", "95 % interval", "p", "", "seeds", "diverged")
-    rows = [_cells(titles), "|---|--:|--:|--:|--:|--:|---|--:|--:|", *(_cells(_comparison(entry)) for entry in found.entries)]
+    titles = (
+        "candidate",
+        "mean loss",
+        "95 % interval",
+        f"to {found.reference}",
+        "95 % interval",
+        "p",
+        "",
+        "seeds",
+        "diverged",
+    )
+    rows = [
+        _cells(titles),
+        "|---|--:|--:|--:|--:|--:|---|--:|--:|",
+        *(_cells(_comparison(entry)) for entry in found.entries),
+    ]
     return [
         f"## {title}",
         "",

@@ -1,4 +1,5 @@
-"""What a question says of itself in optuna-dashboard: one note and a few figures on each of its studies, kept up to date in place."""
+"""What a question says of itself in optuna-dashboard: one note and a few figures on each of its studies, kept up to
+date in place."""
 
 from __future__ import annotations
 
@@ -105,11 +106,15 @@ class Drawing:
     stills: Mapping[str, Callable[[], bytes]]
 
 
-def _shared(question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> dict[str, Drawing]:
+def _shared(
+    question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]
+) -> dict[str, Drawing]:
     """What all studies of a question show. A still is drawn once for all of them."""
     drawn = {"curves": Drawing(plotly.learning_curves(found), {"curves.png": cache(lambda: png.curves(board, found))})}
     if not question.definition.confirms:
-        drawn["leaderboard"] = Drawing(plotly.ranges(board, found), {"leaderboard.png": cache(lambda: png.ranges(board, found))})
+        drawn["leaderboard"] = Drawing(
+            plotly.ranges(board, found), {"leaderboard.png": cache(lambda: png.ranges(board, found))}
+        )
     if rates := plotly.learning_rates(question.definition, found):
         still = cache(partial(png.learning_rates, board.question, question.definition, found))
         drawn["learning_rate"] = Drawing(rates, {"learning_rate.png": still})
@@ -137,7 +142,9 @@ def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, D
 
     storage, study_id = study._storage, study._study_id
     before: dict[str, str] = storage.get_study_system_attrs(study_id).get(PUBLISHED, {})
-    texts = {name: json.dumps(drawing.figure, separators=(",", ":"), allow_nan=False) for name, drawing in drawn.items()}
+    texts = {
+        name: json.dumps(drawing.figure, separators=(",", ":"), allow_nan=False) for name, drawing in drawn.items()
+    }
     after = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
     for name, text in texts.items():
         if before.get(name) == after[name]:

@@ -1,8 +1,8 @@
 """optuna-dashboard and TensorBoard, each in a process of its own that does not outlive its starter.
 
-A server is told what to serve through its standard input: a command line, which every user of the machine can read, would
-show a database's password. The input stays open as long as the starter lives; when it closes, however the starter ended,
-the server ends too.
+A server is told what to serve through its standard input: a command line, which every user of the machine can read,
+would show a database's password. The input stays open as long as the starter lives; when it closes, however the starter
+ended, the server ends too.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ PATIENCE = 5.0
 class Server:
     """A running server process. Keyword arguments go to the function of this module that serves.
 
-    port: 0 is any. Which one it is the server says on its standard output when it listens: one that is chosen before may be
-    somebody else's by then.
+    port: 0 is any. Which one it is the server says on its standard output when it listens: one that is chosen before
+    may be somebody else's by then.
     """
 
     def __init__(self, name: str, serve: Callable[..., None], host: str, port: int, **what: Any) -> None:
@@ -56,11 +56,18 @@ class Server:
         # The order of the dashboard's figures is that of a set: without a fixed seed every start would shuffle them.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True, env=environment
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+            env=environment,
         )
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # it has died already; `fate` says why
-            self._process.stdin.write(json.dumps([serve.__name__, {"host": host, "port": port, **what}]).encode() + b"\n")
+            self._process.stdin.write(
+                json.dumps([serve.__name__, {"host": host, "port": port, **what}]).encode() + b"\n"
+            )
             self._process.stdin.flush()
 
     @property
@@ -105,7 +112,8 @@ class Server:
         self._log.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers the second for a group of zombies
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # macOS answers the second for a group of zombies
             os.killpg(self._process.pid, number)
 
 
@@ -144,13 +152,17 @@ def free_port(host: str, wanted: Iterable[int] = (0,)) -> int:
     raise OSError(f"{host}: no port is free")
 
 
-def serve_dashboard(listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str) -> None:
-    """optuna-dashboard on a storage URL, with the files of an artifact folder. listens: told the port. about: the storage's name."""
+def serve_dashboard(
+    listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str
+) -> None:
+    """optuna-dashboard on a storage URL, with the files of an artifact folder. listens: told the port. about: the
+    storage's name."""
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
 
-    # Optuna's plain storage: it reads without locking, where our own (search/storage/database.py) would hold up the workers.
+    # Optuna's plain storage: it reads without locking, where our own (search/storage/database.py) would hold up the
+    # workers.
     with storage_errors(storage):
         opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
     app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
@@ -173,9 +185,9 @@ def serve_tensorboard(listens: Callable[[int], object], host: str, port: int, fo
 def guarded(app: Any, about: str, local: bool) -> Any:
     """A WSGI application behind what optuna-dashboard does not check itself.
 
-    local: only requests addressed to this machine by a local name are answered: a page from elsewhere whose name was made
-    to point here could read everything. No page of another origin may change anything, or read artifacts; and an artifact
-    never runs scripts, whatever somebody has uploaded.
+    local: only requests addressed to this machine by a local name are answered: a page from elsewhere whose name was
+    made to point here could read everything. No page of another origin may change anything, or read artifacts; and an
+    artifact never runs scripts, whatever somebody has uploaded.
     """
 
     def answer(environ: dict[str, Any], start: Any) -> Any:

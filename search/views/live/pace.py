@@ -48,7 +48,9 @@ class Pace:
         mean = sum(length * count for length, count in lengths.items()) / max(lengths.total(), 1)
         return sum(each) + waiting * mean, max(each, default=0.0)
 
-    def eta(self, when: float, running: Collection[tuple[int, int]], waiting: int, closes: float | None = None) -> float | None:
+    def eta(
+        self, when: float, running: Collection[tuple[int, int]], waiting: int, closes: float | None = None
+    ) -> float | None:
         """Seconds until all is trained; None while there is no telling.
 
         closes: when no further trial starts. The last trial is never faster than its share of the rate.
@@ -65,4 +67,8 @@ class Pace:
 def _mean_beyond(lengths: Counter[int], iteration: int, horizon: int) -> float:
     """The mean length of the trials that were longer than this."""
     longer = {length: count for length, count in lengths.items() if length > iteration}
-    return sum(length * count for length, count in longer.items()) / sum(longer.values()) if longer else max(horizon, iteration)
+    return (
+        sum(length * count for length, count in longer.items()) / sum(longer.values())
+        if longer
+        else max(horizon, iteration)
+    )

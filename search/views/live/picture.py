@@ -11,7 +11,14 @@ from tunemax.search.views.live.progress import Candidate, Happening, Progress, S
 from tunemax.search.views.words import about, clock, number, sparkline
 from tunemax.search.workers.events import Note
 
-STYLES = {"complete": "green", "pruned": "yellow", "diverged": "red", "duplicate": "cyan", "failed": "red", "dropped": "dim"}
+STYLES = {
+    "complete": "green",
+    "pruned": "yellow",
+    "diverged": "red",
+    "duplicate": "cyan",
+    "failed": "red",
+    "dropped": "dim",
+}
 GAP = "  "
 DONE, HALF, GOING, OPEN = "━", "╸", "╍", "─"
 RECENT = (2, 6)
@@ -33,8 +40,8 @@ Cell = Text | str
 def picture(progress: Progress, width: int, height: int) -> list[Text]:
     """The state of a run in at most `height` lines of at most `width` columns.
 
-    From top to bottom: how far it is, a line a candidate, a line a slot, what has happened last. If not all slots fit, the
-    first of each worker are shown.
+    From top to bottom: how far it is, a line a candidate, a line a slot, what has happened last. If not all slots fit,
+    the first of each worker are shown.
     """
     roomy = height >= 30
     space = [Text()] if roomy else []
@@ -72,7 +79,9 @@ def overall(progress: Progress, width: int) -> Text:
 def _candidates(progress: Progress, width: int) -> list[Text]:
     """A bar a candidate, coloured by how its trials have ended, with the counts and the best loss."""
     names = [_short(name) for name in progress.candidates]
-    ends = ["complete", "pruned", "diverged", "duplicate"] + [end for end in ("failed", "dropped") if progress.counts()[end]]
+    ends = ["complete", "pruned", "diverged", "duplicate"] + [
+        end for end in ("failed", "dropped") if progress.counts()[end]
+    ]
     titles = ["dup" if end == "duplicate" and width < 100 else end for end in ends]
     most = len(str(max((candidate.total for candidate in progress.candidates.values()), default=0)))
     columns = [
@@ -156,7 +165,8 @@ def _chosen(slots: Sequence[Slot], count: int) -> list[Slot]:
 
 
 def _happening(happening: Happening, names: int) -> Text:
-    """What has happened, in the columns of the slots: when, the candidate in `names` characters, the trial, and how it ended."""
+    """What has happened, in the columns of the slots: when, the candidate in `names` characters, the trial, and how it
+    ended."""
     text = Text(f"{clock(happening.seconds):>6}{GAP}", style="dim")
     event = happening.event
     if isinstance(event, Note):
@@ -176,7 +186,10 @@ def _budget(candidate: Candidate, width: int) -> Text:
     """The budget as a bar: a stretch for each way to end, one for what runs, the rest is open."""
     counts = candidate.counts()
     stretches = [(counts[end], DONE, STYLES[end]) for end in counts]
-    stretches += [(candidate.running, GOING, "blue"), (candidate.total - candidate.done - candidate.running, OPEN, "dim")]
+    stretches += [
+        (candidate.running, GOING, "blue"),
+        (candidate.total - candidate.done - candidate.running, OPEN, "dim"),
+    ]
     text, upto, drawn = Text(), 0, 0
     for count, glyph, style in stretches:
         upto += count
@@ -195,7 +208,10 @@ def _bar(done: int, total: int, width: int, style: str) -> Text:
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> list[Text]:
     head = Text(GAP).join([_fit(Text(column.title), column) for column in columns])
     head.stylize("dim")
-    return [head, *(Text(GAP).join([_fit(cell, column) for cell, column in zip(row, columns, strict=False)]) for row in rows)]
+    return [
+        head,
+        *(Text(GAP).join([_fit(cell, column) for cell, column in zip(row, columns, strict=False)]) for row in rows),
+    ]
 
 
 def _fit(cell: Cell, column: Column) -> Text:

@@ -40,7 +40,10 @@ def shown(progress: Progress) -> Iterator[Callable[[Event], None]]:
 
 @contextlib.contextmanager
 def _lines(progress: Progress) -> Iterator[Callable[[Event], None]]:
-    """A line for each trial that ends, and now and then one that says how far the run is. Notes go to standard error."""
+    """A line for each trial that ends, and now and then one that says how far the run is.
+
+    Notes go to standard error.
+    """
     said = progress.now()
 
     def take(event: Event) -> None:
@@ -64,7 +67,8 @@ def _live(progress: Progress, console: Console) -> Iterator[Callable[[Event], No
 
     def draw() -> Group:
         nonlocal size
-        if size != console.size:  # the terminal has wrapped the last picture in its own way; nobody knows how far up it reaches
+        if size != console.size:
+            # the terminal has wrapped the last picture in its own way; nobody knows how far up it reaches
             size = console.size
             console.control(Control.clear(), Control.home())
         with lock:
@@ -84,7 +88,8 @@ def _live(progress: Progress, console: Console) -> Iterator[Callable[[Event], No
 
 @contextlib.contextmanager
 def _above(console: Console) -> Iterator[None]:
-    """What other processes write to the terminal as standard error, such as a worker's last words, scrolls above the picture.
+    """What other processes write to the terminal as standard error, such as a worker's last words, scrolls above the
+    picture.
 
     They inherit the descriptor, so for this long it is a pipe that is read here.
     """

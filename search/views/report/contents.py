@@ -14,6 +14,7 @@ from typing import Any
 from optuna.exceptions import ExperimentalWarning
 
 from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.fields import Choices
 from tunemax.search.charts import report
 from tunemax.search.charts.document import Figure, Section, Table
 from tunemax.search.question.schema import study_file
@@ -68,7 +69,14 @@ def sections(reading: Reading) -> list[Section]:
     """The whole report, top to bottom. Sections that have nothing to say are left out."""
     parts = [_answer(reading), *(_confirmed(reading, each) for each in reading.confirmed)]
     if not reading.empty:
-        parts += [_tuned(reading), _repeats(reading), _curves(reading), _learnables(reading), _importance(reading), _slices(reading)]
+        parts += [
+            _tuned(reading),
+            _repeats(reading),
+            _curves(reading),
+            _learnables(reading),
+            _importance(reading),
+            _slices(reading),
+        ]
         parts += [
             sensitivity(reading.question.definition, reading.found, reading.hues),
             stability(reading.found, reading.confirmed),
@@ -81,13 +89,41 @@ def sections(reading: Reading) -> list[Section]:
 def table_csv(reading: Reading) -> str:
     """One line a candidate, every figure in full precision."""
     file = io.StringIO()
-    heads = ["candidate", "study", "best_trial", "tuned_loss", "median_of_top_5", "complete", "pruned", "diverged", "member_steps"]
-    of_each = ["seeds", "diverged", "mean", "low", "high", "difference", "difference_low", "difference_high", "p", "p_holm", "verdict"]
+    heads = [
+        "candidate",
+        "study",
+        "best_trial",
+        "tuned_loss",
+        "median_of_top_5",
+        "complete",
+        "pruned",
+        "diverged",
+        "member_steps",
+    ]
+    of_each = [
+        "seeds",
+        "diverged",
+        "mean",
+        "low",
+        "high",
+        "difference",
+        "difference_low",
+        "difference_high",
+        "p",
+        "p_holm",
+        "verdict",
+    ]
     heads += [f"confirmed_{each.factor}x_{head}" for each in reading.confirmed for head in of_each]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(heads)
     for entry in reading.board.entries:
-        own: list[Any] = [entry.name, entry.study, entry.best and entry.best.number, entry.best and entry.best.value, entry.median_of_top]
+        own: list[Any] = [
+            entry.name,
+            entry.study,
+            entry.best and entry.best.number,
+            entry.best and entry.best.value,
+            entry.median_of_top,
+        ]
         own += [entry.complete, entry.pruned, entry.diverged, entry.member_steps]
         for each in reading.confirmed:
             own += _confirmed_figures(each.entry(entry.name), len(of_each))
@@ -104,7 +140,11 @@ def _confirmed_figures(entry: Confirmed | None, count: int) -> list[Any]:
     if entry is None:
         return [None] * count
     mean, versus = entry.estimate, entry.versus
-    own: list[Any] = [len(entry.losses), len(entry.diverged), *((mean.mean, mean.low, mean.high) if mean else [None] * 3)]
+    own: list[Any] = [
+        len(entry.losses),
+        len(entry.diverged),
+        *((mean.mean, mean.low, mean.high) if mean else [None] * 3),
+    ]
     if versus is None:
         return [*own, *[None] * (count - len(own))]
     between = versus.difference
@@ -124,10 +164,16 @@ def _answer(reading: Reading) -> Section:
         lead = f"No trial is complete yet: {board.left} are still to come, {running} of them are being trained."
         more = []
     else:
-        lead, more = tuned, [f"A best trial is partly the luckiest. To claim a difference: tunemax study confirm {board.name}"]
+        lead, more = (
+            tuned,
+            [f"A best trial is partly the luckiest. To claim a difference: tunemax study confirm {board.name}"],
+        )
     again = [name for each in reading.confirmed for name in changed(board, each)]
     if again:
-        more.append(f"Tuning has found a better trial since of {', '.join(dict.fromkeys(again))}; what is confirmed is the one before.")
+        more.append(
+            f"Tuning has found a better trial since of {', '.join(dict.fromkeys(again))}; what is confirmed is the one "
+            "before."
+        )
     return Section("Answer", lead, tuple(more))
 
 
@@ -146,21 +192,28 @@ def _confirmed(reading: Reading, found: Confirmation) -> Section:
     rows = tuple(_comparison(entry, found.reference) for entry in found.entries)
     left = f" {found.left} runs are still to come." if found.left else ""
     explained = (
-        f"The winner of each candidate, frozen, was trained anew on {found.seeds} fresh seeds for {found.horizon:,} iterations, and "
-        "evaluated on validation text that no tuning has seen. All candidates have the same seeds: the same initial values where the "
-        "models agree, the same order of the data. Differences are those of pairs; p by random signs, corrected for all comparisons "
-        f"(Holm).{left}"
+        f"The winner of each candidate, frozen, was trained anew on {found.seeds} fresh seeds for {found.horizon:,} "
+        "iterations, and evaluated on validation text that no tuning has seen. All candidates have the same seeds: "
+        "the same initial values where the models agree, the same order of the data. Differences are those of pairs; "
+        f"p by random signs, corrected for all comparisons (Holm).{left}"
     )
     curves = report.confirmed_curves(found, reading.hues)
     figures = (*report.intervals(found, reading.hues), *([curves] if curves else []))
-    several = tuple(sentence for sentence in found.sentences if sentence != found.verdict)  # that one stands in the answer
+    # That one stands in the answer
+    several = tuple(sentence for sentence in found.sentences if sentence != found.verdict)
     table = Table(columns, rows, frozenset({"verdict"}))
-    return Section(f"Confirmed at {found.horizon:,} iterations", "", (explained, *several, *found.remedies), figures, (table,))
+    return Section(
+        f"Confirmed at {found.horizon:,} iterations", "", (explained, *several, *found.remedies), figures, (table,)
+    )
 
 
 def _comparison(entry: Confirmed, reference: str) -> tuple[str, ...]:
     mean, versus = entry.estimate, entry.versus
-    own = (entry.candidate, f"{mean.mean:.4f}", f"{mean.low:.4f} … {mean.high:.4f}") if mean else (entry.candidate, "–", "–")
+    own = (
+        (entry.candidate, f"{mean.mean:.4f}", f"{mean.low:.4f} … {mean.high:.4f}")
+        if mean
+        else (entry.candidate, "–", "–")
+    )
     if versus is None:
         return (*own, "reference" if entry.candidate == reference else "–", "", "", entry.verdict, "", "")
     middle, low, high = (100 * part for part in versus.relative)
@@ -172,7 +225,10 @@ def _tuned(reading: Reading) -> Section:
     columns = ("candidate", "best", "top 5", "trial", "best settings")
     rows = tuple(_best(entry) for entry in reading.board.entries)
     ranking = report.ranking(reading.board, reading.hues)
-    explained = "Validation loss at the horizon, on tuning text and tuning seed: of the best trial, and the median of the best five."
+    explained = (
+        "Validation loss at the horizon, on tuning text and tuning seed: of the best trial, and the median of the best "
+        "five."
+    )
     table = Table(columns, rows, frozenset({"best settings"}))
     return Section("Tuned", "", (explained,), (ranking,) if ranking else (), (table,))
 
@@ -192,7 +248,11 @@ def _curves(reading: Reading) -> Section:
 def _learnables(reading: Reading) -> Section:
     """Where the scalars that SGD moves went: in the best trial, and where they ended over the seeds."""
     rows = [row for each in reading.confirmed for entry in each.entries for row in _ends(each, entry)]
-    tables = (Table(("candidate", "iterations", "learnable", "start", "end, mean of seeds", "95 % interval"), tuple(rows)),) if rows else ()
+    tables = (
+        (Table(("candidate", "iterations", "learnable", "start", "end, mean of seeds", "95 % interval"), tuple(rows)),)
+        if rows
+        else ()
+    )
     figures = tuple(figure for candidate in reading.found for figure in report.trajectories(candidate))
     sentences = ("Means over layers and heads at the end of each confirmed run.",) if rows else ()
     return Section("Learnables", "", sentences, figures, tables)
@@ -208,7 +268,16 @@ def _ends(found: Confirmation, entry: Confirmed) -> list[tuple[str, ...]]:
         mean = estimate([run[name] for run in runs if name in run])
         if mean is not None:
             began = f"{start:.4g}" if isinstance(start, float) else str(start)
-            rows.append((entry.candidate, f"{found.horizon:,}", field, began, f"{mean.mean:.4g}", f"{mean.low:.4g} … {mean.high:.4g}"))
+            rows.append(
+                (
+                    entry.candidate,
+                    f"{found.horizon:,}",
+                    field,
+                    began,
+                    f"{mean.mean:.4g}",
+                    f"{mean.low:.4g} … {mean.high:.4g}",
+                )
+            )
     return rows
 
 
@@ -222,7 +291,10 @@ def _importance(reading: Reading) -> Section:
             left_out.append(f"{candidate.name}: {shares}.")
         else:
             figures.append(report.importance(shares, reading.hues[candidate.name], candidate.name))
-    explained = "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth. It needs many trials to be exact."
+    explained = (
+        "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth. It needs many trials "
+        "to be exact."
+    )
     return Section("Parameter importance", "", (explained, *left_out), tuple(figures))
 
 
@@ -249,8 +321,12 @@ def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | s
 
 
 def _slices(reading: Reading) -> Section:
-    figures = tuple(figure for candidate in reading.found for figure in report.slices(candidate, reading.hues[candidate.name]))
-    return Section("Slices", "", ("Loss of every trial over each of its numeric parameters.",) if figures else (), figures)
+    figures = tuple(
+        figure for candidate in reading.found for figure in report.slices(candidate, reading.hues[candidate.name])
+    )
+    return Section(
+        "Slices", "", ("Loss of every trial over each of its numeric parameters.",) if figures else (), figures
+    )
 
 
 def _repeats(reading: Reading) -> Section:
@@ -262,7 +338,13 @@ def _repeats(reading: Reading) -> Section:
     rows = []
     for spread in again.spreads:
         losses = ("–" if loss is None else f"{loss:.4f}" for loss in spread.best)
-        rows.append((spread.candidate, *losses, *((f"{spread.over.mean:.4f}", f"{spread.over.sd:.4f}") if spread.over else ("–", "–"))))
+        rows.append(
+            (
+                spread.candidate,
+                *losses,
+                *((f"{spread.over.mean:.4f}", f"{spread.over.sd:.4f}") if spread.over else ("–", "–")),
+            )
+        )
     explained = "The best tuned loss in each repeat of the tuning: the same search with another seed."
     return Section("Repeats", "", (explained, *again.sentences), (), (Table(columns, tuple(rows)),))
 
@@ -275,12 +357,15 @@ def _pruning(reading: Reading) -> Section:
         found = rung.correlation
         value = f"{found.value:.2f}" if math.isfinite(found.value) else "–"
         interval = f"{found.low:.2f} … {found.high:.2f}" if math.isfinite(found.low) else "–"
-        rows.append((rung.candidate, f"{rung.iteration:,}", str(rung.stopped), str(found.n), str(rung.spared), value, interval))
+        rows.append(
+            (rung.candidate, f"{rung.iteration:,}", str(rung.stopped), str(found.n), str(rung.spared), value, interval)
+        )
     explained = (
-        "Spearman's correlation between the loss at an iteration at which trials may be stopped, and the loss at the horizon, over the "
-        f"trials that have both. Spared: trials that the pruner would have stopped and that were let through on purpose, a share of "
-        f"{100 * reading.question.definition.pruner.spared:g} %; each stands for all of them. Without any, the correlation is that of the "
-        "trials that went on, and too low. Interval by the bootstrap over trials; all: ranks within each candidate."
+        "Spearman's correlation between the loss at an iteration at which trials may be stopped, and the loss at the "
+        "horizon, over the trials that have both. Spared: trials that the pruner would have stopped and that were "
+        f"let through on purpose, a share of {100 * reading.question.definition.pruner.spared:g} %; each stands for "
+        "all of them. Without any, the correlation is that of the trials that went on, and too low. Interval by the "
+        "bootstrap over trials; all: ranks within each candidate."
     )
     if not rows:
         return Section("Pruning")
@@ -288,10 +373,29 @@ def _pruning(reading: Reading) -> Section:
 
 
 def _budget(reading: Reading) -> Section:
-    columns = ("candidate", "complete", "pruned", "diverged", "duplicate", "failed", "waiting", "running", "member-steps", "tokens")
+    columns = (
+        "candidate",
+        "complete",
+        "pruned",
+        "diverged",
+        "duplicate",
+        "failed",
+        "waiting",
+        "running",
+        "member-steps",
+        "tokens",
+    )
     rows = []
     for entry in reading.board.entries:
-        counts = (entry.complete, entry.pruned, entry.diverged, entry.duplicate, entry.failed, entry.waiting, entry.running)
+        counts = (
+            entry.complete,
+            entry.pruned,
+            entry.diverged,
+            entry.duplicate,
+            entry.failed,
+            entry.waiting,
+            entry.running,
+        )
         rows.append((entry.name, *map(str, counts), f"{entry.member_steps:,}", f"{entry.tokens:,}"))
     steps = sum(entry.member_steps for entry in reading.board.entries)
     told = [f"Tuning took {steps:,} member-steps"]
@@ -305,26 +409,45 @@ def _configuration(reading: Reading) -> Section:
     fixed = next(iter(definition.siblings().values()))
     config = Config.of({name: value for name, value in fixed.items() if name not in definition.space})
     specs = all_specs()
-    chosen = {name: value for name, value in config.active().items() if value != specs[name].default or name in definition.base}
+    chosen = {
+        name: value
+        for name, value in config.active().items()
+        if value != specs[name].default or name in definition.base
+    }
     rows = [(name, str(value), "fixed") for name, value in chosen.items() if name != definition.per]
     for name, dimension in definition.space.items():
-        values = getattr(dimension, "values", None)
-        where = ", ".join(map(str, values)) if values else f"{dimension.low:g} … {dimension.high:g}{', log' if dimension.log else ''}"  # type: ignore[union-attr]
+        if isinstance(dimension, Choices):
+            where = ", ".join(map(str, dimension.values))
+        else:
+            where = f"{dimension.low:g} … {dimension.high:g}{', log' if dimension.log else ''}"
         rows.append((name, where, "searched"))
     plan = (
-        f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, {definition.budget.trials} trials for each candidate of "
-        f"{definition.budget.horizon:,} iterations, tuning seed {definition.seed}; data {definition.data.rstrip('/').rpartition('/')[2]}, "
-        f"fingerprint {str(definition.fingerprint)[:12]}."
+        f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, {definition.budget.trials} trials for "
+        f"each candidate of {definition.budget.horizon:,} iterations, tuning seed {definition.seed}; data "
+        f"{definition.data.rstrip('/').rpartition('/')[2]}, fingerprint {str(definition.fingerprint)[:12]}."
     )
-    return Section("Configuration", "", (plan,), (), (Table(("field", "value", ""), tuple(rows), frozenset({"value", ""})),))
+    return Section(
+        "Configuration", "", (plan,), (), (Table(("field", "value", ""), tuple(rows), frozenset({"value", ""})),)
+    )
 
 
 def _commands(reading: Reading) -> Section:
     """How to do it again."""
     definition = reading.question.definition
-    lines = [f"# {definition.name}.yaml", *study_file(definition).splitlines(), "", f"tunemax study run {definition.name}.yaml"]
+    lines = [
+        f"# {definition.name}.yaml",
+        *study_file(definition).splitlines(),
+        "",
+        f"tunemax study run {definition.name}.yaml",
+    ]
     for each in reading.confirmed:
-        stage = ["--seeds", str(each.seeds), "--reference", each.reference, *(["--longer", str(each.factor)] if each.factor > 1 else [])]
+        stage = [
+            "--seeds",
+            str(each.seeds),
+            "--reference",
+            each.reference,
+            *(["--longer", str(each.factor)] if each.factor > 1 else []),
+        ]
         lines.append(shlex.join(["tunemax", "study", "confirm", definition.name, *stage]))
     for entry in reading.board.entries:
         if entry.best and entry.best.config:

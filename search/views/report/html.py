@@ -12,7 +12,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 STYLE = (
     """
-:root { --paper: #ffffff; --ink: #1f2430; --faint: #667085; --grid: #e6e9ef; --panel: #f6f7f9; --mark: #98a2b3; color-scheme: light dark }
+:root { --paper: #ffffff; --ink: #1f2430; --faint: #667085; --grid: #e6e9ef; --panel: #f6f7f9;
+  --mark: #98a2b3; color-scheme: light dark }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #14171d; --ink: #e7eaf0; --faint: #9aa4b2; --grid: #2a303a; --panel: #1c2129; --mark: #667085 }
 }
@@ -32,12 +33,14 @@ th, td { padding: .3rem .8rem .3rem 0; text-align: right; white-space: nowrap; b
 th { font-weight: 600; color: var(--faint) } th:first-child, td:first-child, .words { text-align: left }
 pre { background: var(--panel); padding: .8rem 1rem; border-radius: .4rem; overflow-x: auto; font-size: .88rem }
 svg { display: block; font: 12px system-ui, sans-serif } svg .ink { fill: var(--ink) } svg .faint { fill: var(--faint) }
-svg .grid { stroke: var(--grid); fill: none } svg .axis, svg .mark { stroke: var(--mark); fill: none } svg .mark { stroke-dasharray: 3 3 }
+svg .grid { stroke: var(--grid); fill: none } svg .axis, svg .mark { stroke: var(--mark); fill: none }
+svg .mark { stroke-dasharray: 3 3 }
 svg .line { fill: none; stroke-linejoin: round } svg .ring { fill: var(--paper); stroke-width: 2 }
 @media print { h2 { break-after: avoid } figure { break-inside: avoid } }
 """
     + "\n".join(
-        f"svg .line.c{hue}, svg .ring.c{hue} {{ stroke: {colour} }} svg .area.c{hue}, svg .word.c{hue} {{ fill: {colour} }}"
+        f"svg .line.c{hue}, svg .ring.c{hue} {{ stroke: {colour} }} svg .area.c{hue}, svg .word.c{hue} "
+        f"{{ fill: {colour} }}"
         for hue, colour in enumerate(COLOURS)
     )
     + "\n"
@@ -54,7 +57,9 @@ def render(title: str, sections: Sequence[Section]) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
         f"<h1>{escape(title)}</h1>",
     ]
-    return "\n".join([*head, *(line for section in sections for line in _section(section)), "</main></body></html>", ""])
+    return "\n".join(
+        [*head, *(line for section in sections for line in _section(section)), "</main></body></html>", ""]
+    )
 
 
 def _section(section: Section) -> list[str]:
@@ -77,6 +82,8 @@ def _section(section: Section) -> list[str]:
 def _table(table: Table) -> str:
     kinds = [' class="words"' if column in table.words else "" for column in table.columns]
     head = "".join(f"<th{kind}>{escape(column)}</th>" for kind, column in zip(kinds, table.columns, strict=True))
-    rows = ("".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in table.rows)
+    rows = (
+        "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in table.rows
+    )
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'

@@ -22,13 +22,24 @@ ENDED = ("complete", "pruned", "diverged")
 
 def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> Section:
     """Shares of runs that diverged or were guarded, of tuning and of each confirmation."""
-    columns = ("candidate", "stage", "runs", "diverged", "share", "95 % interval", "guard acted", "share ", "95 % interval ")
+    columns = (
+        "candidate",
+        "stage",
+        "runs",
+        "diverged",
+        "share",
+        "95 % interval",
+        "guard acted",
+        "share ",
+        "95 % interval ",
+    )
     rows = [(candidate.name, "tuning", *_shares(candidate.trials)) for candidate in found]
     for each in confirmed:
         rows += [(entry.candidate, f"confirmed, {each.horizon:,}", *_shares(entry.trials)) for entry in each.entries]
     explained = (
-        "Trainings that diverged, and trainings in which the variant's guard against overflow acted on some attention entry where they "
-        "ended, with Wilson's intervals. In tuning each trial has its own settings; confirmed runs have the winner's."
+        "Trainings that diverged, and trainings in which the variant's guard against overflow acted on some "
+        "attention entry where they ended, with Wilson's intervals. In tuning each trial has its own settings; "
+        "confirmed runs have the winner's."
     )
     return Section("Stability", "", (explained,), (), (Table(columns, tuple(rows), frozenset({"stage"})),))
 
@@ -43,11 +54,13 @@ def sensitivity(definition: StudyDefinition, found: Sequence[Candidate], hues: H
     for name, points in sorted(curves.items(), key=lambda item: lr_sensitivity(item[1])):
         cells = {point.rate: _cell(point) for point in points}
         best = min(points, key=lambda point: point.mean if math.isfinite(point.mean) else math.inf)
-        rows.append((name, f"{best.rate:g}", f"{lr_sensitivity(points):.3f}", *(cells.get(rate, "–") for rate in rates)))
+        rows.append(
+            (name, f"{best.rate:g}", f"{lr_sensitivity(points):.3f}", *(cells.get(rate, "–") for rate in rates))
+        )
     explained = (
-        "Loss at the horizon by learning rate: the mean over seeds ± half of its 95 % interval, and how many runs diverged. Sensitivity "
-        "(Wortsman et al., arXiv 2309.14322): how much worse than at the best learning rate a run is on average over these; a run that "
-        "diverged counts at its cap, just above guessing evenly."
+        "Loss at the horizon by learning rate: the mean over seeds ± half of its 95 % interval, and how many runs "
+        "diverged. Sensitivity (Wortsman et al., arXiv 2309.14322): how much worse than at the best learning rate a "
+        "run is on average over these; a run that diverged counts at its cap, just above guessing evenly."
     )
     table = Table(("candidate", "best", "sensitivity", *(f"{rate:g}" for rate in rates)), tuple(rows))
     return Section("Learning rate", "", (explained,), (_drawn(curves, hues),), (table,))
@@ -64,7 +77,11 @@ def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
 def _told(found: Share) -> tuple[str, str, str]:
     if not found.n:
         return ("–", "–", "–")
-    return (str(found.count), f"{100 * found.count / found.n:.0f} %", f"{100 * found.low:.0f} … {100 * found.high:.0f} %")
+    return (
+        str(found.count),
+        f"{100 * found.count / found.n:.0f} %",
+        f"{100 * found.low:.0f} … {100 * found.high:.0f} %",
+    )
 
 
 def _cell(point: AtRate) -> str:
@@ -96,5 +113,8 @@ def _drawn(curves: Mapping[str, Sequence[AtRate]], hues: Hues) -> Figure:
             ends.append((min(point.mean for point in shown), name, hue))
     for row, (best, name, hue) in enumerate(sorted(ends)):
         plot.text(plot.x.high, y.high, f"{name} {best:.3f}", kind=f"word c{hue}", down=12 + 15 * row)
-    label = "Mean loss over learning rate, with its 95 % interval as a band; a ring where runs have diverged. Names: by their best mean."
+    label = (
+        "Mean loss over learning rate, with its 95 % interval as a band; a ring where runs have diverged. Names: by "
+        "their best mean."
+    )
     return Figure(label, plot.svg(label))

@@ -34,7 +34,11 @@ def plan(short: dict[str, Any]) -> Callable[..., Plan]:
         action = "discrete" if algorithm == "dqn" else "box"
         preset = hyperparameters.load(algorithm).changed(**(QUICK if algorithm == "ppo" else OFF_POLICY))
         made = {"seed": 1, "steps": 48, "envs": 4, "round": 1, "validation": 2, "preset": preset, **changes}
-        return Plan(Scene.of("Tiny-v0", **{"action": action, **short, **(scene or {})}), hyperparameters.checked(algorithm), **made)
+        return Plan(
+            Scene.of("Tiny-v0", **{"action": action, **short, **(scene or {})}),
+            hyperparameters.checked(algorithm),
+            **made,
+        )
 
     return make
 
@@ -49,7 +53,9 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("algorithm", hyperparameters.ALGORITHMS)
-def test_a_training_that_was_killed_goes_on_to_the_same_numbers(algorithm: str, plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_a_training_that_was_killed_goes_on_to_the_same_numbers(
+    algorithm: str, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
     whole = train_agent(plan(algorithm), tmp_path / "whole")
     seen: list[int] = []
 
@@ -85,7 +91,9 @@ def test_the_best_agent_is_kept_and_acts_as_it_did(trained: Trained) -> None:
     assert best.act(np.zeros(24)).tolist() == best.act(np.zeros(24)).tolist()
 
 
-def test_a_finished_training_goes_on_if_more_steps_are_asked_for(plan: Callable[..., Plan], trained: Trained, tmp_path: Path) -> None:
+def test_a_finished_training_goes_on_if_more_steps_are_asked_for(
+    plan: Callable[..., Plan], trained: Trained, tmp_path: Path
+) -> None:
     unchanged = train_agent(plan(), tmp_path / "agent")
     assert unchanged.spent == trained.spent
     longer = train_agent(plan(steps=60), tmp_path / "agent")
@@ -95,7 +103,9 @@ def test_a_finished_training_goes_on_if_more_steps_are_asked_for(plan: Callable[
 
 def test_a_report_can_stop_a_training(plan: Callable[..., Plan], tmp_path: Path) -> None:
     told: list[int] = []
-    stopped = train_agent(plan(), tmp_path, report=lambda evaluation: told.append(evaluation.steps) or evaluation.steps == 24)
+    stopped = train_agent(
+        plan(), tmp_path, report=lambda evaluation: told.append(evaluation.steps) or evaluation.steps == 24
+    )
     assert stopped.stopped
     assert told == [12, 24]
 
@@ -117,7 +127,7 @@ def test_tensorboard_has_one_curve_although_the_training_was_cut(plan: Callable[
     assert "train/actor_loss" in board.Tags()["scalars"]
 
 
-# ------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------- what is refuse
 
 
 def test_the_folder_of_another_agent_is_refused(plan: Callable[..., Plan], trained: Trained, tmp_path: Path) -> None:
@@ -188,7 +198,10 @@ def test_damaged_agents_are_refused(trained: Trained) -> None:
 def test_an_agent_of_an_environment_that_is_gone_is_refused(trained: Trained) -> None:
     header, tensors = file.load(trained.best)
     for scene, message in (
-        (header.scene.model_copy(update={"id": "tunemax/Tiny-v9"}), "tunemax/Tiny-v9: no such environment in this version"),
+        (
+            header.scene.model_copy(update={"id": "tunemax/Tiny-v9"}),
+            "tunemax/Tiny-v9: no such environment in this version",
+        ),
         (header.scene.model_copy(update={"arguments": {"colour": 1}}), "colour: no such argument"),
     ):
         file.save(header.model_copy(update={"scene": scene}), tensors, trained.best)
@@ -215,12 +228,14 @@ def test_two_processes_do_not_train_in_one_folder(plan: Callable[..., Plan], tmp
         ("ppo", {"preset": hyperparameters.load("ppo").changed(episodes=2)}, "not a multiple of episodes = 2"),
     ],
 )
-def test_impossible_plans_are_refused(algorithm: str, changes: dict[str, Any], message: str, plan: Callable[..., Plan]) -> None:
+def test_impossible_plans_are_refused(
+    algorithm: str, changes: dict[str, Any], message: str, plan: Callable[..., Plan]
+) -> None:
     with pytest.raises(TunemaxError, match=message):
         plan(algorithm, **changes)
 
 
-# --------------------------------------------------------------------------------------------------------------- presets
+# --------------------------------------------------------------------------------------------------------------- preset
 
 
 @pytest.mark.parametrize("algorithm", hyperparameters.ALGORITHMS)

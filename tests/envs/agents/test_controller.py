@@ -24,7 +24,16 @@ from tunemax.gpt.errors import TunemaxError
 
 @pytest.fixture
 def agent(short: dict[str, Any], tmp_path: Path) -> Agent:
-    plan = Plan(Scene.of("Tiny-v0", **short), "ppo", hyperparameters.load("ppo"), seed=1, steps=12, envs=4, round=1, validation=1)
+    plan = Plan(
+        Scene.of("Tiny-v0", **short),
+        "ppo",
+        hyperparameters.load("ppo"),
+        seed=1,
+        steps=12,
+        envs=4,
+        round=1,
+        validation=1,
+    )
     return Agent.load(train_agent(plan, tmp_path / "agent").best)
 
 
@@ -69,7 +78,9 @@ def test_a_longer_run_has_as_many_moves_unless_told_otherwise(agent: Agent, tmp_
 
 def test_a_steered_run_cannot_be_resumed(agent: Agent, tmp_path: Path) -> None:
     steer(agent, tmp_path / "run")
-    with pytest.raises(TunemaxError, match=r"steered by agent ppo 1 of tunemax/Tiny-v0, and such a run cannot be resumed"):
+    with pytest.raises(
+        TunemaxError, match=r"steered by agent ppo 1 of tunemax/Tiny-v0, and such a run cannot be resumed"
+    ):
         runs.resume(tmp_path / "run", {"max_iters": 24}, lambda row: None)
 
 

@@ -1,4 +1,5 @@
-"""Compiled functions as files: made once, by one process, from exactly what they say, whatever happens to who makes them."""
+"""Compiled functions as files: made once, by one process, from exactly what they say, whatever happens to who makes
+them."""
 
 from __future__ import annotations
 
@@ -69,7 +70,9 @@ def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_p
     notes, begun = tmp_path / "notes", tmp_path / "begun"
     slow = tmp_path / "bin" / "g++"
     slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo > {begun}; exec sleep 600;; esac\nexec {shutil.which("g++")} "$@"\n')
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *.cpp*) echo > {begun}; exec sleep 600;; esac\nexec {shutil.which("g++")} "$@"\n'
+    )
     slow.chmod(0o755)
     killed = ask("double", notes, PATH=f"{slow.parent}:{os.environ['PATH']}")
     while not begun.exists():
@@ -138,7 +141,10 @@ def test_a_folder_without_programs_is_a_fault(folder: Path, monkeypatch: pytest.
     values = [*plain]
     values[8] |= os.ST_NOEXEC  # f_flag
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(values))
-    assert library.compiler_fault() == f"{folder} is on a file system without programs (noexec); set {library.CACHE} to another folder"
+    assert (
+        library.compiler_fault()
+        == f"{folder} is on a file system without programs (noexec); set {library.CACHE} to another folder"
+    )
 
 
 def test_a_full_disk_leaves_no_half_of_a_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""Compiled training: the same to rounding, its own bits whoever the neighbours are, and a clear line where nothing can be compiled."""
+"""Compiled training: the same to rounding, its own bits whoever the neighbours are, and a clear line where nothing can
+be compiled."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ MEMBERS: list[dict[str, Any]] = [
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
     "other": {
-        "norm_position": "post", "position": "rotary", "tie_weights": False, "bias": True, "n_embd": 20, "block_size": 13, "dropout": 0.2,
+        "norm_position": "post", "position": "rotary", "tie_weights": False, "bias": True, "n_embd": 20,
+        "block_size": 13, "dropout": 0.2,
     },
 }  # fmt: skip
 
@@ -44,7 +46,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     step._tell.cache_clear()
 
 
-def trained(configs: list[Config], corpus: Corpus, steps: int, dtype: torch.dtype = torch.float32) -> tuple[Trainer, list[Member]]:
+def trained(
+    configs: list[Config], corpus: Corpus, steps: int, dtype: torch.dtype = torch.float32
+) -> tuple[Trainer, list[Member]]:
     trainer = Trainer(configs[0], corpus, dtype)
     members = [trainer.add(config) for config in configs]
     trainer.step(steps)
@@ -64,17 +68,23 @@ def test_compiled_members_train_as_eager_ones_do(small: Make, corpus: Corpus) ->
         assert other == pytest.approx(eager, abs=1e-4)
 
 
-@pytest.mark.parametrize(("variant", "shape"), [*((name, "plain") for name in variants()), ("softmax", "other"), ("constantmax", "other")])
+@pytest.mark.parametrize(
+    ("variant", "shape"), [*((name, "plain") for name in variants()), ("softmax", "other"), ("constantmax", "other")]
+)
 def test_what_is_compiled_is_what_eager_mode_computes(
     variant: str, shape: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The graph of each variant, as it is handed to the compiler, in float64: members with other numbers go through the same one."""
+    """The graph of each variant, as it is handed to the compiler, in float64: members with other numbers go through the
+    same one."""
     monkeypatch.setattr(step, "compiled", lambda key, trace: trace()[0])
     monkeypatch.setattr(step, "_known", {})
     others = {"seed": 2, "learning_rate": 5e-3, "grad_clip": 0.1, "variant_lr_ratio": 3}
     snapshots, evaluated = [], []
     for compiled in (False, True):
-        configs = [small(n_layer=1, softmax_variant=variant, compile=compiled, **SHAPES[shape], **fields) for fields in ({}, others)]
+        configs = [
+            small(n_layer=1, softmax_variant=variant, compile=compiled, **SHAPES[shape], **fields)
+            for fields in ({}, others)
+        ]
         trainer, members = trained(configs, corpus, 3, torch.float64)
         snapshots.append([trainer.snapshot(member).tensors for member in members])
         evaluated.append([trainer.evaluate()[member] for member in members])
@@ -85,7 +95,9 @@ def test_what_is_compiled_is_what_eager_mode_computes(
             torch.testing.assert_close(other[name], tensor, rtol=1e-10, atol=1e-10)
 
 
-def test_the_graph_of_bf16_computes_what_eager_mode_does(small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_graph_of_bf16_computes_what_eager_mode_does(
+    small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before it is compiled: 0.005 nats after five iterations, for the order of sums in eight bits."""
     monkeypatch.setattr(step, "compiled", lambda key, trace: trace()[0])
     monkeypatch.setattr(step, "_known", {})
@@ -102,7 +114,10 @@ def test_the_graph_of_bf16_computes_what_eager_mode_does(small: Make, corpus: Co
 def test_a_compiled_member_does_not_depend_on_its_neighbours(
     small: Make, corpus: Corpus, assert_same: Callable[[Snapshot, Snapshot], None]
 ) -> None:
-    """Bit for bit: alone, stacked, and as one that comes later and goes on from a snapshot. Nothing is compiled anew for it."""
+    """Bit for bit: alone, stacked, and as one that comes later and goes on from a snapshot.
+
+    Nothing is compiled anew for it.
+    """
     configs = [small(**ALL, **fields) for fields in MEMBERS]
     stacked, members = trained(configs, corpus, 3)
     known = len(step._known)
@@ -134,10 +149,18 @@ def test_a_member_that_diverges_leaves_its_compiled_neighbours_alone(small: Make
 
 @pytest.mark.parametrize(
     ("compiler", "said"),
-    [("no-such-compiler", "no C++ compiler (no-such-compiler) on this machine"), ("false", "false is no working C++ compiler")],
+    [
+        ("no-such-compiler", "no C++ compiler (no-such-compiler) on this machine"),
+        ("false", "false is no working C++ compiler"),
+    ],
 )
 def test_without_a_compiler_it_says_so_once_and_trains_on(
-    compiler: str, said: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    compiler: str,
+    said: str,
+    small: Make,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("CXX", compiler)
     for _ in range(2):
@@ -155,7 +178,10 @@ def test_without_a_place_to_keep_it_nothing_is_compiled(
     monkeypatch.setenv(library.CACHE, str(tmp_path / "file" / "cache"))
     trainer, _ = trained([small(n_layer=1, compile=True)], corpus, 1)
     assert trainer.path.startswith("eager")
-    assert capsys.readouterr().err == f"compile: {tmp_path}/file/cache cannot be written (Not a directory); going on without\n"
+    assert (
+        capsys.readouterr().err
+        == f"compile: {tmp_path}/file/cache cannot be written (Not a directory); going on without\n"
+    )
 
 
 def test_a_compiler_that_fails_costs_a_line(

@@ -53,7 +53,10 @@ def test_every_field_has_a_flag_that_sets_it(spec: FieldSpec) -> None:
 
 
 def test_flags_make_the_configuration_that_they_name() -> None:
-    words = "--n_layer 2 --softmax_variant consmax --consmax.gamma 80 --no-constantmax.learn_beta --learning_rate 1e-3 --bias"
+    words = (
+        "--n_layer 2 --softmax_variant consmax --consmax.gamma 80 --no-constantmax.learn_beta --learning_rate 1e-3 "
+        "--bias"
+    )
     assert Config.of(typed(*words.split())) == Config.of(
         {
             "n_layer": 2,
@@ -88,7 +91,9 @@ def test_a_negative_number_is_a_value(number: str) -> None:
     assert typed("--constantmax.beta", number) == {"constantmax.beta": number}
 
 
-def test_help_of_train_shows_every_field_in_three_groups(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_of_train_shows_every_field_in_three_groups(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--help"])
@@ -97,7 +102,9 @@ def test_help_of_train_shows_every_field_in_three_groups(capsys: pytest.CaptureF
     groups = [lines.index(f"{name}:") for name in ("model", "training", "logging")]
     assert groups == sorted(groups)
     for spec in SPECS.values():
-        at = next(number for number, line in enumerate(lines) if line.split()[:1] in ([f"--{spec.name}"], [f"--{spec.name},"]))
+        at = next(
+            number for number, line in enumerate(lines) if line.split()[:1] in ([f"--{spec.name}"], [f"--{spec.name},"])
+        )
         explained = lines[at] + lines[at + 1]  # a long flag stands on a line of its own
         assert spec.help in explained
         assert spec.valid() in explained
@@ -261,7 +268,10 @@ def test_prepare_prints_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_train_then_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, run = tmp_path / "text.txt", tmp_path / "run"
     text.write_text("to be or not to be, that is the question. " * 400)
-    shape = "--n_layer 1 --n_head 1 --n_embd 8 --block_size 8 --batch_size 2 --eval_iters 1 --log_interval 2 --no-tensorboard"
+    shape = (
+        "--n_layer 1 --n_head 1 --n_embd 8 --block_size 8 --batch_size 2 --eval_iters 1 --log_interval 2 "
+        "--no-tensorboard"
+    )
     assert main(["train", *shape.split(), "--max_iters", "4", "--dataset", str(text), "--out_dir", str(run)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[:2]] == ["2", "4"]

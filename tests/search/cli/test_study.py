@@ -84,7 +84,9 @@ def test_leaderboard_best_and_optuna_name_the_same_trial(done: str, capsys: pyte
 def test_stock_listings_work(done: str) -> None:
     url = f"sqlite:///{done}"
     studies = json.loads(
-        subprocess.run([*OPTUNA, "studies", "--storage", url, "-f", "json"], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [*OPTUNA, "studies", "--storage", url, "-f", "json"], capture_output=True, text=True, check=True
+        ).stdout
     )
     assert [(study["name"], study["n_trials"]) for study in studies] == [("q/softmax", 4), ("q/polymax", 3)]
     words = [*OPTUNA, "trials", "--storage", url, "--study-name", "q/softmax", "-f", "json"]
@@ -111,7 +113,9 @@ def test_best_prints_the_command_that_trains_it_again(done: str, capsys: pytest.
 
 
 def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert re.fullmatch(r"q: 6 complete, 1 duplicate; best so far: (soft|poly)max\n", typed(capsys, "study", "list", "--storage", done))
+    assert re.fullmatch(
+        r"q: 6 complete, 1 duplicate; best so far: (soft|poly)max\n", typed(capsys, "study", "list", "--storage", done)
+    )
     (row,) = json.loads(typed(capsys, "study", "list", "--storage", done, "--json"))
     assert (row["name"], row["complete"], row["duplicate"], row["waiting"]) == ("q", 6, 1, 0)
     shown = typed(capsys, "study", "show", "q", "--storage", done)
@@ -139,7 +143,9 @@ def test_json_is_json_even_with_an_infinite_loss(ask: Ask, where: str, capsys: p
     study.tell(study.ask(), float("inf"))
 
     def strict(words: str) -> Any:
-        return json.loads(typed(capsys, *words.split(), "--storage", where, "--json"), parse_constant=lambda name: pytest.fail(name))
+        return json.loads(
+            typed(capsys, *words.split(), "--storage", where, "--json"), parse_constant=lambda name: pytest.fail(name)
+        )
 
     assert strict("study leaderboard q")["entries"][0]["best"]["value"] is None
     assert strict("study list")[0]["diverged"] == 1
@@ -165,9 +171,13 @@ def test_an_empty_storage_says_so(done: str, capsys: pytest.CaptureFixture[str],
 # ---- creating and extending ------------------------------------------------------------------------------------------
 
 
-def test_create_says_what_it_made_and_how_to_run_it(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_create_says_what_it_made_and_how_to_run_it(
+    study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_file()
-    assert typed(capsys, "study", "create", str(file)) == f"q: 2 studies, 6 trials; run it with tunemax study run {file}\n"
+    assert (
+        typed(capsys, "study", "create", str(file)) == f"q: 2 studies, 6 trials; run it with tunemax study run {file}\n"
+    )
     assert file.with_name("tunemax.db").exists(), "studies lie beside their file"
     other = str(file.with_name("other.db"))
     line = typed(capsys, "study", "create", str(file), "--storage", other)
@@ -183,7 +193,9 @@ def test_extend_gives_each_candidate_more(study_file: Callable[..., Path], capsy
     assert typed(capsys, "study", "list", "--storage", where) == "q: 10 waiting\n"
 
 
-def test_a_changed_file_is_refused_with_the_difference(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_file_is_refused_with_the_difference(
+    study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_file()
     typed(capsys, "study", "create", str(file))
     study_file(budget={"horizon": 30})
@@ -222,7 +234,14 @@ def test_a_mistake_is_one_line_with_its_remedy(
 
 
 def test_a_storage_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["list"], ["run", "q"], ["show", "q"], ["best", "q"], ["leaderboard", "q"], ["extend", "q", "--trials", "1"]):
+    for words in (
+        ["list"],
+        ["run", "q"],
+        ["show", "q"],
+        ["best", "q"],
+        ["leaderboard", "q"],
+        ["extend", "q", "--trials", "1"],
+    ):
         assert "no such database" in refused(capsys, "study", *words, "--storage", str(tmp_path / "none.db"))
         assert "no such database" in refused(capsys, "study", *words, "--storage", str(tmp_path / "no" / "none.db"))
     assert list(tmp_path.iterdir()) == []
@@ -236,7 +255,10 @@ def test_a_storage_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.
         ({"workers": -1}, r"q\.yaml:\d+: workers: -1, expected"),
         ({"base": {"block_size": 60000}}, r"block_size = 60000: train of words has \d+ tokens"),
         ({"data": "nowhere.txt"}, r"nowhere\.txt"),
-        ({"compare": ["softmax", "polymx"]}, r"q\.yaml:\d+: compare.*polymx: no such variant; did you mean `polymax`\?"),
+        (
+            {"compare": ["softmax", "polymx"]},
+            r"q\.yaml:\d+: compare.*polymx: no such variant; did you mean `polymax`\?",
+        ),
     ],
 )
 def test_a_wrong_study_file_leaves_nothing_behind(
@@ -256,7 +278,12 @@ class Running:
 
     def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [*ANNOUNCED, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*ANNOUNCED, *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def read_until(self, part: str) -> None:
@@ -317,7 +344,9 @@ def test_a_run_that_compiles_ends_at_once(
     """One worker is in the middle of a compilation, and the other one waits for the same function."""
     begun, slow = tmp_path / "begun", tmp_path / "bin" / "g++"
     slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo > {begun}; exec sleep 3600;; esac\nexec {shutil.which("g++")} "$@"\n')
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *.cpp*) echo > {begun}; exec sleep 3600;; esac\nexec {shutil.which("g++")} "$@"\n'
+    )
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
@@ -327,24 +356,31 @@ def test_a_run_that_compiles_ends_at_once(
     run.process.send_signal(signal.SIGINT)
     status, _, (*said, last) = run.end()
     assert status == 130
-    assert set(said) == {"compile: making functions for this model, half a minute or more for each, once on this machine"}
+    assert set(said) == {
+        "compile: making functions for this model, half a minute or more for each, once on this machine"
+    }
     assert last == f"tunemax: interrupted; finished trials are kept; go on with tunemax study run {file}"
     assert states(str(file.with_name("tunemax.db"))) == {TrialState.WAITING}
     assert sorted(path.suffix for path in (tmp_path / "compiled").glob("*") if path.is_file()) == [".lock"]
 
 
 def under_way(question: Question) -> bool:
-    """Whether one trial is complete, and another one is trained that has been evaluated and has most of its horizon before it."""
+    """Whether one trial is complete, and another one is trained that has been evaluated and has most of its horizon
+    before it."""
     trials = [trial for each in question.trials().values() for trial in each]
     complete = any(trial.state == TrialState.COMPLETE for trial in trials)
-    return complete and any(trial.state == TrialState.RUNNING and 1 < len(trial.intermediate_values) < 5 for trial in trials)
+    return complete and any(
+        trial.state == TrialState.RUNNING and 1 < len(trial.intermediate_values) < 5 for trial in trials
+    )
 
 
 def values(question: Question) -> dict[tuple[str, str], float | None]:
     return {(name, str(trial.params)): trial.value for name, trials in question.trials().items() for trial in trials}
 
 
-def test_workers_of_a_run_that_was_killed_give_back_their_trials(study_file: Callable[..., Path], start: Callable[..., Running]) -> None:
+def test_workers_of_a_run_that_was_killed_give_back_their_trials(
+    study_file: Callable[..., Path], start: Callable[..., Running]
+) -> None:
     file = study_file(budget={"trials": 4, "horizon": ENDLESS}, base={"eval_interval": 100}, workers=1, slots=1)
     storage = str(file.with_name("tunemax.db"))
     run = start("study", "run", str(file))
@@ -366,13 +402,20 @@ def test_a_finished_question_is_not_trained_again(
     lines = typed(capsys, "study", "run", str(file), "--workers", "1").splitlines()
     assert lines[:2] == ["Which of two is ahead?", "q: 6 of 6 trials done, 20 iterations each"]
     assert lines[-1].startswith("Tuned, not confirmed")
-    assert [[trial.datetime_complete for trial in trials] for trials in load_from(storage, "q").trials().values()] == before
+    assert [
+        [trial.datetime_complete for trial in trials] for trials in load_from(storage, "q").trials().values()
+    ] == before
 
 
-def test_a_spent_time_is_said_with_the_way_to_go_on(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_spent_time_is_said_with_the_way_to_go_on(
+    study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_file(budget={"trials": 3, "horizon": 20, "seconds": 0.001}, workers=1)
     lines = typed(capsys, "study", "run", str(file)).splitlines()
-    assert lines[-2:] == ["Tuned, not confirmed; 6 trials still to come.", f"The time is spent. Go on with tunemax study run {file}"]
+    assert lines[-2:] == [
+        "Tuned, not confirmed; 6 trials still to come.",
+        f"The time is spent. Go on with tunemax study run {file}",
+    ]
 
 
 def test_on_a_terminal_a_table_shows_the_run_and_ctrl_c_ends_it(study_file: Callable[..., Path]) -> None:
@@ -380,7 +423,11 @@ def test_on_a_terminal_a_table_shows_the_run_and_ctrl_c_ends_it(study_file: Call
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
-        os.execve(sys.executable, [*TUNEMAX, "study", "run", str(file)], {**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"})
+        os.execve(
+            sys.executable,
+            [*TUNEMAX, "study", "run", str(file)],
+            {**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"},
+        )
     text, pressed = "", False
     while select.select([terminal], [], [], PATIENCE)[0]:
         try:
@@ -403,7 +450,11 @@ def test_a_winner_is_trained_longer(done: str, tmp_path: Path) -> None:
     words = ["train", "--from", "q/polymax", "--trial", str(best.number), "--storage", done, "--max_iters", "30"]
     folder = tmp_path / "longer"
     ended = subprocess.run(
-        [*TUNEMAX, *words, "--out_dir", str(folder), "--no-tensorboard"], cwd=ROOT, capture_output=True, text=True, check=True
+        [*TUNEMAX, *words, "--out_dir", str(folder), "--no-tensorboard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert ended.stdout.splitlines()[-1] == f"finished at iteration 30; the run is in {folder}"
     trained = Config.of(json.loads((folder / "config.json").read_text())["config"])

@@ -64,7 +64,8 @@ def counted(question: Question) -> Counter[str]:
 
 @pytest.fixture
 def interrupted(ask: Ask, work: Work, where: str, monkeypatch: pytest.MonkeyPatch) -> Question:
-    """A question of two candidates: one trial of each complete, one of each interrupted with a snapshot, one of each waiting."""
+    """A question of two candidates: one trial of each complete, one of each interrupted with a snapshot, one of each
+    waiting."""
     monkeypatch.setattr("tunemax.search.workers.worker.EVERY", 0.0)
     question = ask(budget={"horizon": 30})
     done: list[Event] = []
@@ -81,18 +82,28 @@ def interrupted(ask: Ask, work: Work, where: str, monkeypatch: pytest.MonkeyPatc
 # ---- resume ----------------------------------------------------------------------------------------------------------
 
 
-def test_resume_goes_on_and_then_has_nothing_to_do(interrupted: Question, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_goes_on_and_then_has_nothing_to_do(
+    interrupted: Question, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = typed(capsys, "study", "resume", "q", "--storage", where, "--workers", "1")
     assert "q: 2 of 6 trials done" in text
     assert counted(interrupted) == {"complete": 6}
     line = refused(capsys, "study", "resume", "q", "--storage", where)
-    assert line == f"q: no trial waits; 6 have ended; give it more with tunemax study extend q --trials N --storage {where}"
+    assert (
+        line
+        == f"q: no trial waits; 6 have ended; give it more with tunemax study extend q --trials N --storage {where}"
+    )
 
 
 def test_resume_takes_a_name(capsys: pytest.CaptureFixture[str], interrupted: Question, where: str) -> None:
     line = refused(capsys, "study", "resume", "studies/q.yaml")
-    assert line == "studies/q.yaml: resume takes the name of a question; a file is run again with tunemax study run studies/q.yaml"
-    assert refused(capsys, "study", "resume", "p", "--storage", where) == "p: no such question in this storage; known: q"
+    assert (
+        line == "studies/q.yaml: resume takes the name of a question; a file is run "
+        "again with tunemax study run studies/q.yaml"
+    )
+    assert (
+        refused(capsys, "study", "resume", "p", "--storage", where) == "p: no such question in this storage; known: q"
+    )
 
 
 # ---- cancel ----------------------------------------------------------------------------------------------------------
@@ -105,13 +116,17 @@ def test_cancel_withdraws_what_waits_and_keeps_what_is_finished(
     assert counted(interrupted) == {"complete": 2, "cancelled": 4}
     assert list(runs_folder(interrupted.storage.url).rglob(FILE)) == []
     assert typed(capsys, "study", "list", "--storage", where).startswith("q: 2 complete, 4 cancelled; best so far")
-    assert refused(capsys, "study", "cancel", "q", "--storage", where) == "q: nothing to cancel; its 6 trials have ended"
+    assert (
+        refused(capsys, "study", "cancel", "q", "--storage", where) == "q: nothing to cancel; its 6 trials have ended"
+    )
     assert work(interrupted) == []
     work(extend(interrupted, 1))
     assert counted(interrupted) == {"complete": 4, "cancelled": 4}
 
 
-def test_what_is_being_trained_ends_by_itself(ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_being_trained_ends_by_itself(
+    ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
     question, said = ask(compare=["softmax"]), []
 
     def cancel(event: Event) -> None:
@@ -142,23 +157,31 @@ def test_unless_it_is_to_end_now(ask: Ask, where: str, work: Work, capsys: pytes
 # ---- delete ----------------------------------------------------------------------------------------------------------
 
 
-def test_delete_asks_first_and_then_leaves_nothing(interrupted: Question, where: str, capsys: pytest.CaptureFixture[str], ask: Ask) -> None:
+def test_delete_asks_first_and_then_leaves_nothing(
+    interrupted: Question, where: str, capsys: pytest.CaptureFixture[str], ask: Ask
+) -> None:
     ask(name="other", compare=["softmax"])
     folder = trial_folder(interrupted.storage.url, "other/softmax", 0)
     folder.mkdir(parents=True)
     line = refused(capsys, "study", "delete", "q", "--storage", where)
-    assert line == "q: this would delete 2 studies with 6 trials (2 complete), and their files; add --yes if you mean it"
+    assert (
+        line == "q: this would delete 2 studies with 6 trials (2 complete), and their files; add --yes if you mean it"
+    )
     assert counted(interrupted) == {"complete": 2, "waiting": 4}
     line = typed(capsys, "study", "delete", "q", "--storage", where, "--yes")
     assert line == "q: deleted 2 studies with 6 trials (2 complete), and their files\n"
     assert study_names(open_storage(where, create=False)) == ["other/softmax"]
     assert [path.name for path in runs_folder(interrupted.storage.url).iterdir()] == ["other"]
     assert folder.exists()
-    assert refused(capsys, "study", "delete", "q", "--storage", where, "--yes").startswith("q: no such question in this storage")
+    assert refused(capsys, "study", "delete", "q", "--storage", where, "--yes").startswith(
+        "q: no such question in this storage"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_nothing_is_deleted_while_a_trial_runs(ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_deleted_while_a_trial_runs(
+    ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
     question, said = ask(compare=["softmax"]), []
 
     def delete(event: Event) -> None:
@@ -172,7 +195,9 @@ def test_nothing_is_deleted_while_a_trial_runs(ask: Ask, where: str, work: Work,
 
     question.study("q/softmax").ask()
     line = refused(capsys, "study", "delete", "q", "--storage", where, "--yes")
-    match = re.fullmatch(r"q/softmax: trial 3 was asked with the stock tools and runs; end it with optuna (tell .*)", line)
+    match = re.fullmatch(
+        r"q/softmax: trial 3 was asked with the stock tools and runs; end it with optuna (tell .*)", line
+    )
     assert match
     subprocess.run([*OPTUNA, *match[1].split()], check=True, capture_output=True)
     typed(capsys, "study", "delete", "q", "--storage", where, "--yes")
@@ -188,7 +213,9 @@ def test_a_question_that_is_refused_keeps_its_confirmation_and_its_repeats(
     question.study("q/softmax").ask()
     before = study_names(open_storage(where, create=False))
     assert len(before) == 3
-    assert "was asked with the stock tools and runs" in refused(capsys, "study", "delete", "q", "--storage", where, "--yes")
+    assert "was asked with the stock tools and runs" in refused(
+        capsys, "study", "delete", "q", "--storage", where, "--yes"
+    )
     assert study_names(open_storage(where, create=False)) == before
     question.study("q/softmax").tell(3, state=TrialState.FAIL)
     assert "deleted 3 studies" in typed(capsys, "study", "delete", "q", "--storage", where, "--yes")
@@ -196,14 +223,24 @@ def test_a_question_that_is_refused_keeps_its_confirmation_and_its_repeats(
 
 
 def test_two_databases_in_one_folder_keep_their_files_apart(
-    ask: Ask, where: str, work: Work, defined: Callable[..., StudyDefinition], corpus: Corpus, capsys: pytest.CaptureFixture[str]
+    ask: Ask,
+    where: str,
+    work: Work,
+    defined: Callable[..., StudyDefinition],
+    corpus: Corpus,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Cancelling a question of one removes no snapshot of the question of that name in the other."""
     other = str(Path(where).with_name("other.db"))
     for path in (where, other):
         question = create(path, defined(compare=["softmax"], budget={"horizon": 60}), corpus)
         seen: list[Event] = []
-        work(question, slots=1, on=seen.append, stopping=lambda seen=seen: any(isinstance(event, Reported) for event in seen))
+        work(
+            question,
+            slots=1,
+            on=seen.append,
+            stopping=lambda seen=seen: any(isinstance(event, Reported) for event in seen),
+        )
     assert all(len(list(runs_folder(f"sqlite:///{path}").rglob(FILE))) == 1 for path in (where, other))
     typed(capsys, "study", "cancel", "q", "--storage", other)
     assert len(list(runs_folder(f"sqlite:///{where}").rglob(FILE))) == 1
@@ -232,15 +269,22 @@ def test_gc_removes_what_no_trial_needs(interrupted: Question, where: str, capsy
     (unknown / FILE).touch()
     assert typed(capsys, "study", "gc", "--storage", where) == "removed 1 snapshots, 2.0 MB\n"
     assert not left.exists()
-    assert len(list(runs_folder(interrupted.storage.url).rglob(FILE))) == 3, "waiting trials need theirs; another database's are not ours"
+    assert len(list(runs_folder(interrupted.storage.url).rglob(FILE))) == 3, (
+        "waiting trials need theirs; another database's are not ours"
+    )
 
 
 # ---- interrupted, and run again --------------------------------------------------------------------------------------
 
 
 def test_an_interrupted_make_study_is_run_again(study_file: Callable[..., Path], work: Work, ask: Ask) -> None:
-    """As `make study` does it: the command with the file, stopped by Ctrl-C in the shell's whole group, and once more."""
-    plan = {"sampler": "grid", "space": {"learning_rate": [1e-3, 1e-2, 5e-2]}, "budget": {"trials": None, "horizon": 200}}
+    """As `make study` does it: the command with the file, stopped by Ctrl-C in the shell's whole group, and once
+    more."""
+    plan = {
+        "sampler": "grid",
+        "space": {"learning_rate": [1e-3, 1e-2, 5e-2]},
+        "budget": {"trials": None, "horizon": 200},
+    }
     file = study_file(workers=1, slots=2, **plan)
     where = str(file.with_name("tunemax.db"))
     words = [*ANNOUNCED, "study", "run", str(file)]
@@ -275,16 +319,25 @@ def test_an_interrupted_make_study_is_run_again(study_file: Callable[..., Path],
 # ---- the stock command line ------------------------------------------------------------------------------------------
 
 
-def test_a_trial_that_was_asked_and_told_with_optuna_counts(ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_that_was_asked_and_told_with_optuna_counts(
+    ask: Ask, where: str, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
     question = ask(compare=["softmax"], budget={"trials": 2})
     space = json.dumps(
-        {"learning_rate": {"name": "FloatDistribution", "attributes": {"low": 1e-4, "high": 1e-1, "log": True, "step": None}}}
+        {
+            "learning_rate": {
+                "name": "FloatDistribution",
+                "attributes": {"low": 1e-4, "high": 1e-1, "log": True, "step": None},
+            }
+        }
     )
     asked = json.loads(optuna_says(where, "ask", "--study-name", "q/softmax", "--search-space", space, "-f", "json"))
     assert asked["number"] == 0, "it takes from the budget"
     work(question)
     assert counted(question) == {"running": 1, "complete": 1}
-    optuna_says(where, "tell", "--study-name", "q/softmax", "--trial-number", "0", "--state", "complete", "--values", "0.25")
+    optuna_says(
+        where, "tell", "--study-name", "q/softmax", "--trial-number", "0", "--state", "complete", "--values", "0.25"
+    )
     board = json.loads(typed(capsys, "study", "leaderboard", "q", "--storage", where, "--json"))
     (entry,) = board["entries"]
     assert (entry["complete"], entry["running"], entry["waiting"]) == (2, 0, 0)
@@ -298,7 +351,10 @@ def test_an_empty_study_that_was_created_with_optuna_is_taken_over(
     open_storage(where, create=True)
     optuna_says(where, "create-study", "--study-name", "q/polymax")
     line = refused(capsys, "study", "run", "q/polymax", "--storage", where)
-    assert line == "q/polymax: a study that tunemax did not define; create one from a study file with tunemax study create FILE"
+    assert (
+        line
+        == "q/polymax: a study that tunemax did not define; create one from a study file with tunemax study create FILE"
+    )
     typed(capsys, "study", "create", str(study_file()), "--storage", where)
     question = load_from(where, "q")
     work(question)
@@ -315,7 +371,8 @@ def test_an_empty_study_that_was_created_with_optuna_is_taken_over(
         ),
         (
             ["--directions", "minimize", "minimize"],
-            "study q/softmax: exists with direction minimize, minimize; a tunemax study minimises one loss; use another name",
+            "study q/softmax: exists with direction minimize, minimize; a tunemax study minimises one loss; use "
+            "another name",
         ),
         ([], "study q/softmax: exists with 1 trials that tunemax did not define; use another name"),
     ],

@@ -40,7 +40,9 @@ def test_a_sound_machine_has_no_faults(tmp_path: Path, capsys: pytest.CaptureFix
     assert not list(tmp_path.iterdir())  # to look changes nothing
 
 
-def test_what_is_broken_is_marked_and_everything_else_is_still_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_broken_is_marked_and_everything_else_is_still_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = tmp_path / "broken.db"
     broken.write_text("no database")
     assert main(["doctor", "--storage", str(broken)]) == 2
@@ -67,7 +69,9 @@ def test_without_a_compiler_it_says_what_that_means(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.timeout(300)
-def test_a_calibration_measures_every_share_of_the_cores_and_is_remembered(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_calibration_measures_every_share_of_the_cores_and_is_remembered(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(calibration, "SECONDS", 0.05)
     monkeypatch.setattr(calibration, "SLOTS", (1, 3))
     seen: list[Measurement] = []
@@ -76,7 +80,9 @@ def test_a_calibration_measures_every_share_of_the_cores_and_is_remembered(confi
     assert {each.shares.workers * each.shares.threads for each in seen} <= {cores(), cores() - 1}
     assert [each.shares.slots for each in seen[:2]] == [1, 3]
     assert all(each.rate > 0 for each in seen)
-    assert next(each.rate for each in seen if each.shares == chosen) >= calibration.TIE * max(each.rate for each in seen)
+    assert next(each.rate for each in seen if each.shares == chosen) >= calibration.TIE * max(
+        each.rate for each in seen
+    )
     assert remembered(config) == chosen
     assert remembered(config.replace({"learning_rate": 0.1, "seed": 7})) == chosen
     assert remembered(config.replace({"n_embd": 32})) is None
@@ -108,7 +114,9 @@ def test_a_study_is_trained_as_its_shapes_were_calibrated(
     assert plan(define(given, name="q"), 40).slots == 8
 
 
-def test_what_is_wrong_with_a_study_is_one_line_and_not_one_of_each_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_with_a_study_is_one_line_and_not_one_of_each_process(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "q.yaml"
     missing = str(tmp_path / "missing.txt")
     space, budget = {"learning_rate": "default"}, {"trials": 1, "horizon": 9}
@@ -118,7 +126,9 @@ def test_what_is_wrong_with_a_study_is_one_line_and_not_one_of_each_process(tmp_
     assert missing in line
 
 
-def test_processes_that_die_of_many_members_end_a_layout_and_not_the_calibration(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_die_of_many_members_end_a_layout_and_not_the_calibration(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(calibration, "SECONDS", 0.05)
     monkeypatch.setattr(calibration, "SLOTS", (1, 3, 5))
     monkeypatch.setattr(calibration, "cores", lambda: 2)

@@ -103,14 +103,25 @@ def test_old_pages_of_files_count_as_free(machine: Machine) -> None:
     assert free() == 7.1e6
 
 
-@pytest.mark.parametrize(("inner", "outer", "left"), [("5000000", "3000000", 2e6), ("2300000", "3000000", 1.9e6), ("max", "max", None)])
+@pytest.mark.parametrize(
+    ("inner", "outer", "left"), [("5000000", "3000000", 2e6), ("2300000", "3000000", 1.9e6), ("max", "max", None)]
+)
 def test_the_smallest_limit_on_the_way_up_counts(inner: str, outer: str, left: float | None, machine: Machine) -> None:
-    own = {"a/b/memory.max": inner, "a/b/memory.current": "400000", "a/memory.max": outer, "a/memory.current": "1000000"}
+    own = {
+        "a/b/memory.max": inner,
+        "a/b/memory.current": "400000",
+        "a/memory.max": outer,
+        "a/memory.current": "1000000",
+    }
     machine("1:name=systemd:/\n0::/a/b\n", {**own, "a/other/memory.max": "1000", "a/other/memory.current": "0"})
     assert free() == (left or pytest.approx(psutil.virtual_memory().available, rel=0.2))
 
 
 def test_control_groups_of_version_1_count_where_a_container_sees_only_its_own(machine: Machine) -> None:
-    files = {"limit_in_bytes": "6000000", "usage_in_bytes": "5000000", "stat": "inactive_file 1\ntotal_inactive_file 3000000"}
+    files = {
+        "limit_in_bytes": "6000000",
+        "usage_in_bytes": "5000000",
+        "stat": "inactive_file 1\ntotal_inactive_file 3000000",
+    }
     machine("4:cpu,memory:/docker/123\n0::/\n", {f"memory/memory.{name}": content for name, content in files.items()})
     assert free() == 4e6

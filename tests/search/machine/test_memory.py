@@ -31,14 +31,21 @@ LONG = {**SIZE, "block_size": 128, "batch_size": 1}
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("size", "slots", "within"), [(LONG, 2, 0.15), (LONG, 8, 0.25), (SIZE, 24, 0.15)], ids=["evaluate-2", "evaluate-8", "train-24"]
+    ("size", "slots", "within"),
+    [(LONG, 2, 0.15), (LONG, 8, 0.25), (SIZE, 24, 0.15)],
+    ids=["evaluate-2", "evaluate-8", "train-24"],
 )
-def test_a_prediction_is_right(size: dict[str, Any], slots: int, within: float, text: Path, corpus: Corpus, tmp_path: Path) -> None:
-    """Within 15 %; where many are evaluated, one worker takes a fifth more than another, as freed memory falls into pieces."""
+def test_a_prediction_is_right(
+    size: dict[str, Any], slots: int, within: float, text: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    """Within 15 %; where many are evaluated, one worker takes a fifth more than another, as freed memory falls into
+    pieces."""
     data = str(text)
     predicted = measured([Config.of({**size, "dataset": data})], slots, "default").of(slots)
     plain = {"question": "?", "data": data, "base": {**size, "eval_interval": 5}, "space": {"learning_rate": "default"}}
-    definition = define({**plain, "sampler": "random", "pruner": "none", "budget": {"trials": slots, "horizon": 15}}, name="q")
+    definition = define(
+        {**plain, "sampler": "random", "pruner": "none", "budget": {"trials": slots, "horizon": 15}}, name="q"
+    )
     question = create(tmp_path / "q.db", definition, corpus)
     seen: list[int] = []
 
@@ -117,7 +124,9 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_a_measurement_with_all_its_processes_and_only_its_starter_speaks(tmp_path: Path) -> None:
     script, begun = tmp_path / "slow.py", tmp_path / "begun"
     script.write_text(SLOW)
-    with subprocess.Popen([sys.executable, str(script), str(begun)], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, str(script), str(begun)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         until(begun.exists)
         group = [each for each in psutil.process_iter() if _group(each) == process.pid]
         assert len(group) > 2

@@ -1,4 +1,5 @@
-"""A run decides beforehand whether to compile and how many members fit, and says so; it is silent where there is nothing to say."""
+"""A run decides beforehand whether to compile and how many members fit, and says so; it is silent where there is
+nothing to say."""
 
 from __future__ import annotations
 
@@ -56,11 +57,14 @@ def test_a_long_study_is_compiled_and_told_what_that_saves() -> None:
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_what_the_file_says_of_compiling_stands(chosen: bool) -> None:
-    assert planned({**LARGE, "compile": chosen}, 3000) == WorkerSettings(2, 1, 2, None, ())  # it is in the trials' own configuration
+    # It is in the trials' own configuration
+    assert planned({**LARGE, "compile": chosen}, 3000) == WorkerSettings(2, 1, 2, None, ())
 
 
 @pytest.mark.parametrize("asked", [{}, {"compile": True}])
-def test_without_a_compiler_one_line_says_so_for_all_workers(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_one_line_says_so_for_all_workers(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     line = "compile: no C++ compiler (no-such-compiler) on this machine; going on without"
     assert planned({**LARGE, **asked}, 3000) == WorkerSettings(2, 1, 2, False, (line,))
@@ -82,14 +86,22 @@ def test_a_space_of_many_shapes_has_as_many_functions_to_compile() -> None:
 
 def test_bf16_is_told_what_it_costs_and_what_it_is_good_for() -> None:
     slow, ranks = planned({**SMALL, "precision": "bf16"}, 300).lines
-    assert slow == "precision = bf16: this CPU has no instructions for it, so it is slower than fp32; use --precision fp32 here"
+    assert (
+        slow
+        == "precision = bf16: this CPU has no instructions for it, so it is slower than fp32; use --precision fp32 here"
+    )
     assert ranks.startswith("precision = bf16: winners are confirmed in fp32")
 
 
 def test_more_workers_than_cores_are_told_of_where_somebody_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunemax.search.machine.plan.cores", lambda: 1)
     assert planned(SMALL, 300) == WorkerSettings(1, 1, 8, None, ())
-    given = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 9, "horizon": 9}}
+    given = {
+        "question": "?",
+        "base": SMALL,
+        "space": {"learning_rate": "default"},
+        "budget": {"trials": 9, "horizon": 9},
+    }
     found = plan(define(given, name="q"), 9, workers=2)
     assert (found.workers, found.lines) == (2, ("2 workers on 1 core: they will slow each other down",))
 
@@ -109,7 +121,8 @@ def test_a_calibration_is_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gigabytes", "fitting"), [(100, (2, 8)), (2.36, (2, 8)), (2.35, (2, 7)), (1.2, (2, 3)), (0.5, (1, 2)), (0.1, (1, 1))]
+    ("gigabytes", "fitting"),
+    [(100, (2, 8)), (2.36, (2, 8)), (2.35, (2, 7)), (1.2, (2, 3)), (0.5, (1, 2)), (0.1, (1, 1))],
 )
 def test_as_many_members_are_trained_as_memory_has_room_for(
     gigabytes: float, fitting: tuple[int, int], monkeypatch: pytest.MonkeyPatch
@@ -122,7 +135,9 @@ def test_as_many_members_are_trained_as_memory_has_room_for(
     if fitting == (2, 8):
         assert found.lines == ()
     else:
-        assert found.lines == (f"memory: 2 x 8 members need 2.0 GB, and {gigabytes:.1f} GB are free: training {fitting[0]} x {fitting[1]}",)
+        assert found.lines == (
+            f"memory: 2 x 8 members need 2.0 GB, and {gigabytes:.1f} GB are free: training {fitting[0]} x {fitting[1]}",
+        )
 
 
 def test_workers_that_may_compile_have_room_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +148,9 @@ def test_workers_that_may_compile_have_room_for_the_compiler(monkeypatch: pytest
     assert found[1].lines == ("memory: 2 x 8 members need 3.1 GB, and 2.4 GB are free: training 2 x 2",)
 
 
-def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_is_searched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen = []
 
     def measured(configs: Any, slots: int, route: str) -> Footprint:
@@ -149,16 +166,27 @@ def test_memory_is_measured_only_where_it_may_be_short_and_for_the_largest_that_
     assert seen == [(12, 192, 4)]
 
 
-def test_a_calibrated_machine_is_used_as_it_was_found_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_calibrated_machine_is_used_as_it_was_found_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(calibration, "remembered", lambda config: Shares(1, 2, 4))
     assert planned(SMALL, 300) == WorkerSettings(1, 2, 4, None, ())
     assert planned(SMALL, 300, slots=3) == WorkerSettings(1, 2, 3, None, ())
-    given = {"question": "?", "base": SMALL, "space": {"learning_rate": "default"}, "budget": {"trials": 9, "horizon": 9}}
+    given = {
+        "question": "?",
+        "base": SMALL,
+        "space": {"learning_rate": "default"},
+        "budget": {"trials": 9, "horizon": 9},
+    }
     assert plan(define({**given, "workers": 2}, name="q"), 9) == WorkerSettings(2, 1, 4, None, ())
-    assert plan(define({**given, "workers": 2, "slots": 2}, name="q"), 9, workers=1) == WorkerSettings(1, 1, 2, None, ())
+    assert plan(define({**given, "workers": 2, "slots": 2}, name="q"), 9, workers=1) == WorkerSettings(
+        1, 1, 2, None, ()
+    )
 
 
-def test_a_measurement_that_does_not_fit_lowers_the_members_instead_of_refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_that_does_not_fit_lowers_the_members_instead_of_refusing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def dies(configs: Any, slots: int, route: str) -> Footprint:
         raise TunemaxError("memory: not enough for 4 members of a worker")
 

@@ -38,7 +38,9 @@ def test_only_a_clear_difference_that_is_turned_around_is_told(
 
 
 @pytest.mark.timeout(300)
-def test_the_probe_trains_candidates_of_the_space_in_both_precisions(defined: Defined, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_trains_candidates_of_the_space_in_both_precisions(
+    defined: Defined, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For real, in a process of its own: bf16 is near fp32 and not the same."""
     seen: dict[str, Any] = {}
 

@@ -40,7 +40,11 @@ def after(old: dict[str, Any], path: str, value: Any) -> tuple[StudyDefinition, 
 @pytest.mark.parametrize(
     ("path", "value", "shown"),
     [
-        ("data", "shakespeare_char", "data: python_stdlib -> shakespeare_char (whether it is the same text is not known)"),
+        (
+            "data",
+            "shakespeare_char",
+            "data: python_stdlib -> shakespeare_char (whether it is the same text is not known)",
+        ),
         ("seed", 2, "seed: 1 -> 2 (all trials share one seed"),
         ("name", "other", "name: q -> other"),
         ("budget/horizon", 200, "budget.horizon: 100 -> 200 (losses at another horizon cannot be compared)"),
@@ -60,8 +64,16 @@ def after(old: dict[str, Any], path: str, value: Any) -> tuple[StudyDefinition, 
         ),
         ("space/learning_rate", [1e-4, 1e-2], "space.learning_rate: 0.0001 to 0.01, log -> [0.0001, 0.01]"),
         ("space/learning_rate", "-", "space.learning_rate: 0.0001 to 0.01, log -> none"),
-        ("space/weight_decay", "default", "space.weight_decay: none -> 0.001 to 1, log (the finished trials do not have it)"),
-        ("space/constantmax.gamma", "default", "space.constantmax.gamma: none -> 1 to 1000, log (the finished trials do not have it)"),
+        (
+            "space/weight_decay",
+            "default",
+            "space.weight_decay: none -> 0.001 to 1, log (the finished trials do not have it)",
+        ),
+        (
+            "space/constantmax.gamma",
+            "default",
+            "space.constantmax.gamma: none -> 1 to 1000, log (the finished trials do not have it)",
+        ),
     ],
 )
 def test_what_would_spoil_the_comparison_is_refused(path: str, value: Any, shown: str) -> None:
@@ -82,7 +94,11 @@ def test_what_would_spoil_the_comparison_is_refused(path: str, value: Any, shown
         ("budget/seconds", 60.0, "budget.seconds: none -> 60.0"),
         ("workers", 4, "workers: none -> 4"),
         ("slots", 4, "slots: none -> 4"),
-        ("compare", ["softmax", "constantmax", "polymax"], "compare: [softmax, constantmax] -> [softmax, constantmax, polymax]"),
+        (
+            "compare",
+            ["softmax", "constantmax", "polymax"],
+            "compare: [softmax, constantmax] -> [softmax, constantmax, polymax]",
+        ),
         ("sampler", "random", "sampler: name=tpe -> name=random"),
         (
             "pruner",
@@ -126,10 +142,15 @@ def test_a_new_variant_joins_with_its_own_dimensions() -> None:
 
 
 def test_a_choice_of_variants_cannot_grow_and_the_refusal_says_how_it_could() -> None:
-    data = {"question": "?", "space": {"softmax_variant": ["softmax", "polymax"]}, "budget": {"trials": 5, "horizon": 9}}
+    data = {
+        "question": "?",
+        "space": {"softmax_variant": ["softmax", "polymax"]},
+        "budget": {"trials": 5, "horizon": 9},
+    }
     found = changes(*after(data, "space/softmax_variant", ["softmax", "polymax", "softermax"]))
     with pytest.raises(
-        TunemaxError, match=r"\[softmax, polymax\] -> \[softmax, polymax, softermax\] .*per: softmax_variant, where one can join"
+        TunemaxError,
+        match=r"\[softmax, polymax\] -> \[softmax, polymax, softermax\] .*per: softmax_variant, where one can join",
     ):
         found.check("q")
 
@@ -155,7 +176,9 @@ def test_the_same_definition_has_no_changes() -> None:
 
 
 def test_joining_keeps_the_larger_budget_and_the_order_of_the_compared() -> None:
-    old, new = after({**DATA, "budget": {"trials": 9, "horizon": 100}}, "compare", ["polymax", "constantmax", "softmax"])
+    old, new = after(
+        {**DATA, "budget": {"trials": 9, "horizon": 100}}, "compare", ["polymax", "constantmax", "softmax"]
+    )
     found = joined(old.with_fingerprint("a" * 64), new.model_copy(update={"budget": define(DATA, name="q").budget}))
     assert found.budget.trials == 9
     assert found.compare == ("softmax", "constantmax", "polymax")

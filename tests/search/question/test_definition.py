@@ -25,7 +25,9 @@ from tunemax.search.question.schema import json_schema, study_file
 from tunemax.search.question.study_file import define, load_study_file
 from tunemax.search.question.yaml_lines import Fault, parse_yaml, read_yaml
 
-STUDIES = sorted(path for path in (Path(__file__).parents[3] / "studies").glob("*.yaml") if not path.name.startswith("rl_"))
+STUDIES = sorted(
+    path for path in (Path(__file__).parents[3] / "studies").glob("*.yaml") if not path.name.startswith("rl_")
+)
 
 GOOD = """\
 # Does it work?
@@ -130,12 +132,24 @@ MISTAKES = [
     ("n_layer: 2", "dropout: .nan", ":4: base.dropout: NaN, expected a number"),
     ("n_layer: 2", "schedule: cosin", "did you mean `cosine`?"),
     ("n_layer: 2", "n_head: 3", ":3: base: n_embd = 32 is not divisible by n_head = 3; change one of them"),
-    ("n_layer: 2", "max_iters: 5", ":4: base.max_iters: max_iters is decided by budget.horizon in a study file; take it out of base"),
+    (
+        "n_layer: 2",
+        "max_iters: 5",
+        ":4: base.max_iters: max_iters is decided by budget.horizon in a study file; take it out of base",
+    ),
     ("n_layer: 2", "seed: 5", ":4: base.seed: seed is decided by seed in a study file"),
     ("n_layer: 2", "dataset: x", ":4: base.dataset: dataset is decided by data in a study file"),
     ("n_layer: 2", "softmax_variant: softmax", ":4: base.softmax_variant: `per` decides softmax_variant"),
-    ("n_layer: 2", "learning_rate: 0.1", ":9: space.learning_rate: learning_rate is also in base, as 0.1; keep one of them"),
-    ("n_layer: 2", "consmax.gamma: 1\n  constantmax.gamma: 2", ":5: base.constantmax.gamma: given twice, also as consmax.gamma"),
+    (
+        "n_layer: 2",
+        "learning_rate: 0.1",
+        ":9: space.learning_rate: learning_rate is also in base, as 0.1; keep one of them",
+    ),
+    (
+        "n_layer: 2",
+        "consmax.gamma: 1\n  constantmax.gamma: 2",
+        ":5: base.constantmax.gamma: given twice, also as consmax.gamma",
+    ),
     ("n_layer: 2", "n_layer: 2\n  n_layer: 3", ":5: base.n_layer: given twice (first in line 4); keep one"),
     ("n_layer: 2", "polimax.power: 2", "no such field; did you mean `polymax.power`?"),
     ("base:\n  n_layer: 2\n  n_embd: 32", "base: 5", ":3: base: 5, expected `name: value` lines"),
@@ -152,10 +166,26 @@ MISTAKES = [
     ("per: softmax_variant", "per: dataset", ":6: per: dataset is decided by data"),
     ("per: softmax_variant", "per: device", ":6: per: device does not change what is trained"),
     ("per: softmax_variant", "per: learning_rate", ":9: space.learning_rate: `per` decides learning_rate"),
-    ("{low: 1e-4, high: 1e-2}", "{low: 1e-2, high: 1e-4}", ":9: space.learning_rate: low = 0.01 is not below high = 0.0001"),
-    ("{low: 1e-4, high: 1e-2}", "{low: 0, high: 1e-2}", ":9: space.learning_rate.low: 0, expected a number > 0 and ≤ 10"),
-    ("{low: 1e-4, high: 1e-2}", "{low: 1e-4, high: 11}", ":9: space.learning_rate.high: 11, expected a number > 0 and ≤ 10"),
-    ("{low: 1e-4, high: 1e-2}", "{lo: 1e-4}", ":9: space.learning_rate.lo: no such key in a range; did you mean `low`?"),
+    (
+        "{low: 1e-4, high: 1e-2}",
+        "{low: 1e-2, high: 1e-4}",
+        ":9: space.learning_rate: low = 0.01 is not below high = 0.0001",
+    ),
+    (
+        "{low: 1e-4, high: 1e-2}",
+        "{low: 0, high: 1e-2}",
+        ":9: space.learning_rate.low: 0, expected a number > 0 and ≤ 10",
+    ),
+    (
+        "{low: 1e-4, high: 1e-2}",
+        "{low: 1e-4, high: 11}",
+        ":9: space.learning_rate.high: 11, expected a number > 0 and ≤ 10",
+    ),
+    (
+        "{low: 1e-4, high: 1e-2}",
+        "{lo: 1e-4}",
+        ":9: space.learning_rate.lo: no such key in a range; did you mean `low`?",
+    ),
     ("{low: 1e-4, high: 1e-2}", "{low: 1e-4, log: 1}", ":9: space.learning_rate.log: 1 is neither true nor false"),
     ("{low: 1e-4, high: 1e-2}", "{step: 0.1}", ":9: space.learning_rate.step: a log range has no step"),
     (
@@ -175,11 +205,27 @@ MISTAKES = [
         ":9: space.bias: a range needs numbers, but bias is true or false",
     ),
     ("learning_rate: {low: 1e-4, high: 1e-2}", "schedule: [cosine, wsp]", ":9: space.schedule.1: wsp, expected one of"),
-    ("learning_rate: {low: 1e-4, high: 1e-2}", "eval_iters: default", ":9: space.eval_iters: eval_iters has no default range"),
+    (
+        "learning_rate: {low: 1e-4, high: 1e-2}",
+        "eval_iters: default",
+        ":9: space.eval_iters: eval_iters has no default range",
+    ),
     ("learning_rate: {low: 1e-4, high: 1e-2}", "eval_iters: {low: 5}", ":9: space.eval_iters: high is missing"),
-    ("learning_rate: {low: 1e-4, high: 1e-2}", "device: [cpu, cuda]", ":9: space.device: does not change what is trained"),
-    ("learning_rate: {low: 1e-4, high: 1e-2}", "max_iters: [1, 2]", ":9: space.max_iters: max_iters is decided by budget.horizon"),
-    ("learning_rate: {low: 1e-4, high: 1e-2}", "n_head: [1, 3]", ":8: space: n_embd = 32 is not divisible by n_head = 3"),
+    (
+        "learning_rate: {low: 1e-4, high: 1e-2}",
+        "device: [cpu, cuda]",
+        ":9: space.device: does not change what is trained",
+    ),
+    (
+        "learning_rate: {low: 1e-4, high: 1e-2}",
+        "max_iters: [1, 2]",
+        ":9: space.max_iters: max_iters is decided by budget.horizon",
+    ),
+    (
+        "learning_rate: {low: 1e-4, high: 1e-2}",
+        "n_head: [1, 3]",
+        ":8: space: n_embd = 32 is not divisible by n_head = 3",
+    ),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "decay_fraction: default",
@@ -206,26 +252,46 @@ MISTAKES = [
     ("question: Does it work?", "question: 5", ":2: question: 5, expected a valid string"),
     ("question: Does it work?", "question: a\nquestion: b", ":3: question: given twice (first in line 2)"),
     ("question: Does it work?", "question: a\nname: My Study", ":3: name: My Study, expected"),
-    ("question: Does it work?", "question: a\nspeed: 1", ":3: speed: no such key in a study file; did you mean `seed`?"),
+    (
+        "question: Does it work?",
+        "question: a\nspeed: 1",
+        ":3: speed: no such key in a study file; did you mean `seed`?",
+    ),
     ("question: Does it work?", "question: a\nfingerprint: 1", ":3: fingerprint: no such key"),
     ("question: Does it work?", "question: a\nworkers: 0", ":3: workers: 0, expected greater than or equal to 1"),
     ("question: Does it work?", "question: a\nslots: 0", ":3: slots: 0, expected"),
     ("question: Does it work?", "question: a\nseed: -1", ":3: seed: -1, expected"),
     ("question: Does it work?", "question: a\nsampler: tep", ":3: sampler: tep: no such sampler; did you mean `tpe`?"),
-    ("question: Does it work?", "question: a\nsampler: {name: random, startup: 3}", ":3: sampler: random has no start-up trials"),
-    ("question: Does it work?", "question: a\npruner: medain", ":3: pruner: medain: no such pruner; did you mean `median`?"),
+    (
+        "question: Does it work?",
+        "question: a\nsampler: {name: random, startup: 3}",
+        ":3: sampler: random has no start-up trials",
+    ),
+    (
+        "question: Does it work?",
+        "question: a\npruner: medain",
+        ":3: pruner: medain: no such pruner; did you mean `median`?",
+    ),
     (
         "question: Does it work?",
         "question: a\npruner: {name: asha, warmup: 0.1}",
         ":3: pruner.warmup: 0.1, expected greater than or equal to 0.33",
     ),
-    ("question: Does it work?", "question: a\npruner: {name: asha, startup: 9}", ":3: pruner: asha has no startup; it belongs to median"),
+    (
+        "question: Does it work?",
+        "question: a\npruner: {name: asha, startup: 9}",
+        ":3: pruner: asha has no startup; it belongs to median",
+    ),
     (
         "question: Does it work?",
         "question: a\npruner: {name: median, cooled: true}",
         ":3: pruner: median has no cooled; it belongs to asha",
     ),
-    ("question: Does it work?", "question: a\npruner: {name: asha, spared: 2}", ":3: pruner.spared: 2, expected less than or equal to 1"),
+    (
+        "question: Does it work?",
+        "question: a\npruner: {name: asha, spared: 2}",
+        ":3: pruner.spared: 2, expected less than or equal to 1",
+    ),
     ("question: Does it work?", "question: a\nsampler: grid", ":10: space.learning_rate: a grid needs few values"),
     ("question: Does it work?", "question: *anchor", ":2: aliases (*name) are not taken here"),
     (
@@ -241,7 +307,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "expected"), MISTAKES, ids=[f"{index}: {new[:40]!r}" for index, (_, new, _) in enumerate(MISTAKES)])
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), MISTAKES, ids=[f"{index}: {new[:40]!r}" for index, (_, new, _) in enumerate(MISTAKES)]
+)
 def test_a_mistake_is_named_with_its_line(file: Path, old: str, new: str, expected: str) -> None:
     line = refusal(_changed(file, old, new))
     assert line.startswith(expected) if expected.startswith(":") else expected in line
@@ -276,16 +344,24 @@ def test_files_that_cannot_be_read(file: Path) -> None:
 
 
 def test_scalars_are_those_of_yaml_1_2() -> None:
-    text = "{a: 1e-3, b: 010, c: no, d: 0x1f, e: .5, f: 2024-01-01, g: ~, h: '1', i: -3, j: 1., k: True, l: 1:30, m: -.inf}"
+    text = "{a: 1e-3, b: 010, c: no, d: 0x1f, e: .5, f: 2024-01-01, g: ~, h: '1', i: -3, j: 1., "
+    text += "k: True, l: 1:30, m: -.inf}"
     data = parse_yaml(text).data
     assert data == {
-        "a": 1e-3, "b": 10, "c": "no", "d": 31, "e": 0.5, "f": "2024-01-01", "g": None, "h": "1", "i": -3, "j": 1.0, "k": True, "l": "1:30",
+        "a": 1e-3, "b": 10, "c": "no", "d": 31, "e": 0.5, "f": "2024-01-01", "g": None, "h": "1", "i": -3, "j": 1.0,
+        "k": True, "l": "1:30",
         "m": float("-inf"),
     }  # fmt: skip
 
 
 def test_siblings_whose_grids_differ_are_refused() -> None:
-    data = {"question": "?", "per": "softmax_variant", "compare": ["softmax", "polymax"], "sampler": "grid", "budget": {"horizon": 9}}
+    data = {
+        "question": "?",
+        "per": "softmax_variant",
+        "compare": ["softmax", "polymax"],
+        "sampler": "grid",
+        "budget": {"horizon": 9},
+    }
     with pytest.raises(TunemaxError, match="grids differ in size"):
         define({**data, "space": {"polymax.power": [2, 3], "n_layer": [1, 2]}}, name="q")
     assert define({**data, "space": {"n_layer": [1, 2]}}, name="q").budget.trials == 2
@@ -314,8 +390,10 @@ def test_the_schema_knows_fields_help_and_ranges() -> None:
     [
         "n_layr: 2", "n_layer: 0", "n_layer: two", "n_layer: [2, 4]", "schedule: cosin", "max_iters: 5", "compare: []",
         "per: dataset", "{lo: 1e-4}", "{choices: 0.1}", "[0.1]", "0.1", "device: [cpu, cuda]",
-        "eval_iters: default", "bias: {low: 0, high: 1}", "trials: 0",
-        "trails: 5", "question: a\nspeed: 1", "question: a\nworkers: 0", "question: a\nsampler: tep", "question: 5", "{trials: 5}",
+        "eval_iters: default", "bias: {low: 0, high: 1}",
+        "trials: 0",
+        "trails: 5", "question: a\nspeed: 1", "question: a\nworkers: 0", "question: a\nsampler: tep",
+        "question: 5", "{trials: 5}",
     ],
 )  # fmt: skip
 def test_the_schema_refuses_what_it_can(wrong: str) -> None:
@@ -325,7 +403,8 @@ def test_the_schema_refuses_what_it_can(wrong: str) -> None:
         jsonschema.validate(parse_yaml(GOOD.replace(old, wrong)).data, json_schema())
 
 
-# Property tests: no text makes the parser fail with anything but a TunemaxError, and every definition survives being stored.
+# Property tests: no text makes the parser fail with anything but a TunemaxError, and every definition survives being
+# stored.
 
 KEYS = [*StudyDefinition.model_fields, "trials", "horizon", "low", "high", "log", "step", "choices", *all_specs()]
 scalars = st.one_of(
@@ -339,7 +418,8 @@ scalars = st.one_of(
 anything = st.recursive(
     scalars,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text(max_size=5)), inner, max_size=4)
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text(max_size=5)), inner, max_size=4),
     ),
     max_leaves=20,
 )
@@ -389,7 +469,11 @@ def dimension(draw: st.DrawFn, name: str) -> Any:
 @st.composite
 def study_data(draw: st.DrawFn) -> dict[str, Any]:
     specs = all_specs()
-    free = [name for name, spec in specs.items() if spec.group == "training" and spec.declared.search and not spec.depends_on]
+    free = [
+        name
+        for name, spec in specs.items()
+        if spec.group == "training" and spec.declared.search and not spec.depends_on
+    ]
     names = draw(st.lists(st.sampled_from(free), min_size=1, max_size=4, unique=True))
     compare = draw(st.lists(st.sampled_from(sorted(variants())), min_size=1, unique=True))
     own = [
@@ -403,7 +487,9 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
         "question": draw(st.text(min_size=1, max_size=20)),
         "name": draw(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)),
         "base": draw(
-            st.fixed_dictionaries({}, optional={"n_layer": st.integers(1, 9), "dropout": st.floats(0, 0.9), "tie_weights": st.booleans()})
+            st.fixed_dictionaries(
+                {}, optional={"n_layer": st.integers(1, 9), "dropout": st.floats(0, 0.9), "tie_weights": st.booleans()}
+            )
         ),
         "per": "softmax_variant",
         "compare": compare,
@@ -430,7 +516,9 @@ Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:ya
 
 @settings(max_examples=40)
 @given(study_data())
-@example({"name": "08", "question": "1e5", "space": {"learning_rate": [0.1, 0.2]}, "budget": {"trials": 1, "horizon": 1}})
+@example(
+    {"name": "08", "question": "1e5", "space": {"learning_rate": [0.1, 0.2]}, "budget": {"trials": 1, "horizon": 1}}
+)
 def test_every_valid_study_survives_its_file_and_its_storage(data: dict[str, Any]) -> None:
     study = define(data, name="unused")
     assert define(parse_yaml(yaml.dump(data, Dumper=Quoted, allow_unicode=True)).data, name="unused") == study

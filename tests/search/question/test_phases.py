@@ -57,17 +57,27 @@ def test_each_schedule_may_have_a_study_of_its_own(defined: Defined) -> None:
     ("more", "told"),
     [
         ({}, "pruner.cooled: needs schedule: wsd in base, since a branch leaves a stable rate; it is cosine"),
-        ({"space": RATE | {"schedule": ["wsd", "linear"]}}, "pruner.cooled: needs schedule: wsd in base, .*; it is linear"),
+        (
+            {"space": RATE | {"schedule": ["wsd", "linear"]}},
+            "pruner.cooled: needs schedule: wsd in base, .*; it is linear",
+        ),
         (
             {"base": {"schedule": "wsd", "warmup_fraction": 0.3}},
-            r"branch to rung 100 decays from iteration 80 \(decay_fraction 0.2\), but the warm-up ends at 90 \(warmup_fraction 0.3\)",
+            r"branch to rung 100 decays from iteration 80 \(decay_fraction 0.2\), "
+            r"but the warm-up ends at 90 \(warmup_fraction 0.3\)",
         ),
         (
             {"base": {"schedule": "wsd"}, "space": RATE | {"decay_fraction": [0.1, 0.95]}},
             "decays from iteration 5 .* the warm-up ends at 15",
         ),
-        ({"base": {"schedule": "wsd", "decay_fraction": 0.01}}, "decays from iteration 99 .*, which is too short to decay; take a longer"),
-        ({"base": {"schedule": "wsd"}, "budget": {"horizon": 9}}, "the branch to rung 3 .*, which is too short to decay; take a longer"),
+        (
+            {"base": {"schedule": "wsd", "decay_fraction": 0.01}},
+            "decays from iteration 99 .*, which is too short to decay; take a longer",
+        ),
+        (
+            {"base": {"schedule": "wsd"}, "budget": {"horizon": 9}},
+            "the branch to rung 3 .*, which is too short to decay; take a longer",
+        ),
     ],
 )
 def test_a_cooled_rung_that_no_decay_can_reach_is_refused(defined: Defined, more: dict[str, Any], told: str) -> None:
@@ -76,5 +86,7 @@ def test_a_cooled_rung_that_no_decay_can_reach_is_refused(defined: Defined, more
 
 
 def test_a_decay_may_be_searched_where_each_ends_at_the_rung(defined: Defined) -> None:
-    study = defined(pruner=COOLED, base={"schedule": "wsd"}, space=RATE | {"decay_fraction": "default"}, budget={"horizon": 300})
+    study = defined(
+        pruner=COOLED, base={"schedule": "wsd"}, space=RATE | {"decay_fraction": "default"}, budget={"horizon": 300}
+    )
     assert study.pruner.cooled_rungs(300) == (100, 200)

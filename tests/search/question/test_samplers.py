@@ -30,7 +30,9 @@ FLAT = {"learning_rate": "default"}
 
 
 def question(**more: Any) -> StudyDefinition:
-    return define({"question": "?", "space": SPACE, "pruner": "none", "budget": {"trials": 16, "horizon": 300}, **more}, name="q")
+    return define(
+        {"question": "?", "space": SPACE, "pruner": "none", "budget": {"trials": 16, "horizon": 300}, **more}, name="q"
+    )
 
 
 def first_points(definition: StudyDefinition, worker: int, trials: int = 0) -> list[dict[str, Any]]:
@@ -86,7 +88,9 @@ def test_conditional_spaces_keep_tpe_in_groups() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cmaes" else find(name))
-    with pytest.raises(TunemaxError, match=r"sampler = cmaes: needs the Python package cmaes; `pip install cmaes`, or take tpe"):
+    with pytest.raises(
+        TunemaxError, match=r"sampler = cmaes: needs the Python package cmaes; `pip install cmaes`, or take tpe"
+    ):
         make_sampler(question(sampler="cmaes"), "q", 0)
 
 
@@ -109,7 +113,13 @@ def pruned_at(definition: StudyDefinition, curve: dict[int, float]) -> int | Non
 
 @pytest.mark.parametrize(
     ("pruner", "stops"),
-    [("none", None), ("median", 100), ("asha", 100), ({"name": "median", "warmup": 0.5}, 150), ({"name": "asha", "warmup": 0.6}, 200)],
+    [
+        ("none", None),
+        ("median", 100),
+        ("asha", 100),
+        ({"name": "median", "warmup": 0.5}, 150),
+        ({"name": "asha", "warmup": 0.6}, 200),
+    ],
 )
 def test_nothing_is_pruned_before_its_first_rung(pruner: Any, stops: int | None) -> None:
     assert pruned_at(question(pruner=pruner, space=FLAT), dict.fromkeys(range(50, 300, 50), 9.0)) == stops

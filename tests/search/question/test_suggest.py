@@ -32,11 +32,17 @@ def drawn(definition: StudyDefinition, count: int = 30) -> list[tuple[optuna.Tri
 
 @pytest.mark.parametrize(
     "name",
-    [name for name, spec in all_specs().items() if name not in OWNED and spec.declared.search is not None and spec.declared.identity],
+    [
+        name
+        for name, spec in all_specs().items()
+        if name not in OWNED and spec.declared.search is not None and spec.declared.identity
+    ],
 )
 def test_every_declared_dimension_can_be_searched(name: str) -> None:
     spec = all_specs()[name]
-    conditions = {other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()}
+    conditions = {
+        other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()
+    }
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
     definition = question({name: "default"}, {**conditions, **start}, pruner="none")
     (fixed,) = definition.siblings().values()
@@ -116,19 +122,28 @@ def test_known_points_are_the_baselines_that_the_space_can_reach() -> None:
     assert known_points(both, fixed) == [{"constantmax.beta": 2.5, "constantmax.gamma": 100.0}, paper]
 
     narrow = question(
-        {"constantmax.beta": {"low": 2, "high": 3}, "learning_rate": {"low": 0.01, "high": 0.1}}, {"softmax_variant": "consmax"}
+        {"constantmax.beta": {"low": 2, "high": 3}, "learning_rate": {"low": 0.01, "high": 0.1}},
+        {"softmax_variant": "consmax"},
     )
     (fixed,) = narrow.siblings().values()
-    assert known_points(narrow, fixed) == [{"constantmax.beta": 2.5}], "β = 1 lies outside, and so does the default learning rate"
+    assert known_points(narrow, fixed) == [{"constantmax.beta": 2.5}], (
+        "β = 1 lies outside, and so does the default learning rate"
+    )
 
     elsewhere = question({"constantmax.beta": "default"}, {"softmax_variant": "constantmax", "constantmax.gamma": 50})
     (fixed,) = elsewhere.siblings().values()
-    assert known_points(elsewhere, fixed) == [{"constantmax.beta": 2.5}], "γ is fixed at 50, so the paper's setting is out of reach"
+    assert known_points(elsewhere, fixed) == [{"constantmax.beta": 2.5}], (
+        "γ is fixed at 50, so the paper's setting is out of reach"
+    )
 
 
 @pytest.mark.parametrize("name", variants())
 def test_every_variant_has_a_known_point_that_trains(name: str) -> None:
-    own = {field: "default" for field, spec in all_specs().items() if field.startswith(f"{name}.") and spec.declared.search is not None}
+    own = {
+        field: "default"
+        for field, spec in all_specs().items()
+        if field.startswith(f"{name}.") and spec.declared.search is not None
+    }
     if name == "strongermax":
         own["strongermax.obo"] = {"low": 0.1, "high": 2}  # type: ignore[assignment]
     definition = question({"learning_rate": "default", **own}, {"softmax_variant": name})
@@ -143,7 +158,11 @@ def test_every_variant_has_a_known_point_that_trains(name: str) -> None:
 
 
 def test_grid_points_come_once_each() -> None:
-    space = {"schedule": ["wsd", "constant"], "decay_fraction": {"low": 0.1, "high": 0.3, "step": 0.1}, "n_layer": [1, 2]}
+    space = {
+        "schedule": ["wsd", "constant"],
+        "decay_fraction": {"low": 0.1, "high": 0.3, "step": 0.1},
+        "n_layer": [1, 2],
+    }
     definition = question(space, sampler="grid", pruner="none", budget={"horizon": 20})
     (fixed,) = definition.siblings().values()
     points = known_points(definition, fixed)

@@ -42,7 +42,9 @@ def tuned(ask: Ask, work: Work) -> Question:
 # ---- what is frozen and trained --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("said", "compiled", "frozen"), [({}, False, None), ({}, True, True), ({"compile": True}, False, True)])
+@pytest.mark.parametrize(
+    ("said", "compiled", "frozen"), [({}, False, None), ({}, True, True), ({"compile": True}, False, True)]
+)
 def test_where_tuning_could_not_compile_confirming_may(
     said: dict[str, Any], compiled: bool, frozen: bool | None, ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,7 +53,8 @@ def test_where_tuning_could_not_compile_confirming_may(
     def broken(*_: object) -> None:
         raise RuntimeError("C++ compile error")
 
-    monkeypatch.setattr("tunemax.gpt.compile.step.compiled", broken)  # what was tried is what counts here, and costs half a minute
+    # What was tried is what counts here, and costs half a minute
+    monkeypatch.setattr("tunemax.gpt.compile.step.compiled", broken)
     question = ask(base=said, compare=["softmax"])
     work(question.fixing(compile=compiled))
     confirms = confirm(question, THREE).definition.confirms
@@ -67,7 +70,10 @@ def test_candidates_are_confirmed_on_one_path(ask: Ask, work: Work, monkeypatch:
     work(question.fixing(compile=True))
     confirms = confirm(question, THREE).definition.confirms
     assert confirms is not None
-    assert {name: winner.fields.get("compile") for name, winner in confirms.winners.items()} == {"softmax": True, "polymax": True}
+    assert {name: winner.fields.get("compile") for name, winner in confirms.winners.items()} == {
+        "softmax": True,
+        "polymax": True,
+    }
 
 
 def test_every_winner_meets_the_same_fresh_seeds_and_fresh_text(tuned: Question, work: Work, corpus: Corpus) -> None:
@@ -94,7 +100,8 @@ def test_what_was_tuned_in_bf16_is_confirmed_in_fp32(ask: Ask, work: Work) -> No
     opened = confirm(question, Confirm(seeds=2))
     work(opened)
     paths = [
-        {trial.user_attrs[PATH].split(", ")[1] for trials in each.trials().values() for trial in trials} for each in (question, opened)
+        {trial.user_attrs[PATH].split(", ")[1] for trials in each.trials().values() for trial in trials}
+        for each in (question, opened)
     ]
     assert paths == [{"bf16"}, {"fp32"}]
 
@@ -145,7 +152,10 @@ def test_a_winner_stays_frozen_when_tuning_goes_on(tuned: Question, work: Work) 
     (before,) = confirmations(tuned)
     study = tuned.study("q/polymax")
     lucky = create_trial(
-        params=study.best_params, distributions=study.best_trial.distributions, value=0.5, system_attrs=study.best_trial.system_attrs
+        params=study.best_params,
+        distributions=study.best_trial.distributions,
+        value=0.5,
+        system_attrs=study.best_trial.system_attrs,
     )
     study.add_trial(lucky)
     confirm(tuned, Confirm(seeds=4))
@@ -170,7 +180,10 @@ def test_variants_as_a_dimension_are_confirmed_one_by_one(ask: Ask, work: Work) 
     work(question)
     work(confirm(question, THREE))
     (found,) = confirmations(question)
-    assert {(entry.candidate, entry.config["softmax_variant"]) for entry in found.entries} == {("softmax",) * 2, ("polymax",) * 2}
+    assert {(entry.candidate, entry.config["softmax_variant"]) for entry in found.entries} == {
+        ("softmax",) * 2,
+        ("polymax",) * 2,
+    }
 
 
 def test_seeds_that_tuning_has_trained_on_are_not_fresh(ask: Ask, work: Work) -> None:
@@ -239,7 +252,9 @@ def test_what_cannot_be_confirmed_is_said(tuned: Question, work: Work) -> None:
     opened = confirm(tuned, THREE)
     with pytest.raises(TunemaxError, match=r"q\.confirmed: a confirmation itself; .*tunemax study confirm q --seeds N"):
         confirm(opened, THREE)
-    with pytest.raises(TunemaxError, match=r"q\.confirmed: a confirmation; give it more seeds with tunemax study confirm q --seeds N"):
+    with pytest.raises(
+        TunemaxError, match=r"q\.confirmed: a confirmation; give it more seeds with tunemax study confirm q --seeds N"
+    ):
         extend(opened, 2)
 
 
@@ -261,7 +276,9 @@ def test_a_question_without_a_complete_trial_has_no_winner(ask: Ask) -> None:
         ({"seed": 3}, "confirm.seed: no such key here; did you mean `seeds`"),
     ],
 )
-def test_a_study_file_that_asks_for_the_impossible(plan: Callable[..., dict[str, Any]], confirm: Any, told: str) -> None:
+def test_a_study_file_that_asks_for_the_impossible(
+    plan: Callable[..., dict[str, Any]], confirm: Any, told: str
+) -> None:
     with pytest.raises(Fault) as refused:
         define(plan(confirm=confirm), name="q")
     assert str(refused.value).startswith(told)
@@ -322,7 +339,9 @@ def test_a_candidate_that_is_worse_is_called_so() -> None:
 def test_a_candidate_that_is_better_is_called_so() -> None:
     better = {seed: loss * (0.95 + 0.01 * (seed % 2)) for seed, loss in SOFTMAX.items()}
     found = told({"softmax": SOFTMAX, "polymax": better})
-    assert found.verdict.startswith("polymax is 4.5 % better than softmax in validation loss (95 % interval 4.1 … 4.9 %, 8 seeds)")
+    assert found.verdict.startswith(
+        "polymax is 4.5 % better than softmax in validation loss (95 % interval 4.1 … 4.9 %, 8 seeds)"
+    )
 
 
 def test_a_tie_is_called_a_tie_and_says_what_would_separate_it() -> None:
@@ -334,7 +353,8 @@ def test_a_tie_is_called_a_tie_and_says_what_would_separate_it() -> None:
     assert needed is not None
     assert needed > 100
     assert (
-        remedy == f"If polymax and softmax differ by so much, about {needed} seeds would show it: tunemax study confirm q --seeds {needed}"
+        remedy == f"If polymax and softmax differ by so much, about {needed} seeds would show it: "
+        f"tunemax study confirm q --seeds {needed}"
     )
 
 
@@ -384,7 +404,9 @@ def test_what_is_still_being_confirmed_says_so() -> None:
     assert told({"softmax": SOFTMAX, "polymax": SOFTMAX}, waiting=2).verdict.startswith(
         "4 runs still to come; so far: polymax and softmax tie"
     )
-    assert told({"softmax": {1: 2.0}}, waiting=3).verdict.startswith("3 runs still to come; so far: Nothing can be said")
+    assert told({"softmax": {1: 2.0}}, waiting=3).verdict.startswith(
+        "3 runs still to come; so far: Nothing can be said"
+    )
 
 
 # ---- as a user meets it ----------------------------------------------------------------------------------------------
@@ -417,30 +439,40 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
     assert "q.confirmed: 6 of 6 trials done" in again
 
 
-def test_a_trial_that_runs_elsewhere_keeps_winners_open(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_that_runs_elsewhere_keeps_winners_open(
+    study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_file(compare=["softmax"], confirm=2, workers=1, budget={"trials": 2})
     storage = str(file.with_name("tunemax.db"))
     typed(capsys, "study", "create", str(file))
     asked = load_from(storage, "q").study("q/softmax").ask()
     out = typed(capsys, "study", "run", str(file))
     assert "1 complete" in out or "1/2 trials" in out
-    assert out.splitlines()[-1].startswith("1 trials run elsewhere, so winners may change; once they have ended, confirm them with tunemax")
+    assert out.splitlines()[-1].startswith(
+        "1 trials run elsewhere, so winners may change; once they have ended, confirm them with tunemax"
+    )
     line = refused(capsys, "study", "confirm", "q", "--storage", storage)
     end = f"optuna tell --study-name q/softmax --trial-number {asked.number} --state fail --storage URL"
-    assert line.endswith(f"trial {asked.number} of q/softmax was asked with the stock tools; tell it, or end it with {end}\n")
+    assert line.endswith(
+        f"trial {asked.number} of q/softmax was asked with the stock tools; tell it, or end it with {end}\n"
+    )
 
 
 def test_hints_name_the_storage(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     file = study_file(compare=["softmax"])
     storage = str(file.with_name("tunemax.db"))
     typed(capsys, "study", "create", str(file))
-    assert refused(capsys, "study", "best", "q", "--storage", storage).endswith(f"tunemax study run q --storage {storage}\n")
+    assert refused(capsys, "study", "best", "q", "--storage", storage).endswith(
+        f"tunemax study run q --storage {storage}\n"
+    )
     assert f"tunemax study run q --storage {storage}" in refused(capsys, "study", "confirm", "q", "--storage", storage)
     told = refused(capsys, "study", "leaderboard", "q/softmax", "--storage", storage)
     assert told == "tunemax: q/softmax: one of the 1 studies of the question q; name that\n"
 
 
-def test_the_commands_around_a_confirmation(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_around_a_confirmation(
+    study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = study_file(workers=1)
     storage = ["--storage", str(file.with_name("tunemax.db"))]
     typed(capsys, "study", "run", str(file))
@@ -450,7 +482,9 @@ def test_the_commands_around_a_confirmation(study_file: Callable[..., Path], cap
     board = json.loads(typed(capsys, "study", "leaderboard", "q", "--json", *storage))
     (found,) = board["confirmations"]
     assert (found["reference"], found["seeds"], found["left"]) == ("softmax", 3, 0)
-    assert typed(capsys, "study", "leaderboard", "q.confirmed", *storage) == typed(capsys, "study", "leaderboard", "q", *storage)
+    assert typed(capsys, "study", "leaderboard", "q.confirmed", *storage) == typed(
+        capsys, "study", "leaderboard", "q", *storage
+    )
     assert "no best trial" in refused(capsys, "study", "best", "q.confirmed", *storage)
     assert "q.confirmed: 6 complete\n" in typed(capsys, "study", "list", *storage)
     assert "4 studies with 12 trials" in refused(capsys, "study", "delete", "q", *storage)

@@ -37,7 +37,8 @@ def test_clearly_separated_candidates_would_come_out_the_same(values: list[list[
 
 
 def test_candidates_that_do_not_differ_are_not_separated() -> None:
-    """Seven candidates whose results come from one distribution: the truth is 0, and hardly any draw may be called separable."""
+    """Seven candidates whose results come from one distribution: the truth is 0, and hardly any draw may be called
+    separable."""
     draw = np.random.default_rng(1)
     found = [repeatability(draw.normal(size=(7, 16)).tolist()) for _ in range(60)]
     known = [each for each in found if each is not None]
@@ -47,7 +48,8 @@ def test_candidates_that_do_not_differ_are_not_separated() -> None:
 
 
 def test_five_that_tie_and_two_that_are_behind_are_not_separated() -> None:
-    """Their repeats agree on the two alone, which is a correlation of 0.64 on average: as in the quick start, where two gave 0.54."""
+    """Their repeats agree on the two alone, which is a correlation of 0.64 on average: as in the quick start, where two
+    gave 0.54."""
     draw = np.random.default_rng(1)
     behind = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 10.0])
     found = [repeatability((draw.normal(size=(7, 14)) + behind[:, None]).tolist()) for _ in range(40)]
@@ -79,36 +81,51 @@ def test_it_is_a_correlation(values: list[list[float]]) -> None:
     assert -1 <= found.expected <= 1 + 1e-12
 
 
-@pytest.mark.parametrize("values", [[], [[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0], []], [[1.0, 2.0, 3.0, 4.0], [4.0, 5.0, 6.0]], [[1.0], [2.0]]])
+@pytest.mark.parametrize(
+    "values", [[], [[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0], []], [[1.0, 2.0, 3.0, 4.0], [4.0, 5.0, 6.0]], [[1.0], [2.0]]]
+)
 def test_of_too_few_results_nothing_is_said(values: list[list[float]]) -> None:
     assert repeatability(values) is None
 
 
 def test_infinite_results_rank_last() -> None:
-    assert repeatability([[1.0, 1.1, 1.2, 1.3], [math.inf] * 4]) == Repeatability(pytest.approx(1.0), pytest.approx(1.0))
+    assert repeatability([[1.0, 1.1, 1.2, 1.3], [math.inf] * 4]) == Repeatability(
+        pytest.approx(1.0), pytest.approx(1.0)
+    )
 
 
 @pytest.mark.parametrize(
     ("expected", "left", "verdict"),
     [
-        (Repeatability(0.95, 0.9), 0, "tuned, not confirmed: rank correlation with a repeat 0.95, in one of ten below 0.90."),
-        (Repeatability(0.8, SEPARABLE), 0, "tuned, not confirmed: rank correlation with a repeat 0.80, in one of ten below 0.70."),
+        (
+            Repeatability(0.95, 0.9),
+            0,
+            "tuned, not confirmed: rank correlation with a repeat 0.95, in one of ten below 0.90.",
+        ),
+        (
+            Repeatability(0.8, SEPARABLE),
+            0,
+            "tuned, not confirmed: rank correlation with a repeat 0.80, in one of ten below 0.70.",
+        ),
         (
             Repeatability(0.81, 0.52),
             0,
-            "tuned, not confirmed: not separable at this budget (rank correlation with a repeat 0.81, in one of ten below 0.52; 0.7 "
-            "needed); give it more trials or a longer horizon.",
+            "tuned, not confirmed: not separable at this budget (rank correlation with a repeat 0.81, in one of ten "
+            "below 0.52; 0.7 needed); give it more trials or a longer horizon.",
         ),
         (None, 0, "tuned, not confirmed."),
         (None, 3, "tuned, not confirmed; 3 trials still to come."),
         (
             Repeatability(0.95, 0.9),
             3,
-            "tuned, not confirmed; 3 trials still to come: rank correlation with a repeat 0.95, in one of ten below 0.90.",
+            "tuned, not confirmed; 3 trials still to come: rank correlation with a repeat 0.95, in one of ten below "
+            "0.90.",
         ),
     ],
 )
-def test_the_verdict_says_how_far_the_order_goes(ask: Ask, expected: Repeatability | None, left: int, verdict: str) -> None:
+def test_the_verdict_says_how_far_the_order_goes(
+    ask: Ask, expected: Repeatability | None, left: int, verdict: str
+) -> None:
     entries = leaderboard(ask(compare=["softmax"], budget={"trials": max(left, 1)})).entries if left else ()
     assert Leaderboard("Which?", "q", entries, expected).verdict == verdict
 
@@ -118,7 +135,9 @@ def test_the_verdict_says_how_far_the_order_goes(ask: Ask, expected: Repeatabili
 
 def add(study: optuna.Study, value: float | None, state: TrialState = TrialState.COMPLETE, **attributes: Any) -> None:
     ours = {attributes.ITERATIONS: 20, attributes.TOKENS: 1280}
-    trial = create_trial(state=state, value=value, user_attrs={**ours, **attributes}, system_attrs={attributes.CONFIG: "{}"})
+    trial = create_trial(
+        state=state, value=value, user_attrs={**ours, **attributes}, system_attrs={attributes.CONFIG: "{}"}
+    )
     study.add_trial(trial)
 
 
@@ -137,7 +156,16 @@ def test_every_trial_is_counted_once(ask: Ask) -> None:
     study.ask()
     entry, other = leaderboard(question).entries
     counts = {state: getattr(entry, state) for state in attributes.STATES}
-    assert counts == {"complete": 6, "pruned": 1, "diverged": 1, "duplicate": 2, "failed": 1, "cancelled": 1, "running": 1, "waiting": 2}
+    assert counts == {
+        "complete": 6,
+        "pruned": 1,
+        "diverged": 1,
+        "duplicate": 2,
+        "failed": 1,
+        "cancelled": 1,
+        "running": 1,
+        "waiting": 2,
+    }
     assert sum(counts.values()) == len(study.get_trials())
     assert entry.best is not None
     assert (entry.best.value, entry.best.number) == (1.0, 3)
@@ -155,7 +183,9 @@ def test_candidates_stand_by_their_best_and_those_without_one_last(ask: Ask) -> 
     assert [entry.name for entry in leaderboard(question).entries] == ["constantmax", "polymax", "softmax"]
 
 
-@pytest.mark.parametrize("values", [[2.0, 1.0, 3.0], [2.0, 1.0, 1.0], [math.inf, 2.0], [math.inf, math.inf], [-math.inf, 1.0]])
+@pytest.mark.parametrize(
+    "values", [[2.0, 1.0, 3.0], [2.0, 1.0, 1.0], [math.inf, 2.0], [math.inf, math.inf], [-math.inf, 1.0]]
+)
 def test_the_best_is_the_one_that_optuna_names(ask: Ask, values: list[float]) -> None:
     question = ask(compare=["softmax"])
     study = question.study("q/softmax")

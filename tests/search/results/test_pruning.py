@@ -26,11 +26,15 @@ Work = Callable[..., list[Event]]
 HORIZON = 300
 
 
-def ended(number: int, at: float, value: float, *, spared: int | None = None, share: float = 0.1, **attributes: Any) -> FrozenTrial:
+def ended(
+    number: int, at: float, value: float, *, spared: int | None = None, share: float = 0.1, **attributes: Any
+) -> FrozenTrial:
     """A complete trial with its losses at the rung of 100 iterations and at the horizon."""
     system = {} if spared is None else {attributes.SPARED_SHARE: share}
     attributes |= {} if spared is None else {attributes.SPARED: spared}
-    trial = create_trial(value=value, intermediate_values={50: 9.0, 100: at, 300: value}, user_attrs=attributes, system_attrs=system)
+    trial = create_trial(
+        value=value, intermediate_values={50: 9.0, 100: at, 300: value}, user_attrs=attributes, system_attrs=system
+    )
     trial.number = number
     return trial
 
@@ -65,7 +69,9 @@ def test_a_spared_trial_stands_for_those_that_were_stopped(defined: Callable[...
 def test_duplicates_are_left_out_and_divergence_counts_at_the_cap(defined: Callable[..., StudyDefinition]) -> None:
     trials = [ended(0, 1.0, 1.0), ended(1, 2.0, 2.0), ended(2, 1.0, 1.0, duplicate_of=0)]
     assert only(judged(defined, a=trials)).correlation.n == 2
-    late = create_trial(value=6.0, intermediate_values={50: 9.0, 100: 0.5, 150: 6.0}, user_attrs={attributes.DIVERGED: "diverged"})
+    late = create_trial(
+        value=6.0, intermediate_values={50: 9.0, 100: 0.5, 150: 6.0}, user_attrs={attributes.DIVERGED: "diverged"}
+    )
     early = create_trial(value=6.0, intermediate_values={50: 6.0}, user_attrs={attributes.DIVERGED: "diverged"})
     found = only(judged(defined, a=[*trials, late, early]))
     assert found.correlation.n == 3
@@ -74,7 +80,9 @@ def test_duplicates_are_left_out_and_divergence_counts_at_the_cap(defined: Calla
 
 def test_rungs_are_where_trials_are_judged(defined: Callable[..., StudyDefinition]) -> None:
     def curve(steps: Sequence[int]) -> list[FrozenTrial]:
-        return [create_trial(value=1.0 + i, intermediate_values=dict.fromkeys([*steps, HORIZON], 1.0 + i)) for i in range(3)]
+        return [
+            create_trial(value=1.0 + i, intermediate_values=dict.fromkeys([*steps, HORIZON], 1.0 + i)) for i in range(3)
+        ]
 
     every = [60, 120, 180, 240]
     rungs = {str(pruner): judged(defined, pruner, a=curve(every)).rungs for pruner in ("asha", "median", "none")}
@@ -88,11 +96,16 @@ def test_rungs_are_where_trials_are_judged(defined: Callable[..., StudyDefinitio
 def test_candidates_are_pooled_by_their_ranks(defined: Callable[..., StudyDefinition]) -> None:
     a, b = [ended(0, 1.0, 1.0), ended(1, 2.0, 2.0)], [ended(0, 11.0, 12.0), ended(1, 12.0, 11.0)]
     found = {rung.candidate: rung.correlation for rung in judged(defined, a=a, b=b).rungs}
-    assert {name: (each.n, each.value) for name, each in found.items()} == {"a": (2, 1.0), "b": (2, -1.0), POOLED: (4, 0.0)}
+    assert {name: (each.n, each.value) for name, each in found.items()} == {
+        "a": (2, 1.0),
+        "b": (2, -1.0),
+        POOLED: (4, 0.0),
+    }
 
 
 def mixed(rising: bool, spared: int = 2) -> list[FrozenTrial]:
-    """Twelve trials that go on, whose order at the rung is that at the horizon, or its opposite; six are stopped, some spared."""
+    """Twelve trials that go on, whose order at the rung is that at the horizon, or its opposite; six are stopped, some
+    spared."""
     went_on = [ended(i, 1 + i / 100, 1 + i / 100 if rising else 2 - i / 100) for i in range(12)]
     let = [ended(20 + i, 1.5 + i / 100, 2.5 + i / 100 if rising else 1.0 - i / 100, spared=100) for i in range(spared)]
     return [*went_on, *let, *(stopped(30 + i, 1.6) for i in range(6))]
@@ -102,14 +115,21 @@ def test_a_pruner_that_is_right_is_not_warned_of(defined: Callable[..., StudyDef
     assert judged(defined, a=mixed(True), b=mixed(True)).warnings == ()
 
 
-def test_a_low_correlation_and_good_spared_trials_are_told_with_numbers_and_a_remedy(defined: Callable[..., StudyDefinition]) -> None:
+def test_a_low_correlation_and_good_spared_trials_are_told_with_numbers_and_a_remedy(
+    defined: Callable[..., StudyDefinition],
+) -> None:
     low, good = judged(defined, a=mixed(False)).warnings
     assert low.startswith(
-        "Pruning was not justified: the rank correlation between the loss at iteration 100 and the loss at the horizon is -1.00 (95 %"
+        "Pruning was not justified: the rank correlation between the loss at iteration 100 and the loss at the horizon "
+        "is -1.00 (95 %"
     )
-    assert "; a: 14 trials, 2 of them spared), less than 0.5; try pruner: none or cooled rungs (schedule: wsd in base" in low
+    assert (
+        "; a: 14 trials, 2 of them spared), less than 0.5; try pruner: none or cooled rungs (schedule: wsd in base"
+        in low
+    )
     assert good.startswith(
-        "Pruning would have lost good trials: 2 of 2 spared trials ended better than the median of the others; a trial 21"
+        "Pruning would have lost good trials: 2 of 2 spared trials ended better than the median of the others; a trial "
+        "21"
     )
     assert "which iteration 100 would have stopped, ended as number 1 of 14 with 0.9900; try" in good
 
@@ -131,7 +151,9 @@ def test_of_survivors_alone_and_of_few_trials_nothing_is_said(defined: Callable[
     assert "; all candidates: 11 trials, 3 of them spared)" in pooled
 
 
-def test_leaderboard_report_and_note_show_the_warning(ask: Ask, tmp_path: Any, capsys: pytest.CaptureFixture[str], where: str) -> None:
+def test_leaderboard_report_and_note_show_the_warning(
+    ask: Ask, tmp_path: Any, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
     question = ask(compare=["softmax"], budget={"trials": 1, "horizon": HORIZON}, pruner="asha")
     study = question.study("q/softmax")
     for trial in mixed(False):

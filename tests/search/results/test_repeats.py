@@ -1,4 +1,5 @@
-"""Repeats of a tuning: the same search with other seeds, confirmed on the same fresh seeds, and what they say together."""
+"""Repeats of a tuning: the same search with other seeds, confirmed on the same fresh seeds, and what they say
+together."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def test_the_leaderboards_of_all_repeats_stand_side_by_side(repeated: Question) 
     assert found
     boards = [leaderboard(each) for each in (repeated, *repeating(repeated))]
     for spread in found.spreads:
-        assert spread.best == tuple(next(e.best.value for e in board.entries if e.name == spread.candidate and e.best) for board in boards)
+        assert spread.best == tuple(
+            next(e.best.value for e in board.entries if e.name == spread.candidate and e.best) for board in boards
+        )
         assert spread.over
         assert spread.over.mean == pytest.approx(sum(filter(None, spread.best)) / 3)
     means = [spread.over.mean for spread in found.spreads if spread.over]
@@ -69,7 +72,9 @@ def test_every_repeat_is_confirmed_on_the_same_fresh_seeds(repeated: Question, w
     by_name = {spread.candidate: spread for spread in found.spreads}
     assert by_name["softmax"].difference == (None, None, None)
     assert all(share is not None for share in by_name["polymax"].difference)
-    assert any(sentence.startswith("polymax to softmax, confirmed after each of them: ") for sentence in found.sentences)
+    assert any(
+        sentence.startswith("polymax to softmax, confirmed after each of them: ") for sentence in found.sentences
+    )
 
 
 def test_repeats_follow_the_first_when_it_is_extended(repeated: Question, work: Work) -> None:
@@ -78,7 +83,9 @@ def test_repeats_follow_the_first_when_it_is_extended(repeated: Question, work: 
 
 
 def test_a_repeat_is_not_extended_by_itself(repeated: Question) -> None:
-    with pytest.raises(TunemaxError, match=r"q\.repeat-2: a repeat of q; extend q, and its repeats follow when it is run"):
+    with pytest.raises(
+        TunemaxError, match=r"q\.repeat-2: a repeat of q; extend q, and its repeats follow when it is run"
+    ):
         extend(repeating(repeated)[0], 1)
 
 
@@ -110,7 +117,13 @@ def told(bests: list[list[float]]) -> Repeats:
 def test_from_the_command_line_everything_is_run_shown_and_deleted(
     study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan: dict[str, Any] = {"compare": ["softmax", "polymax"], "budget": {"trials": 1}, "repeats": 2, "confirm": 2, "workers": 1}
+    plan: dict[str, Any] = {
+        "compare": ["softmax", "polymax"],
+        "budget": {"trials": 1},
+        "repeats": 2,
+        "confirm": 2,
+        "workers": 1,
+    }
     file = study_file(**plan)
     storage = str(file.with_name("tunemax.db"))
     assert main(["study", "run", str(file)]) == 0

@@ -26,7 +26,10 @@ def curve(*losses: float, state: TrialState = TrialState.COMPLETE, **attributes:
     """Losses at 10, 20, 30, …; of a horizon of 40."""
     steps = {10 * (i + 1): loss for i, loss in enumerate(losses)}
     return create_trial(
-        state=state, value=losses[-1], intermediate_values=steps, user_attrs={attributes.ITERATIONS: 10 * len(losses), **attributes}
+        state=state,
+        value=losses[-1],
+        intermediate_values=steps,
+        user_attrs={attributes.ITERATIONS: 10 * len(losses), **attributes},
     )
 
 
@@ -52,7 +55,8 @@ CROSSING = (curve(5, 4, 3, 2.0), curve(5, 3, 2.5, 2.5), curve(5, 4.5, 2, 1.5), c
 
 def test_a_median_by_hand(ask: Ask) -> None:
     found = one(replay(recorded(ask, *CROSSING), Pruner(name="median", startup=2)))
-    # trial 3 meets the median of 4 and 3 at iteration 20 with 4.5 and is stopped; trial 4 is better than the median everywhere
+    # trial 3 meets the median of 4 and 3 at iteration 20 with 4.5 and is stopped; trial 4 is better than the median
+    # everywhere
     assert (found.full, found.stopped, found.cut, found.spent, found.needed) == (4, 1, 0, 160, 140)
     assert (found.winner, found.kept) == (3, False)
     assert found.regret == pytest.approx(1.8 - 1.5)
@@ -117,21 +121,30 @@ def test_cooled_rungs_are_replayed_with_their_branches_and_at_no_other_place(ask
     assert found.spent == 4 * (60 + branches)
     stops = [trial.user_attrs.get(attributes.SPARED) for trial in question.trials()["q/softmax"]]
     assert found.needed == sum({20: 24, 40: 52, None: 72}[stop] for stop in stops) < found.spent
-    with pytest.raises(TunemaxError, match="q: cooled rungs are recorded at 20, 40 and nowhere else; leave --warmup and --reduction out"):
+    with pytest.raises(
+        TunemaxError,
+        match="q: cooled rungs are recorded at 20, 40 and nowhere else; leave --warmup and --reduction out",
+    ):
         replay(question, Pruner(name="asha", cooled=True, warmup=0.5))
 
 
 def test_what_cannot_be_replayed_is_refused(ask: Ask) -> None:
     question = ask()
-    with pytest.raises(TunemaxError, match="q: 6 trials are still to come; finish it with tunemax study run q, or withdraw them with"):
+    with pytest.raises(
+        TunemaxError, match="q: 6 trials are still to come; finish it with tunemax study run q, or withdraw them with"
+    ):
         replay(question, Pruner(name="asha"))
     taken = question.study("q/softmax").ask()
     with pytest.raises(TunemaxError, match="6 trials are still to come"):
         replay(question, Pruner(name="asha"))
     give_back(taken)
-    with pytest.raises(TunemaxError, match="q2: no trial is complete, so there is nothing to keep or to lose; give it more with"):
+    with pytest.raises(
+        TunemaxError, match="q2: no trial is complete, so there is nothing to keep or to lose; give it more with"
+    ):
         replay(recorded(ask, curve(5, 4, state=TrialState.PRUNED), name="q2"), Pruner(name="asha"))
-    searched = recorded(ask, *CROSSING, name="q3", space={"learning_rate": "default", "schedule": ["cosine", "constant"]})
+    searched = recorded(
+        ask, *CROSSING, name="q3", space={"learning_rate": "default", "schedule": ["cosine", "constant"]}
+    )
     with pytest.raises(TunemaxError, match=r"space.schedule: the pruner would compare trials in different phases"):
         replay(searched, Pruner(name="asha"))
 
@@ -151,7 +164,8 @@ def test_the_command_prints_a_table_or_json(ask: Ask, where: str, capsys: pytest
     told = json.loads(capsys.readouterr().out)
     assert told["pruner"]["name"] == "median"
     assert told["studies"][0] | {"saved": None} == {
-        "study": "q/softmax", "full": 4, "cut": 1, "stopped": 1, "spent": 160, "needed": 140, "winner": 3, "kept": False,
+        "study": "q/softmax", "full": 4, "cut": 1, "stopped": 1, "spent": 160, "needed": 140, "winner": 3,
+        "kept": False,
         "regret": pytest.approx(0.3), "saved": None,
     }  # fmt: skip
 

@@ -126,7 +126,9 @@ def test_the_least_p_of_few_pairs() -> None:
 
 def test_many_pairs_agree_with_the_exact_p() -> None:
     values = list(np.random.default_rng(3).normal(0.4, 1, 17))
-    exact = scipy.stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=2**17, alternative="two-sided").pvalue
+    exact = scipy.stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=2**17, alternative="two-sided"
+    ).pvalue
     assert sign_flip(values) == pytest.approx(exact, abs=0.005)
 
 
@@ -198,7 +200,8 @@ def test_more_comparisons_need_more() -> None:
 
 
 def test_where_nothing_differs_a_family_is_seldom_told_apart() -> None:
-    """At most 5 % of 300 families of six have any verdict but tie, give or take four binomial standard deviations (5 %)."""
+    """At most 5 % of 300 families of six have any verdict but tie, give or take four binomial standard deviations (5
+    %)."""
     draw = np.random.default_rng(4)
     told = 0
     for _ in range(300):
@@ -237,7 +240,9 @@ def test_seeds_are_never_fewer_than_signs_can_show() -> None:
     assert seeds_for(1e-6, 1.0) is None
 
 
-@pytest.mark.parametrize(("n", "family", "told"), [(3, 1, "6 or more could"), (5, 1, "6 or more could"), (7, 6, "8 or more could")])
+@pytest.mark.parametrize(
+    ("n", "family", "told"), [(3, 1, "6 or more could"), (5, 1, "6 or more could"), (7, 6, "8 or more could")]
+)
 def test_seeds_too_few_are_told_to_be(n: int, family: int, told: str) -> None:
     note = separable_note(n, family)
     assert note is not None
@@ -281,7 +286,9 @@ def test_a_pair_of_whole_weight_counts_as_so_many_equal_ones(pairs: list[tuple[i
 
 @given(WEIGHTED, st.randoms(), st.sampled_from([lambda x: 3 * x + 1, lambda x: math.exp(x), lambda x: x**3]))
 @settings(deadline=None)
-def test_order_scale_and_size_of_weights_do_not_matter(pairs: list[tuple[int, int, int]], random: Any, rising: Any) -> None:
+def test_order_scale_and_size_of_weights_do_not_matter(
+    pairs: list[tuple[int, int, int]], random: Any, rising: Any
+) -> None:
     given = [[(float(a), float(b), float(weight)) for a, b, weight in pairs]]
     other = [(float(rising(a)), -b, 7.5 * weight) for a, b, weight in random.sample(pairs, len(pairs))]
     found, turned = rank_correlation(given), rank_correlation([other])
@@ -289,7 +296,9 @@ def test_order_scale_and_size_of_weights_do_not_matter(pairs: list[tuple[int, in
     assert found.value == pytest.approx(-turned.value, nan_ok=True)
     assert not abs(found.value) > 1 + 1e-9
     assert not found.low > found.high
-    assert str(rank_correlation([random.sample(given[0], len(pairs))])) == str(found), "the same draws, in whatever order they come"
+    assert str(rank_correlation([random.sample(given[0], len(pairs))])) == str(found), (
+        "the same draws, in whatever order they come"
+    )
 
 
 def test_correlations_by_hand() -> None:
@@ -322,7 +331,8 @@ def test_few_pairs_have_no_interval_and_equal_ones_no_correlation() -> None:
 
 @pytest.mark.parametrize(("n", "normal"), [(12, 0.3), (12, 0.9), (30, 0.7)])
 def test_the_interval_of_a_correlation_covers_what_it_says(n: int, normal: float) -> None:
-    """95 % of 150 intervals, within three standard errors below (0.89); above, since the bootstrap is wide for few pairs."""
+    """95 % of 150 intervals, within three standard errors below (0.89); above, since the bootstrap is wide for few
+    pairs."""
     draw = np.random.default_rng(3)
     truth = 6 / math.pi * math.asin(normal / 2)  # Spearman's of two normal variables
     hits = 0
@@ -333,7 +343,7 @@ def test_the_interval_of_a_correlation_covers_what_it_says(n: int, normal: float
     assert hits / 150 >= 0.89
 
 
-# ---- runs on the same instances ----------------------------------------------------------------------------------------
+# ---- runs on the same instances --------------------------------------------------------------------------------------
 
 
 def test_the_interquartile_mean_is_of_the_middle_half() -> None:

@@ -33,13 +33,21 @@ def configs(draw: st.DrawFn) -> Config:
     """Some fields of some variant anywhere in their search ranges."""
     variant = draw(st.sampled_from(sorted(variants())))
     values: dict[str, Any] = {"softmax_variant": variant}
-    own = [spec for name, spec in all_specs().items() if spec.declared.search and ("." not in name or name.startswith(f"{variant}."))]
+    own = [
+        spec
+        for name, spec in all_specs().items()
+        if spec.declared.search and ("." not in name or name.startswith(f"{variant}."))
+    ]
     for spec in draw(st.lists(st.sampled_from(own), unique_by=lambda spec: spec.name, max_size=12)):
         search = spec.declared.search
         if spec.name in ("softmax_variant", "n_head", "n_embd"):
             continue
         if isinstance(search, Range):
-            strategy = st.integers(int(search.low), int(search.high)) if spec.annotation is int else st.floats(search.low, search.high)
+            strategy = (
+                st.integers(int(search.low), int(search.high))
+                if spec.annotation is int
+                else st.floats(search.low, search.high)
+            )
             values[spec.name] = draw(strategy)
         else:
             values[spec.name] = draw(st.sampled_from(search.values))

@@ -31,7 +31,11 @@ PLAIN: dict[str, Any] = {
     "round": 2,
     "trials": 2,
     "startup": 1,
-    "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "n_epochs": {"low": 1, "high": 3}, "batch_size": [4, 8]},
+    "space": {
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "n_epochs": {"low": 1, "high": 3},
+        "batch_size": [4, 8],
+    },
 }
 
 
@@ -39,7 +43,9 @@ PLAIN: dict[str, Any] = {
 def write(tmp_path: Path) -> Callable[..., Path]:
     def make(**changes: Any) -> Path:
         path = tmp_path / "rl_tiny.yaml"
-        path.write_text(yaml.safe_dump({key: value for key, value in {**PLAIN, **changes}.items() if value is not None}))
+        path.write_text(
+            yaml.safe_dump({key: value for key, value in {**PLAIN, **changes}.items() if value is not None})
+        )
         return path
 
     return make
@@ -51,12 +57,16 @@ def trials(path: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).get_trials()
 
 
-def test_candidates_are_trials_and_the_best_is_a_preset(write: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_candidates_are_trials_and_the_best_is_a_preset(
+    write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write()
     assert main(["rl", "study", str(path)]) == 0
     said = capsys.readouterr().out
     found = trials(path)
-    assert [trial.state for trial in found if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)] == [trial.state for trial in found]
+    assert [trial.state for trial in found if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)] == [
+        trial.state for trial in found
+    ]
     assert all({"learning_rate", "n_epochs", "batch_size"} == set(trial.params) for trial in found)
     assert all(trial.user_attrs[attributes.ITERATIONS] > 0 for trial in found)
     preset = hyperparameters.load("ppo", Path(said.rpartition("--preset ")[2].strip()))

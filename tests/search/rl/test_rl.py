@@ -28,7 +28,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(*words: str, steps: int = 24, algo: str = "ppo", seed: int = 1) -> int:
-    return main(["rl", "train", *SHORT, "--envs", "2", "--round", "2", "--algo", algo, "--seed", str(seed), "--steps", str(steps), *words])
+    return main(
+        [
+            "rl",
+            "train",
+            *SHORT,
+            "--envs",
+            "2",
+            "--round",
+            "2",
+            "--algo",
+            algo,
+            "--seed",
+            str(seed),
+            "--steps",
+            str(steps),
+            *words,
+        ]
+    )
 
 
 def studies(where: str = "studies.db") -> dict[str, list[FrozenTrial]]:
@@ -57,7 +74,9 @@ def test_a_training_is_a_trial_with_its_returns_and_its_price(capsys: pytest.Cap
     assert "96 member-steps of learning and 384 of validation" in said
 
 
-def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     learn = training._Training._learn
 
     def interrupted(self: training._Training, stepped: Callable[[int], None]) -> None:
@@ -158,7 +177,10 @@ def test_mistakes_are_told_in_one_line(words: list[str], message: str, capsys: p
         ([], "no agent is trained yet, so nobody knows what it costs; give --member-steps N"),
         (["--member-steps", "5"], "member-steps = 5: too few to tune anything; give at least 1,152"),
         (["--policy", "splin"], "policy = splin: no such baseline; did you mean `spline`?"),
-        (["--policy", "plateau", "--controls", "gain"], "policy = plateau: it steers the learning rate, which is no control here"),
+        (
+            ["--policy", "plateau", "--controls", "gain"],
+            "policy = plateau: it steers the learning rate, which is no control here",
+        ),
     ],
 )
 def test_mistakes_in_tuning_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +191,19 @@ def test_mistakes_in_tuning_are_told(words: list[str], message: str, capsys: pyt
 def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     train("--out", "agent")
     capsys.readouterr()
-    asked = ["rl", "steer", "agent", "--max_iters", "30", "--eval_interval", "15", "--eval_iters", "2", "--out_dir", "steered"]
+    asked = [
+        "rl",
+        "steer",
+        "agent",
+        "--max_iters",
+        "30",
+        "--eval_interval",
+        "15",
+        "--eval_iters",
+        "2",
+        "--out_dir",
+        "steered",
+    ]
     assert main(asked) == 0
     said = capsys.readouterr().out
     assert "agent ppo 1 of tunemax/Tiny-v0 moves learning_rate, gain every 10 of 30 iterations" in said

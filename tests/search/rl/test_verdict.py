@@ -30,19 +30,27 @@ LUCK = np.random.default_rng(1).normal(0, 0.01, COUNT)
 
 def outcome(index: int, loss: float, *, soon: int = 20, diverged: bool = False) -> Outcome:
     """An episode of 20 iterations that has its last loss at iteration `soon` already."""
-    history = [Past(at, loss if at >= soon else 9.0, 1.0, {"learning_rate": 0.01, "gain": -4.0}, (), ()) for at in range(0, 21, 2)]
+    history = [
+        Past(at, loss if at >= soon else 9.0, 1.0, {"learning_rate": 0.01, "gain": -4.0}, (), ())
+        for at in range(0, 21, 2)
+    ]
     return Outcome(f"test/{index}", 0.5, loss, loss, diverged, 20, tuple(history))
 
 
-def runs(loss: float, *seeds: int, name: str = "sac", soon: int = 20, noise: float = 0.002) -> dict[str, Sequence[Outcome]]:
+def runs(
+    loss: float, *seeds: int, name: str = "sac", soon: int = 20, noise: float = 0.002
+) -> dict[str, Sequence[Outcome]]:
     scatter = np.random.default_rng(round(loss * 1000)).normal(0, noise, (max(1, len(seeds)), COUNT))
     labels = [f"{name} {seed}" for seed in seeds] or [name]
     return {
-        label: [outcome(i, loss + float(LUCK[i] + scatter[row, i]), soon=soon) for i in range(COUNT)] for row, label in enumerate(labels)
+        label: [outcome(i, loss + float(LUCK[i] + scatter[row, i]), soon=soon) for i in range(COUNT)]
+        for row, label in enumerate(labels)
     }
 
 
-def contender(name: str, loss: float, role: Role = "baseline", cost: int = 1000, seeds: Sequence[int] = (), **more: Any) -> Contender:
+def contender(
+    name: str, loss: float, role: Role = "baseline", cost: int = 1000, seeds: Sequence[int] = (), **more: Any
+) -> Contender:
     return Contender(name, role, cost, runs(loss, *seeds, name=name, **more))
 
 
@@ -54,7 +62,10 @@ def verdict(*contenders: Contender, costs: int = 1000) -> Verdict:
 
 def test_a_win_is_told_with_its_price() -> None:
     found = verdict(
-        contender("constant", 2.0), contender("spline", 1.95), contender("sac", 1.8, "agent", seeds=(1, 2, 3), soon=10), costs=1000
+        contender("constant", 2.0),
+        contender("spline", 1.95),
+        contender("sac", 1.8, "agent", seeds=(1, 2, 3), soon=10),
+        costs=1000,
     )
     told = " ".join(found.sentences)
     assert "sac is 10.0 % better than constant in test loss (95 % interval" in told
@@ -69,7 +80,9 @@ def test_a_win_is_told_with_its_price() -> None:
 
 
 def test_a_loss_is_told_as_plainly() -> None:
-    found = verdict(contender("constant", 2.0), contender("spline", 1.9), contender("sac", 2.1, "agent", seeds=(1, 2, 3)))
+    found = verdict(
+        contender("constant", 2.0), contender("spline", 1.9), contender("sac", 2.1, "agent", seeds=(1, 2, 3))
+    )
     told = " ".join(found.sentences)
     assert "sac is 5.0 % worse than constant in test loss" in told
     assert "worse than spline in test loss" in told
@@ -79,7 +92,9 @@ def test_a_loss_is_told_as_plainly() -> None:
 
 def test_a_tie_is_a_tie() -> None:
     found = verdict(
-        contender("constant", 2.0, noise=0.05), contender("spline", 2.0005), contender("sac", 2.001, "agent", seeds=(1,), noise=0.05)
+        contender("constant", 2.0, noise=0.05),
+        contender("spline", 2.0005),
+        contender("sac", 2.001, "agent", seeds=(1,), noise=0.05),
     )
     told = " ".join(found.sentences)
     assert "sac and constant tie in test loss" in told
@@ -87,7 +102,11 @@ def test_a_tie_is_a_tie() -> None:
 
 
 def test_a_baseline_that_had_less_than_an_agent_is_named() -> None:
-    found = verdict(contender("constant", 2.0, cost=10), contender("spline", 1.9), contender("sac", 1.8, "agent", cost=500, seeds=(1,)))
+    found = verdict(
+        contender("constant", 2.0, cost=10),
+        contender("spline", 1.9),
+        contender("sac", 1.8, "agent", cost=500, seeds=(1,)),
+    )
     assert found.remarks[0].startswith("Unequal compute: constant had less than the 500 member-steps of an agent")
 
 
@@ -99,13 +118,17 @@ def test_ablations_are_beside_their_own_agent_only() -> None:
         contender("sac without feedback", 1.9, "ablation", seeds=(1,)),
         contender("ppo", 1.85, "agent", seeds=(1,)),
     )
-    assert [(each.name, each.reference, each.verdict) for each in found.ablations] == [("sac without feedback", "sac", "worse")]
+    assert [(each.name, each.reference, each.verdict) for each in found.ablations] == [
+        ("sac without feedback", "sac", "worse")
+    ]
     assert [line.name for line in found.lines] == ["sac", "ppo", "spline", "constant", "sac without feedback"]
     assert all(line.versus_static is None for line in found.lines if line.role == "ablation")
 
 
 def test_without_an_agent_there_is_nothing_to_say() -> None:
-    assert verdict(contender("constant", 2.0)).sentences == ("Nothing can be said without an agent and a tuned baseline.",)
+    assert verdict(contender("constant", 2.0)).sentences == (
+        "Nothing can be said without an agent and a tuned baseline.",
+    )
 
 
 def test_the_report_has_every_run(tmp_path: Path) -> None:
@@ -159,7 +182,10 @@ def test_evaluate_compares_what_is_there_and_goes_on_where_it_was_cut(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--env", "Tiny-v0"], "neither an agent nor a tuned baseline is there to be compared; begin with tunemax rl train --env Tiny-v0"),
+        (
+            ["--env", "Tiny-v0"],
+            "neither an agent nor a tuned baseline is there to be compared; begin with tunemax rl train --env Tiny-v0",
+        ),
         (["--env", "Tiny-v0", "--sets", "tests"], "set = tests: no such set of instances; did you mean `test`?"),
         (["--env", "Tiny-v0", "--sets", "larger", "--instances", "65"], "--instances = 65: set larger has 64"),
         (["--env", "Tiny-v0", "nowhere"], "nowhere: no agent here"),

@@ -20,7 +20,20 @@ from tunemax.search.storage.ownership import finish, release, report, take
 MARK = "here:1:1"
 DEEDS = st.lists(
     st.tuples(
-        st.sampled_from(["enqueue", "take", "give back", "report", "set", "finish", "fail", "look", "look at finished", "look at waiting"]),
+        st.sampled_from(
+            [
+                "enqueue",
+                "take",
+                "give back",
+                "report",
+                "set",
+                "finish",
+                "fail",
+                "look",
+                "look at finished",
+                "look at waiting",
+            ]
+        ),
         st.integers(0, 5),
     ),
     max_size=25,
@@ -56,9 +69,14 @@ def test_the_cache_tells_what_the_storage_tells(
             finish(storage, trial._trial_id, MARK, TrialState.COMPLETE, 0.5, user={"cost": turn})
         elif deed == "fail" and trial.state == TrialState.RUNNING:
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        states = {"look at finished": (TrialState.COMPLETE, TrialState.FAIL), "look at waiting": (TrialState.WAITING,)}.get(deed)
+        states = {
+            "look at finished": (TrialState.COMPLETE, TrialState.FAIL),
+            "look at waiting": (TrialState.WAITING,),
+        }.get(deed)
         if deed.startswith("look"):
-            assert cache.get_all_trials(study._study_id, states=states) == other.get_all_trials(study._study_id, states=states)
+            assert cache.get_all_trials(study._study_id, states=states) == other.get_all_trials(
+                study._study_id, states=states
+            )
     trials = other.get_all_trials(study._study_id)
     assert cache.get_all_trials(study._study_id) == trials
     assert [cache.get_trial(trial._trial_id) for trial in trials] == trials
@@ -123,6 +141,10 @@ def test_nothing_is_complete_or_known(study: optuna.Study) -> None:
     cache = study._storage
     with pytest.raises(ValueError, match="complete"):
         cache.get_best_trial(study._study_id)
-    for unknown in (lambda: cache.get_trial(99), lambda: cache.set_trial_user_attr(99, "a", 1), lambda: cache.get_study_id_from_name("t")):
+    for unknown in (
+        lambda: cache.get_trial(99),
+        lambda: cache.set_trial_user_attr(99, "a", 1),
+        lambda: cache.get_study_id_from_name("t"),
+    ):
         with pytest.raises(KeyError):
             unknown()

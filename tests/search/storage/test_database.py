@@ -58,7 +58,10 @@ def test_connections_are_safe_also_after_pickling(tmp_path: Path) -> None:
     for one in (storage, pickle.loads(pickle.dumps(storage))):
         with one.engine.begin() as connection:
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
-            with sqlite3.connect(tmp_path / "s.db", timeout=0.05) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+            with (
+                sqlite3.connect(tmp_path / "s.db", timeout=0.05) as other,
+                pytest.raises(sqlite3.OperationalError, match="locked"),
+            ):
                 other.execute("BEGIN IMMEDIATE")  # a transaction holds the write lock from its beginning
 
 
@@ -129,7 +132,9 @@ def test_wrong_files_are_refused(tmp_path: Path, spoil: Callable[[Path], None], 
         ("nowhere/s.db", "its folder does not exist"),
     ],
 )
-def test_wrong_urls_are_refused_without_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, words: str) -> None:
+def test_wrong_urls_are_refused_without_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, words: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     line = refusal(url, create=True)
     assert words in line
@@ -142,7 +147,9 @@ def test_unreachable_server_is_one_line_without_the_password() -> None:
         pytest.raises(TunemaxError) as caught,
         storage_errors("postgresql://ann:s3cret@db.example:5432/x"),
     ):
-        raise OperationalError("SELECT 1", {}, Exception("connection refused (password s3cret)\nIs the server running?"))
+        raise OperationalError(
+            "SELECT 1", {}, Exception("connection refused (password s3cret)\nIs the server running?")
+        )
     assert str(caught.value) == (
         "postgresql://ann:***@db.example:5432/x: the database server says: connection refused (password ***); "
         "check host, port, user and password, and that it runs"
@@ -159,7 +166,10 @@ def test_locked_file_says_so(tmp_path: Path) -> None:
     storage = open_storage(url, create=True)
     holder = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")  # somebody writes
-    with pytest.raises(TunemaxError, match=r"locked by another process for longer than 0\.1 s"), storage_errors(storage.url):
+    with (
+        pytest.raises(TunemaxError, match=r"locked by another process for longer than 0\.1 s"),
+        storage_errors(storage.url),
+    ):
         optuna.create_study(study_name="q", storage=storage)
     holder.execute("ROLLBACK")
     storage.engine.dispose()
@@ -204,7 +214,9 @@ def test_folder_without_the_right_to_write(tmp_path_factory: pytest.TempPathFact
     line = answer.get()
     process.join()
     folder.chmod(0o755)
-    assert re.fullmatch(rf"{folder}/s.db: cannot be read and written \(.*\); check the rights of the file and of its folder", line)
+    assert re.fullmatch(
+        rf"{folder}/s.db: cannot be read and written \(.*\); check the rights of the file and of its folder", line
+    )
 
 
 def test_processes_that_create_the_file_together_agree(tmp_path: Path) -> None:

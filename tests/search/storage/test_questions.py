@@ -22,7 +22,11 @@ from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.questions import Question, create, extend, load, load_from, questions
 
 Ask = Callable[..., Question]
-GRID = {"sampler": "grid", "space": {"learning_rate": [1e-3, 3e-3, 1e-2], "weight_decay": [0.0, 0.1]}, "budget": {"trials": 6}}
+GRID = {
+    "sampler": "grid",
+    "space": {"learning_rate": [1e-3, 3e-3, 1e-2], "weight_decay": [0.0, 0.1]},
+    "budget": {"trials": 6},
+}
 
 
 def sizes(question: Question) -> dict[str, int]:
@@ -97,7 +101,9 @@ def test_a_new_candidate_joins_with_a_budget_of_its_own(ask: Ask, work: Callable
         ({"seed": 2}, r"seed: 1 -> 2"),
     ],
 )
-def test_a_contradiction_is_refused_with_the_difference_and_changes_nothing(ask: Ask, changes: dict[str, Any], told: str) -> None:
+def test_a_contradiction_is_refused_with_the_difference_and_changes_nothing(
+    ask: Ask, changes: dict[str, Any], told: str
+) -> None:
     before = ask()
     with pytest.raises(TunemaxError, match=told):
         ask(**changes)
@@ -107,7 +113,9 @@ def test_a_contradiction_is_refused_with_the_difference_and_changes_nothing(ask:
 
 
 @pytest.mark.parametrize("after", [1, 4, 7])
-def test_a_creation_that_was_cut_short_is_completed_by_the_next(ask: Ask, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_a_creation_that_was_cut_short_is_completed_by_the_next(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
     left = after
 
     def cut(study: optuna.Study, params: dict[str, Any]) -> None:
@@ -126,7 +134,9 @@ def test_a_creation_that_was_cut_short_is_completed_by_the_next(ask: Ask, monkey
     expected = [{"learning_rate": rate, "weight_decay": decay} for rate in (1e-3, 3e-3, 1e-2) for decay in (0.0, 0.1)]
     for name in question.siblings:
         points = known(question, name)
-        assert sorted(points, key=str) == sorted(expected, key=str), f"{name} lacks points of its grid, or has some twice"
+        assert sorted(points, key=str) == sorted(expected, key=str), (
+            f"{name} lacks points of its grid, or has some twice"
+        )
 
 
 def test_what_was_cut_short_can_be_read(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +148,9 @@ def test_what_was_cut_short_can_be_read(ask: Ask, where: str, monkeypatch: pytes
     assert sizes(ask()) == {"q/softmax": 3, "q/polymax": 3}
 
 
-def test_creators_at_the_same_time_fill_the_budget_once(where: str, defined: Callable[..., StudyDefinition], corpus: Corpus) -> None:
+def test_creators_at_the_same_time_fill_the_budget_once(
+    where: str, defined: Callable[..., StudyDefinition], corpus: Corpus
+) -> None:
     definition, failures = defined(budget={"trials": 8}), []
 
     def make() -> None:
@@ -159,13 +171,17 @@ def test_creators_at_the_same_time_fill_the_budget_once(where: str, defined: Cal
 def test_another_text_is_refused(ask: Ask, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("something else entirely. " * 500)
-    with pytest.raises(TunemaxError, match=r"q: data .* has fingerprint [0-9a-f]{12} here, the study was made with [0-9a-f]{12}"):
+    with pytest.raises(
+        TunemaxError, match=r"q: data .* has fingerprint [0-9a-f]{12} here, the study was made with [0-9a-f]{12}"
+    ):
         ask().check_data(open_data(str(other)))
     with pytest.raises(TunemaxError, match="losses on other text cannot be compared"):
         create(str(tmp_path / "studies.db"), ask().definition, open_data(str(other)))
 
 
-@pytest.mark.parametrize("changes", [{"base": {"block_size": 60000}}, {"base": {"block_size": None}, "space": {"block_size": [16, 60000]}}])
+@pytest.mark.parametrize(
+    "changes", [{"base": {"block_size": 60000}}, {"base": {"block_size": None}, "space": {"block_size": [16, 60000]}}]
+)
 def test_a_text_shorter_than_a_context_is_refused_before_anything_is_made(
     defined: Callable[..., StudyDefinition], corpus: Corpus, where: str, changes: dict[str, Any]
 ) -> None:

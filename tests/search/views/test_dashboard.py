@@ -1,4 +1,5 @@
-"""`tunemax dashboard`: both servers come and go together, nothing is left behind, and what cannot work is refused in one line."""
+"""`tunemax dashboard`: both servers come and go together, nothing is left behind, and what cannot work is refused in
+one line."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ Ask = Callable[..., Question]
 
 @pytest.fixture(scope="module")
 def question(
-    tmp_path_factory: pytest.TempPathFactory, defined: Callable[..., StudyDefinition], corpus: Any, work: Callable[..., list[Event]]
+    tmp_path_factory: pytest.TempPathFactory,
+    defined: Callable[..., StudyDefinition],
+    corpus: Any,
+    work: Callable[..., list[Event]],
 ) -> Question:
     """A finished question with artifacts, that nobody has published yet."""
     made = create(tmp_path_factory.mktemp("served") / "studies.db", defined(budget={"trials": 2}), corpus)
@@ -93,7 +97,9 @@ def test_it_says_where_both_are_and_that_nobody_else_can_reach_them(served: Serv
     assert re.fullmatch(r"dashboard    http://127\.0\.0\.1:\d+/dashboard", served.said[0])
     assert re.fullmatch(r"TensorBoard  http://127\.0\.0\.1:\d+/", served.said[1])
     assert served.said[2:] == ["Both listen on this machine only, and ask for no password. Ctrl-C stops them."]
-    listening = {link.laddr.ip for server in served.servers for link in server.net_connections() if link.status == "LISTEN"}
+    listening = {
+        link.laddr.ip for server in served.servers for link in server.net_connections() if link.status == "LISTEN"
+    }
     assert listening <= {"127.0.0.1", "::1"}
 
 
@@ -108,7 +114,9 @@ def test_the_dashboard_serves_the_studies_their_notes_and_artifacts(served: Serv
     assert study["objective_names"] == ["validation_loss"]
     trial = study["trials"][0]
     (key,) = (artifact["artifact_id"] for artifact in trial["artifacts"] if artifact["filename"] == CURVE)
-    picture, headers = get(f"{served.dashboard}/artifacts/{studies[0]['study_id']}/{trial['trial_id']}/{key}", Origin="http://elsewhere")
+    picture, headers = get(
+        f"{served.dashboard}/artifacts/{studies[0]['study_id']}/{trial['trial_id']}/{key}", Origin="http://elsewhere"
+    )
     assert picture.startswith(b"\x89PNG")
     assert headers["content-security-policy"] == "sandbox"
     assert "access-control-allow-origin" not in headers
@@ -130,7 +138,10 @@ def test_a_second_one_is_refused_with_the_address_of_the_first(
 ) -> None:
     port = served.dashboard.rpartition(":")[2]
     line = refused(capsys, "--storage", where, "--port", port)
-    assert re.fullmatch(rf"the dashboard of {where} is already running: {served.dashboard}/dashboard; a second one needs --port \d+", line)
+    assert re.fullmatch(
+        rf"the dashboard of {where} is already running: {served.dashboard}/dashboard; a second one needs --port \d+",
+        line,
+    )
     other = str(tmp_path / "other.db")
     open_storage(other, create=True)
     line = refused(capsys, "--storage", other, "--port", port)
@@ -149,7 +160,9 @@ def test_a_second_one_is_refused_with_the_address_of_the_first(
         ({"Origin": "null"}, "DELETE", 403),
     ],
 )
-def test_pages_from_elsewhere_can_neither_read_nor_write(served: Served, headers: dict[str, str], method: str, status: int) -> None:
+def test_pages_from_elsewhere_can_neither_read_nor_write(
+    served: Served, headers: dict[str, str], method: str, status: int
+) -> None:
     connection = http.client.HTTPConnection(served.dashboard.removeprefix("http://"), timeout=PATIENCE)
     connection.request(method, "/api/studies", b"{}" if method != "GET" else None, headers)
     assert connection.getresponse().status == status
@@ -161,7 +174,9 @@ def test_on_another_address_any_name_is_answered_and_the_user_is_warned() -> Non
     app = guarded(lambda environ, start: [b"in"], "{}", local=False)
     environ = {"HTTP_HOST": "lab.example:8080", "REQUEST_METHOD": "GET", "PATH_INFO": "/dashboard"}
     assert app(environ, lambda status, headers: started.append(status)) == [b"in"]
-    assert words_of_warning("0.0.0.0", 2)[0].startswith("WARNING: on 0.0.0.0 whoever reaches this machine can read and delete")
+    assert words_of_warning("0.0.0.0", 2)[0].startswith(
+        "WARNING: on 0.0.0.0 whoever reaches this machine can read and delete"
+    )
     assert "WARNING" not in " ".join(words_of_warning("127.0.0.1", 1))
 
 
@@ -174,7 +189,9 @@ def test_it_stops_both_and_leaves_nothing(where: str, number: signal.Signals) ->
         assert len(running.servers) >= (1 if number == signal.SIGTERM else 2)
         os.killpg(running.process.pid, number)
         assert running.end() == (0, ["stopped"], [])
-        assert not any(server.is_running() for server in running.started), "it does not end before those that it has started"
+        assert not any(server.is_running() for server in running.started), (
+            "it does not end before those that it has started"
+        )
         assert running.left() == []
 
 
@@ -188,9 +205,17 @@ def test_servers_end_when_the_command_is_killed(where: str) -> None:
 def test_when_one_ends_the_other_is_stopped_and_the_user_told(where: str) -> None:
     with Served(where) as running:
         port = int(running.tensorboard.rpartition(":")[2])
-        (victim,) = (s for s in running.servers if any(link.laddr.port == port and link.status == "LISTEN" for link in s.net_connections()))
+        (victim,) = (
+            s
+            for s in running.servers
+            if any(link.laddr.port == port and link.status == "LISTEN" for link in s.net_connections())
+        )
         victim.kill()
-        assert running.end() == (2, [], ["tunemax: TensorBoard has ended (killed by SIGKILL); the dashboard is stopped too"])
+        assert running.end() == (
+            2,
+            [],
+            ["tunemax: TensorBoard has ended (killed by SIGKILL); the dashboard is stopped too"],
+        )
         assert running.left() == []
 
 
@@ -209,10 +234,13 @@ def test_a_server_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) 
 def test_a_port_in_use_is_refused_with_one_that_is_free(where: str, capsys: pytest.CaptureFixture[str]) -> None:
     with taken() as port:
         assert re.fullmatch(
-            rf"--port = {port}: in use by another program; take --port \d+", refused(capsys, "--storage", where, "--port", str(port))
+            rf"--port = {port}: in use by another program; take --port \d+",
+            refused(capsys, "--storage", where, "--port", str(port)),
         )
         line = refused(capsys, "--storage", where, "--port", "0", "--tensorboard-port", str(port))
-        assert re.fullmatch(rf"--tensorboard-port = {port}: in use by another program; take --tensorboard-port \d+", line)
+        assert re.fullmatch(
+            rf"--tensorboard-port = {port}: in use by another program; take --tensorboard-port \d+", line
+        )
 
 
 def test_an_artifact_folder_that_cannot_be_written_is_refused(

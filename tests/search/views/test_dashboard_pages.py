@@ -21,7 +21,10 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def question(
-    tmp_path_factory: pytest.TempPathFactory, defined: Callable[..., StudyDefinition], corpus: Any, work: Callable[..., list[Event]]
+    tmp_path_factory: pytest.TempPathFactory,
+    defined: Callable[..., StudyDefinition],
+    corpus: Any,
+    work: Callable[..., list[Event]],
 ) -> Question:
     """A finished question, watched as a run watches it."""
     definition = defined(compare=["softmax", "constantmax"], budget={"trials": 6, "horizon": 40})
@@ -56,25 +59,36 @@ def study(served: Served, question: Question) -> str:
     return f"{served.dashboard}/dashboard/studies/{question.study('q/constantmax')._study_id}"
 
 
-def test_the_note_tells_the_answer_and_leads_to_the_comparison(browser: Browser, study: str, question: Question) -> None:
+def test_the_note_tells_the_answer_and_leads_to_the_comparison(
+    browser: Browser, study: str, question: Question
+) -> None:
     browser.open(f"{study}/note")
     browser.wait_for("Which of two is ahead?")
     browser.wait_for("Tuned, not confirmed")
-    rows = browser.wait("(rows => rows.length && rows)([...document.querySelectorAll('tbody tr')].map(row => row.innerText))")
+    rows = browser.wait(
+        "(rows => rows.length && rows)([...document.querySelectorAll('tbody tr')].map(row => row.innerText))"
+    )
     best = {name: question.study(f"q/{name}").best_value for name in ("softmax", "constantmax")}
     first = min(best, key=lambda name: best[name])
     assert rows[0].split()[:3] == ["1", first, f"{best[first]:.4f}"]
     browser.wait("[...document.querySelectorAll('a')].some(link => link.innerText.startsWith('Compare all'))")
     browser.run("[...document.querySelectorAll('a')].find(link => link.innerText.startsWith('Compare all')).click()")
     browser.wait_for("Compare Studies")
-    browser.wait("[...document.querySelectorAll('.legendtext')].filter(text => text.textContent.startsWith('Best Value of')).length == 2")
+    browser.wait(
+        "[...document.querySelectorAll('.legendtext')].filter(text => text.textContent.startsWith('Best Value "
+        "of')).length == 2"
+    )
     legend = browser.run("return [...document.querySelectorAll('.legendtext')].map(text => text.textContent)")
     assert {"Best Value of q/softmax", "Best Value of q/constantmax"} <= set(legend)
 
 
 def test_the_figures_are_drawn(browser: Browser, study: str, question: Question) -> None:
     browser.open(study)
-    for figure, title in (("curves", "Learning curves"), ("leaderboard", "Leaderboard"), ("learnables", "beta and gamma of constantmax")):
+    for figure, title in (
+        ("curves", "Learning curves"),
+        ("leaderboard", "Leaderboard"),
+        ("learnables", "beta and gamma of constantmax"),
+    ):
         browser.wait("document.getElementById(arguments[0])?.querySelector('.gtitle')", f"user-defined-plot:{figure}")
         drawn = f"document.getElementById('user-defined-plot:{figure}')"
         assert browser.run(f"return {drawn}.querySelector('.gtitle').textContent").startswith(title)
@@ -84,8 +98,9 @@ def test_the_figures_are_drawn(browser: Browser, study: str, question: Question)
     for name in ("softmax", "constantmax"):
         assert [name, pytest.approx(question.study(f"q/{name}").best_value, rel=1e-5), 3] in best
     overlap = browser.run(
-        f"const title = {curves}.querySelector('.gtitle').getBoundingClientRect(), bar = {curves}.querySelector('.modebar')"
-        ".getBoundingClientRect(); return title.right > bar.left && title.bottom > bar.top && title.top < bar.bottom"
+        f"const title = {curves}.querySelector('.gtitle').getBoundingClientRect(), bar = "
+        f"{curves}.querySelector('.modebar').getBoundingClientRect(); return title.right > bar.left && title.bottom > "
+        "bar.top && title.top < bar.bottom"
     )
     assert not overlap
 
@@ -95,7 +110,10 @@ def test_a_trial_has_its_artifacts(browser: Browser, study: str, question: Quest
     browser.open(f"{study}/trials?numbers={best}")
     for name in ("config.json", "curve.png", "sample.txt"):
         browser.wait_for(name)
-    browser.wait("[...document.querySelectorAll('img')].some(image => image.src.includes('/artifacts/') && image.naturalWidth == 640)")
+    browser.wait(
+        "[...document.querySelectorAll('img')].some(image => image.src.includes('/artifacts/') && image.naturalWidth "
+        "== 640)"
+    )
     for name in ("config.json", "curve.png", "sample.txt"):
         browser.wait("[...document.querySelectorAll('a[download]')].some(link => link.download == arguments[0])", name)
 
@@ -111,7 +129,9 @@ def test_the_table_is_flat_and_sorts_by_numbers(browser: Browser, study: str, qu
     assert max(browser.run("return [...document.querySelectorAll('tbody tr')].map(row => row.offsetHeight)")) < 120
 
     def shown() -> list[float]:
-        cells = browser.run("return [...document.querySelectorAll('tbody tr')].map(row => row.cells[arguments[0]].innerText)", column)
+        cells = browser.run(
+            "return [...document.querySelectorAll('tbody tr')].map(row => row.cells[arguments[0]].innerText)", column
+        )
         return [float(cell) for cell in cells]
 
     rates = sorted(trial.user_attrs["final_learning_rate"] for trial in question.trials()["q/constantmax"])
@@ -119,7 +139,9 @@ def test_the_table_is_flat_and_sorts_by_numbers(browser: Browser, study: str, qu
 
     def click() -> None:
         browser.run(
-            "const head = document.querySelectorAll('th')[arguments[0]]; (head.querySelector('[role=button]') || head).click()", column
+            "const head = document.querySelectorAll('th')[arguments[0]]; (head.querySelector('[role=button]') || "
+            "head).click()",
+            column,
         )
 
     click()

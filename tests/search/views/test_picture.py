@@ -28,7 +28,11 @@ def busy(names: list[str] = VARIANTS, slots: int = 16, trials: int = 16, horizon
     for slot, study in enumerate(studies):
         seconds[0] += 1
         end = ends[slot % 4]
-        progress.take(Finished(slot % 2, study, slot, horizon if end == "complete" else horizon // 2, end, 3.0 - slot / 100, "a reason"))
+        progress.take(
+            Finished(
+                slot % 2, study, slot, horizon if end == "complete" else horizon // 2, end, 3.0 - slot / 100, "a reason"
+            )
+        )
         progress.take(Started(slot % 2, study, slots + slot, horizon))
     for part in range(1, 5):
         for slot, study in enumerate(studies):
@@ -44,9 +48,13 @@ def drawn(progress: Progress, width: int, height: int) -> list[str]:
 # ---- size ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 23), (120, 39), (100, 30), (200, 60), (60, 15), (30, 8), (10, 3), (80, 1)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(80, 23), (120, 39), (100, 30), (200, 60), (60, 15), (30, 8), (10, 3), (80, 1)]
+)
 @pytest.mark.parametrize("slots", [0, 1, 16, 100])
-@pytest.mark.parametrize("names", [VARIANTS, ["only"], [f"a_rather_long_candidate_{index}" for index in range(40)]], ids=len)
+@pytest.mark.parametrize(
+    "names", [VARIANTS, ["only"], [f"a_rather_long_candidate_{index}" for index in range(40)]], ids=len
+)
 def test_the_picture_fits(width: int, height: int, slots: int, names: list[str]) -> None:
     texts = picture(busy(names, slots, trials=1000, horizon=100_000_000), width, height)
     assert 0 < len(texts) <= height
@@ -60,7 +68,10 @@ def test_columns_stay_where_they_are_while_numbers_grow(width: int, height: int)
     for candidate in late.candidates.values():
         candidate.best = (0.0001, 9)
         candidate.ended |= dict.fromkeys(range(32), ("duplicate", 0))
-    heads = [[text for text in drawn(progress, width, height) if text.startswith(("candidate", "worker"))] for progress in (early, late)]
+    heads = [
+        [text for text in drawn(progress, width, height) if text.startswith(("candidate", "worker"))]
+        for progress in (early, late)
+    ]
     assert len(heads[0]) == 2
     assert heads[0] == heads[1]
     assert len(drawn(early, width, height)) == len(drawn(late, width, height))
@@ -85,7 +96,9 @@ def test_everything_is_shown(width: int, height: int) -> None:
     assert slot.split()[4:7] == ["1000/2000", "3.6000", "▇▅▃▁"]
     assert slot.split()[3].startswith("━━━━━")
     assert "best of sigsoftmax so far" not in lines[-1]
-    assert any(row.split()[1:4] == ["constantmax", "#15", "complete"] for row in lines[-2:]) is (VARIANTS[15 % 7] == "constantmax")
+    assert any(row.split()[1:4] == ["constantmax", "#15", "complete"] for row in lines[-2:]) is (
+        VARIANTS[15 % 7] == "constantmax"
+    )
 
 
 def test_slots_that_do_not_fit_are_counted_and_every_worker_has_its_share() -> None:
@@ -114,7 +127,18 @@ def test_what_has_happened_is_below_with_notes() -> None:
     progress.take(Finished(0, "q/softmax", 30, 120, "diverged", 6.5, "diverged: training loss is nan"))
     *_, note, last = drawn(progress, 80, 23)
     assert note.endswith("worker 1 died (killed by SIGKILL); started again")
-    assert last.split() == [clock(progress.elapsed), "softmax", "#30", "diverged", "at", "120", "training", "loss", "is", "nan"]
+    assert last.split() == [
+        clock(progress.elapsed),
+        "softmax",
+        "#30",
+        "diverged",
+        "at",
+        "120",
+        "training",
+        "loss",
+        "is",
+        "nan",
+    ]
 
 
 def test_before_workers_have_started_the_budget_is_there() -> None:
@@ -149,7 +173,9 @@ def test_a_sparkline_follows_its_values(values: list[float], width: int) -> None
     assert set(drawn) <= set(LEVELS)
     if len(values) <= width and len(set(finite)) > 1 and math.isfinite(max(finite) - min(finite)):
         heights = [LEVELS.index(glyph) for value, glyph in zip(values, drawn, strict=True) if math.isfinite(value)]
-        assert [low for _, low in sorted(zip(finite, heights, strict=True))] == sorted(heights), "higher values are never drawn lower"
+        assert [low for _, low in sorted(zip(finite, heights, strict=True))] == sorted(heights), (
+            "higher values are never drawn lower"
+        )
         assert (min(heights), max(heights)) == (0, len(LEVELS) - 1)
 
 
@@ -173,7 +199,9 @@ def test_a_run_in_one_line() -> None:
     progress = busy()
     assert status(progress).startswith(f"16/112 trials  16 running  {clock(progress.elapsed)} elapsed  about ")
     assert status(progress).endswith(" member-steps/s")
-    assert summary(progress).startswith(f"16/112 trials: 8 complete, 4 pruned, 4 diverged  {clock(progress.elapsed)} elapsed  ")
+    assert summary(progress).startswith(
+        f"16/112 trials: 8 complete, 4 pruned, 4 diverged  {clock(progress.elapsed)} elapsed  "
+    )
     assert summary(Progress({"q": Candidate(2)})) == "0/2 trials  0:00 elapsed"
 
 
@@ -182,14 +210,17 @@ def test_a_reason_is_told() -> None:
     assert line(finished) == "q/softmax trial 3: failed at iteration 0  (n_head = 5: does not divide)"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599.9, "1:00:00"), (3723, "1:02:03")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599.9, "1:00:00"), (3723, "1:02:03")]
+)
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "5 s"), (5, "5 s"), (31, "35 s"), (89, "90 s"), (95, "2 min"), (3540, "59 min"), (3590, "1 h"), (7900, "2 h 10 min"),
+    [(0.2, "5 s"), (5, "5 s"), (31, "35 s"), (89, "90 s"), (95, "2 min"), (3540, "59 min"), (3590, "1 h"), (7900,
+    "2 h 10 min"),
      (86390, "1 d"), (100_000, "1 d 4 h")],
 )  # fmt: skip
 def test_a_time_that_is_not_known_to_the_second(seconds: float, text: str) -> None:
@@ -202,4 +233,6 @@ def test_iterations_in_few_characters(value: int, text: str) -> None:
 
 
 def test_settings_in_a_line() -> None:
-    assert plain({"learning_rate": 0.0031234, "n_layer": 2, "bias": True}) == "learning_rate 0.00312, n_layer 2, bias True"
+    assert (
+        plain({"learning_rate": 0.0031234, "n_layer": 2, "bias": True}) == "learning_rate 0.00312, n_layer 2, bias True"
+    )

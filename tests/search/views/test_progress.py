@@ -35,7 +35,9 @@ def reported(trial: int, at: int, value: float = 4.0, study: str = "q/softmax") 
     return Reported(0, study, trial, at, value)
 
 
-def ended(trial: int, how: str = "complete", iteration: int = 40, value: float | None = 3.0, study: str = "q/softmax") -> Finished:
+def ended(
+    trial: int, how: str = "complete", iteration: int = 40, value: float | None = 3.0, study: str = "q/softmax"
+) -> Finished:
     return Finished(0, study, trial, iteration, how, value)
 
 
@@ -133,7 +135,13 @@ def test_the_next_trial_of_a_worker_takes_the_place_of_the_one_that_has_ended(pr
 
 
 def test_between_evaluations_a_slot_shows_how_far_it_is(progress: Progress) -> None:
-    take(progress, started(0), Advanced(0, {("q/softmax", 0): 7, ("q/softmax", 9): 7}), reported(0, 10), Advanced(0, {("q/softmax", 0): 8}))
+    take(
+        progress,
+        started(0),
+        Advanced(0, {("q/softmax", 0): 7, ("q/softmax", 9): 7}),
+        reported(0, 10),
+        Advanced(0, {("q/softmax", 0): 8}),
+    )
     assert (progress.slots[0].iteration, progress.slots[0].losses, progress.steps) == (10, {10: 4.0}, 10)
 
 
@@ -142,7 +150,9 @@ def test_a_trial_of_a_dead_worker_goes_on_from_its_snapshot(progress: Progress) 
     assert (candidate.running, places(progress)) == (0, [(0, 0, "lost"), (0, 1, "lost")])
     take(progress, started(0, worker=1, at=10), started(1))
     assert (candidate.running, places(progress)) == (2, [(0, 1, None), (1, 0, None)]), "it is in one place only"
-    assert (progress.slots[1].iteration, progress.slots[1].losses) == (10, {10: 4.0}), "what comes after the snapshot is trained again"
+    assert (progress.slots[1].iteration, progress.slots[1].losses) == (10, {10: 4.0}), (
+        "what comes after the snapshot is trained again"
+    )
     take(progress, Finished(1, "q/softmax", 0, 40, "complete", 2.5))
     assert progress.steps == 20 + 30
 
@@ -155,7 +165,9 @@ def test_a_trial_that_comes_back_before_its_worker_is_known_to_be_dead_runs_once
 
 
 def test_what_leads_is_said(progress: Progress) -> None:
-    take(progress, ended(0, value=3.0), ended(1, value=3.5), ended(0, value=2.0, study="q/polymax"), ended(2, value=2.5))
+    take(
+        progress, ended(0, value=3.0), ended(1, value=3.5), ended(0, value=2.0, study="q/polymax"), ended(2, value=2.5)
+    )
     assert [happening.leads for happening in progress.recent] == ["of all", "", "of all", "of softmax"]
     take(progress, ended(3, "pruned", 20, 1.0), ended(4, "diverged", 20, 1.5))
     assert progress.candidates["q/softmax"].best == (2.5, 2), "only what has come to the horizon can lead"
@@ -179,7 +191,9 @@ def test_a_resumed_run_begins_with_what_there_is(ask: Callable[..., Question], w
     assert (resumed.done, resumed.steps, resumed.eta) == (6, 0, None)
 
 
-def test_what_others_do_is_seen_after_a_while(ask: Callable[..., Question], work: Callable[..., Any], clock: Clock) -> None:
+def test_what_others_do_is_seen_after_a_while(
+    ask: Callable[..., Question], work: Callable[..., Any], clock: Clock
+) -> None:
     question = ask(compare=["softmax"])
     progress = Progress.of(question)
     progress.now = clock
@@ -196,7 +210,9 @@ def test_what_others_do_is_seen_after_a_while(ask: Callable[..., Question], work
     assert (progress.done, progress.total) == (1, 3)
     clock.seconds += RECOUNT / 2
     progress.take(Note(0, "now"))
-    assert (progress.done, progress.total) == (1, 4), "one was added, one ended elsewhere, and the one dropped runs elsewhere"
+    assert (progress.done, progress.total) == (1, 4), (
+        "one was added, one ended elsewhere, and the one dropped runs elsewhere"
+    )
     assert progress.candidates["q/softmax"].best == (1.5, other.number)
     progress.take(started(trial.number, at=10))
     assert progress.slots[0].losses == {10: 4.5}, "the curve from before goes on"
@@ -264,7 +280,9 @@ def test_the_time_left_is_by_member_steps(progress: Progress, clock: Clock) -> N
     clock.seconds += 10
     take(progress, Advanced(0, {("q/softmax", 0): 20, ("q/softmax", 1): 20}))
     assert progress.rate == pytest.approx(4)
-    assert progress.eta == pytest.approx((2 * 20 + 14 * 40) / 4), "as long as none has ended, all are expected to reach the horizon"
+    assert progress.eta == pytest.approx((2 * 20 + 14 * 40) / 4), (
+        "as long as none has ended, all are expected to reach the horizon"
+    )
     take(progress, ended(0, "pruned", 20))
     assert progress.eta == pytest.approx((20 + 14 * 30) / 4), "one of two stopped half way; so will half of the others"
 

@@ -35,7 +35,9 @@ Work = Callable[..., list[Event]]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, defined: Callable[..., StudyDefinition], corpus: Corpus, work: Work) -> Path:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, defined: Callable[..., StudyDefinition], corpus: Corpus, work: Work
+) -> Path:
     """A database with two candidates, one of which learns β and γ in two layers."""
     path = tmp_path_factory.mktemp("finished") / "studies.db"
     question = create(
@@ -70,7 +72,9 @@ def shown(study: optuna.Study) -> dict[str, Any]:
 def writes(monkeypatch: pytest.MonkeyPatch, storage: Any) -> list[str]:
     written: list[str] = []
     before = storage.set_study_system_attr
-    monkeypatch.setattr(storage, "set_study_system_attr", lambda *arguments: (written.append(arguments[1]), before(*arguments)))
+    monkeypatch.setattr(
+        storage, "set_study_system_attr", lambda *arguments: (written.append(arguments[1]), before(*arguments))
+    )
     return written
 
 
@@ -82,16 +86,35 @@ def test_the_note_has_the_question_the_ranks_and_the_way_on(done: Question, wher
     board = leaderboard(done)
     text = get_note(done.study("q/constantmax"))
     assert text.startswith("# Which of two is ahead?\n\n**Tuned, not confirmed")
-    rows = [[cell.strip(" \u00a0") for cell in line.strip("|").split("|")] for line in text.splitlines() if re.match(r"\|\s*\d", line)]
+    rows = [
+        [cell.strip(" \u00a0") for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if re.match(r"\|\s*\d", line)
+    ]
     for place, (row, entry) in enumerate(zip(rows, board.entries, strict=True), 1):
         assert entry.best
         assert entry.name in row[1]
         told = [row[0], *row[2:]]
-        assert told == [str(place), f"{entry.best.value:.4f}", f"{entry.median_of_top:.4f}", "7", "0", "0", "0", "0", "280"]
+        assert told == [
+            str(place),
+            f"{entry.best.value:.4f}",
+            f"{entry.median_of_top:.4f}",
+            "7",
+            "0",
+            "0",
+            "0",
+            "0",
+            "280",
+        ]
     assert "**constantmax**" in text, "the candidate whose study this is"
     ids = [done.study(name)._study_id for name in done.siblings]
     assert f"/dashboard/compare-studies?ids={ids[0]},{ids[1]}" in text
-    for command in ("study leaderboard q", "study best q/constantmax", "train --from q/constantmax --max_iters 160", "dashboard"):
+    for command in (
+        "study leaderboard q",
+        "study best q/constantmax",
+        "train --from q/constantmax --max_iters 160",
+        "dashboard",
+    ):
         assert f"\ntunemax {command} --storage {where}\n" in text
 
 
@@ -129,7 +152,9 @@ def test_what_somebody_has_written_stays(done: Question, work: Work) -> None:
 # ---- in place, and cheap ---------------------------------------------------------------------------------------------
 
 
-def test_publishing_again_writes_nothing_unless_something_has_changed(done: Question, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_again_writes_nothing_unless_something_has_changed(
+    done: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(done)
     before = {name: shown(done.study(name)) for name in done.siblings}
     written = writes(monkeypatch, done.storage)
@@ -139,15 +164,21 @@ def test_publishing_again_writes_nothing_unless_something_has_changed(done: Ques
     publish(done)
     assert written
     after = {name: shown(done.study(name)) for name in done.siblings}
-    assert {name: set(figures) for name, figures in after.items()} == {name: set(figures) for name, figures in before.items()}
+    assert {name: set(figures) for name, figures in after.items()} == {
+        name: set(figures) for name, figures in before.items()
+    }
     assert after["q/softmax"]["leaderboard"] != before["q/softmax"]["leaderboard"]
 
 
-def test_a_question_of_usual_size_has_small_figures_that_are_drawn_once(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_of_usual_size_has_small_figures_that_are_drawn_once(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     question = ask(compare=None, budget={"trials": 1})
     for name in question.siblings:
         trials = [
-            optuna.trial.create_trial(value=2 + i / 100, intermediate_values={step: 3 - step / 2000 for step in range(250, 2001, 250)})
+            optuna.trial.create_trial(
+                value=2 + i / 100, intermediate_values={step: 3 - step / 2000 for step in range(250, 2001, 250)}
+            )
             for i in range(16)
         ]
         question.study(name).add_trials(trials)
@@ -183,7 +214,9 @@ def test_figures_lie_beside_a_study_as_png_in_place_until_it_is_deleted(done: Qu
     assert not list(artifact_folder(done.storage.url).iterdir())
 
 
-def test_publishing_goes_on_while_a_question_is_worked_on(done: Question, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_goes_on_while_a_question_is_worked_on(
+    done: Question, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(publishing_module, "EVERY", 0.05)
     with publishing(where, "q"):
         until(lambda: get_note(done.study("q/softmax")))
@@ -195,7 +228,9 @@ def test_a_storage_that_cannot_be_read_costs_one_line(where: str, capsys: pytest
     assert "no such database" in str(try_to_publish(where, "q"))
     with publishing(where, "q"):
         pass
-    assert re.fullmatch(r"tunemax: the dashboard's note and figures are not up to date; .*no such database.*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"tunemax: the dashboard's note and figures are not up to date; .*no such database.*\n", capsys.readouterr().err
+    )
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -243,7 +278,12 @@ def test_the_trajectories_are_what_the_trials_have_learned(done: Question) -> No
     assert figure
     best = done.study("q/constantmax").best_trial
     bold = [trace for trace in figure["data"] if trace["line"]["width"] == 3]
-    assert [(trace["name"], trace["yaxis"]) for trace in bold] == [("layer 0", "y"), ("layer 1", "y"), ("layer 0", "y2"), ("layer 1", "y2")]
+    assert [(trace["name"], trace["yaxis"]) for trace in bold] == [
+        ("layer 0", "y"),
+        ("layer 1", "y"),
+        ("layer 0", "y2"),
+        ("layer 1", "y2"),
+    ]
     for trace in bold:
         assert trace["x"] == [0, 10, 20, 30, 40]
     for name, traces in (("beta", bold[:2]), ("gamma", bold[2:])):

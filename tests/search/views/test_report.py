@@ -69,7 +69,16 @@ def test_every_number_of_the_leaderboard_stands_in_all_three(confirmed: Question
 
 def test_a_report_says_where_learnables_ended_and_how_to_do_it_again(confirmed: Question, tmp_path: Path) -> None:
     html, markdown, _ = texts(confirmed, tmp_path)
-    for title in ("Confirmed at 20 iterations", "Tuned", "Learning curves", "Learnables", "Slices", "Stability", "Budget", "Reproduce"):
+    for title in (
+        "Confirmed at 20 iterations",
+        "Tuned",
+        "Learning curves",
+        "Learnables",
+        "Slices",
+        "Stability",
+        "Budget",
+        "Reproduce",
+    ):
         assert f"<h2>{title}</h2>" in html
         assert f"## {title}\n" in markdown
     (entry,) = [each for each in confirmations(confirmed)[0].entries if each.candidate == "constantmax"]
@@ -127,7 +136,9 @@ def test_a_report_of_trials_that_others_told_or_that_diverged(ask: Ask, tmp_path
     assert "inf" in html + table
 
 
-def test_the_command_writes_beside_the_runs_and_says_where(confirmed: Question, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_beside_the_runs_and_says_where(
+    confirmed: Question, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("q", "q.confirmed"):
         assert main(["report", name, "--storage", where]) == 0
         paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
@@ -138,7 +149,10 @@ def test_the_command_writes_beside_the_runs_and_says_where(confirmed: Question, 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tuned: Question, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TunemaxError, match=r"report\.html: cannot be written \(.*\); mend its rights, or name another folder with --out"):
+    with pytest.raises(
+        TunemaxError,
+        match=r"report\.html: cannot be written \(.*\); mend its rights, or name another folder with --out",
+    ):
         write(tuned, tmp_path / "file")
 
 
@@ -154,7 +168,9 @@ def test_in_a_browser_light_and_dark_wide_and_narrow(confirmed: Question, tmp_pa
         for width in (1280, 390):
             browser.emulate(width=width)
             browser.open(page)
-            assert browser.run("return [innerWidth, document.documentElement.scrollWidth]") == [width, width], "the page scrolls sideways"
+            assert browser.run("return [innerWidth, document.documentElement.scrollWidth]") == [width, width], (
+                "the page scrolls sideways"
+            )
             words = "[...document.querySelectorAll('p, h1, h2, figcaption')]"
             assert browser.run(f"return {words}.filter(e => e.getBoundingClientRect().right > innerWidth).length") == 0
         texts: Any = browser.run(

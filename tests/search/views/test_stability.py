@@ -52,13 +52,17 @@ def test_a_grid_trains_every_learning_rate_on_every_seed(ask: Ask, work: Work) -
     question = ask(**GRID)
     work(question)
     for trials in question.trials().values():
-        assert {(each.params["learning_rate"], each.params["seed"]) for each in trials} == {(r, s) for r in RATES for s in SEEDS}
+        assert {(each.params["learning_rate"], each.params["seed"]) for each in trials} == {
+            (r, s) for r in RATES for s in SEEDS
+        }
         assert len({each.value for each in trials}) == len(RATES) * len(SEEDS), "a seed is another training"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "auto"])
 def test_seeds_are_not_tuned(plan: Callable[..., dict[str, Any]], sampler: str) -> None:
-    with pytest.raises(Fault, match=r"space\.seed: a seed is no setting to tune; with sampler: grid several may be listed"):
+    with pytest.raises(
+        Fault, match=r"space\.seed: a seed is no setting to tune; with sampler: grid several may be listed"
+    ):
         define(plan(space={"learning_rate": RATES, "seed": SEEDS}, sampler=sampler), name="q")
 
 
@@ -91,7 +95,10 @@ def test_runs_are_gathered_by_learning_rate() -> None:
 @given(st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=4), min_size=1, max_size=5), st.floats(-5, 5))
 def test_sensitivity_is_of_the_differences_alone(groups: list[list[float]], shift: float) -> None:
     def points(by: float) -> list[AtRate]:
-        return [AtRate(float(rate), tuple(loss + by for loss in group), (), math.nan, None) for rate, group in enumerate(groups, 1)]
+        return [
+            AtRate(float(rate), tuple(loss + by for loss in group), (), math.nan, None)
+            for rate, group in enumerate(groups, 1)
+        ]
 
     found = lr_sensitivity(points(0.0))
     assert found >= -1e-12
@@ -100,7 +107,12 @@ def test_sensitivity_is_of_the_differences_alone(groups: list[list[float]], shif
 
 
 def test_what_diverged_or_was_guarded_is_counted_with_its_interval() -> None:
-    runs = [trial(1e-2, 2.0, guarded=0.0), trial(1e-2, 2.1, guarded=0.2), trial(1e-1, 6.0, guarded=0.0, diverged="loss"), trial(1e-3, 2.3)]
+    runs = [
+        trial(1e-2, 2.0, guarded=0.0),
+        trial(1e-2, 2.1, guarded=0.2),
+        trial(1e-1, 6.0, guarded=0.0, diverged="loss"),
+        trial(1e-3, 2.3),
+    ]
     (table,) = stability([Candidate("polymax", "q/polymax", runs)], []).tables
     assert table.rows == (("polymax", "tuning", "4", "1", "25 %", "5 … 70 %", "1", "33 %", "6 … 79 %"),)
 
@@ -116,9 +128,18 @@ def test_only_a_grid_of_learning_rates_has_their_curve(defined: Callable[..., St
 
 
 def test_a_report_of_learning_rates(ask: Ask, work: Work, tmp_path: Path) -> None:
-    question = ask(**GRID | {"space": {"learning_rate": [1e-2, 1e-1, 10.0], "seed": SEEDS}, "base": {"grad_clip": 0, "warmup_fraction": 0}})
+    question = ask(
+        **GRID
+        | {
+            "space": {"learning_rate": [1e-2, 1e-1, 10.0], "seed": SEEDS},
+            "base": {"grad_clip": 0, "warmup_fraction": 0},
+        }
+    )
     work(question)
-    lost = {name: sum(attributes.DIVERGED in each.user_attrs for each in trials) for name, trials in question.trials().items()}
+    lost = {
+        name: sum(attributes.DIVERGED in each.user_attrs for each in trials)
+        for name, trials in question.trials().items()
+    }
     assert lost["q/softmax"] == len(SEEDS), "a learning rate of 10 diverges"
     html, markdown, _ = (path.read_text() for path in write(question, tmp_path))
     assert "<h2>Learning rate</h2>" in html

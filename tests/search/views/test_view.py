@@ -68,9 +68,15 @@ def on_terminal(*words: str, columns: int = 80, rows: int = 24, **environment: s
     if process == 0:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.chdir(ROOT)
-        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+        }
         source = textwrap.dedent(RUN)
-        os.execve(sys.executable, [sys.executable, "-c", source, *words], {**kept, "TERM": "xterm-256color", **environment})
+        os.execve(
+            sys.executable, [sys.executable, "-c", source, *words], {**kept, "TERM": "xterm-256color", **environment}
+        )
     said = b""
     while select.select([terminal], [], [], PATIENCE)[0]:
         try:
@@ -135,7 +141,10 @@ def test_a_terminal_that_cannot_draw_gets_lines(environment: dict[str, str]) -> 
 def test_a_fault_leaves_a_clean_terminal_too() -> None:
     said = on_terminal("fail")
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")
-    assert CONTROL.sub("", said[said.rindex("\x1b[2K") :]).strip("\r\n").splitlines() == ["worker 0 died", "something went wrong"]
+    assert CONTROL.sub("", said[said.rindex("\x1b[2K") :]).strip("\r\n").splitlines() == [
+        "worker 0 died",
+        "something went wrong",
+    ]
 
 
 # ---- without a terminal ----------------------------------------------------------------------------------------------
@@ -170,7 +179,9 @@ def test_a_run_with_nothing_to_do_says_nothing(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", "")
 
 
-def test_forced_colours_do_not_make_a_file_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forced_colours_do_not_make_a_file_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     with shown(Progress({"q/softmax": Candidate(8)})) as view:
         view(Finished(0, "q/softmax", 0, 40, "complete", 3.0))

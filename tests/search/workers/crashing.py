@@ -1,4 +1,5 @@
-"""Workers that die on command, for test_faults.py: a process that loads everything once, and forks a worker for each request.
+"""Workers that die on command, for test_faults.py: a process that loads everything once, and forks a worker for each
+request.
 
     python crashing.py
 
@@ -36,14 +37,17 @@ from tunemax.search.workers.events import Event, Note, Reported
 from tunemax.search.workers.snapshots import Snapshots
 
 BEYOND = 2
-"""Signs that workers give after the one at which they are killed: the one who kills may be slow, and they may not be done before."""
+"""Signs that workers give after the one at which they are killed: the one who kills may be slow, and they may not be
+done before."""
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def dying(function: Callable[..., Any], when: Callable[..., bool], nth: int, *, after: bool = False) -> Callable[..., Any]:
+def dying(
+    function: Callable[..., Any], when: Callable[..., bool], nth: int, *, after: bool = False
+) -> Callable[..., Any]:
     """The function, but its nth call for which `when` holds kills the process, before or after it has done its work."""
     left = nth
 
@@ -116,11 +120,15 @@ def at(point: str, nth: int) -> None:
         case "in a report":
             die_in_transaction(tunemax.search.workers.worker, "report", always, nth)
         case "after a report":
-            tunemax.search.workers.worker.report = dying(tunemax.search.storage.ownership.report, always, nth, after=True)  # type: ignore[attr-defined]
+            tunemax.search.workers.worker.report = dying(
+                tunemax.search.storage.ownership.report, always, nth, after=True
+            )  # type: ignore[attr-defined]
         case "in a tell":
             die_in_transaction(tunemax.search.workers.worker, "finish", always, nth)
         case "after a tell":
-            tunemax.search.workers.worker.finish = dying(tunemax.search.storage.ownership.finish, always, nth, after=True)  # type: ignore[attr-defined]
+            tunemax.search.workers.worker.finish = dying(
+                tunemax.search.storage.ownership.finish, always, nth, after=True
+            )  # type: ignore[attr-defined]
         case "in a return":
             die_in_transaction(tunemax.search.workers.worker, "give_back", always, nth)
         case _:
@@ -128,7 +136,8 @@ def at(point: str, nth: int) -> None:
 
 
 def poisoned(rate: float) -> None:
-    """Arrange that training at this learning rate kills the process, as one does for which there is not enough memory."""
+    """Arrange that training at this learning rate kills the process, as one does for which there is not enough
+    memory."""
     step = Trainer.step
 
     def stepped(trainer: Trainer, n: int = 1) -> None:
@@ -200,7 +209,9 @@ def train(
     corpus = open_data(question.definition.data)
     enough = (lambda: False) if stop_after is None else (lambda: reports >= stop_after)
     watching = watchers(question, write_down) if watched else ()
-    tunemax.search.workers.worker.Worker(question, corpus, os.getpid() % 7, slots, hear, stopping=enough, watchers=watching).run()
+    tunemax.search.workers.worker.Worker(
+        question, corpus, os.getpid() % 7, slots, hear, stopping=enough, watchers=watching
+    ).run()
 
 
 def pretend(where: str, log: str, sign: Callable[[], None], **_: Any) -> None:
@@ -274,8 +285,8 @@ def fork(request: dict[str, Any], signs: Signs) -> int:
 def answer(request: dict[str, Any]) -> list[int]:
     """Start the workers of a request and wait for them.
 
-    kill_after: kill them all when they have given so many signs, or a few more. together: none goes on from its first sign before
-    each has given one. sleep_after: the only one stops; its process is told when it has.
+    kill_after: kill them all when they have given so many signs, or a few more. together: none goes on from its first
+    sign before each has given one. sleep_after: the only one stops; its process is told when it has.
     """
     signs, number = Signs(), request.get("workers", 1)
     children = [fork({**request, "log": f"{request.get('log')}{index}"}, signs) for index in range(number)]

@@ -55,7 +55,9 @@ def files(question: Question, trial: FrozenTrial) -> dict[str, bytes]:
 # ---- artifacts -------------------------------------------------------------------------------------------------------
 
 
-def test_a_trial_has_its_configuration_and_its_curve_and_a_leader_has_written_something(ask: Ask, work: Work, corpus: Corpus) -> None:
+def test_a_trial_has_its_configuration_and_its_curve_and_a_leader_has_written_something(
+    ask: Ask, work: Work, corpus: Corpus
+) -> None:
     question = ask(budget={"trials": 4, "horizon": 40}, compare=["softmax", "constantmax"])
     work(question, slots=2, watchers=watchers(question))
     for trials in question.trials().values():
@@ -90,10 +92,21 @@ def test_diverged_and_pruned_trials_have_a_curve_and_duplicates_nothing(ask: Ask
 
 
 def test_an_interrupted_trial_has_everything_once_and_its_trajectory_from_the_start(ask: Ask, work: Work) -> None:
-    plan = {"compare": ["constantmax"], "space": {"learning_rate": [1e-2, 2e-2]}, "sampler": "grid", "budget": {"trials": 2, "horizon": 60}}
+    plan = {
+        "compare": ["constantmax"],
+        "space": {"learning_rate": [1e-2, 2e-2]},
+        "sampler": "grid",
+        "budget": {"trials": 2, "horizon": 60},
+    }
     question = ask(**plan)
     seen: list[Event] = []
-    work(question, slots=2, watchers=watchers(question), on=lambda event: seen.append(event), stopping=lambda: _reports(seen) >= 4)
+    work(
+        question,
+        slots=2,
+        watchers=watchers(question),
+        on=lambda event: seen.append(event),
+        stopping=lambda: _reports(seen) >= 4,
+    )
     halfway = question.trials()["q/constantmax"]
     assert {tuple(files(question, trial)) for trial in halfway} == {(CONFIG,)}
     work(question, slots=2, watchers=watchers(question))
@@ -104,7 +117,9 @@ def test_an_interrupted_trial_has_everything_once_and_its_trajectory_from_the_st
         assert moved["gamma"][0] == [100.0]
         assert moved["beta"][-1] == pytest.approx([trial.user_attrs["final_beta"]], rel=1e-5)
         assert len(moved["row_max"]) == len(moved["denominator"]) == 7
-        assert all(1 <= value <= 16 for (value,) in moved["denominator"]), "of at most 16 keys, the largest counting as 1"
+        assert all(1 <= value <= 16 for (value,) in moved["denominator"]), (
+            "of at most 16 keys, the largest counting as 1"
+        )
         assert not (trial_folder(question.storage.url, "q/constantmax", trial.number) / FILE).exists()
 
 
@@ -170,7 +185,8 @@ def test_a_half_written_file_leaves_no_link_and_no_file(ask: Ask, work: Work, mo
     told: list[str] = []
     work(question, watchers=[Artifacts(question.storage.url, told.append)])
     assert told == [
-        f"{artifact_folder(question.storage.url)}: no artifact can be written (No space left on device); trials go on without theirs"
+        f"{artifact_folder(question.storage.url)}: no artifact can be written (No space left on device); trials go on "
+        "without theirs"
     ]
     assert list(artifact_folder(question.storage.url).iterdir()) == []
     assert uploaded(question.trials()["q/softmax"][0].system_attrs) == []
@@ -202,7 +218,13 @@ def test_artifacts_go_with_their_trials(ask: Ask, work: Work) -> None:
 
 @pytest.mark.parametrize(
     "points",
-    [[], [(10, 2.0)], [(10, 2.0), (20, 2.0)], [(0, 5e-7), (1, 1e9)], [(10, 2.0), (20, math.nan), (30, math.inf), (40, 1.0)]],
+    [
+        [],
+        [(10, 2.0)],
+        [(10, 2.0), (20, 2.0)],
+        [(0, 5e-7), (1, 1e9)],
+        [(10, 2.0), (20, math.nan), (30, math.inf), (40, 1.0)],
+    ],
     ids=["none", "one", "flat", "steep", "not finite"],
 )
 def test_any_curve_can_be_drawn(points: list[tuple[float, float]]) -> None:
@@ -212,7 +234,9 @@ def test_any_curve_can_be_drawn(points: list[tuple[float, float]]) -> None:
 
 def test_a_line_is_where_its_points_are() -> None:
     low, high = ([(0, 1.0), (100, value)] for value in (0.0, 2.0))
-    images = [Image.open(io.BytesIO(draw("", "", "", [Line("", points, "#ff0000")]))).convert("RGB") for points in (low, high)]
+    images = [
+        Image.open(io.BytesIO(draw("", "", "", [Line("", points, "#ff0000")]))).convert("RGB") for points in (low, high)
+    ]
 
     def height_at_the_right(image: Image.Image) -> float:
         rows = [y for y in range(90, HEIGHT) if (pixel := image.getpixel((WIDTH - 26, y)))[0] > 200 and pixel[1] < 120]

@@ -1,4 +1,5 @@
-"""Cooled rungs: what a trial reports there is the loss of a full decay, to the bit, and nothing else about it is different."""
+"""Cooled rungs: what a trial reports there is the loss of a full decay, to the bit, and nothing else about it is
+different."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ PLAN: dict[str, Any] = {
     "base": {"eval_interval": 20, "schedule": "wsd", "dropout": 0.1},
     "pruner": {"name": "asha", "cooled": True, "warmup": 0.35, "spared": 1.0},
 }
-"""Rungs 25 and 50. Decays begin at 20 and 40, or at 10 and 20: then the second branch begins before the first has ended."""
+"""Rungs 25 and 50. Decays begin at 20 and 40, or at 10 and 20: then the second branch begins before the first has
+ended."""
 
 
 def trials(question: Question) -> list[FrozenTrial]:
@@ -44,7 +46,10 @@ def config_of(trial: FrozenTrial) -> Config:
 
 def found(question: Question) -> list[Any]:
     names = (attributes.ITERATIONS, attributes.TOKENS)
-    return [(t.params, t.state, t.value, t.intermediate_values, [t.user_attrs[name] for name in names]) for t in trials(question)]
+    return [
+        (t.params, t.state, t.value, t.intermediate_values, [t.user_attrs[name] for name in names])
+        for t in trials(question)
+    ]
 
 
 def by_hand(config: Config, corpus: Corpus) -> dict[int, float]:
@@ -58,9 +63,13 @@ def by_hand(config: Config, corpus: Corpus) -> dict[int, float]:
                 cooled = config.replace({"max_iters": rung})
                 other = Trainer(cooled, corpus)
                 branch = other.restore(replace(trainer.snapshot(trunk), config=cooled))
-                assert branch.learning_rate == trunk.learning_rate == config.train.learning_rate, "it leaves the stable rate"
+                assert branch.learning_rate == trunk.learning_rate == config.train.learning_rate, (
+                    "it leaves the stable rate"
+                )
                 other.step(rung - at - 1)
-                assert lr_factor(cooled.train, branch.iteration) == pytest.approx(config.train.min_lr_ratio), "it has decayed fully"
+                assert lr_factor(cooled.train, branch.iteration) == pytest.approx(config.train.min_lr_ratio), (
+                    "it has decayed fully"
+                )
                 other.step()
                 reports[rung] = other.evaluate()[branch]
         if at not in (25, 50) and (at % 20 == 0 or at == config.train.max_iters):
@@ -68,7 +77,9 @@ def by_hand(config: Config, corpus: Corpus) -> dict[int, float]:
     return reports
 
 
-def test_a_rung_has_the_loss_of_a_branch_made_by_hand_and_the_trunk_is_not_disturbed(ask: Ask, work: Work, corpus: Corpus) -> None:
+def test_a_rung_has_the_loss_of_a_branch_made_by_hand_and_the_trunk_is_not_disturbed(
+    ask: Ask, work: Work, corpus: Corpus
+) -> None:
     question = ask(**PLAN)
     work(question, slots=3)
     for trial in trials(question):
@@ -82,7 +93,9 @@ def test_a_rung_has_the_loss_of_a_branch_made_by_hand_and_the_trunk_is_not_distu
 
 
 def test_the_pruner_is_asked_at_rungs_only_and_sees_the_branch(ask: Ask, work: Work, corpus: Corpus) -> None:
-    question = ask(**{**PLAN, "pruner": {**PLAN["pruner"], "spared": 0.0}, "space": {"learning_rate": [1e-2, 1e-6, 1e-5, 2e-2]}})
+    question = ask(
+        **{**PLAN, "pruner": {**PLAN["pruner"], "spared": 0.0}, "space": {"learning_rate": [1e-2, 1e-6, 1e-5, 2e-2]}}
+    )
     work(question, slots=1)
     states = [trial.state for trial in trials(question)]
     assert states.count(TrialState.PRUNED) >= 2

@@ -1,4 +1,5 @@
-"""Workers killed at the worst moments: nothing is lost, nothing is done twice, and every curve is that of an undisturbed run."""
+"""Workers killed at the worst moments: nothing is lost, nothing is done twice, and every curve is that of an
+undisturbed run."""
 
 from __future__ import annotations
 
@@ -91,7 +92,10 @@ def snapshot_at_every_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, defined: Callable[..., StudyDefinition], corpus: Corpus, work: Callable[..., Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    defined: Callable[..., StudyDefinition],
+    corpus: Corpus,
+    work: Callable[..., Any],
 ) -> Callable[..., Curves]:
     """What every trial of a question finds when nothing happens. Each question is run once."""
     known: dict[str, Curves] = {}
@@ -112,7 +116,12 @@ def curves(question: Question) -> Curves:
     found = {}
     for name, trials in question.trials().items():
         for trial in trials:
-            seen = (trial.state.name, trial.value, trial.intermediate_values, trial.user_attrs.get(attributes.ITERATIONS, 0))
+            seen = (
+                trial.state.name,
+                trial.value,
+                trial.intermediate_values,
+                trial.user_attrs.get(attributes.ITERATIONS, 0),
+            )
             found[name, str(sorted(trial.params.items()))] = seen
         assert len(found) >= len(trials), "a point was trained by two trials"
     return found
@@ -225,7 +234,12 @@ def test_ten_random_kills(
 
 def count_saved(question: Question) -> int:
     """The unfinished trials that have a snapshot."""
-    unfinished = [(name, trial.number) for name, trials in question.trials().items() for trial in trials if not trial.state.is_finished()]
+    unfinished = [
+        (name, trial.number)
+        for name, trials in question.trials().items()
+        for trial in trials
+        if not trial.state.is_finished()
+    ]
     return sum((trial_folder(question.storage.url, *each) / FILE).exists() for each in unfinished)
 
 
@@ -239,7 +253,9 @@ def test_sixteen_workers_on_one_file(tmp_path: Path, workers: Helper) -> None:
     assert workers(where, "pretend", workers=16, log=str(tmp_path / "log"), together=True) == [0] * 16
     taken = [int(line) for log in tmp_path.glob("log*") for line in log.read_text().split()]
     assert sorted(taken) == list(range(80)), "a trial was lost, or finished by two"
-    assert len([log for log in tmp_path.glob("log*") if log.stat().st_size]) == 16, "the workers did not work side by side"
+    assert len([log for log in tmp_path.glob("log*") if log.stat().st_size]) == 16, (
+        "the workers did not work side by side"
+    )
     for trial in study.get_trials():
         x = trial.number / 80
         assert (trial.state, trial.value) == (TrialState.COMPLETE, x)
@@ -253,7 +269,9 @@ def test_sixteen_workers_of_which_all_are_killed(tmp_path: Path, workers: Helper
     assert workers(where, "pretend", workers=16, log=log, kill_after=20) == [KILLED] * 16
     running = study.get_trials(states=(TrialState.RUNNING,))
     found = held(open_storage(where, create=False), ["q"])
-    assert sorted(trial.number for trial in found) == [trial.number for trial in running], "a trial runs, and nobody knows whose"
+    assert sorted(trial.number for trial in found) == [trial.number for trial in running], (
+        "a trial runs, and nobody knows whose"
+    )
     assert len({trial.mark for trial in found}) == len(found), "a worker that trains one at a time has two"
     for trial in found:
         release(open_storage(where, create=False), trial.trial_id, trial.mark, "killed")
@@ -265,7 +283,9 @@ def test_two_supervisors_of_which_one_is_killed(ask: Ask, where: str, undisturbe
     question = ask(**LONG)
     words = [*TUNEMAX, "study", "run", "q", "--storage", where, "--workers", "1", "--slots", "3"]
     doomed, other = (
-        subprocess.Popen(words, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            words, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     )
 
@@ -309,7 +329,9 @@ def test_a_trial_that_kills_its_workers_fails_and_the_others_are_trained(
             assert found == expected[name]
     for trial in trials_of(question):
         if trial.state == TrialState.FAIL:
-            assert trial.user_attrs[attributes.REASON].startswith("3 workers died on it before its first evaluation; the last one: ")
+            assert trial.user_attrs[attributes.REASON].startswith(
+                "3 workers died on it before its first evaluation; the last one: "
+            )
             assert [failure["iteration"] for failure in trial.user_attrs[attributes.FAILURES]] == [0, 0, 0]
 
 
@@ -333,7 +355,8 @@ def test_a_trial_that_breaks_its_worker_fails_with_what_was_raised(
     states = {trial.params["learning_rate"]: trial for trial in trials_of(question)}
     assert [states[rate].state.name for rate in (1e-3, 1e-2, 2e-2)] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert states[1e-2].user_attrs[attributes.REASON] == (
-        "3 workers died on it before its first evaluation; the last one: RuntimeError: not enough memory: tried to allocate 2 TB"
+        "3 workers died on it before its first evaluation; the last one: RuntimeError: not enough memory: tried to "
+        "allocate 2 TB"
     )
     assert [event.state for event in work(question)] == []
 
@@ -370,12 +393,16 @@ def test_a_laptop_that_slept_finds_its_trials_taken_and_goes_on(
     until(lambda: min(trial.silent for trial in held(question.storage, question.siblings)) > 1)
     assert reap(question) == 3
     taken = [trial for trial in trials_of(question) if attributes.FAILURES in trial.user_attrs]
-    assert all(trial.user_attrs[attributes.FAILURES][0]["reason"].startswith("no heartbeat from laptop for ") for trial in taken)
+    assert all(
+        trial.user_attrs[attributes.FAILURES][0]["reason"].startswith("no heartbeat from laptop for ")
+        for trial in taken
+    )
 
     asleep = True
 
     def wake(event: Event) -> None:
-        """Once, or it may have ended by then; when all three are in slots: before, it might take one of them back itself."""
+        """Once, or it may have ended by then; when all three are in slots: before, it might take one of them back
+        itself."""
         nonlocal asleep
         if asleep and isinstance(event, Reported):
             asleep = False
@@ -398,11 +425,19 @@ def test_a_worker_elsewhere_that_is_heard_of_is_left_alone(
     taken: list[int] = []
 
     def wait(event: Event) -> None:
-        """As in a long evaluation: the worker does nothing, but its heart beats. The last beat that was heard is an hour old."""
+        """As in a long evaluation: the worker does nothing, but its heart beats.
+
+        The last beat that was heard is an hour old.
+        """
         nonlocal host
         if isinstance(event, Reported) and not taken:
             with sqlite3.connect(where, timeout=PATIENCE) as connection:
-                assert connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')").rowcount == 2
+                assert (
+                    connection.execute(
+                        "UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')"
+                    ).rowcount
+                    == 2
+                )
             connection.close()
             until(lambda: max(trial.silent for trial in held(question.storage, question.siblings)) < recovery.GRACE)
             host = "here"
@@ -418,7 +453,11 @@ def test_a_worker_elsewhere_that_is_heard_of_is_left_alone(
 
 
 def test_a_full_disk_is_told_once_and_training_goes_on(
-    ask: Ask, where: str, work: Callable[..., list[Event]], undisturbed: Callable[..., Curves], monkeypatch: pytest.MonkeyPatch
+    ask: Ask,
+    where: str,
+    work: Callable[..., list[Event]],
+    undisturbed: Callable[..., Curves],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The kernel refuses in the middle of a file, as it does when a quota is used up."""
     import tunemax.gpt.files
@@ -448,12 +487,14 @@ def test_a_full_disk_is_told_once_and_training_goes_on(
 def test_a_small_disk_is_filled_and_everything_goes_on(
     ask: Ask, where: str, undisturbed: Callable[..., Curves], tmp_path: Path, watched: bool
 ) -> None:
-    """A file system on which some snapshots find room, or not even every event; where none can be mounted, a path that cannot be."""
+    """A file system on which some snapshots find room, or not even every event; where none can be mounted, a path that
+    cannot be."""
     private = ["unshare", "--map-root-user", "--mount"]
     if subprocess.run([*private, "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True).returncode == 0:
         (disk := tmp_path / "disk").mkdir()
         size = "60k" if watched else "300k"
-        inside = f'mount -t tmpfs -o size={size} none {disk} && TUNEMAX_RUNS={disk} "$@" && find {disk} -type f > {tmp_path}/left'
+        inside = f'mount -t tmpfs -o size={size} none {disk} && TUNEMAX_RUNS={disk} "$@"'
+        inside += f" && find {disk} -type f > {tmp_path}/left"
         helper, reason = Helper(*private, "sh", "-c", inside, "sh"), "No space left on device"
     else:
         (tmp_path / "left").touch()
@@ -462,7 +503,9 @@ def test_a_small_disk_is_filled_and_everything_goes_on(
     assert helper(where, slots=6, notes=str(tmp_path / "notes"), watched=watched) == [0]
     helper.end()
     told = (tmp_path / "notes").read_text().splitlines()
-    kinds = [kind for note in told for kind in ("snapshot.safetensors", "TensorBoard events", "artifact") if kind in note]
+    kinds = [
+        kind for note in told for kind in ("snapshot.safetensors", "TensorBoard events", "artifact") if kind in note
+    ]
     assert len(kinds) == len(set(kinds)) == len(told), "each is told once"
     assert all(reason in note for note in told)
     assert set(kinds) >= ({"snapshot.safetensors", "TensorBoard events"} if watched else {"snapshot.safetensors"})
@@ -484,7 +527,9 @@ def test_a_trial_that_was_put_back_may_be_asked_with_the_stock_tools(ask: Ask, w
     reap(question)
     waiting = [trial for trial in trials_of(question) if trial.params]
     assert [trial.state for trial in waiting] == [TrialState.WAITING] * 3
-    assert not any(attributes.WORKER in trial.user_attrs for trial in waiting), "the stock tools may take it: it must not be ours then"
+    assert not any(attributes.WORKER in trial.user_attrs for trial in waiting), (
+        "the stock tools may take it: it must not be ours then"
+    )
     theirs = question.study("q/softmax").ask()
     assert reap(question) == 0
     assert theirs.user_attrs[attributes.FAILURES][0]["reason"] == "its process was gone"

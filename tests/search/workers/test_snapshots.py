@@ -72,7 +72,9 @@ def stop_within(work: Work, question: Question, strides: int, **more: Any) -> li
 def stop_after(work: Work, question: Question, reports: int) -> list[Event]:
     seen: list[Event] = []
     return work(
-        question, on=lambda event: seen.append(event) if isinstance(event, Reported) else None, stopping=lambda: len(seen) >= reports
+        question,
+        on=lambda event: seen.append(event) if isinstance(event, Reported) else None,
+        stopping=lambda: len(seen) >= reports,
     )
 
 
@@ -91,7 +93,9 @@ def folder(question: Question, number: int) -> Path:
 @pytest.mark.parametrize("strides", [1, 2, 4])
 def test_a_stopped_trial_goes_on_from_where_it_was(ask: Ask, work: Work, expected: list[Any], strides: int) -> None:
     question = ask(**PLAN)
-    stopped = {event.trial: event.iteration for event in stop_within(work, question, strides) if isinstance(event, Finished)}
+    stopped = {
+        event.trial: event.iteration for event in stop_within(work, question, strides) if isinstance(event, Finished)
+    }
     assert set(stopped) == {0, 1, 2}
     assert set(stopped.values()) == {10 * strides}, "between two evaluations"
     events = work(question)
@@ -149,7 +153,9 @@ def test_fast_trials_are_not_written_all_the_time(ask: Ask, work: Work, monkeypa
     work(ask(**PLAN))
 
 
-@pytest.mark.parametrize("damage", ["cut short", "not a snapshot", "of other data", "of another configuration", "of another shape"])
+@pytest.mark.parametrize(
+    "damage", ["cut short", "not a snapshot", "of other data", "of another configuration", "of another shape"]
+)
 def test_a_snapshot_that_cannot_be_used_is_told_and_left_aside(
     ask: Ask, work: Work, expected: list[Any], damage: str, corpus: Corpus
 ) -> None:
@@ -168,7 +174,9 @@ def test_a_snapshot_that_cannot_be_used_is_told_and_left_aside(
         saved = checkpoint.load(path)
         name = next(name for name in saved.tensors if name.startswith("theta/"))
         changed = {**saved.tensors, name: saved.tensors[name][..., :-1].contiguous()}
-        checkpoint.save(type(saved)(saved.config, saved.values, saved.iteration, changed), path, corpus.manifest.fingerprint)
+        checkpoint.save(
+            type(saved)(saved.config, saved.values, saved.iteration, changed), path, corpus.manifest.fingerprint
+        )
     events = work(question)
     assert sorted(begun(events)) == [0, 20, 20]
     (note,) = notes(events)
@@ -182,7 +190,9 @@ def test_a_folder_that_cannot_be_written_is_told_once(ask: Ask, work: Work, expe
     question = ask(**PLAN)
     events = [*stop_within(work, question, 2), *work(question)]
     assert len(notes(events)) == 2, "once for each worker"
-    assert all("cannot be written" in note and note.endswith("training goes on without snapshots") for note in notes(events))
+    assert all(
+        "cannot be written" in note and note.endswith("training goes on without snapshots") for note in notes(events)
+    )
     assert found(question) == expected
 
 
@@ -199,7 +209,9 @@ def test_a_fault_keeps_the_snapshot_before_it(ask: Ask, work: Work, expected: li
     with pytest.raises(MemoryError):
         work(question, on=fail)
     trials = question.trials()["q/softmax"]
-    assert [trial.user_attrs[attributes.FAILURES] for trial in trials] == [[{"iteration": 30, "reason": "MemoryError:"}]] * 3
+    assert [trial.user_attrs[attributes.FAILURES] for trial in trials] == [
+        [{"iteration": 30, "reason": "MemoryError:"}]
+    ] * 3
     assert begun(work(question)) == [30, 30, 30]
     assert found(question) == expected
 
@@ -218,7 +230,9 @@ def test_an_interrupt_is_no_failure(ask: Ask, work: Work, expected: list[Any]) -
     assert found(question) == expected
 
 
-def test_an_evaluation_that_was_cut_off_between_snapshot_and_report_is_made_up_for(ask: Ask, work: Work, expected: list[Any]) -> None:
+def test_an_evaluation_that_was_cut_off_between_snapshot_and_report_is_made_up_for(
+    ask: Ask, work: Work, expected: list[Any]
+) -> None:
     """After a power failure the database may be behind the snapshot."""
     question = ask(**PLAN)
     stop_after(work, question, 3)
@@ -232,7 +246,12 @@ def test_an_evaluation_that_was_cut_off_between_snapshot_and_report_is_made_up_f
 def test_nobody_else_is_evaluated_then(ask: Ask, work: Work, expected: list[Any]) -> None:
     question = ask(**PLAN)
     seen: list[Event] = []
-    work(question, slots=1, on=lambda event: seen.append(event) if isinstance(event, Reported) else None, stopping=lambda: bool(seen))
+    work(
+        question,
+        slots=1,
+        on=lambda event: seen.append(event) if isinstance(event, Reported) else None,
+        stopping=lambda: bool(seen),
+    )
     with question.storage.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM trial_intermediate_values")
     assert begun(work(question, slots=3)) == [30, 0, 0]
@@ -268,7 +287,13 @@ def test_a_trial_that_is_ours_no_more_is_let_go(ask: Ask, work: Work, expected: 
                 question.study("q/softmax").tell(1, 0.5)
             elif then == "is deleted":
                 with question.storage.engine.begin() as connection:
-                    for table in ("trial_user_attributes", "trial_params", "trial_intermediate_values", "trial_heartbeats", "trials"):
+                    for table in (
+                        "trial_user_attributes",
+                        "trial_params",
+                        "trial_intermediate_values",
+                        "trial_heartbeats",
+                        "trials",
+                    ):
                         connection.exec_driver_sql(f"DELETE FROM {table} WHERE trial_id = ?", (mine.trial_id,))
 
     events = work(question, on=lose, slots=3)
@@ -278,7 +303,10 @@ def test_a_trial_that_is_ours_no_more_is_let_go(ask: Ask, work: Work, expected: 
     assert results[0] == expected[0]
     assert results[-1] == expected[-1]
     if then == "waits":
-        assert [event.state for event in events if isinstance(event, Finished) and event.trial == 1] == ["dropped", "complete"]
+        assert [event.state for event in events if isinstance(event, Finished) and event.trial == 1] == [
+            "dropped",
+            "complete",
+        ]
         assert results[1] == expected[1]
     elif then == "runs elsewhere":
         assert results[1][:3] == (TrialState.RUNNING, None, {30: expected[1][2][30]})
@@ -315,9 +343,12 @@ def test_left_overs_are_those_of_ended_and_unknown_trials(ask: Ask, work: Work) 
     stop_within(work, question, 2, slots=1)
     for number, name in ((1, FILE), (77, FILE), (78, PARTIAL + "abc")):
         folder(question, number).mkdir(parents=True, exist_ok=True)
-        (folder(question, number) / name).mkdir() if name != FILE else (folder(question, number) / name).write_bytes(b"x" * 1000)
+        (folder(question, number) / name).mkdir() if name != FILE else (folder(question, number) / name).write_bytes(
+            b"x" * 1000
+        )
     (folder(question, 77) / "curve.png").write_bytes(b"kept")
-    question.study("q/softmax").tell(question.study("q/softmax").ask({}).number, 1.0)  # takes trial 0, the interrupted one
+    # Takes trial 0, the interrupted one
+    question.study("q/softmax").tell(question.study("q/softmax").ask({}).number, 1.0)
     assert [path.name for path in left_over(question)] == ["00000", "00077", "00078"]
     assert sum(discard(path) for path in left_over(question)) > 1000
     assert list(left_over(question)) == []

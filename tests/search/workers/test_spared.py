@@ -1,4 +1,5 @@
-"""Trials that train on although the pruner would stop them: which they are, and that nothing else about them is different."""
+"""Trials that train on although the pruner would stop them: which they are, and that nothing else about them is
+different."""
 
 from __future__ import annotations
 
@@ -39,7 +40,10 @@ def trials(question: Question) -> list[FrozenTrial]:
 
 
 def told(question: Question) -> list[Any]:
-    return [(trial.state, trial.value, trial.intermediate_values, trial.user_attrs.get(attributes.SPARED)) for trial in trials(question)]
+    return [
+        (trial.state, trial.value, trial.intermediate_values, trial.user_attrs.get(attributes.SPARED))
+        for trial in trials(question)
+    ]
 
 
 def test_spared_trials_train_to_the_horizon_and_say_where_they_would_have_stopped(ask: Ask, work: Work) -> None:
@@ -47,7 +51,14 @@ def test_spared_trials_train_to_the_horizon_and_say_where_they_would_have_stoppe
     work(question, slots=1)
     assert [trial.state for trial in trials(question)] == [TrialState.COMPLETE] * 6
     assert [trial.user_attrs.get(attributes.SPARED) for trial in trials(question)] == [None, 20, 20, 20, 20, 20]
-    assert [trial.system_attrs.get(attributes.SPARED_SHARE) for trial in trials(question)] == [None, 1.0, 1.0, 1.0, 1.0, 1.0]
+    assert [trial.system_attrs.get(attributes.SPARED_SHARE) for trial in trials(question)] == [
+        None,
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+    ]
     assert [trial.user_attrs[attributes.ITERATIONS] for trial in trials(question)] == [40] * 6
     assert leaderboard(question).entries[0].complete == 6
 
@@ -67,7 +78,10 @@ def test_which_are_spared_is_drawn_by_seed_study_and_number(ask: Ask, work: Work
 
 
 def test_the_share_is_kept_and_other_studies_and_seeds_draw_others(defined: Callable[..., StudyDefinition]) -> None:
-    study, other = defined(pruner={"name": "asha", "spared": 0.2}), defined(pruner={"name": "asha", "spared": 0.2}, seed=2)
+    study, other = (
+        defined(pruner={"name": "asha", "spared": 0.2}),
+        defined(pruner={"name": "asha", "spared": 0.2}, seed=2),
+    )
     drawn = [[spares(study, "a", n) for n in range(4000)], [spares(study, "b", n) for n in range(4000)]]
     drawn.append([spares(other, "a", n) for n in range(4000)])
     for each in drawn:
@@ -75,7 +89,9 @@ def test_the_share_is_kept_and_other_studies_and_seeds_draw_others(defined: Call
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
 
 
-def test_stopped_again_and_again_the_same_trials_are_spared(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_again_and_again_the_same_trials_are_spared(
+    ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tunemax.search.workers.worker.EVERY", 0.0)
     undisturbed = ask(**plan(0.5), name="other")
     work(undisturbed, slots=1)
@@ -112,7 +128,9 @@ def test_plain_optimize_spares_the_same(ask: Ask, work: Work, where: str) -> Non
         assert trial.intermediate_values[20] == curve[20]
 
 
-def test_a_stored_definition_from_before_spares_none_and_may_be_changed(defined: Callable[..., StudyDefinition]) -> None:
+def test_a_stored_definition_from_before_spares_none_and_may_be_changed(
+    defined: Callable[..., StudyDefinition],
+) -> None:
     for pruner, expected in (("median", 0.0), ("asha", 0.0), ("none", 0.1)):
         study = defined(pruner=pruner)
         plain = json.loads(study.to_json())
@@ -130,7 +148,12 @@ def test_cooled_rungs_and_others_are_not_mixed(defined: Callable[..., StudyDefin
     base = {"schedule": "wsd"}
     studies = {
         name: defined(base=base, pruner=pruner, budget={"horizon": 300})
-        for name, pruner in {"cooled": {"name": "asha", "cooled": True}, "asha": "asha", "median": "median", "none": "none"}.items()
+        for name, pruner in {
+            "cooled": {"name": "asha", "cooled": True},
+            "asha": "asha",
+            "median": "median",
+            "none": "none",
+        }.items()
     }
     refused = {(a, b) for a in studies for b in studies if changes(studies[a], studies[b]).refused}
     assert refused == {("cooled", "asha"), ("asha", "cooled"), ("cooled", "median"), ("median", "cooled")}

@@ -42,7 +42,11 @@ LONG = {**GRID, "budget": {"trials": None, "horizon": 100}}
 def results(question: Question) -> dict[tuple[str, Any], tuple[str, float | None, int]]:
     """What became of each point of each candidate."""
     return {
-        (name, tuple(sorted(trial.params.items()))): (trial.state.name, trial.value, trial.user_attrs[attributes.ITERATIONS])
+        (name, tuple(sorted(trial.params.items()))): (
+            trial.state.name,
+            trial.value,
+            trial.user_attrs[attributes.ITERATIONS],
+        )
         for name, trials in question.trials().items()
         for trial in trials
     }
@@ -76,7 +80,9 @@ def test_a_killed_worker_loses_nothing_and_changes_nothing(
         heard.append(event)
 
     assert run(where, "q", WorkerSettings(1, 1, 3, False, ()), seconds=None, report=kill_once)
-    assert [event.text for event in heard if isinstance(event, Note)] == ["worker 0 died (killed by SIGKILL); started again"]
+    assert [event.text for event in heard if isinstance(event, Note)] == [
+        "worker 0 died (killed by SIGKILL); started again"
+    ]
     assert results(question) == results(undisturbed)
     ended = Counter((event.study, event.trial) for event in heard if isinstance(event, Finished))
     assert set(ended.values()) == {1}
@@ -84,9 +90,12 @@ def test_a_killed_worker_loses_nothing_and_changes_nothing(
     assert no_children()
 
 
-def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(
+    ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tunemax.search.workers.supervisor.RESTARTS", 1)
-    question, notes = ask(budget={"trials": 3, "horizon": 10**6}, base={"eval_interval": 10**6}), []  # none is ever evaluated
+    # None is ever evaluated
+    question, notes = (ask(budget={"trials": 3, "horizon": 10**6}, base={"eval_interval": 10**6}), [])
 
     def kill(event: Event) -> None:
         if isinstance(event, Note):
@@ -95,7 +104,9 @@ def test_workers_that_keep_dying_are_given_up_and_their_trials_wait(ask: Ask, wh
             for victim in multiprocessing.active_children():
                 os.kill(victim.pid or 0, signal.SIGKILL)
 
-    with pytest.raises(TunemaxError, match="q: a worker died 2 times in a row; what is finished is kept, the rest waits"):
+    with pytest.raises(
+        TunemaxError, match="q: a worker died 2 times in a row; what is finished is kept, the rest waits"
+    ):
         run(where, "q", WorkerSettings(1, 1, 2, False, ()), seconds=None, report=kill)
     assert [note.partition(";")[2] for note in notes] == [" started again", ""]
     assert states(question) == {TrialState.WAITING: 6}
@@ -158,7 +169,9 @@ def test_where_no_worker_can_be_forked_one_is_started(study_file: Callable[..., 
     assert "complete" in ran.stdout
 
 
-@pytest.mark.parametrize(("state", "expected"), [("complete", 0), ("pruned", 0), ("returned", 4), ("failed", 4), ("dropped", 4)])
+@pytest.mark.parametrize(
+    ("state", "expected"), [("complete", 0), ("pruned", 0), ("returned", 4), ("failed", 4), ("dropped", 4)]
+)
 def test_only_results_make_up_for_deaths(state: str, expected: int) -> None:
     deaths, begun = Counter({0: 4, 1: 2}), {0: {("q/softmax", 3)}}
     _follow(Finished(0, "q/softmax", 3, 20, state, None), begun, deaths)
@@ -212,7 +225,9 @@ def test_trials_of_a_dead_worker_are_taken_up_by_the_next_run(ask: Ask, where: s
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["COMPLETE", "RUNNING", "RUNNING"]
 
 
-def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(
+    ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its own worker has died meanwhile, and nobody else is left for it."""
     question, heard = ask(compare=["softmax"], budget={"trials": 2}), []
     dead = mark().replace(f":{os.getpid()}:", ":4194305:")
@@ -234,7 +249,9 @@ def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(ask: As
 
 def test_with_nothing_to_do_no_worker_is_started(ask: Ask, where: str, work: Callable[..., Any]) -> None:
     work(ask())
-    assert run(where, "q", WorkerSettings(2, 1, 2, False, ()), seconds=None, report=lambda event: pytest.fail(f"{event}"))
+    assert run(
+        where, "q", WorkerSettings(2, 1, 2, False, ()), seconds=None, report=lambda event: pytest.fail(f"{event}")
+    )
 
 
 def test_few_trials_are_spread_over_the_workers(ask: Ask, where: str) -> None:

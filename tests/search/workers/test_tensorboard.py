@@ -61,7 +61,9 @@ class Tab:
         self.metrics = [metric.name.tag for metric in experiment.metric_infos]
         statuses = [Status.Value(f"STATUS_{name}") for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
         asked = ListSessionGroupsRequest(allowed_statuses=statuses, start_index=0, slice_size=1000)
-        self.rows = {group.sessions[0].name: group for group in Handler(request, context, "", asked).run().session_groups}
+        self.rows = {
+            group.sessions[0].name: group for group in Handler(request, context, "", asked).run().session_groups
+        }
 
     def value(self, run: str, metric: str) -> float:
         return float(next(found.value for found in self.rows[run].metric_values if found.name.tag == metric))
@@ -76,11 +78,15 @@ def done(ask: Ask, work: Work) -> Question:
 
 def test_each_trial_is_a_run_in_a_folder_that_says_which(done: Question) -> None:
     folders = {path.parent.relative_to(runs(done)) for path in runs(done).rglob("*tfevents*")}
-    assert folders == {Path(f"q/{name}/{number:05}") for name in ("softmax", "constantmax", "polymax") for number in range(3)}
+    assert folders == {
+        Path(f"q/{name}/{number:05}") for name in ("softmax", "constantmax", "polymax") for number in range(3)
+    }
     for name, trials in done.trials().items():
         for trial in trials:
             found = events(trial_folder(done.storage.url, name, trial.number))
-            assert {event.step: event.value for event in found.Scalars("loss/validation")} == pytest.approx(trial.intermediate_values)
+            assert {event.step: event.value for event in found.Scalars("loss/validation")} == pytest.approx(
+                trial.intermediate_values
+            )
             assert found.Scalars("loss/perplexity")[-1].value == pytest.approx(math.exp(trial.value))
             assert found.Scalars("loss/train")[-1].value == pytest.approx(trial.user_attrs[attributes.TRAIN_LOSS])
             for tag in ("loss/bits_per_byte", "train/learning_rate", "train/grad_norm", "softmax/layer0/denominator"):
@@ -92,13 +98,22 @@ def test_each_trial_is_a_run_in_a_folder_that_says_which(done: Question) -> None
 def test_the_hparams_tab_compares_trials_of_all_candidates(done: Question) -> None:
     tab = Tab(runs(done))
     assert len(tab.rows) == 9
-    assert [name for name, differs in tab.columns.items() if differs] == ["candidate", "learning_rate", "polymax.power", "softmax_variant"]
+    assert [name for name, differs in tab.columns.items() if differs] == [
+        "candidate",
+        "learning_rate",
+        "polymax.power",
+        "softmax_variant",
+    ]
     for name, trials in done.trials().items():
         for trial in trials:
             row = tab.rows[f"{name}/{trial.number:05}"]
             config = json.loads(trial.system_attrs[attributes.CONFIG])
             assert row.hparams["learning_rate"].number_value == config["learning_rate"]
-            assert row.hparams["softmax_variant"].string_value == row.hparams["candidate"].string_value == name.split("/")[1]
+            assert (
+                row.hparams["softmax_variant"].string_value
+                == row.hparams["candidate"].string_value
+                == name.split("/")[1]
+            )
             assert ("polymax.power" in row.hparams) == (name == "q/polymax")
             assert tab.value(f"{name}/{trial.number:05}", "loss/validation") == pytest.approx(trial.value)
             assert row.name == f"{trial.number} {name.split('/')[1]} of q"
@@ -108,7 +123,9 @@ def test_how_trials_ended_can_be_told_apart(ask: Ask, work: Work) -> None:
     """One diverges at once: its loss is the cap, as in the leaderboard. The others complete."""
     space = {"learning_rate": {"choices": [1e-3, 10.0]}}
     budget = {"trials": None, "horizon": 20}
-    question = ask(compare=["softmax"], space=space, sampler="grid", budget=budget, base={"grad_clip": 0, "warmup_fraction": 0})
+    question = ask(
+        compare=["softmax"], space=space, sampler="grid", budget=budget, base={"grad_clip": 0, "warmup_fraction": 0}
+    )
     work(question, watchers=[Boards(question, pytest.fail)])
     tab = Tab(runs(question))
     for trial in question.trials()["q/softmax"]:
@@ -119,9 +136,14 @@ def test_how_trials_ended_can_be_told_apart(ask: Ask, work: Work) -> None:
         assert Status.Name(tab.rows[run].sessions[0].status) == ("STATUS_FAILURE" if diverged else "STATUS_SUCCESS")
 
 
-def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(
+    ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passes = counted_passes(monkeypatch)
-    plan: dict[str, Any] = {"compare": ["softmax", "constantmax"], "base": {"tensorboard": False, "constantmax.beta": -80}}
+    plan: dict[str, Any] = {
+        "compare": ["softmax", "constantmax"],
+        "base": {"tensorboard": False, "constantmax.beta": -80},
+    }
     question = ask(**plan, budget={"trials": 1})
     work(question, watchers=[Boards(question, pytest.fail)])
     assert not list(runs(question).rglob("*tfevents*"))
@@ -175,7 +197,9 @@ def test_a_trial_that_somebody_else_finishes_is_left_as_it_is(ask: Ask, work: Wo
     assert not boards._open
 
 
-def test_members_that_stop_together_are_measured_by_one_pass(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_that_stop_together_are_measured_by_one_pass(
+    ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     passes = counted_passes(monkeypatch)
     question = ask(budget={"trials": 2})
     work(question, watchers=[Boards(question, pytest.fail)])
@@ -199,7 +223,9 @@ def test_watching_changes_no_trial(work: Work, done: Question, tmp_path: Path, c
     plain = create(tmp_path / "plain.db", done.definition, corpus)
     work(plain)
     for name, trials in plain.trials().items():
-        assert [trial.intermediate_values for trial in trials] == [trial.intermediate_values for trial in done.trials()[name]]
+        assert [trial.intermediate_values for trial in trials] == [
+            trial.intermediate_values for trial in done.trials()[name]
+        ]
 
 
 def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_result(

@@ -25,7 +25,11 @@ from tunemax.search.workers.trial import CHUNK
 
 Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
-GRID = {"sampler": "grid", "space": {"learning_rate": [1e-3, 1e-2, 5e-2], "weight_decay": [0.0, 0.1]}, "budget": {"trials": 6}}
+GRID = {
+    "sampler": "grid",
+    "space": {"learning_rate": [1e-3, 1e-2, 5e-2], "weight_decay": [0.0, 0.1]},
+    "budget": {"trials": 6},
+}
 
 
 def alone(config: Config, corpus: Corpus) -> float:
@@ -126,7 +130,10 @@ def test_slots_are_all_used_never_exceeded_and_shared_by_the_candidates(ask: Ask
 
 def test_workers_begin_with_different_candidates(ask: Ask, work: Work) -> None:
     question = ask(budget={"trials": 2})
-    (first, *_), (second, *_) = work(question, index=1, slots=1, closing=once()), work(question, index=0, slots=1, closing=once())
+    (first, *_), (second, *_) = (
+        work(question, index=1, slots=1, closing=once()),
+        work(question, index=0, slots=1, closing=once()),
+    )
     assert (first.study, second.study) == ("q/polymax", "q/softmax")  # type: ignore[union-attr]
 
 
@@ -158,14 +165,21 @@ def test_a_pruned_trial_makes_room_at_once(ask: Ask, work: Work, monkeypatch: py
     assert members == sorted(members, reverse=True), "a slot stayed empty while trials waited"
     assert sum(members) * CHUNK == sum(trial.user_attrs[attributes.ITERATIONS] for trial in trials) < 6 * 40
     for trial in pruned:
-        assert trial.last_step == trial.user_attrs[attributes.ITERATIONS] == 20, "nothing is pruned before a third of the horizon"
+        assert trial.last_step == trial.user_attrs[attributes.ITERATIONS] == 20, (
+            "nothing is pruned before a third of the horizon"
+        )
 
 
 # ---- divergence, duplicates, what others do --------------------------------------------------------------------------
 
 
 def test_a_diverged_trial_is_complete_at_the_cap_with_its_reason(ask: Ask, work: Work, corpus: Corpus) -> None:
-    question = ask(compare=["softmax"], space={"learning_rate": [1e-3, 5.0, 1e-2]}, sampler="grid", budget={"trials": 3, "horizon": 40})
+    question = ask(
+        compare=["softmax"],
+        space={"learning_rate": [1e-3, 5.0, 1e-2]},
+        sampler="grid",
+        budget={"trials": 3, "horizon": 40},
+    )
     events = work(question)
     fine, diverged, other = question.trials()["q/softmax"]
     assert (diverged.state, diverged.value) == (TrialState.COMPLETE, divergence_cap(config_of(diverged), corpus))
@@ -233,7 +247,9 @@ def test_a_trial_asked_with_the_stock_tools_is_theirs(ask: Ask, work: Work) -> N
 
 @pytest.mark.filterwarnings("ignore:Fixed parameter")
 @pytest.mark.parametrize("wrong", [{"learning_rate": 99.0}, {"tie_weights": "maybe"}])
-def test_an_impossible_trial_that_somebody_enqueued_fails_with_its_reason(ask: Ask, work: Work, wrong: dict[str, Any]) -> None:
+def test_an_impossible_trial_that_somebody_enqueued_fails_with_its_reason(
+    ask: Ask, work: Work, wrong: dict[str, Any]
+) -> None:
     question = ask(compare=["softmax"], space={"learning_rate": "default", "tie_weights": [True, False]})
     question.study("q/softmax").enqueue_trial(wrong)
     events = work(question)
