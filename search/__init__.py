@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunemax.search.api import objective, open_study
+    from tunemax.search.api import confirm_study, create_study, objective, open_study, run_study
 
 if __name__ != "tunemax.search":  # a second copy of every module would be loaded
     raise ImportError("search: this folder is imported as tunemax.search; write `from tunemax import search`")
 
-__all__ = ["objective", "open_study"]
+__all__ = ["confirm_study", "create_study", "objective", "open_study", "run_study"]
 
 
 def __getattr__(name: str) -> Any:

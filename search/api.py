@@ -1,8 +1,14 @@
-"""Studies from Python: open one that tunemax defined, and train its trials under plain ``study.optimize``."""
+"""Studies from Python: run and confirm questions as the command line does, or train their trials under plain Optuna."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +16,160 @@ import optuna
 
 from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.machine.plan import plan
+from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.samplers import make_pruner, make_sampler
+from tunemax.search.question.stages import Confirm
+from tunemax.search.question.study_file import load_study_file
+from tunemax.search.results.freezing import confirm as freeze
+from tunemax.search.results.repeats import lay_out_repeats, repeating
 from tunemax.search.storage import attributes
+from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import open_storage, study_id
 from tunemax.search.storage.ownership import adopt, beating
-from tunemax.search.storage.questions import Question, load
+from tunemax.search.storage.paths import default_storage
+from tunemax.search.storage.questions import Question, create, load, load_from
 from tunemax.search.storage.recovery import mark
+from tunemax.search.views.dashboard.publish import publishing, try_to_publish
+from tunemax.search.views.live.progress import Progress
+from tunemax.search.workers import supervisor
+from tunemax.search.workers.events import Event
 from tunemax.search.workers.trial import train_alone
 
+Show = Callable[[Question, Progress, WorkerSettings], AbstractContextManager[Callable[[Event], None]]]
+"""What is shown while workers train: told of every event, after which `Progress` says where the run stands."""
 
-def open_study(name: str, storage: str | Path = "studies/tunemax.db") -> optuna.Study:
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run has ended. waiting: trials that nobody has trained, since the time was spent. elsewhere: those that
+    workers of another run train."""
+
+    waiting: int = 0
+    elsewhere: int = 0
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. What is finished is kept, and what was trained goes on from its snapshot in the next run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: interrupted")
+        self.name = name
+        """Of the question that was worked on: the one that was asked for, a repeat, or a confirmation."""
+
+
+def create_study(file: str | Path, storage: str | None = None) -> Question:
+    """Write a study file's question into a storage, or join the one that is there, without running it.
+
+    storage: a path or an SQLAlchemy URL; by default `tunemax.db` beside the file. Raises TunemaxError, with the line of
+    the file that is wrong.
+    """
+    definition = load_study_file(file)
+    return create(storage or default_storage(Path(file).parent), definition, open_data(definition.data))
+
+
+@contextlib.contextmanager
+def silent(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
+    """Shows nothing."""
+    yield progress.take
+
+
+def run_study(
+    name: str,
+    storage: str | None = None,
+    *,
+    workers: int | None = None,
+    slots: int | None = None,
+    seconds: float | None = None,
+    show: Show = silent,
+) -> Ended:
+    """Work on a question until nothing waits: its tuning, the repeats of it, then the confirmations that it asks for.
+
+    Several processes do the training, so a script calls this under ``if __name__ == "__main__":``. Winners are
+    confirmed only once no trial waits, and none is trained elsewhere.
+
+    Args:
+        name: of a question in the storage.
+        storage: a path or an SQLAlchemy URL; by default as the command line finds it.
+        workers, slots: processes, and members that each trains at once; by default as the study says.
+        seconds: no trial starts later than this; by default as the study says.
+        show: what is shown meanwhile.
+
+    Raises TunemaxError for what the user can mend, Interrupted on Ctrl-C and SIGTERM.
+    """
+    warm()
+    question = load_from(storage or default_storage(), name)
+    run = _Run(storage or default_storage(), workers, slots, seconds or question.definition.budget.seconds, show)
+    waiting = run.work(name)
+    tuned = [question, *lay_out_repeats(question)]
+    waiting += sum(run.work(repeat.name) for repeat in tuned[1:])
+    elsewhere = sum(each.states()["running"] for each in tuned)
+    stage = question.definition.confirm
+    if stage and not waiting and not elsewhere:
+        stages = itertools.product(tuned, stage.horizons)
+        waiting += sum(run.confirm(each.name, stage, factor) for each, factor in stages)
+    return Ended(waiting, elsewhere)
+
+
+def confirm_study(
+    name: str,
+    storage: str | None = None,
+    stage: Confirm | None = None,
+    *,
+    longer: int = 1,
+    workers: int | None = None,
+    slots: int | None = None,
+    seconds: float | None = None,
+    show: Show = silent,
+) -> Ended:
+    """Train the winners of a question, and of its repeats, anew on fresh seeds, on top of what is confirmed already.
+
+    stage: how; by default as the study says. longer: at so many times the tuned horizon. The rest as in `run_study`.
+    """
+    warm()
+    question = load_from(storage or default_storage(), name)
+    run = _Run(storage or default_storage(), workers, slots, seconds, show)
+    stage = stage or question.definition.confirm or Confirm()
+    return Ended(sum(run.confirm(each.name, stage, longer) for each in [question, *repeating(question)]))
+
+
+class _Run:
+    """One run on this machine: several questions, one after the other, within one time."""
+
+    def __init__(self, where: str, workers: int | None, slots: int | None, seconds: float | None, show: Show) -> None:
+        self._where, self._workers, self._slots, self._show = where, workers, slots, show
+        self._closes = time.monotonic() + seconds if seconds else None
+
+    def confirm(self, name: str, stage: Confirm, factor: int) -> int:
+        """Create a confirmation, or what it lacks, and work on it. Returns how many of its runs are still to come."""
+        frozen = freeze(load_from(self._where, name), stage, factor)
+        waiting = self.work(frozen.name)
+        if fault := try_to_publish(self._where, name):
+            print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
+        return waiting
+
+    def work(self, name: str) -> int:
+        """Work on a question of the storage. Returns how many trials wait then: none, unless the time is spent."""
+        question = load_from(self._where, name)
+        make_artifact_folder(question.storage.url)
+        seconds = None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
+        progress = Progress.of(question, closes=seconds)
+        settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
+        with publishing(self._where, name), self._show(question, progress, settings) as report:
+            finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
+        if not finished:
+            raise Interrupted(name)
+        return load_from(self._where, name).states()["waiting"]
+
+
+def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     """An Optuna study that tunemax defined, with the sampler and pruner of its definition.
 
-    name: ``question/candidate``, or the question's own name if it has one study. storage: a path or an SQLAlchemy URL.
-    Raises TunemaxError for an unknown study, or one that tunemax did not define.
+    name: ``question/candidate``, or the question's own name if it has one study. storage: a path or an SQLAlchemy
+    URL; by default as the command line finds it. Raises TunemaxError for an unknown study, or one that tunemax did
+    not define.
     """
-    opened = open_storage(storage, create=False)
+    opened = open_storage(storage or default_storage(), create=False)
     study_id(opened, name)  # an unknown name gets its nearest
     study = optuna.load_study(study_name=name, storage=opened)
     question = _question(study)

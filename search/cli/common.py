@@ -1,31 +1,19 @@
-"""What a command is about: the storage and the question that its words name, and the words to go on with."""
+"""What several commands share: the storage and the question that their words name, and JSON on the screen."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
-from collections import Counter
+import json
+import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.paths import DATABASE, default_storage
 
 if TYPE_CHECKING:
-    from tunemax.search.question.definition import StudyDefinition
     from tunemax.search.storage.questions import Question
-
-
-def create_from(path: Path, where: str | None) -> Question:
-    from tunemax.gpt.data import open_data
-    from tunemax.search.question.study_file import load_study_file
-    from tunemax.search.storage.questions import create as create_question
-
-    definition: StudyDefinition = load_study_file(path)
-    corpus = open_data(definition.data)
-    return create_question(where or default_storage(path.parent), definition, corpus)
 
 
 def opened(arguments: argparse.Namespace, name: str) -> Question:
@@ -41,19 +29,6 @@ def revived(arguments: argparse.Namespace, name: str) -> Question:
     question = opened(arguments, name)
     reap(question)
     return question
-
-
-def states(question: Question) -> Counter[str]:
-    from tunemax.search.storage.attributes import state
-
-    return Counter(state(trial) for trials in question.trials().values() for trial in trials)
-
-
-def run_command(arguments: argparse.Namespace, what: str) -> str:
-    """What to type to go on with a study file or a question, in the storage that was asked for."""
-    return shlex.join(
-        ["tunemax", "study", "run", what, *(["--storage", arguments.storage] if arguments.storage else [])]
-    )
 
 
 def storage_flag(parser: Parser, *, as_json: bool = False) -> None:
@@ -73,3 +48,16 @@ def positive(flag: str) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def print_json(data: Any) -> None:
+    """Print JSON that any reader takes: an infinite loss, which somebody may have told, is null."""
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: finite(value) for key, value in part.items()}
+        if isinstance(part, (list, tuple)):
+            return [finite(value) for value in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    print(json.dumps(finite(data), indent=1, allow_nan=False))

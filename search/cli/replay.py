@@ -6,9 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import opened, positive, storage_flag
+from tunemax.search.cli.common import opened, positive, print_json, storage_flag
 from tunemax.search.cli.parser import add_command
-from tunemax.search.cli.printing import print_json
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands

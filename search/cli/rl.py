@@ -190,7 +190,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     from tunemax.envs.agents.agent import BEST, Agent
     from tunemax.envs.instances import find_set
-    from tunemax.search.cli.printing import print_json
+    from tunemax.search.cli.common import print_json
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
     from tunemax.search.rl.report import explained, tables, write

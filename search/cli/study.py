@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
-from tunemax.search.cli.common import create_from, opened, positive, revived, run_command, states, storage_flag
+from tunemax.search.cli.common import opened, positive, print_json, revived, storage_flag
 from tunemax.search.cli.parser import add_command
-from tunemax.search.cli.printing import print_json
-from tunemax.search.storage.paths import default_storage, typed
+from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -78,20 +77,24 @@ def register(commands: Subcommands) -> None:
 
 
 def create(arguments: argparse.Namespace) -> None:
-    question = create_from(Path(arguments.file), arguments.storage)
+    from tunemax.search.api import create_study
+    from tunemax.search.storage.commands import typed
+
+    default = default_storage(Path(arguments.file).parent)
+    where = arguments.storage or default
+    question = create_study(arguments.file, where)
+    again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
-    print(
-        f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with "
-        f"{run_command(arguments, arguments.file)}"
-    )
+    print(f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with {again}")
 
 
 def extend(arguments: argparse.Namespace) -> None:
+    from tunemax.search.storage.commands import typed
     from tunemax.search.storage.questions import extend as extend_question
 
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
-    again = run_command(arguments, extended.name)
+    again = typed(arguments.storage or default_storage(), "study", "run", extended.name)
     print(f"{extended.name}: {extended.definition.budget.trials} trials for each candidate; run it with {again}")
 
 
@@ -107,7 +110,7 @@ def cancel(arguments: argparse.Namespace) -> None:
         count = withdraw(question.storage, question.siblings, attributes.CANCELLED, running=arguments.now)
     for folder in left_over(question):
         discard(folder)
-    counts = states(question)
+    counts = question.states()
     if not count and not counts["running"]:
         raise TunemaxError(f"{question.name}: nothing to cancel; its {counts.total()} trials have ended")
     hint = "asked with the stock tools" if arguments.now else "to their end; withdraw them, too, with --now"
@@ -125,7 +128,7 @@ def delete(arguments: argparse.Namespace) -> None:
 
     question = revived(arguments, arguments.question)
     doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
-    counts = sum(map(states, doomed), Counter[str]())
+    counts = sum((each.states() for each in doomed), Counter[str]())
     studies = sum(len(each.siblings) for each in doomed)
     what = f"{studies} studies with {counts.total()} trials ({counts['complete']} complete), and their files"
     if not arguments.yes:
@@ -182,6 +185,7 @@ def show(arguments: argparse.Namespace) -> None:
 def best(arguments: argparse.Namespace) -> None:
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.results.winners import command, shell
+    from tunemax.search.storage.commands import typed
 
     name, _, candidate = arguments.study.partition("/")
     question = opened(arguments, name)

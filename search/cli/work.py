@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-import shlex
+import contextlib
 import sys
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import create_from, positive, revived, run_command, states, storage_flag
+from tunemax.search.cli.common import positive, revived, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
-from tunemax.search.storage.paths import default_storage, typed
+from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
-    from tunemax.search.question.stages import Confirm
+    from tunemax.search.machine.processes import WorkerSettings
     from tunemax.search.storage.questions import Question
+    from tunemax.search.views.live.progress import Progress
+    from tunemax.search.workers.events import Event
 
 
 def register(actions: Subcommands) -> None:
@@ -57,118 +58,109 @@ def register(actions: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
-    from tunemax.search.results.repeats import lay_out_repeats
-    from tunemax.search.storage.questions import load_from
+    file = Path(arguments.what) if is_file(arguments.what) else None
+    default = default_storage(file.parent if file else None)
+    where, name = arguments.storage or default, arguments.what
+    if file:
+        from tunemax.search.question.study_file import load_study_file
 
-    path = Path(arguments.what)
-    if path.suffix in (".yaml", ".yml"):
-        where = arguments.storage or default_storage(path.parent)
-        name = create_from(path, where).name
-    else:
-        where, name = arguments.storage or default_storage(), arguments.what
-    again = run_command(arguments, arguments.what)
-    question = load_from(where, name)
-    closes = time.monotonic() + seconds if (seconds := _seconds(arguments, question)) else None
-    left = _work(arguments, where, name, again, closes)
-    tuned = [question, *lay_out_repeats(question)]
-    for repeat in tuned[1:]:
-        left += _work(arguments, where, repeat.name, again, closes)
-    elsewhere = sum(states(each)["running"] for each in tuned)
-    stage = question.definition.confirm
-    if stage and not left and not elsewhere:
-        for each, factor in itertools.product(tuned, stage.horizons):
-            left += _confirm(arguments, where, each.name, stage, factor, again, closes)
+        definition = load_study_file(file)  # first of all, so that a mistake leaves no process behind
+        name = definition.name
+    from tunemax.search.machine.processes import warm
+
+    warm()  # while the rest is loaded here
+    from tunemax.gpt.data import open_data
+    from tunemax.search.api import run_study
+    from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.questions import create
+
+    if file:
+        create(where, definition, open_data(definition.data))
+    again = typed(where, "study", "run", arguments.what, default=default)
+    with interruptible(where, again):
+        ended = run_study(name, where, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, name)}")
-    if left:
+    if ended.waiting:
         print(f"The time is spent. Go on with {again}")
-    elif stage and elsewhere:
+    elif ended.elsewhere:
         print(
-            f"{elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with {again}"
+            f"{ended.elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with "
+            f"{again}"
         )
 
 
 def confirm(arguments: argparse.Namespace) -> None:
     """Train the winners of a question on fresh seeds, on top of what is confirmed of it already."""
+    from tunemax.search.api import confirm_study
     from tunemax.search.question.stages import MOST_SEEDS, Confirm
-    from tunemax.search.results.repeats import repeating
+    from tunemax.search.storage.commands import typed
 
     question = revived(arguments, arguments.question)
-    stage = question.definition.confirm or Confirm()
-    asked = {
-        key: getattr(arguments, key) for key in ("seeds", "top", "reference") if getattr(arguments, key) is not None
-    }
+    given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference")}
+    asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
         raise TunemaxError(
             f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; five or fewer can never show a difference"
         )
     where = arguments.storage or default_storage()
-    words = [f"--{key}={value}" for key, value in asked.items()] + (
-        [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
-    )
-    again = shlex.join(
-        ["tunemax", "study", "confirm", question.name, *words, *(["--storage", where] if arguments.storage else [])]
-    )
-    closes = time.monotonic() + arguments.seconds if arguments.seconds else None
-    left = 0
-    for tuned in [question, *repeating(question)]:
-        left += _confirm(arguments, where, tuned.name, stage.model_copy(update=asked), arguments.longer, again, closes)
+    words = [f"--{key}={value}" for key, value in asked.items()]
+    words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
+    again = typed(where, "study", "confirm", question.name, *words)
+    stage = (question.definition.confirm or Confirm()).model_copy(update=asked)
+    with interruptible(where, again):
+        ended = confirm_study(
+            question.name, where, stage, longer=arguments.longer, **strength(arguments), show=on_screen
+        )
     print(f"\n{answer_of(where, question.name)}")
-    if left:
+    if ended.waiting:
         print(f"The time is spent. Go on with {again}")
 
 
-def _confirm(
-    arguments: argparse.Namespace, where: str, name: str, stage: Confirm, factor: int, again: str, closes: float | None
-) -> int:
-    """Create a confirmation, or what it lacks, and work on it. Returns how many of its runs are still to come."""
-    from tunemax.search.results.freezing import confirm as freeze
-    from tunemax.search.storage.questions import load_from
-    from tunemax.search.views.dashboard.publish import try_to_publish
+def resume(arguments: argparse.Namespace) -> None:
+    """Run a question by its name, if there is something left to train."""
+    from tunemax.search.storage.commands import typed
 
-    opened = freeze(load_from(where, name), stage, factor)
-    left = _work(arguments, where, opened.name, again, closes)
-    if fault := try_to_publish(where, name):
-        print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
-    return left
+    name = arguments.what
+    if is_file(name):
+        default = default_storage(Path(name).parent)
+        again = typed(arguments.storage or default, "study", "run", name, default=default)
+        raise TunemaxError(f"{name}: resume takes the name of a question; a file is run again with {again}")
+    question = revived(arguments, name)
+    counts = question.states()
+    if not counts["waiting"]:
+        elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
+        more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
+        raise TunemaxError(
+            f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}"
+        )
+    run(arguments)
 
 
-def _work(arguments: argparse.Namespace, where: str, name: str, again: str, closes: float | None) -> int:
-    """Work on a question of the storage. Returns how many trials wait then: none, unless the time is spent.
-
-    closes: of the monotonic clock, when no trial starts any more. Raises KeyboardInterrupt, with the way to go on, on
-    Ctrl-C.
-    """
-    from tunemax.search.machine.processes import warm
-
-    warm()  # before what takes a while to load here
-    from tunemax.search.machine.plan import plan
-    from tunemax.search.storage.artifacts import make_artifact_folder
-    from tunemax.search.storage.questions import load_from
-    from tunemax.search.views.dashboard.publish import publishing
-    from tunemax.search.views.live.progress import Progress
+@contextlib.contextmanager
+def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
+    """What is known before the training, then its picture, or lines where there is no terminal."""
     from tunemax.search.views.live.view import shown
-    from tunemax.search.workers import supervisor
 
-    question = load_from(where, name)
-    make_artifact_folder(question.storage.url)
     definition = question.definition
-    seconds = None if closes is None else max(closes - time.monotonic(), 1e-3)
-    progress = Progress.of(question, closes=seconds)
-    planned = plan(definition, progress.total, arguments.workers, arguments.slots, begun=progress.done > 0)
-    for line in planned.lines:
+    for line in settings.lines:
         print(line, file=sys.stderr)
     asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question
-    print(
-        f"{asked}\n{name}: {progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations "
-        "each",
-        flush=True,
-    )
-    with publishing(where, name), shown(progress) as view:
-        ended = supervisor.run(where, name, planned, seconds=seconds, report=view)
-    if not ended:
-        print(f"\n{answer_of(where, name)}")
-        raise KeyboardInterrupt(f"finished trials are kept; go on with {again}")
-    return states(load_from(where, name))["waiting"]
+    done = f"{progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each"
+    print(f"{asked}\n{question.name}: {done}", flush=True)
+    with shown(progress) as view:
+        yield view
+
+
+@contextlib.contextmanager
+def interruptible(where: str, again: str) -> Iterator[None]:
+    """Ctrl-C in this block ends with the answer so far, and the way to go on."""
+    from tunemax.search.api import Interrupted
+
+    try:
+        yield
+    except Interrupted as interrupted:
+        print(f"\n{answer_of(where, interrupted.name)}")
+        raise KeyboardInterrupt(f"finished trials are kept; go on with {again}") from None
 
 
 def answer_of(where: str, name: str) -> str:
@@ -186,26 +178,14 @@ def answer_of(where: str, name: str) -> str:
     return answer(rank(question, found), confirmations(question), repeats(question), warnings)
 
 
-def _seconds(arguments: argparse.Namespace, question: Question) -> float | None:
-    return arguments.seconds or question.definition.budget.seconds
+def is_file(what: str) -> bool:
+    """Whether somebody means a study file, not the name of a question."""
+    return Path(what).suffix in (".yaml", ".yml")
 
 
-def resume(arguments: argparse.Namespace) -> None:
-    """Run a question by its name, if there is something left to train."""
-    name = arguments.what
-    if Path(name).suffix in (".yaml", ".yml"):
-        raise TunemaxError(
-            f"{name}: resume takes the name of a question; a file is run again with {run_command(arguments, name)}"
-        )
-    question = revived(arguments, name)
-    counts = states(question)
-    if not counts["waiting"]:
-        elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
-        more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
-        raise TunemaxError(
-            f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}"
-        )
-    run(arguments)
+def strength(arguments: argparse.Namespace) -> dict[str, int | None]:
+    """What `strength_flags` has read."""
+    return {name: getattr(arguments, name) for name in ("workers", "slots", "seconds")}
 
 
 def strength_flags(parser: Parser) -> None:

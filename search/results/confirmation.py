@@ -22,7 +22,7 @@ from tunemax.search.results.claims import claim, extent
 from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.statistics import Comparison, Estimate, compare, estimate, separable_note
 from tunemax.search.storage.attributes import ITERATIONS, state
-from tunemax.search.storage.paths import typed
+from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question, load, questions
 
 

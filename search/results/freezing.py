@@ -12,7 +12,7 @@ from tunemax.search.question.strategy import Pruner, Sampler
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.storage.attributes import WORKER
-from tunemax.search.storage.paths import typed
+from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
 
 APART = 1000

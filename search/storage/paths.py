@@ -1,30 +1,31 @@
-"""Where studies and their files lie, and what to type to reach them."""
+"""Where studies and their files lie."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
+STUDIES, HERE = Path("studies"), Path()
 DATABASE = "tunemax.db"
-"""Where studies lie unless --storage or TUNEMAX_STORAGE says otherwise: beside the study file, or in studies/."""
+"""Where studies lie unless --storage or TUNEMAX_STORAGE says otherwise: beside the study file, or here."""
 
 
-def default_storage(folder: Path = Path("studies")) -> str:
-    return os.environ.get("TUNEMAX_STORAGE") or str(folder / DATABASE)
+def default_storage(folder: Path | None = None) -> str:
+    """The storage of a command that names none.
 
-
-def typed(storage_url: str, *words: str) -> str:
-    """A tunemax command as one types it here: with the storage if it is a file that is not the default; a URL may hold
-    a password."""
-    url = _read(storage_url)
-    file = url.database if url.get_backend_name() == "sqlite" else None
-    elsewhere = file is not None and Path(file) != Path(default_storage()).absolute()
-    return shlex.join(["tunemax", *words, *(["--storage", str(file)] if elsewhere else [])])
+    folder: of the study file; None if there is none: then `studies/` or the current folder, whichever has a database,
+    and before the first one `studies/` if there is such a folder.
+    """
+    if named := os.environ.get("TUNEMAX_STORAGE"):
+        return named
+    if folder is None:
+        first = STUDIES if STUDIES.is_dir() else HERE
+        folder = next((each for each in (STUDIES, HERE) if (each / DATABASE).exists()), first)
+    return str(folder / DATABASE)
 
 
 def runs_folder(storage_url: str) -> Path:
@@ -36,7 +37,7 @@ def runs_folder(storage_url: str) -> Path:
         return Path(named)
     url = _read(storage_url)
     if url.get_backend_name() != "sqlite" or not url.database:
-        return Path("studies") / "runs"
+        return STUDIES / "runs"
     file = Path(url.database)
     return file.with_name("runs" if file.name == DATABASE else f"{file.stem}.runs")
 

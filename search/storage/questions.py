@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,6 +76,10 @@ class Question:
         parameters."""
         trials = self.study(name).get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in trials)
+
+    def states(self) -> Counter[str]:
+        """How many trials of all siblings are in which state: see `attributes.state`."""
+        return Counter(attributes.state(trial) for trials in self.trials().values() for trial in trials)
 
     def study(self, name: str) -> optuna.Study:
         """A sibling as Optuna's own object; its sampler and pruner are Optuna's defaults."""

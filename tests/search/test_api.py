@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ from optuna.trial import TrialState
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search import objective, open_study
+from tunemax.search import confirm_study, create_study, objective, open_study, run_study
+from tunemax.search.api import Ended
+from tunemax.search.cli import main
+from tunemax.search.machine.processes import WorkerSettings
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.stages import Confirm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage
-from tunemax.search.storage.questions import Question, create
+from tunemax.search.storage.questions import Question, create, load_from
+from tunemax.search.views.live.progress import Progress
+from tunemax.search.workers.events import Event, Finished
 
 Ask = Callable[..., Question]
 GRID = {
@@ -112,3 +119,44 @@ def test_what_tunemax_did_not_define_is_refused(ask: Ask, where: str, tmp_path: 
         open_study("q/softmx", where)
     with pytest.raises(TunemaxError, match=r"missing\.db: no such database"):
         open_study("q/softmax", tmp_path / "missing.db")
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_python_comes_to_what_the_command_prints(
+    where: str, study_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = study_file(confirm={"seeds": 2, "horizons": [1, 2]})
+    question = create_study(file, where)
+    heard: list[Event] = []
+
+    @contextlib.contextmanager
+    def show(shown: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
+        assert settings.workers == 1
+        names.append(shown.name)
+        yield heard.append
+
+    names: list[str] = []
+    assert run_study(question.name, where, workers=1, slots=3, show=show) == Ended()
+    assert names == ["q", "q.confirmed", "q.confirmed-2x"]
+    assert sum(isinstance(event, Finished) for event in heard) == sum(
+        load_from(where, name).states().total() for name in names
+    )
+    assert capsys.readouterr() == ("", "")
+    other = str(tmp_path / "other.db")
+    assert main(["study", "run", str(file), "--storage", other, "--workers", "1", "--slots", "3"]) == 0
+    for name in names:
+        ours, typed = load_from(where, name), load_from(other, name)
+        for study in ours.siblings:
+            assert told(ours.study(study)) == told(typed.study(study))
+
+
+def test_a_confirmation_from_python_is_that_of_the_study_unless_it_is_told_otherwise(ask: Ask, where: str) -> None:
+    ask(budget={"trials": 2}, confirm=3)
+    assert run_study("q", where, workers=1, seconds=1e-3).waiting > 0
+    assert run_study("q", where, workers=1) == Ended()
+    assert confirm_study("q", where, Confirm(seeds=4), workers=1, slots=4) == Ended()
+    assert load_from(where, "q.confirmed").states() == {"complete": 8}
+    with pytest.raises(TunemaxError, match=r"q\.confirmed: a confirmation itself"):
+        confirm_study("q.confirmed", where)
