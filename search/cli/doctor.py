@@ -79,10 +79,11 @@ def _calibrate(study: str | None) -> None:
 
 def _config(study: str | None) -> Config:
     from tunemax.gpt.config import Config
+    from tunemax.search.question.packaged import named
     from tunemax.search.question.study_file import load_study_file
 
     if study is None:
         small = {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8}
         return Config.of({**small, "device": "cpu"})
-    first = next(iter(load_study_file(study).siblings().values()))
+    first = next(iter(load_study_file(named(study)).siblings().values()))
     return Config.of({**first, "device": "cpu"})

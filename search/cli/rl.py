@@ -242,13 +242,16 @@ def study(arguments: argparse.Namespace) -> None:
     """Train candidates until the file's budget is spent; then write the best one's preset."""
     import torch
 
+    from tunemax.search.question.packaged import named
     from tunemax.search.rl.agent_study import read, tune_agent
+    from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage, storage_errors
 
     torch.set_num_threads(1)
-    path = Path(arguments.file)
+    path = named(arguments.file)
     asked = read(path)
-    where = arguments.storage or default_storage(path.parent)
+    default = default_storage(path.parent if path == Path(arguments.file) else None)
+    where = arguments.storage or default
     storage = open_storage(where, create=True)
     print(
         f"{asked.question}\n{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps "
@@ -259,9 +262,7 @@ def study(arguments: argparse.Namespace) -> None:
         with storage_errors(storage.url):
             preset = tune_agent(storage, asked, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        again = shlex.join(
-            ["tunemax", "rl", "study", arguments.file, *(["--storage", arguments.storage] if arguments.storage else [])]
-        )
+        again = typed(where, "rl", "study", arguments.file, default=default)
         raise KeyboardInterrupt(f"finished trainings are kept; go on with {again}") from None
     print(f"The best hyperparameters are in {preset}; use them with tunemax rl train --preset {preset}")
 

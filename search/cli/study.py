@@ -29,10 +29,12 @@ def register(commands: Subcommands) -> None:
     parser = add_command(
         actions, "create", "write a study file's question into the storage, without running it", create
     )
-    parser.add_argument("file", metavar="FILE", help="a study file (YAML)")
+    parser.add_argument("file", metavar="FILE", help="a study file (YAML), or the name of one that comes with tunemax")
     storage_flag(parser)
 
     work.register(actions)
+
+    add_command(actions, "files", "list the study files that come with tunemax", files)
 
     parser = add_command(actions, "extend", "give a question more trials", extend)
     parser.add_argument("question", metavar="QUESTION")
@@ -78,14 +80,26 @@ def register(commands: Subcommands) -> None:
 
 def create(arguments: argparse.Namespace) -> None:
     from tunemax.search.api import create_study
+    from tunemax.search.question.packaged import named
     from tunemax.search.storage.commands import typed
 
-    default = default_storage(Path(arguments.file).parent)
+    file = named(arguments.file)
+    default = default_storage(file.parent if file == Path(arguments.file) else None)
     where = arguments.storage or default
-    question = create_study(arguments.file, where)
+    question = create_study(file, where)
     again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
     print(f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with {again}")
+
+
+def files(_arguments: argparse.Namespace) -> None:
+    from tunemax.search.question.packaged import asked_by, packaged
+
+    width = max(map(len, packaged()))
+    for name, file in packaged().items():
+        question, of_agents = asked_by(file)
+        print(f"{name:{width}}  tunemax {'rl ' if of_agents else ''}study{'' if of_agents else ' run'} {name}")
+        print(f"{'':{width}}  {question}")
 
 
 def extend(arguments: argparse.Namespace) -> None:

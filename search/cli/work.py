@@ -26,7 +26,11 @@ def register(actions: Subcommands) -> None:
     parser = add_command(
         actions, "run", "work on a question until its budget is spent, then print the leaderboard", run
     )
-    parser.add_argument("what", metavar="FILE|QUESTION", help="a study file, or the name of a question in the storage")
+    parser.add_argument(
+        "what",
+        metavar="FILE|QUESTION",
+        help="a study file, or the name of a question in the storage, or of a file that comes with tunemax",
+    )
     strength_flags(parser)
     storage_flag(parser)
 
@@ -58,9 +62,9 @@ def register(actions: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
-    file = Path(arguments.what) if is_file(arguments.what) else None
-    default = default_storage(file.parent if file else None)
+    default = default_storage(Path(arguments.what).parent if is_file(arguments.what) else None)
     where, name = arguments.storage or default, arguments.what
+    file = file_to_read(name, where)
     if file:
         from tunemax.search.question.study_file import load_study_file
 
@@ -176,6 +180,19 @@ def answer_of(where: str, name: str) -> str:
     found = candidates(question)
     warnings = fidelity(question.definition, found).warnings
     return answer(rank(question, found), confirmations(question), repeats(question), warnings)
+
+
+def file_to_read(what: str, where: str) -> Path | None:
+    """The study file that a run begins with: the one that is named, or one that comes with tunemax and is not begun."""
+    from tunemax.search.question.packaged import packaged
+
+    if is_file(what):
+        return Path(what)
+    if what not in packaged():
+        return None
+    from tunemax.search.storage.questions import holds
+
+    return None if holds(where, what) else packaged()[what]
 
 
 def is_file(what: str) -> bool:

@@ -31,7 +31,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import known_points
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
-from tunemax.search.storage.database import open_storage, storage_errors, study_names
+from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
 from tunemax.search.storage.queue import enqueue
 
 METRIC = "validation_loss"
@@ -156,6 +156,15 @@ def questions(storage: RDBStorage) -> dict[str, dict[str, Mapping[str, Any]]]:
         if attributes.QUESTION in study.user_attrs:
             found.setdefault(study.user_attrs[attributes.QUESTION], {})[study.study_name] = study.user_attrs
     return found
+
+
+def holds(where: str | Path, name: str) -> bool:
+    """Whether a storage has a question of this name; one that is not there yet has none."""
+    url = storage_url(where)
+    is_file = url.get_backend_name() == "sqlite"
+    if is_file and not Path(str(url.database)).exists():
+        return False
+    return name in questions(open_storage(where, create=not is_file))
 
 
 def load_from(where: str | Path, name: str) -> Question:
