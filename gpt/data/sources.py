@@ -1,8 +1,8 @@
 """Where text comes from, and how it is split into train, tuning, confirmation and test.
 
 A source says cheaply what it is (`stamp`) and reads itself only when its tokens are not there yet (`read`). A dataset
-is `python_stdlib`, `shakespeare_char`, or the path of a text file, a folder of text files, or a folder of prepared
-tokens.
+is one that is known by name (a function with `@dataset`), or the path of a text file, a folder of text files, or a
+folder of prepared tokens.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 SHAKESPEARE_FILE = "tinyshakespeare.txt"
 SHARES: dict[Part, float] = {"train": 0.85, "tuning": 0.05, "confirmation": 0.05, "test": 0.05}
 
-DATASETS = ("python_stdlib", "shakespeare_char")  # by name; everything else is a path
-
 Texts = Mapping[Part, Iterable[bytes]]
 
 
@@ -49,20 +47,28 @@ class Source:
     read: Callable[[], Texts]
 
 
-def find_source(dataset: str, root: Path) -> Source:
+Named = Callable[[Path], Source]
+"""A dataset that is known by name, from the folder where a download may lie."""
+
+DATASETS: dict[str, Named] = {}
+
+
+def dataset(named: Named) -> Named:
+    """Make a function's name the name of a dataset."""
+    DATASETS[named.__name__] = named
+    return named
+
+
+def find_source(name: str, root: Path) -> Source:
     """The source of a dataset's name or path; `root` is the folder where a download may lie. Raises TunemaxError."""
-    if dataset == "python_stdlib":
-        return python_stdlib()
-    if dataset == "shakespeare_char":
-        return shakespeare_char(root)
-    path = Path(os.path.expanduser(dataset))
-    if dataset and path.is_file():
+    if name in DATASETS:
+        return DATASETS[name](root)
+    path = Path(os.path.expanduser(name))
+    if name and path.is_file():
         return text_file(path.resolve())
-    if dataset and path.is_dir():
+    if name and path.is_dir():
         return text_folder(path.resolve())
-    raise TunemaxError(
-        f"dataset = {dataset}: neither a known dataset nor a file or folder{did_you_mean(dataset, DATASETS)}"
-    )
+    raise TunemaxError(f"dataset = {name}: neither a known dataset nor a file or folder{did_you_mean(name, DATASETS)}")
 
 
 # --- the standard library of the interpreter that runs
@@ -78,7 +84,8 @@ _GENERATED = re.compile(
 _HEADER = 400  # bytes in which a generated file says so; further down the words mean other things
 
 
-def python_stdlib() -> Source:
+@dataset
+def python_stdlib(root: Path) -> Source:
     """The running interpreter's own standard library, without tests and generated files; split by hash of the path."""
     folder = Path(sysconfig.get_path("stdlib"))
     return Source(
@@ -99,6 +106,7 @@ def _library_files(folder: Path) -> list[str]:
 # --- Shakespeare, as the field has it
 
 
+@dataset
 def shakespeare_char(root: Path) -> Source:
     """Tiny Shakespeare by characters: the first 90 % to train on, three equal slices of what is left."""
     return Source(
