@@ -55,9 +55,8 @@ class Named(pydantic.BaseModel):
 
     @classmethod
     def fields(cls) -> dict[str, FieldInfo]:
-        """Name and options as the family declares them, and those that its classes have for themselves."""
-        own = {name: info for found in cls.registry.values() for name, info in found.model_fields.items()}
-        return {**own, **cls.family.model_fields}
+        """Name and options that the family declares, and those that its classes have for themselves."""
+        return {name: info for member in cls.registry.values() for name, info in member.model_fields.items()}
 
     @classmethod
     def options(cls) -> list[str]:
@@ -67,7 +66,7 @@ class Named(pydantic.BaseModel):
     @classmethod
     def refusal(cls, option: str) -> str:
         """What is said of an option that others have."""
-        owners = [name for name, other in cls.registry.items() if option in other.options()]
+        owners = [name for name, member in cls.registry.items() if option in member.options()]
         return f"{cls.key} has no {option}; it belongs to {' and '.join(owners)}"
 
     @pydantic.model_validator(mode="wrap")
@@ -79,8 +78,9 @@ class Named(pydantic.BaseModel):
             return handler(given)
         if cls is cls.family:
             return cls.chosen(given).model_validate(given, context=info.context)
-        if foreign := [option for option in cls.fields() if option in given and option not in cls.model_fields]:
-            raise ValueError(cls.refusal(foreign[0]))
+        for option in cls.fields():
+            if option in given and option not in cls.model_fields:
+                raise ValueError(cls.refusal(option))
         return handler({"name": cls.key, **given})
 
     @pydantic.model_validator(mode="after")
