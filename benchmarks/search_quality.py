@@ -30,6 +30,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import open_data
 from tunemax.gpt.trainer import Trainer
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.study_file import define
 from tunemax.search.results.freezing import APART
 from tunemax.search.storage.attributes import ITERATIONS, outcome, state
@@ -222,7 +223,7 @@ def show(found: Sequence[Search], ways: Sequence[str], budget: int, fresh: int) 
 def _definition(way: str, seed: int, trials: int, horizon: int, data: str) -> StudyDefinition:
     sampler, pruner = WAYS[way]
     # A pruner saves member-steps, which buy more trials: as many wait as the budget could ever pay.
-    most = trials if pruner == "none" else 3 * trials
+    most = 3 * trials if Pruner.known()[pruner].prunes else trials
     plan = {
         "question": "How soon does a search find good settings?",
         "data": data,

@@ -35,7 +35,6 @@ from report import environment, spread, table
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import open_data
-from tunemax.search.question.samplers import make_pruner
 from tunemax.search.question.study_file import define
 from tunemax.search.question.suggest import suggest
 from tunemax.search.storage.attributes import ITERATIONS
@@ -176,9 +175,8 @@ def _optimize(told: str, storage: str, number: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     definition = define(json.loads(told), name="plain")
     sampler = optuna.samplers.TPESampler(seed=1000 * definition.seed + number)
-    study = optuna.load_study(
-        storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=make_pruner(definition)
-    )
+    pruner = definition.pruner.make(definition.budget.horizon)
+    study = optuna.load_study(storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=pruner)
     (fixed,) = definition.siblings().values()
     corpus, share = open_data(definition.data), definition.budget.trials // PROCESSES
 

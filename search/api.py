@@ -18,7 +18,6 @@ from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, warm
-from tunemax.search.question.samplers import make_pruner, make_sampler
 from tunemax.search.question.stages import Confirm
 from tunemax.search.question.study_file import load_study_file
 from tunemax.search.results.freezing import confirm as freeze
@@ -173,8 +172,9 @@ def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     study_id(opened, name)  # an unknown name gets its nearest
     study = optuna.load_study(study_name=name, storage=opened)
     question = _question(study)
-    study.sampler = make_sampler(question.definition, name, 0, question.begun(name))
-    study.pruner = make_pruner(question.definition)
+    definition = question.definition
+    study.sampler = definition.make_sampler(name, 0, question.begun(name))
+    study.pruner = definition.pruner.make(definition.budget.horizon)
     return study
 
 

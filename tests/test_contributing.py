@@ -18,7 +18,10 @@ from tunemax.search.question.study_file import load_study_file
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
-SOURCES = ("gpt", "envs", "search", "tunemax", "tests/gpt", "tests/conftest.py", "pyproject.toml")
+SOURCES = (
+    *("gpt", "envs", "search", "tunemax", "docs", "pyproject.toml"),
+    *("tests/gpt", "tests/search/question", "tests/conftest.py", "tests/test_docs.py"),
+)
 TUNEMAX = "import sys; from tunemax.search.cli import main; sys.exit(main())"
 # What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the
 # base.
@@ -56,6 +59,24 @@ print(json.dumps({
     "base": trainer.learnables(member)["base"].flatten().tolist(),
 }))
 """
+# A sampler and a pruner of the copy, as a study file names them: what is made of them, and what is refused.
+NAMED = """
+import json, sys
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.study_file import define
+from tunemax.search.question.yaml_lines import Fault
+
+def asked(**parts):
+    plan = {"question": "?", "space": {"learning_rate": "default"}, "budget": {"trials": 8, "horizon": 30}}
+    try:
+        definition = define({**plan, **parts}, name="q")
+    except Fault as fault:
+        return str(fault)
+    read = StudyDefinition.from_json(definition.to_json())
+    return [type(read.make_sampler("q", 0)).__name__, type(read.pruner.make(30)).__name__]
+
+print(json.dumps([asked(**parts) for parts in json.loads(sys.argv[1])]))
+"""
 STUDY = """
 question: Does a base that is learned do better, and what does softmax1 do?
 per: softmax_variant
@@ -70,7 +91,15 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
 
 
-FIELD, VARIANT, ORACLE = blocks("diff")
+def diffs(heading: str) -> list[str]:
+    """The diffs that stand under a heading of the guide."""
+    section = GUIDE.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
+    return [diff for diff in blocks("diff") if diff in section]
+
+
+(FIELD,), (VARIANT, ORACLE) = diffs("Add a field"), diffs("Add a variant")
+(SAMPLER,), (PRUNER,) = diffs("Add a sampler"), diffs("Add a pruner")
+DIFFS = (FIELD, VARIANT, ORACLE, SAMPLER, PRUNER)
 
 
 def files(diff: str) -> list[str]:
@@ -101,7 +130,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    for diff in (FIELD, VARIANT, ORACLE):
+    for diff in DIFFS:
         apply(diff, folder)
     return folder
 
@@ -144,8 +173,21 @@ def test_an_oracle_is_a_test(copy: Path) -> None:
     assert files(ORACLE) == ["tests/gpt/test_softmax_contract.py"]
 
 
+@pytest.mark.parametrize(("diff", "room", "cls"), [(SAMPLER, "samplers", "Nsga2"), (PRUNER, "pruners", "Threshold")])
+def test_a_sampler_or_a_pruner_is_a_diff_of_one_new_class_and_its_rows(
+    copy: Path, diff: str, room: str, cls: str
+) -> None:
+    assert files(diff) == ["docs/study_files.md", f"search/question/{room}.py"]
+    before, after = (
+        {ast.dump(node) for node in ast.parse((root / f"search/question/{room}.py").read_text()).body}
+        for root in (ROOT, copy)
+    )
+    assert len(after - before) == 2, "an import and a class"
+    assert any(f"ClassDef(name='{cls}'" in node for node in after - before)
+
+
 def test_the_diffs_are_in_house_style(copy: Path) -> None:
-    changed = files(FIELD) + files(VARIANT) + files(ORACLE)
+    changed = [name for diff in DIFFS for name in files(diff) if name.endswith(".py")]
     python(copy, "-m", "ruff", "check", "--no-cache", *changed)
     python(copy, "-m", "ruff", "format", "--no-cache", "--check", *changed)
 
@@ -246,6 +288,43 @@ def test_the_new_variant_trains(copy: Path, text: Path) -> None:
     ]
     assert "finished at iteration 4" in python(copy, "-c", TUNEMAX, *words)
     assert json.loads((copy / "run/config.json").read_text())["config"]["softmax1.learn_obo"] is True
+
+
+def test_the_new_sampler_and_pruner_can_be_named_in_a_study_file(copy: Path) -> None:
+    threshold = {"name": "threshold", "above": 6}
+    asked: list[dict[str, Any]] = [
+        {"sampler": "nsga2", "pruner": "threshold"},
+        {"sampler": {"name": "nsga2", "population": 50}, "pruner": threshold},
+        {"sampler": {"name": "nsga2", "population": 1}},
+        {"sampler": {"name": "nsga2", "startup": 4}},
+        {"sampler": {"name": "tpe", "population": 50}},
+        {"pruner": {**threshold, "reduction": 3}},
+        {"pruner": {"name": "threshold", "abov": 6}},
+        {"sampler": "nsga3"},
+    ]
+    assert json.loads(python(copy, "-c", NAMED, json.dumps(asked))) == [
+        *[["NSGAIISampler", "ThresholdPruner"]] * 2,
+        "sampler.population: 1, expected greater than or equal to 2",
+        "sampler: nsga2 has no start-up trials; leave startup out",
+        "sampler: tpe has no population; it belongs to nsga2",
+        "pruner: threshold has no reduction; it belongs to asha",
+        "pruner.abov: no such key here; did you mean `above`?",
+        "sampler: nsga3: no such sampler; did you mean `nsga2`?",
+    ]
+
+
+def test_contract_tests_of_samplers_and_pruners_appear_and_pass(copy: Path) -> None:
+    suites = [f"tests/search/question/test_{name}.py" for name in ("named", "samplers", "pruners")]
+    names = "nsga2 or threshold or every_key or every_sampler_and_pruner"
+    ran = python(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", names, *suites, "tests/test_docs.py")
+    for expected in (
+        "test_it_reads_back_from_a_storage[sampler:nsga2]",
+        "test_workers_and_restarts_do_not_repeat_each_others_points[nsga2]",
+        "test_options_that_it_does_not_have_are_refused[pruner:threshold]",
+        "test_the_best_trial_is_never_pruned[threshold]",
+        "test_every_sampler_and_pruner_is_described[Pruner]",
+    ):
+        assert f"{expected} PASSED" in ran
 
 
 # ---- the study -------------------------------------------------------------------------------------------------------

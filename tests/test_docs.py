@@ -17,8 +17,10 @@ from tunemax.gpt.softmax import Variant, variants
 from tunemax.search.cli import build
 from tunemax.search.cli.flags import config_from
 from tunemax.search.question.definition import INNER, Budget, StudyDefinition
+from tunemax.search.question.named import Named
+from tunemax.search.question.pruners import Pruner
+from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import Confirm
-from tunemax.search.question.strategy import PRUNERS, SAMPLERS, Pruner, Sampler
 from tunemax.search.question.study_file import load_study_file
 
 ROOT = Path(__file__).parents[1]
@@ -103,11 +105,12 @@ def test_the_mistake_that_is_shown_is_what_one_sees(tmp_path: Path, monkeypatch:
 )
 def test_every_key_is_described_with_its_default(heading: str, model: type[pydantic.BaseModel]) -> None:
     described = {row[0]: row[1] for row in rows(section(STUDY_FILES, heading)) if len(row) == 3}
-    keys = {name: info for name, info in model.model_fields.items() if name not in INNER}
+    fields = model.fields() if issubclass(model, Named) else model.model_fields
+    keys = {name: info for name, info in fields.items() if name not in INNER}
     assert list(described) == list(keys)
     for name, info in keys.items():
         default: Any = info.default
-        if isinstance(default, (Sampler, Pruner)):
+        if isinstance(default, Named):
             default = default.name
         if isinstance(default, bool):
             assert described[name] == str(default).lower()
@@ -117,9 +120,10 @@ def test_every_key_is_described_with_its_default(heading: str, model: type[pydan
             assert float(Fraction(described[name])) == pytest.approx(default)
 
 
-@pytest.mark.parametrize(("heading", "known"), [("`sampler`", SAMPLERS), ("`pruner`", PRUNERS)])
-def test_every_sampler_and_pruner_is_described(heading: str, known: dict[str, str]) -> None:
-    assert {row[0]: row[1] for row in rows(section(STUDY_FILES, heading)) if len(row) == 2} == known
+@pytest.mark.parametrize("family", [Sampler, Pruner])
+def test_every_sampler_and_pruner_is_described(family: type[Named]) -> None:
+    described = {row[0]: row[1] for row in rows(section(STUDY_FILES, f"`{family.key}`")) if len(row) == 2}
+    assert described == {name: cls.help for name, cls in family.known().items()}
 
 
 def test_every_way_to_write_a_dimension_is_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
-    from tunemax.search.question.strategy import Pruner
+    from tunemax.search.question.pruners import Pruner
     from tunemax.search.results.replay import Replayed
 
 
@@ -51,7 +51,7 @@ def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
     import pydantic
 
     from tunemax.gpt.fields import explain
-    from tunemax.search.question.strategy import Pruner
+    from tunemax.search.question.pruners import Pruner
 
     name = arguments.pruner or own.name
     given = {
@@ -74,9 +74,10 @@ def _told(found: list[Replayed], pruner: Pruner) -> str:
         counts = (str(each.full), str(each.stopped), f"{each.spent:,}", f"{each.needed:,}", f"{100 * each.saved:.0f} %")
         regret = NONE if each.regret is None else f"{each.regret:.4f}"
         rows.append((each.study, *counts, "kept" if each.kept else "lost", regret))
-    options = {"warmup": f"{pruner.warmup:.3g}", "startup": pruner.startup} if pruner.name == "median" else {}
-    options = {"warmup": f"{pruner.warmup:.3g}", "reduction": pruner.reduction} if pruner.name == "asha" else options
-    how = ", ".join([f"Pruner {pruner.name}", *(f"{key} {value}" for key, value in options.items())])
+    options = [name for name in pruner.options() if name not in ("cooled", "spared")]  # which a replay does not weigh
+    values = {name: getattr(pruner, name) for name in options}
+    shown = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    how = ", ".join([f"Pruner {pruner.name}", *shown])
     cut = sum(each.cut for each in found)
     sentences = [
         f"{how}: trials one after the other, in the order of their numbers. Spent, needed: member-steps of the trials "

@@ -48,9 +48,9 @@ class Changes:
     def check(self, study: str) -> None:
         """Raise TunemaxError if anything is refused, with every difference in one line."""
         if self.refused:
-            told = "; ".join(map(str, self.refused))
+            differences = "; ".join(map(str, self.refused))
             raise TunemaxError(
-                f"study {study} exists with another definition: {told}; undo this, or give the new study a name"
+                f"study {study} exists with another definition: {differences}; undo this, or give the new study a name"
             )
 
 
@@ -71,16 +71,16 @@ def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
 
 def changes(old: StudyDefinition, new: StudyDefinition) -> Changes:
     """What is different in `new`, a definition under which the study of `old` is to go on."""
-    found = [
+    every = [
         *_simple(old, new),
         *_compared(old, new),
         *_budget(old, new),
         *_base(old, new),
         *_space(old, new),
-        *_strategy(old, new),
+        *_samplers_and_pruners(old, new),
     ]
     return Changes(
-        tuple(change for change in found if change.why_not), tuple(change for change in found if not change.why_not)
+        tuple(change for change in every if change.why_not), tuple(change for change in every if not change.why_not)
     )
 
 
@@ -163,15 +163,14 @@ def _space(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
         yield Change(f"space.{field}", was, now, why_not)
 
 
-def _strategy(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
+def _samplers_and_pruners(old: StudyDefinition, new: StudyDefinition) -> Iterator[Change]:
     if old.sampler != new.sampler:
-        grid = "grid" in (old.sampler.name, new.sampler.name)
+        grid = old.sampler.is_grid or new.sampler.is_grid
         yield Change(
             "sampler", old.sampler, new.sampler, "a grid's trials are laid out when it is created" if grid else ""
         )
     if old.pruner != new.pruner:
-        both = "none" not in (old.pruner.name, new.pruner.name)
-        mixed = both and old.pruner.cooled != new.pruner.cooled
+        mixed = old.pruner.prunes and new.pruner.prunes and old.pruner.cooled != new.pruner.cooled
         yield Change(
             "pruner",
             old.pruner,

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Literal
 
 import pydantic
+from optuna.samplers import BaseSampler
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Value, explain
-from tunemax.search.question.dimension import Dimension, active_dimensions, shown
+from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, shown
+from tunemax.search.question.named import STORED
+from tunemax.search.question.pruners import Median, Pruner
+from tunemax.search.question.samplers import Sampler, Task, Tpe
 from tunemax.search.question.stages import Confirm, Confirms, Repeat
-from tunemax.search.question.strategy import STORED, Pruner, Sampler
 
 INNER = ("fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
@@ -54,8 +57,8 @@ class StudyDefinition(pydantic.BaseModel):
     )
     compare: tuple[Value, ...] = pydantic.Field((), description="values of `per`; default: all of them")
     space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
-    sampler: Sampler = Sampler()
-    pruner: Pruner = Pruner()
+    sampler: pydantic.SerializeAsAny[Sampler] = Tpe()
+    pruner: pydantic.SerializeAsAny[Pruner] = Median()
     budget: Budget
     confirm: Confirm | None = pydantic.Field(
         None,
@@ -102,6 +105,22 @@ class StudyDefinition(pydantic.BaseModel):
     def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
         return active_dimensions(self.space, fixed)
+
+    def make_sampler(self, study_name: str, worker: int, begun: int = 0) -> BaseSampler:
+        """The sampler of one worker for one sibling study.
+
+        worker: its index. begun: how many trials the study has begun; none of its points are repeated after a restart.
+        Raises TunemaxError if a package is missing.
+        """
+        task = Task(
+            seed=self.seed,
+            trials=self.budget.trials,
+            conditional=conditional(self.dimensions(self.siblings()[study_name])),
+            pruned=self.pruner.prunes,
+            worker=worker,
+            begun=begun,
+        )
+        return self.sampler.make(task)
 
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""

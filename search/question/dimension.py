@@ -112,6 +112,11 @@ def active_dimensions(space: Space, fixed: Mapping[str, Value]) -> dict[str, Dim
     return {name: dimension for name, dimension in _by_condition(space) if inert_because(name, space, fixed) is None}
 
 
+def conditional(space: Space) -> bool:
+    """Whether some dimensions mean something only at some values of others."""
+    return any(other in space for name in space for other in all_specs()[name].depends_on)
+
+
 def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | None:
     """Why a field can never mean anything beside these dimensions and fixed values; None if it can."""
     spec = all_specs()[name]

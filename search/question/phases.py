@@ -26,7 +26,7 @@ def check_phases(definition: StudyDefinition) -> None:
     """Raise Fault if trials would be compared in different phases, or if a cooled rung cannot be reached by a full
     decay."""
     check = _check_cooled if definition.pruner.cooled else _check_same
-    if definition.pruner.name != "none":
+    if definition.pruner.prunes:
         for fixed in definition.siblings().values():
             check(definition, fixed)
 
@@ -34,13 +34,13 @@ def check_phases(definition: StudyDefinition) -> None:
 def _check_same(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
     """Every schedule of the sibling has the same rate, relative to its peak, from the first rung on."""
     horizon = definition.budget.horizon
-    first = definition.pruner.first_rung(horizon) or horizon
+    first = definition.pruner.first_rung(horizon)
     looks = range(first, horizon, max(1, (horizon - first) // LOOKS))
     searched = [name for name in SHAPE if name in definition.dimensions(fixed)]
     alike: tuple[float, ...] | None = None
     for train in _schedules(definition, fixed):
-        found = tuple(lr_factor(train, iteration) for iteration in looks)
-        if alike is not None and max(abs(a - b) for a, b in zip(alike, found, strict=True)) > 1e-9:
+        factors = tuple(lr_factor(train, iteration) for iteration in looks)
+        if alike is not None and max(abs(a - b) for a, b in zip(alike, factors, strict=True)) > 1e-9:
             asha = (
                 ""
                 if "schedule" in searched
@@ -51,7 +51,7 @@ def _check_same(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None
                 "the pruner would compare trials in different phases of their learning rate; fix "
                 f"{' and '.join(searched)} in base, or write pruner: none{asha}",
             )
-        alike = found
+        alike = factors
 
 
 def _check_cooled(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:

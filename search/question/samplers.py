@@ -1,80 +1,147 @@
-"""Samplers and pruners as a study's definition chooses them, with settings that Optuna's traps have taught.
+"""Samplers as a study file names them, with settings that Optuna's traps have taught.
 
-Neither is stored in Optuna's database; every worker builds its own from the definition.
+A sampler is not stored in Optuna's database; every worker makes its own.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
+import pydantic
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.random import key
-from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.suggest import conditional
+from tunemax.search.question.named import Named
 
 GP_TRIALS = 300
 """Trials up to which a Gaussian process is asked in seconds."""
 
 
-def sampler_name(definition: StudyDefinition, study_name: str) -> str:
-    """Which sampler a sibling study has: what the definition says, and what its `auto` means there."""
-    if definition.sampler.name != "auto":
-        return definition.sampler.name
-    flat = not conditional(definition, definition.siblings()[study_name])
-    return "gp" if flat and definition.pruner.name == "none" and definition.budget.trials <= GP_TRIALS else "tpe"
+@dataclass(frozen=True)
+class Task:
+    """What a sampler has to know: the study's seed and budget, whether some of its dimensions mean something only at
+    some values of others and whether trials are stopped early; the index of the worker that asks, and how many trials
+    the study has begun."""
+
+    seed: int
+    trials: int
+    conditional: bool = False
+    pruned: bool = False
+    worker: int = 0
+    begun: int = 0
+
+    @property
+    def shared_seed(self) -> int:
+        """For a sampler whose workers share one sequence."""
+        return key(self.seed, "sampler") % 2**32
+
+    @property
+    def worker_seed(self) -> int:
+        """One seed in all workers, or again after a restart, would repeat the same points."""
+        return key(self.seed, "sampler", self.worker, self.begun) % 2**32
 
 
-def make_sampler(definition: StudyDefinition, study_name: str, worker: int, trials: int = 0) -> BaseSampler:
-    """The sampler of one worker for one sibling study.
+class Sampler(Named, key="sampler"):
+    """How a study chooses the next trial."""
 
-    worker: its index. trials: how many trials the study has begun; a sampler's seed comes from the study's seed and
-    both of these, since one seed in all workers, or again after a restart, repeats the same points. qmc is the
-    exception: its workers share one sequence. Raises TunemaxError if a package is missing.
-    """
-    name = sampler_name(definition, study_name)
-    own = key(definition.seed, "sampler", worker, trials) % 2**32
-    startup = definition.sampler.startup or min(10, max(4, definition.budget.trials // 4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # QMCSampler, and `group` of TPE
-        if name == "tpe":
-            return TPESampler(
-                seed=own, n_startup_trials=startup, group=conditional(definition, definition.siblings()[study_name])
+    is_grid: ClassVar[bool] = False
+    """Whether it trains each point of a grid once: points are counted, and enqueued when the study is created."""
+    package: ClassVar[str] = ""
+    """The Python package that it needs, beside those that tunemax needs anyway."""
+
+    name: str = "tpe"
+    startup: int | None = pydantic.Field(
+        None,
+        ge=1,
+        le=1000,
+        description="random trials before it learns (auto, tpe, gp, cmaes); default a quarter of the trials, 4 to 10",
+    )
+
+    def make(self, task: Task) -> BaseSampler:
+        """Optuna's sampler for this task. Raises TunemaxError if a package is missing."""
+        if self.package and importlib.util.find_spec(self.package) is None:
+            package = self.package
+            raise TunemaxError(
+                f"sampler = {self.name}: needs the Python package {package}; `pip install {package}`, or take tpe"
             )
-        if name == "qmc":
-            shared = key(definition.seed, "sampler") % 2**32
-            return QMCSampler(
-                seed=shared, scramble=True, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False
-            )
-        if name == "cmaes":
-            _need("cmaes", "cmaes")
-            return CmaEsSampler(seed=own, n_startup_trials=startup, warn_independent_sampling=False)
-        if name == "gp":
-            _need("gp", "scipy")
-            return GPSampler(seed=own, n_startup_trials=startup, warn_independent_sampling=False)
-    return RandomSampler(seed=own)  # also for grid, whose trials are all enqueued with their parameters
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # QMCSampler, and `group` of TPE
+            return self.build(task)
+
+    @abstractmethod
+    def build(self, task: Task) -> BaseSampler:
+        """What `make` returns."""
+
+    def startup_of(self, task: Task) -> int:
+        """How many random trials come first."""
+        return self.startup or min(10, max(4, task.trials // 4))
+
+    @classmethod
+    def refusal(cls, option: str) -> str:
+        if option == "startup":
+            return f"{cls.key} has no start-up trials; leave startup out"
+        return super().refusal(option)
 
 
-def make_pruner(definition: StudyDefinition) -> BasePruner:
-    """The pruner of a study whose trials report at iterations up to its horizon.
+class Auto(Sampler, name="auto", takes=("startup",)):
+    help = "gp where it is at its best (a flat space, at most 300 trials, no pruner), else tpe"
 
-    Ask it only where `Pruner.asked_at` says so.
-    """
-    settings = definition.pruner
-    first = settings.first_rung(definition.budget.horizon)
-    if first is None:
-        return NopPruner()
-    if settings.name == "median":
-        return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=first)
-    return SuccessiveHalvingPruner(min_resource=first, reduction_factor=settings.reduction)
+    def build(self, task: Task) -> BaseSampler:
+        best = not task.conditional and not task.pruned and task.trials <= GP_TRIALS
+        return (Gp if best else Tpe)(startup=self.startup).make(task)
 
 
-def _need(sampler: str, package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise TunemaxError(
-            f"sampler = {sampler}: needs the Python package {package}; `pip install {package}`, or take tpe"
+class Tpe(Sampler, name="tpe", takes=("startup",)):
+    help = "Tree-structured Parzen Estimator; a good default"
+
+    def build(self, task: Task) -> BaseSampler:
+        return TPESampler(seed=task.worker_seed, n_startup_trials=self.startup_of(task), group=task.conditional)
+
+
+class Random(Sampler, name="random"):
+    help = "independent draws"
+
+    def build(self, task: Task) -> BaseSampler:
+        return RandomSampler(seed=task.worker_seed)
+
+
+class Qmc(Sampler, name="qmc"):
+    help = "scrambled Sobol points, for a flat space"
+
+    def build(self, task: Task) -> BaseSampler:
+        others = RandomSampler(seed=task.worker_seed)
+        return QMCSampler(
+            seed=task.shared_seed, scramble=True, independent_sampler=others, warn_independent_sampling=False
         )
+
+
+class CmaEs(Sampler, name="cmaes", takes=("startup",)):
+    help = "CMA-ES, for numbers; choices are drawn at random"
+    package = "cmaes"
+
+    def build(self, task: Task) -> BaseSampler:
+        startup = self.startup_of(task)
+        return CmaEsSampler(seed=task.worker_seed, n_startup_trials=startup, warn_independent_sampling=False)
+
+
+class Gp(Sampler, name="gp", takes=("startup",)):
+    help = "a Gaussian process, for at most 300 trials in a flat space"
+    package = "scipy"
+
+    def build(self, task: Task) -> BaseSampler:
+        startup = self.startup_of(task)
+        return GPSampler(seed=task.worker_seed, n_startup_trials=startup, warn_independent_sampling=False)
+
+
+class Grid(Sampler, name="grid"):
+    help = "every point of a grid of choices and stepped ranges"
+    is_grid = True
+
+    def build(self, task: Task) -> BaseSampler:
+        return RandomSampler(seed=task.worker_seed)  # never asked: all trials are enqueued with their parameters

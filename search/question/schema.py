@@ -14,19 +14,20 @@ from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import OWNED, Dimension, options
+from tunemax.search.question.named import Named
+from tunemax.search.question.pruners import Pruner
+from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import NAME
-from tunemax.search.question.strategy import PRUNERS, SAMPLERS
 
 
 def study_file(definition: StudyDefinition) -> str:
     """The text of a study file that means this definition. What is at its default is left out."""
-    said = definition.model_dump(mode="json", exclude={*INNER, "space"}, exclude_defaults=True)
-    said["budget"] = definition.budget.model_dump(exclude_defaults=True)
-    if definition.sampler.name == "grid":
-        del said["budget"]["trials"]  # it counts its own points
-    space = {"space": {name: _written(dimension) for name, dimension in definition.space.items()}}
-    order = [name for name in StudyDefinition.model_fields if name in said or name in space]
-    whole = {name: (said | space)[name] for name in order}
+    written = definition.model_dump(mode="json", exclude={*INNER, "space"}, exclude_defaults=True)
+    written["budget"] = definition.budget.model_dump(exclude_defaults=True)
+    if definition.sampler.is_grid:
+        del written["budget"]["trials"]  # it counts its own points
+    written["space"] = {name: _written(dimension) for name, dimension in definition.space.items()}
+    whole = {name: written[name] for name in StudyDefinition.model_fields if name in written}
     return yaml.dump(whole, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
@@ -69,9 +70,10 @@ def json_schema() -> dict[str, Any]:
         properties[part]["additionalProperties"] = False
     properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
     properties["compare"].update(minItems=1, uniqueItems=True)
-    for part, names in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
-        schema["$defs"][part.capitalize()]["properties"]["name"]["enum"] = list(names)
-        properties[part] = {"anyOf": [{"enum": list(names)}, {"$ref": f"#/$defs/{part.capitalize()}"}]}
+    families: tuple[type[Named], ...] = (Sampler, Pruner)
+    for family in families:
+        schema["$defs"][family.__name__]["properties"] = _options_schema(family)
+        properties[family.key] = {"anyOf": [{"enum": [*family.known()]}, {"$ref": f"#/$defs/{family.__name__}"}]}
     schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
     confirm = schema["$defs"]["Confirm"]["properties"]
     # A candidate is named as the file has it: 2.5, true
@@ -80,6 +82,15 @@ def json_schema() -> dict[str, Any]:
     used = {name: part for name, part in schema["$defs"].items() if name in ("Budget", "Confirm", "Pruner", "Sampler")}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tunemax study file"}
     return {**schema, **head, "$defs": used, "required": ["question", "space", "budget"]}
+
+
+def _options_schema(family: type[Named]) -> dict[str, Any]:
+    """Properties of a sampler or a pruner: its name, and the options of all classes."""
+    classes = family.known()
+    options = {name: part for cls in classes.values() for name, part in cls.model_json_schema()["properties"].items()}
+    helps = "; ".join(f"{name}: {cls.help}" for name, cls in classes.items())
+    named = dict(sorted({**options["name"], "description": helps}.items()))
+    return {**options, "name": {**named, "enum": [*classes]}}
 
 
 def _value_schema(spec: FieldSpec) -> dict[str, Any]:

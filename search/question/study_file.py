@@ -26,7 +26,9 @@ from tunemax.search.question.dimension import (
     read_dimension,
     shown,
 )
+from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
+from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import is_name
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
@@ -80,14 +82,14 @@ def define(data: Any, *, name: str) -> StudyDefinition:
             ("confirm",),
             f"{shown(given['confirm'])}, expected a number of seeds, such as 12, or a mapping with options",
         )
-    if named.get("sampler") == {"name": "grid"} and isinstance(given.get("budget"), dict):
+    if Sampler.chosen(named.get("sampler")).is_grid and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _model(StudyDefinition, named)
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
     check_phases(definition)
-    if definition.sampler.name != "grid":
+    if not definition.sampler.is_grid:
         return definition
     size = _grid_size(definition)
     if given["budget"].get("trials", size) != size:
@@ -144,7 +146,7 @@ def _read_per(
 
 def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) -> list[tuple[FieldSpec, str, Any]]:
     """The fields that a part of the file names, with the keys as written and their values."""
-    found: dict[str, tuple[FieldSpec, str, Any]] = {}
+    fields: dict[str, tuple[FieldSpec, str, Any]] = {}
     for key, value in given.items():
         at = where or (place, key)
         try:
@@ -153,15 +155,15 @@ def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) ->
             raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
         if name in OWNED and (place, name) != ("space", "seed"):  # whether it may be searched is seen with the sampler
             raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
-        if name in found:
-            raise Fault(at, f"given twice, also as {found[name][1]}; keep one")
-        found[name] = (all_specs()[name], key, value)
-    return list(found.values())
+        if name in fields:
+            raise Fault(at, f"given twice, also as {fields[name][1]}; keep one")
+        fields[name] = (all_specs()[name], key, value)
+    return list(fields.values())
 
 
 def _check_seeds(definition: StudyDefinition) -> None:
     """A seed is nothing to be tuned: only a grid may have several, to train each of its points on all of them."""
-    if "seed" in definition.space and definition.sampler.name != "grid":
+    if "seed" in definition.space and not definition.sampler.is_grid:
         raise Fault(
             ("space", "seed"),
             "a seed is no setting to tune; with sampler: grid several may be listed, else leave it to `confirm`",
@@ -176,8 +178,8 @@ def _check_siblings(definition: StudyDefinition) -> None:
     for name in definition.space:
         reasons = [inert_because(name, definition.space, fixed) for fixed in siblings.values()]
         if None not in reasons:
-            own = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
-            raise Fault(("space", name), f"{own}; take it out, or change what makes it inert")
+            reason = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+            raise Fault(("space", name), f"{reason}; take it out, or change what makes it inert")
 
 
 def _check_stage(definition: StudyDefinition) -> None:
@@ -243,9 +245,9 @@ def _grid_size(definition: StudyDefinition) -> int:
     if max(sizes.values()) > GRID_LIMIT:
         raise Fault(("space",), f"the grid has more than {GRID_LIMIT} points; list fewer values")
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise Fault(
-            ("space",), f"the siblings' grids differ in size ({told}), so their budgets would; make one study of each"
+            ("space",), f"the siblings' grids differ in size ({listed}), so their budgets would; make one study of each"
         )
     return sizes.popitem()[1]
 
@@ -263,17 +265,17 @@ def _model(model: type[M], values: dict[str, Any]) -> M:
         return model.model_validate(values)
     except pydantic.ValidationError as error:
         # A misspelt key is told before the one that is missing because of it.
-        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        first = min(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
         where: Where = first["loc"]
         if first["type"] == "extra_forbidden":
             part = model.model_fields[str(where[0])].annotation
-            parts = [
-                each
-                for each in get_args(part) or (part,)
-                if isinstance(each, type) and issubclass(each, pydantic.BaseModel)
+            options = [
+                option
+                for kind in get_args(part) or (part,)
+                if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+                for option in (kind.fields() if issubclass(kind, Named) else kind.model_fields)
             ]
-            keys = parts[0].model_fields if parts else ()
-            raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), keys)}") from None
+            raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), options)}") from None
         if first["type"] == "missing":
             raise Fault(where, "missing; a study file needs it") from None
         if first["type"] == "value_error":

@@ -41,19 +41,13 @@ def distributions(definition: StudyDefinition, fixed: Mapping[str, Value]) -> di
     }
 
 
-def conditional(definition: StudyDefinition, fixed: Mapping[str, Value]) -> bool:
-    """Whether some dimensions of the sibling mean something only at some values of others."""
-    dimensions = definition.dimensions(fixed)
-    return any(other in dimensions for name in dimensions for other in all_specs()[name].depends_on)
-
-
 def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[dict[str, Any]]:
     """Parameters of the trials to enqueue first: all points of a grid, else the variants' known baselines.
 
     A baseline is the default of every dimension with the variant's known settings on top. A setting that the space
     cannot reach drops its baseline; a default outside its range is left to the sampler.
     """
-    if definition.sampler.name == "grid":
+    if definition.sampler.is_grid:
         return list(combinations(definition.space, fixed, points))
     specs, dimensions = all_specs(), definition.dimensions(fixed)
     start: dict[str, Value] = {**defaults(), **fixed}

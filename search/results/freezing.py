@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Choices, Range, Value
 from tunemax.search.question.definition import Budget, StudyDefinition
+from tunemax.search.question.pruners import NoPruner
+from tunemax.search.question.samplers import Grid
 from tunemax.search.question.stages import Confirm, Confirms, Frozen, confirmation_name
-from tunemax.search.question.strategy import Pruner, Sampler
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.storage.attributes import WORKER
@@ -117,8 +118,8 @@ def _definition(
         data=tuned.data,
         fingerprint=tuned.fingerprint,
         space={"seed": Range(first, first + seeds - 1, step=1)},
-        sampler=Sampler(name="grid"),
-        pruner=Pruner(name="none"),
+        sampler=Grid(),
+        pruner=NoPruner(),
         budget=Budget(trials=seeds, horizon=factor * tuned.budget.horizon),
         confirms=Confirms(
             question=question.name,

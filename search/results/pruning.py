@@ -75,7 +75,7 @@ class Fidelity:
 
 def fidelity(definition: StudyDefinition, found: Sequence[Candidate]) -> Fidelity:
     """Judge the pruner of a question by the trials of its candidates."""
-    if definition.pruner.name == "none":
+    if not definition.pruner.prunes:
         return Fidelity((), ())
     own = {
         candidate.name: [trial for trial in candidate.trials if DUPLICATE_OF not in trial.user_attrs]
@@ -91,21 +91,17 @@ def fidelity(definition: StudyDefinition, found: Sequence[Candidate]) -> Fidelit
 
 
 def _iterations(definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> list[int]:
-    """Where trials of a candidate have been judged: at asha's rungs, or the next evaluation; under median a few of all
-    evaluations."""
+    """Where trials of a candidate have been judged: at the pruner's rungs, or the next evaluation; without rungs a few
+    of all evaluations."""
     horizon, pruner = definition.budget.horizon, definition.pruner
     reported = sorted(
         {step for trial in trials for step in trial.intermediate_values if pruner.asked_at(step, horizon)}
     )
-    if pruner.name != "asha":
-        return (
-            [reported[round(index)] for index in np.linspace(0, len(reported) - 1, MOST)]
-            if len(reported) > MOST
-            else reported
-        )
-    return sorted(
-        {step for rung in pruner.rungs(horizon) if (step := next((s for s in reported if s >= rung), None)) is not None}
-    )
+    if rungs := pruner.rungs(horizon):
+        return sorted({step for rung in rungs if (step := next((s for s in reported if s >= rung), None)) is not None})
+    if len(reported) > MOST:
+        return [reported[round(index)] for index in np.linspace(0, len(reported) - 1, MOST)]
+    return reported
 
 
 def _rung(name: str, step: tuple[int, int], groups: Sequence[Sequence[FrozenTrial]]) -> Rung:

@@ -23,8 +23,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.schedule import branch_steps
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.phases import check_phases
-from tunemax.search.question.samplers import make_pruner
-from tunemax.search.question.strategy import Pruner
+from tunemax.search.question.pruners import Pruner
 from tunemax.search.storage.attributes import CONFIG, DUPLICATE_OF, ITERATIONS, state
 from tunemax.search.storage.questions import Question
 
@@ -99,9 +98,8 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
 
 
 def _replay(name: str, trials: Sequence[FrozenTrial], definition: StudyDefinition) -> Replayed:
-    study = optuna.create_study(
-        direction=definition.direction, sampler=RandomSampler(seed=0), pruner=make_pruner(definition)
-    )
+    pruner = definition.pruner.make(definition.budget.horizon)
+    study = optuna.create_study(direction=definition.direction, sampler=RandomSampler(seed=0), pruner=pruner)
     full = cut = stopped = spent = needed = 0
     kept: set[int] = set()
     for trial in sorted(trials, key=lambda trial: trial.number):

@@ -40,7 +40,7 @@ def rate_curves(definition: StudyDefinition, found: Sequence[Candidate]) -> dict
     What a sampler has chosen stands close where losses are low, and says little of the rest.
     """
     searched = set(definition.space)
-    if definition.sampler.name != "grid" or RATE not in searched or searched - BESIDE != {RATE}:
+    if not definition.sampler.is_grid or RATE not in searched or searched - BESIDE != {RATE}:
         return {}
     curves = {candidate.name: at_rates(candidate.trials) for candidate in found}
     return {name: points for name, points in curves.items() if len(points) > 1}

@@ -121,7 +121,7 @@ def extend(question: Question, trials: int) -> Question:
         if definition.repeat:
             of = definition.repeat.question
             raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")
-        if definition.sampler.name == "grid":
+        if definition.sampler.is_grid:
             raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
         return lay_out(question.storage, _with_trials(definition, definition.budget.trials + trials))
 

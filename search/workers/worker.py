@@ -24,7 +24,6 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import Stopped, stopped_by
 from tunemax.gpt.probe import Probes
 from tunemax.gpt.trainer import Trainer
-from tunemax.search.question.samplers import make_pruner, make_sampler
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import Held
 from tunemax.search.storage.ownership import beating, finish, owned, report
@@ -137,7 +136,7 @@ class Worker:
     def _start(self, name: str) -> bool:
         """Take a trial of a study and put it into a slot (or finish it, if it is a duplicate). False if none waits."""
         definition = self.question.definition
-        pruner, beside_others = make_pruner(definition), bool(self._jobs)
+        pruner, beside_others = definition.pruner.make(definition.budget.horizon), bool(self._jobs)
         trial = claim(name, self.question.cached, self._sampler(name), pruner, self._mark, beside_others=beside_others)
         if trial is None:
             return False
@@ -301,7 +300,7 @@ class Worker:
 
     def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
         if name not in self._samplers:
-            self._samplers[name] = make_sampler(self.question.definition, name, self.index, self.question.begun(name))
+            self._samplers[name] = self.question.definition.make_sampler(name, self.index, self.question.begun(name))
         return self._samplers[name]
 
 

@@ -12,9 +12,9 @@ from optuna.samplers import RandomSampler
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.softmax import variants
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import OWNED
+from tunemax.search.question.dimension import OWNED, conditional
 from tunemax.search.question.study_file import define
-from tunemax.search.question.suggest import conditional, distributions, known_points, suggest
+from tunemax.search.question.suggest import distributions, known_points, suggest
 
 
 def question(space: dict[str, Any], base: dict[str, Any] | None = None, **more: Any) -> StudyDefinition:
@@ -88,7 +88,7 @@ def test_conditional_fields_are_asked_after_their_condition_and_only_when_they_m
         },
         pruner="none",
     )
-    assert conditional(definition, next(iter(definition.siblings().values())))
+    assert conditional(definition.dimensions(next(iter(definition.siblings().values()))))
     seen = set()
     for trial, values in drawn(definition, 60):
         asked = trial.params
@@ -112,7 +112,7 @@ def test_siblings_search_what_means_something_in_them() -> None:
         "q/constantmax": ["learning_rate", "constantmax.beta"],
         "q/polymax": ["learning_rate", "polymax.power"],
     }
-    assert not any(conditional(definition, fixed) for fixed in definition.siblings().values())
+    assert not any(conditional(definition.dimensions(fixed)) for fixed in definition.siblings().values())
 
 
 def test_known_points_are_the_baselines_that_the_space_can_reach() -> None:

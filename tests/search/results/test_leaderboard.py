@@ -133,11 +133,9 @@ def test_the_verdict_says_how_far_the_order_goes(
 # ---- counts and ranks ------------------------------------------------------------------------------------------------
 
 
-def add(study: optuna.Study, value: float | None, state: TrialState = TrialState.COMPLETE, **attributes: Any) -> None:
+def add(study: optuna.Study, value: float | None, state: TrialState = TrialState.COMPLETE, **more: Any) -> None:
     ours = {attributes.ITERATIONS: 20, attributes.TOKENS: 1280}
-    trial = create_trial(
-        state=state, value=value, user_attrs={**ours, **attributes}, system_attrs={attributes.CONFIG: "{}"}
-    )
+    trial = create_trial(state=state, value=value, user_attrs={**ours, **more}, system_attrs={attributes.CONFIG: "{}"})
     study.add_trial(trial)
 
 

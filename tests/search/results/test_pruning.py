@@ -27,13 +27,13 @@ HORIZON = 300
 
 
 def ended(
-    number: int, at: float, value: float, *, spared: int | None = None, share: float = 0.1, **attributes: Any
+    number: int, at: float, value: float, *, spared: int | None = None, share: float = 0.1, **more: Any
 ) -> FrozenTrial:
     """A complete trial with its losses at the rung of 100 iterations and at the horizon."""
     system = {} if spared is None else {attributes.SPARED_SHARE: share}
-    attributes |= {} if spared is None else {attributes.SPARED: spared}
+    more |= {} if spared is None else {attributes.SPARED: spared}
     trial = create_trial(
-        value=value, intermediate_values={50: 9.0, 100: at, 300: value}, user_attrs=attributes, system_attrs=system
+        value=value, intermediate_values={50: 9.0, 100: at, 300: value}, user_attrs=more, system_attrs=system
     )
     trial.number = number
     return trial

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
-from tunemax.search.question.strategy import Pruner
+from tunemax.search.question.pruners import Asha, Median, NoPruner, Pruner
 from tunemax.search.results.replay import Replayed, replay
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question
@@ -22,14 +22,14 @@ Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
 
 
-def curve(*losses: float, state: TrialState = TrialState.COMPLETE, **attributes: Any) -> FrozenTrial:
+def curve(*losses: float, state: TrialState = TrialState.COMPLETE, **more: Any) -> FrozenTrial:
     """Losses at 10, 20, 30, …; of a horizon of 40."""
     steps = {10 * (i + 1): loss for i, loss in enumerate(losses)}
     return create_trial(
         state=state,
         value=losses[-1],
         intermediate_values=steps,
-        user_attrs={attributes.ITERATIONS: 10 * len(losses), **attributes},
+        user_attrs={attributes.ITERATIONS: 10 * len(losses), **more},
     )
 
 
@@ -54,7 +54,7 @@ CROSSING = (curve(5, 4, 3, 2.0), curve(5, 3, 2.5, 2.5), curve(5, 4.5, 2, 1.5), c
 
 
 def test_a_median_by_hand(ask: Ask) -> None:
-    found = one(replay(recorded(ask, *CROSSING), Pruner(name="median", startup=2)))
+    found = one(replay(recorded(ask, *CROSSING), Median(startup=2)))
     # trial 3 meets the median of 4 and 3 at iteration 20 with 4.5 and is stopped; trial 4 is better than the median
     # everywhere
     assert (found.full, found.stopped, found.cut, found.spent, found.needed) == (4, 1, 0, 160, 140)
@@ -64,14 +64,14 @@ def test_a_median_by_hand(ask: Ask) -> None:
 
 
 def test_asha_by_hand(ask: Ask) -> None:
-    found = one(replay(recorded(ask, *CROSSING), Pruner(name="asha", warmup=0.5)))
+    found = one(replay(recorded(ask, *CROSSING), Asha(warmup=0.5)))
     # at 20: 4 goes on (alone), 3 goes on (best of two), 4.5 is stopped (one of three goes on), 2 goes on
     assert (found.stopped, found.needed, found.kept) == (1, 140, False)
-    assert one(replay(recorded(ask, *CROSSING, name="q2"), Pruner(name="asha", warmup=0.75))).kept, "at 30 it leads"
+    assert one(replay(recorded(ask, *CROSSING, name="q2"), Asha(warmup=0.75))).kept, "at 30 it leads"
 
 
 def test_none_saves_nothing_and_loses_nothing(ask: Ask) -> None:
-    found = one(replay(recorded(ask, *CROSSING), Pruner(name="none")))
+    found = one(replay(recorded(ask, *CROSSING), NoPruner()))
     assert (found.spent, found.needed, found.stopped, found.kept, found.regret) == (160, 160, 0, True, 0.0)
 
 
@@ -79,9 +79,9 @@ def test_pruned_trials_end_where_they_ended_and_duplicates_cost_nothing(ask: Ask
     pruned, again = curve(5, 4.2, state=TrialState.PRUNED), curve(5, 3, 2.5, 2.5, duplicate_of=2, iterations=0)
     diverged = curve(5, 9, diverged="diverged: loss is nan")
     question = recorded(ask, *CROSSING[:2], pruned, again, diverged, CROSSING[3])
-    found = one(replay(question, Pruner(name="none")))
+    found = one(replay(question, NoPruner()))
     assert (found.full, found.cut, found.spent, found.needed) == (4, 1, 140, 140)
-    median = one(replay(question, Pruner(name="median", startup=2)))
+    median = one(replay(question, Median(startup=2)))
     assert median.cut == 0, "it would have stopped the pruned one there as well"
     assert (median.stopped, median.regret) == (0, 0.0), "one that diverges ends by itself"
 
@@ -98,7 +98,7 @@ def test_the_pruner_of_a_run_replayed_on_full_curves_does_what_it_does_when_it_r
     for number, pruner in enumerate(({"name": "asha", "spared": 0.0}, {"name": "median", "startup": 2, "spared": 0.0})):
         pruned = ask(**plan, name=f"pruned{number}", pruner=pruner)
         work(pruned, slots=1)
-        found = one(replay(full, Pruner(**pruner)))
+        found = one(replay(full, Pruner.model_validate(pruner)))
         trials = pruned.trials()[f"pruned{number}/softmax"]
         assert found.stopped == sum(trial.state == TrialState.PRUNED for trial in trials) > 0
         assert found.needed == sum(trial.user_attrs[attributes.ITERATIONS] for trial in trials)
@@ -125,7 +125,7 @@ def test_cooled_rungs_are_replayed_with_their_branches_and_at_no_other_place(ask
         TunemaxError,
         match="q: cooled rungs are recorded at 20, 40 and nowhere else; leave --warmup and --reduction out",
     ):
-        replay(question, Pruner(name="asha", cooled=True, warmup=0.5))
+        replay(question, Asha(cooled=True, warmup=0.5))
 
 
 def test_what_cannot_be_replayed_is_refused(ask: Ask) -> None:
@@ -133,20 +133,20 @@ def test_what_cannot_be_replayed_is_refused(ask: Ask) -> None:
     with pytest.raises(
         TunemaxError, match="q: 6 trials are still to come; finish it with tunemax study run q, or withdraw them with"
     ):
-        replay(question, Pruner(name="asha"))
+        replay(question, Asha())
     taken = question.study("q/softmax").ask()
     with pytest.raises(TunemaxError, match="6 trials are still to come"):
-        replay(question, Pruner(name="asha"))
+        replay(question, Asha())
     give_back(taken)
     with pytest.raises(
         TunemaxError, match="q2: no trial is complete, so there is nothing to keep or to lose; give it more with"
     ):
-        replay(recorded(ask, curve(5, 4, state=TrialState.PRUNED), name="q2"), Pruner(name="asha"))
+        replay(recorded(ask, curve(5, 4, state=TrialState.PRUNED), name="q2"), Asha())
     searched = recorded(
         ask, *CROSSING, name="q3", space={"learning_rate": "default", "schedule": ["cosine", "constant"]}
     )
     with pytest.raises(TunemaxError, match=r"space.schedule: the pruner would compare trials in different phases"):
-        replay(searched, Pruner(name="asha"))
+        replay(searched, Asha())
 
 
 def test_the_command_prints_a_table_or_json(ask: Ask, where: str, capsys: pytest.CaptureFixture[str]) -> None:

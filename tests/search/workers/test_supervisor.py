@@ -21,7 +21,6 @@ from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.samplers import make_sampler
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question, create
 from tunemax.search.storage.queue import claim
@@ -215,7 +214,7 @@ def test_two_runs_at_once_share_the_trials(ask: Ask, where: str, work: Callable[
 def test_trials_of_a_dead_worker_are_taken_up_by_the_next_run(ask: Ask, where: str) -> None:
     question = ask(compare=["softmax"])
     for number, worker in enumerate((mark().replace(f":{os.getpid()}:", ":4194305:"), mark(), "elsewhere:1:0")):
-        trial = claim("q/softmax", question.storage, make_sampler(question.definition, "q/softmax", 0))
+        trial = claim("q/softmax", question.storage, question.definition.make_sampler("q/softmax", 0))
         assert trial is not None
         assert trial.number == number
         trial.set_user_attr(attributes.WORKER, worker)
@@ -231,7 +230,7 @@ def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(
     """Its own worker has died meanwhile, and nobody else is left for it."""
     question, heard = ask(compare=["softmax"], budget={"trials": 2}), []
     dead = mark().replace(f":{os.getpid()}:", ":4194305:")
-    assert claim("q/softmax", question.storage, make_sampler(question.definition, "q/softmax", 0), mark=dead)
+    assert claim("q/softmax", question.storage, question.definition.make_sampler("q/softmax", 0), mark=dead)
 
     def reap_late(question: Question, fates: Any = None) -> int:
         """Not before the worker has looked for trials for the last time."""
