@@ -22,14 +22,14 @@ Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
 
 
-def curve(*losses: float, state: TrialState = TrialState.COMPLETE, **attributes: Any) -> FrozenTrial:
+def curve(*losses: float, state: TrialState = TrialState.COMPLETE, **more: Any) -> FrozenTrial:
     """Losses at 10, 20, 30, …; of a horizon of 40."""
     steps = {10 * (i + 1): loss for i, loss in enumerate(losses)}
     return create_trial(
         state=state,
         value=losses[-1],
         intermediate_values=steps,
-        user_attrs={attributes.ITERATIONS: 10 * len(losses), **attributes},
+        user_attrs={attributes.ITERATIONS: 10 * len(losses), **more},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,32 @@ def test_the_cache_tells_what_the_storage_tells(
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         TrialCache(open_storage(tmp_path / "s.db", create=True)).get_all_trials(7)
+
+
+def test_a_study_that_takes_the_place_of_a_deleted_one(tmp_path: Path) -> None:
+    """SQLite gives the new one, and its trials, the ids of the old ones."""
+    cache, other = (
+        TrialCache(open_storage(tmp_path / "s.db", create=True)),
+        open_storage(tmp_path / "s.db", create=False),
+    )
+    old = optuna.create_study(study_name="old", storage=cache)
+    for _ in range(2):
+        old.add_trial(optuna.create_trial(value=0.5))
+    assert [trial.value for trial in old.trials] == [0.5, 0.5]
+    optuna.delete_study(study_name="old", storage=cache)
+    new = optuna.create_study(study_name="new", storage=cache)
+    optuna.load_study(study_name="new", storage=other).add_trial(optuna.create_trial(value=1.5))
+    assert new._study_id == old._study_id
+    assert [trial.value for trial in new.trials] == [1.5]
+
+
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 3)])
+def test_of_equally_good_trials_the_first_is_the_best(tmp_path: Path, direction: str, best: int) -> None:
+    storage = TrialCache(open_storage(tmp_path / "s.db", create=True))
+    study = optuna.create_study(storage=storage, direction=direction)
+    for value in (0.5, -math.inf, -math.inf, math.inf, math.inf):
+        study.add_trial(optuna.create_trial(value=value))
+    assert study.best_trial.number == best
 
 
 @pytest.fixture
