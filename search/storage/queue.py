@@ -42,9 +42,8 @@ def claim(
 ) -> optuna.Trial | None:
     """Take one waiting trial and set it running; None if none is left.
 
-    mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which all
-    but
-    the last allowed worker has died: they may kill what is trained beside them.
+    mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which
+    all but the last allowed worker has died: they may kill what is trained beside them.
 
     Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
     last. However many processes claim, each trial goes to one of them. The trial belongs to a Study object of its own,

@@ -145,7 +145,7 @@ class Job:
         """What the training cost and found, as user attributes."""
         member = self.member
         trained = member.iteration + self.branches.steps
-        found: dict[str, Any] = {
+        findings: dict[str, Any] = {
             attributes.ITERATIONS: trained,
             attributes.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
             attributes.RATE: member.learning_rate,
@@ -153,13 +153,13 @@ class Job:
             attributes.PATH: self.trainer.path_of(member),
         }
         if math.isfinite(member.train_loss):
-            found[attributes.TRAIN_LOSS] = member.train_loss
+            findings[attributes.TRAIN_LOSS] = member.train_loss
         for name, values in self.trainer.learnables(member).items():
             if values.isfinite().all():
-                found[attributes.LEARNED + name] = float(values.mean())
+                findings[attributes.LEARNED + name] = float(values.mean())
         if end == "diverged":
-            found[attributes.DIVERGED] = self.reason
-        return found
+            findings[attributes.DIVERGED] = self.reason
+        return findings
 
     def leave(self) -> None:
         """Make room in the trainer."""
