@@ -20,8 +20,8 @@ from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.samplers import make_pruner, make_sampler
 from tunemax.search.question.stages import Confirm
 from tunemax.search.question.study_file import load_study_file
-from tunemax.search.results.freezing import confirm as freeze
 from tunemax.search.results.repeats import lay_out_repeats, repeating
+from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import open_storage, study_id
