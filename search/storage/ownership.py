@@ -88,8 +88,13 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
 
     A trial that runs without a worker's mark was asked with the stock command line, and stays.
     """
+    named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
+    states = [TrialState.WAITING] + [TrialState.RUNNING] * running
+    wanted = named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))
+    with _transaction(storage) as connection:
+        ids = list(connection.scalars(wanted))
     count = 0
-    for trial_id in _ids(storage, studies, [TrialState.WAITING] + [TrialState.RUNNING] * running):
+    for trial_id in ids:
         with _transaction(storage) as connection:
             state = tables.locked_state(connection, trial_id)
             if state is None or state.is_finished():
@@ -240,13 +245,3 @@ def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
     verdict = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: verdict})
     return True
-
-
-def _ids(storage: BaseStorage, studies: Iterable[str], states: Sequence[TrialState]) -> list[int]:
-    named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
-    with _transaction(storage) as connection:
-        return list(
-            connection.scalars(
-                named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))
-            )
-        )
