@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 
@@ -20,8 +19,8 @@ from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.stages import Confirm
 from tunemax.search.question.study_file import load_study_file
-from tunemax.search.results.freezing import confirm as freeze
 from tunemax.search.results.repeats import lay_out_repeats, repeating
+from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import open_storage, study_id
@@ -29,6 +28,7 @@ from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.questions import Question, create, load, load_from
 from tunemax.search.storage.recovery import mark
+from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.workers import supervisor
@@ -191,8 +191,8 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     question.check_data(corpus)
 
     def train(trial: optuna.Trial) -> float:
-        adopt(question.storage, trial._trial_id, mark())
-        with beating(question.storage, lambda: [trial._trial_id]):
+        adopt(question.storage, trial, mark())
+        with beating(question.storage, lambda: [trial]):
             return train_alone(trial, question.definition, fixed, corpus)
 
     return train
@@ -202,5 +202,4 @@ def _question(study: optuna.Study) -> Question:
     name = study.user_attrs.get(attributes.QUESTION)
     if name is None:
         raise TunemaxError(f"study {study.study_name}: not defined by tunemax; make it with tunemax study create FILE")
-    storage: Any = getattr(study._storage, "_backend", study._storage)  # without Optuna's cache around it
-    return load(storage, name)
+    return load(database(study), name)

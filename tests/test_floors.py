@@ -16,6 +16,8 @@ STUDIES = {"optuna", "optuna_dashboard", "optunahub", "sqlalchemy", "alembic"}
 AGENTS = {"gymnasium", "sb3_contrib", "stable_baselines3"}
 FORBIDDEN = {"gpt": STUDIES | AGENTS, "envs": STUDIES, "search": AGENTS}
 ALLOWED_IN_GPT = {"tunemax", "torch", "numpy", "pydantic", "annotated_types", "safetensors", "tensorboard", "yaml"}
+PRIVATE = {"_backend", "_cached_frozen_trial", "_storage", "_study_id", "_trial_id"}
+"""Attributes of Optuna's objects that are not documented, as its modules with such names are not."""
 PATHS = sorted(path.relative_to(ROOT) for floor in FLOORS for path in (ROOT / floor).rglob("*.py"))
 
 
@@ -76,6 +78,18 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     while free := {name for name, imports in left.items() if not imports}:
         left = {name: imports - free for name, imports in left.items() if name not in free}
     assert not left, "what is left imports each other, or what does"
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path.parts[1] not in ("storage", "rl")], ids=str)
+def test_private_parts_of_optuna_are_used_in_one_room(path: Path) -> None:
+    source = (ROOT / path).read_text()
+    assert not [name for name in imported(source, path) if name.startswith("optuna.") and "._" in name]
+    attributes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    assert not [
+        ast.unparse(node)
+        for node in attributes
+        if node.attr in PRIVATE and ast.unparse(node.value) not in ("self", "cls")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tunemax.search.storage.ownership import held
+from tunemax.search.storage.ownership import owned_trials
 from tunemax.search.storage.questions import Question
 
 PATIENCE = 300.0
@@ -58,7 +58,7 @@ def stop(process: int, where: str) -> None:
 
 def at_work(question: Question) -> set[int]:
     """The processes that train a trial of the question now, also those that are stopped."""
-    return {int(trial.mark.split(":")[1]) for trial in held(question.storage, question.siblings)}
+    return {int(trial.mark.split(":")[1]) for trial in owned_trials(question.storage, question.siblings)}
 
 
 def stop_worker(question: Question, when: Callable[[], object]) -> int:

@@ -27,7 +27,7 @@ def revived(arguments: argparse.Namespace, name: str) -> Question:
     from tunemax.search.storage.recovery import reap
 
     question = opened(arguments, name)
-    reap(question)
+    reap(question.storage, question.siblings)
     return question
 
 

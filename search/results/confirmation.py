@@ -18,9 +18,8 @@ from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
 from tunemax.search.question.stages import MOST_SEEDS, confirmation_name
-from tunemax.search.results.claims import claim, extent
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.statistics import Comparison, Estimate, compare, estimate, separable_note
+from tunemax.search.results.statistics import Comparison, Estimate, claim, compare, estimate, extent, separable_note
 from tunemax.search.storage.attributes import ITERATIONS, state
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question, load, questions

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from tunemax.search.results.statistics import spearman_rows
+from tunemax.search.results.correlation import spearman_rows
 from tunemax.search.storage.attributes import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
 from tunemax.search.storage.questions import Question
 

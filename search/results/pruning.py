@@ -22,8 +22,8 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.results.correlation import Correlation, Pair, rank_correlation
 from tunemax.search.results.leaderboard import Candidate
-from tunemax.search.results.statistics import Correlation, Pair, rank_correlation
 from tunemax.search.storage.attributes import DUPLICATE_OF, SPARED, SPARED_SHARE, state
 
 JUSTIFIED = 0.5

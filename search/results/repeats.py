@@ -16,8 +16,9 @@ from typing import Any
 
 from tunemax.search.question.stages import Repeat
 from tunemax.search.results.confirmation import confirmations
+from tunemax.search.results.correlation import spearman
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
-from tunemax.search.results.statistics import Estimate, estimate, spearman
+from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
 
 

@@ -1,8 +1,8 @@
 """The statistics of a claim: intervals, paired comparisons, and how sure one may be.
 
-Everything that tunemax says about a difference comes from here. Losses are compared in pairs by seed: a seed decides
-the initial values and the order of the data of both sides, so its luck is in both and leaves the difference. Lower is
-better.
+Everything that tunemax says about a difference comes from here, its words too: a loss and a tie are said as plainly as
+a win. Losses are compared in pairs by seed: a seed decides the initial values and the order of the data of both sides,
+so its luck is in both and leaves the difference. Lower is better.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Pair = tuple[float, float, float]
-"""Two losses of one training, and its weight: for how many it stands."""
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
@@ -34,9 +32,7 @@ DRAWS = 100_000
 MOST = 10_000
 """Seeds above which nobody would ask."""
 BOOTSTRAP = 2000
-"""Resamples for the interval of a correlation."""
-LEAST_PAIRS = 8
-"""Pairs from which on a correlation has an interval."""
+"""Resamples for an interval."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +56,6 @@ class Share:
     n: int
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """A rank correlation of n pairs; NaN if one side does not vary. low, high: its 95 % interval, NaN for too few
-    pairs."""
-
-    n: int
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -260,8 +245,7 @@ def compare(losses: Mapping[str, Mapping[int, float]], reference: str, looks: in
     """Each candidate beside the reference, over the seeds that both have; those with fewer than two are left out.
 
     losses: candidate → seed → loss. looks: how often a verdict was to be had, this time included. Who adds seeds until
-    a
-    difference shows has as many chances to be fooled, so each further look multiplies p by LOOK: looks at 12, 24, 48
+    a difference shows has as many chances to be fooled, so each further look multiplies p by LOOK: looks at 12, 24, 48
     and 96 pairs then find a difference where there is none in 6 % of cases instead of 15 % (simulated).
 
     Raises KeyError if the reference is not among them.
@@ -317,74 +301,29 @@ def _judged(one: Comparison, p: float, family: int, looks: int) -> Comparison:
     )
 
 
-def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
-    """Spearman's correlation of weighted pairs, ranked within each group; its interval by the percentile bootstrap.
+def claim(versus: Comparison, metric: str, pairs: str, where: str) -> str:
+    """How a candidate compares with the reference, without a full stop.
 
-    A pair with a whole weight counts as so many equal ones. Ranks of a group run from 0 to 1, and are taken from its
-    mean before groups are put together, so a difference between groups is no correlation. The bootstrap draws pairs
-    anew within each group; below LEAST_PAIRS there are too few different draws, and no interval is given.
+    metric: what is compared; lower is better. pairs: what the pairs are (seeds, instances). where: at what size, on
+    what text.
     """
-    filled = [sorted(group) for group in groups if len(group) > 1]  # in whatever order they come, the same draws
-    n = sum(map(len, filled))
-    if not filled:
-        return Correlation(0, math.nan)
-    found = float(_spearman([(group, np.ones((1, len(group)))) for group in filled])[0])
-    if n < LEAST_PAIRS or not math.isfinite(found):
-        return Correlation(n, found)
-    rng = np.random.default_rng(0)
-    drawn = _spearman(
-        [(group, rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP)) for group in filled]
-    )
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(drawn, (ALPHA / 2, 1 - ALPHA / 2)) if len(drawn) > BOOTSTRAP / 2 else (math.nan, math.nan)
-    return Correlation(n, found, float(low), float(high))
+    mean, within, digits = extent(versus, pairs)
+    if versus.verdict != "tie":
+        return (
+            f"{versus.name} is {mean:.{digits}f} % {versus.verdict} than {versus.reference} in {metric} ({within}), "
+            f"{where}"
+        )
+    tie = f"{versus.name} and {versus.reference} tie in {metric}: {mean:+.{digits}f} % ({within}), {where}"
+    if versus.difference.low > 0 or versus.difference.high < 0:
+        tie += f"; the interval by itself leaves 0 out, but p is {versus.p_holm:.2g}"
+    return tie
 
 
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's correlation of two orders of the same things; NaN for fewer than two, or if one side does not vary."""
-    return float(spearman_rows(np.array([a], float), np.array([b], float))[0])
-
-
-def spearman_rows(a: Array, b: Array) -> Array:
-    """Spearman's correlation of each row of a with that row of b, (R,); NaN where one of the two does not vary. a, b:
-    (R, n)."""
-    first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in map(_row_ranks, (a, b)))
-    size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
-    found: Array = np.divide((first * second).sum(axis=1), size, out=np.full_like(size, math.nan), where=size > 0)
-    return found
-
-
-def _row_ranks(values: Array) -> Array:
-    """How many of its row are below each value, and half of those at it: (R, n)."""
-    one, other = values[:, :, None], values[:, None, :]  # (R, n, 1), (R, 1, n)
-    ranks: Array = (other < one).sum(axis=2) + 0.5 * (other == one).sum(axis=2)
-    return ranks
-
-
-def _spearman(groups: Sequence[tuple[Sequence[Pair], Array]]) -> Array:
-    """The correlation in each of R resamples, (R,). Beside each group: how often each of its pairs is drawn, (R, n)."""
-    products: Array = np.zeros((3, 1))
-    for pairs, counts in groups:
-        first, second, weight = np.array(pairs, float).T
-        weights = counts * weight
-        total = weights.sum(axis=1, keepdims=True)
-        # The weighted mean of ranks is a half
-        a, b = (_ranks(values, weights) / total - 0.5 for values in (first, second))
-        products = products + np.stack([(weights * c).sum(axis=1) for c in (a * b, a * a, b * b)])
-    size = np.sqrt(products[1] * products[2])
-    varied = np.minimum(products[1], products[2]) > 1e-12
-    found: Array = np.divide(products[0], size, out=np.full_like(size, math.nan), where=varied)
-    return found
-
-
-def _ranks(values: Array, weights: Array) -> Array:
-    """Weight below each value, and half of that at it: (R, n), for values (n,) and weights (R, n)."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    at = np.add.reduceat(weights[:, order], starts, axis=1)
-    middle = np.cumsum(at, axis=1) - at / 2
-    place = np.empty(len(values), int)
-    place[order] = np.repeat(np.arange(len(starts)), np.diff([*starts, len(values)]))
-    found: Array = middle[:, place]
-    return found
+def extent(versus: Comparison, pairs: str) -> tuple[float, str, int]:
+    """The difference in percent of the reference, positive for a better or worse one; its interval in words; digits to
+    write."""
+    sign = -1 if versus.verdict == "better" else 1
+    mean, low, high = (100 * sign * part for part in versus.relative)
+    low, high = min(low, high), max(low, high)
+    digits = 1 if max(abs(low), abs(high)) >= 1 else 2
+    return mean, f"95 % interval {low:.{digits}f} … {high:.{digits}f} %, {versus.n} {pairs}", digits

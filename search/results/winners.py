@@ -1,4 +1,4 @@
-"""A study's winner as a configuration to train again: as flat fields, and as a command line."""
+"""Winners: as configurations to train again, and frozen for a confirmation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from typing import Any
 from optuna.trial import TrialState
 
 from tunemax.gpt.config import Config, all_specs
-from tunemax.gpt.errors import TunemaxError
-from tunemax.search.storage.attributes import CONFIG, Outcome, outcomes
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Choices, Range, Value
+from tunemax.search.question.definition import Budget, StudyDefinition
+from tunemax.search.question.pruners import NoPruner
+from tunemax.search.question.samplers import Grid
+from tunemax.search.question.stages import Confirm, Confirms, Frozen, confirmation_name
+from tunemax.search.results.confirmation import confirmation
+from tunemax.search.results.leaderboard import Leaderboard, leaderboard
+from tunemax.search.storage.attributes import CONFIG, WORKER, Outcome, outcomes
+from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, study_id
-from tunemax.search.storage.questions import load, questions
+from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
+
+APART = 1000
+"""The first fresh seed is so far from the tuning seed."""
 
 
 def fields(where: str, study: str, number: int | None = None) -> Mapping[str, Any]:
@@ -70,3 +81,143 @@ def command(found: Outcome) -> list[str]:
 def shell(words: list[str]) -> str:
     """The words as one line for a shell."""
     return shlex.join(words) if words else "told by somebody else: its configuration is not recorded"
+
+
+def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
+    """Create the confirmation of a tuned question at a multiple of its horizon, or give it the seeds and candidates
+    that it lacks.
+
+    Winners that were frozen before stay as they are, and fewer seeds than there are already change nothing. Raises
+    TunemaxError if trials are still to come, no candidate has a winner, or the reference has none.
+    """
+    if question.definition.confirms:
+        of = question.definition.confirms.question
+        raise TunemaxError(
+            f"{question.name}: a confirmation itself; give it more seeds with tunemax study confirm {of} --seeds N"
+        )
+    with alone(question.storage):
+        board = leaderboard(question)
+        if board.left:
+            raise TunemaxError(
+                f"{question.name}: {board.left} trials are still to come, and the winners may change; "
+                f"{_ending(question, board)}"
+            )
+        name = confirmation_name(question.name, factor)
+        before = load(question.storage, name) if name in questions(question.storage) else None
+        return lay_out(question.storage, _definition(question, board, stage, factor, before))
+
+
+def _ending(question: Question, board: Leaderboard) -> str:
+    """How to come to an end with trials that are still to come: those that wait, or those that are trained, here or
+    elsewhere."""
+    url, name = question.storage.url, question.name
+    if any(entry.waiting for entry in board.entries):
+        return (
+            f"finish them with {typed(url, 'study', 'run', name)}, or withdraw them with "
+            f"{typed(url, 'study', 'cancel', name)}"
+        )
+    running = [
+        (study, trial)
+        for study, trials in question.trials().items()
+        for trial in trials
+        if not trial.state.is_finished()
+    ]
+    stock = next(((study, trial.number) for study, trial in running if WORKER not in trial.user_attrs), None)
+    if stock is None:
+        return "other workers train them; wait for them, or withdraw them with " + typed(
+            url, "study", "cancel", name, "--now"
+        )
+    study, number = stock
+    end = f"optuna tell --study-name {study} --trial-number {number} --state fail --storage URL"
+    return f"trial {number} of {study} was asked with the stock tools; tell it, or end it with {end}"
+
+
+def _frozen(config: Mapping[str, Value], fixed: Mapping[str, Value], *, compiled: bool) -> dict[str, Value]:
+    """The fields of a winner that its seeds share. fixed: what its study says. compiled: whether all winners are, if it
+    says nothing.
+
+    bf16 is for screening: near the edge of stability it differs. That trials were not compiled tells of their machine
+    and horizon only, so whoever confirms decides anew then.
+    """
+    fields = {**config, "precision": "fp32"}
+    del fields["compile"]
+    return fields | ({"compile": fixed["compile"]} if "compile" in fixed else {"compile": True} if compiled else {})
+
+
+def _definition(
+    question: Question, board: Leaderboard, stage: Confirm, factor: int, before: Question | None
+) -> StudyDefinition:
+    """A grid over the seeds, with a sibling for each winner."""
+    tuned, known = question.definition, before.definition if before else None
+    confirms = known.confirms if known else None
+    frozen = dict(confirms.winners) if confirms else {}
+    reference = _reference(board, stage, confirms.reference if confirms else None)
+    chosen = _chosen(board, stage, reference) - frozen.keys()
+    winners = {
+        entry.name: (entry.study, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner
+    }
+    # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
+    earlier: list[Mapping[str, Value]] = [each.fields for each in frozen.values()]
+    compiled = any(
+        fields.get("compile") for fields in earlier or [winner.config or {} for _, winner in winners.values()]
+    )
+    for name, (study, winner) in winners.items():
+        if winner.config:
+            fields = _frozen(winner.config, question.siblings[study], compiled=compiled)
+            frozen[name] = Frozen(study=study, trial=winner.number, fields=fields)
+    if reference not in frozen:
+        raise TunemaxError(
+            f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"
+        )
+    order = [entry.name for entry in board.entries if entry.name in frozen]
+    seeds = max(stage.seeds, known.budget.trials if known else 0)
+    looks = confirms.looks if confirms else ()
+    if before and known and seeds > known.budget.trials and not confirmation(before).left:
+        looks = (*looks, known.budget.trials)
+    first = _first_seed(tuned)
+    return StudyDefinition(
+        question=tuned.question,
+        name=confirmation_name(question.name, factor),
+        data=tuned.data,
+        fingerprint=tuned.fingerprint,
+        space={"seed": Range(first, first + seeds - 1, step=1)},
+        sampler=Grid(),
+        pruner=NoPruner(),
+        budget=Budget(trials=seeds, horizon=factor * tuned.budget.horizon),
+        confirms=Confirms(
+            question=question.name,
+            factor=factor,
+            reference=reference,
+            looks=looks,
+            winners={name: frozen[name] for name in order},
+        ),
+        seed=tuned.seed,
+        workers=tuned.workers,
+        slots=tuned.slots,
+    )
+
+
+def _first_seed(tuned: StudyDefinition) -> int:
+    """The first fresh seed: far from all that tuning has trained on, and the same for all repeats of a tuning."""
+    seeds = tuned.space.get("seed")
+    known = (tuned.seed,) if seeds is None else seeds.values if isinstance(seeds, Choices) else (seeds.high,)
+    return (tuned.repeat.seed if tuned.repeat else max(int(seed) for seed in known)) + APART
+
+
+def _reference(board: Leaderboard, stage: Confirm, before: str | None) -> str:
+    """The candidate to compare with: the one that was asked for, else the one before, else softmax or the first."""
+    names = [entry.name for entry in board.entries]
+    if stage.reference is not None and stage.reference not in names:
+        raise TunemaxError(
+            f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, names)}"
+        )
+    if not any(entry.winner for entry in board.entries):
+        raise TunemaxError(f"{board.name}: no trial is complete, so there is no winner to confirm")
+    return stage.reference or before or ("softmax" if "softmax" in names else names[0])
+
+
+def _chosen(board: Leaderboard, stage: Confirm, reference: str) -> set[str]:
+    """The reference and the best others."""
+    others = [entry for entry in board.entries if entry.name != reference and entry.winner]
+    others.sort(key=lambda entry: entry.winner.value if entry.winner else 0.0)
+    return {reference, *(entry.name for entry in others[: stage.top])}

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from tunemax.search.results.claims import claim
 from tunemax.search.results.statistics import (
     Array,
     Comparison,
     Estimate,
     Share,
+    claim,
     compare,
     improvement,
     interquartile_mean,

@@ -73,5 +73,5 @@ def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> N
 def uploaded(attributes: Mapping[str, Any]) -> list[ArtifactMeta]:
     """What has been uploaded for a trial or study with these system attributes; without what was deleted in the
     dashboard."""
-    told = (json.loads(value) for key, value in attributes.items() if key.startswith(KEY))
-    return [ArtifactMeta(**meta) for meta in told if meta]
+    records = (json.loads(value) for key, value in attributes.items() if key.startswith(KEY))
+    return [ArtifactMeta(**meta) for meta in records if meta]

@@ -77,7 +77,7 @@ STATES = ("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", 
 def state(trial: FrozenTrial) -> str:
     """Where a trial stands, as Optuna's state and our marks say together: one of STATES.
 
-    A trial that was told an infinite loss has diverged, whoever told it.
+    A trial that has ended with an infinite loss has diverged, whoever trained it.
     """
     if not trial.state.is_finished():
         return trial.state.name.lower()
@@ -98,7 +98,7 @@ class Outcome:
     value: float
     params: Mapping[str, Any]
     config: Mapping[str, Any] | None
-    """Full flat configuration; None if the trial was told by somebody else."""
+    """Full flat configuration; None if somebody else has ended the trial."""
     iterations: int
     tokens: int
     diverged: str | None
@@ -124,4 +124,4 @@ def outcome(trial: FrozenTrial) -> Outcome:
 def outcomes(trials: list[FrozenTrial]) -> list[Outcome]:
     """Every COMPLETE trial, best first; ties in order of number."""
     complete = [outcome(trial) for trial in trials if trial.state == TrialState.COMPLETE]
-    return sorted(complete, key=lambda found: (found.value, found.number))
+    return sorted(complete, key=lambda trial: (trial.value, trial.number))

@@ -14,24 +14,31 @@ from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import optuna
 from optuna._typing import JSONSerializable
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
 
 from tunemax.search.storage import tables
 
 
 @dataclass
-class Held:
+class PendingWrites:
     """What a trial is given and is yet to be written. params: name → value as it is stored, and its distribution as
     JSON."""
 
     params: dict[str, tuple[float, str]] = field(default_factory=dict)
     user: dict[str, Any] = field(default_factory=dict)
     system: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, connection: Connection, trial_id: int) -> None:
+        """The caller holds the trial's lock."""
+        tables.write_params(connection, trial_id, self.params)
+        tables.write_attributes(connection, tables.USER, trial_id, self.user)
+        tables.write_attributes(connection, tables.SYSTEM, trial_id, self.system)
 
 
 class TrialCache(_CachedStorage):
@@ -49,21 +56,21 @@ class TrialCache(_CachedStorage):
         """Trial → how it was when it was last read in full."""
         self._fresh: set[tuple[int, int | None]] | None = None
         """Within `one_look`: studies that were looked at in it, and their running trials that were read in it."""
-        self._held: defaultdict[int, Held] | None = None
-        """Within `holding`: trial → what it was given."""
+        self._pending: defaultdict[int, PendingWrites] | None = None
+        """Within `holding`, by trial."""
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """The trial as it is now. Raises KeyError for an unknown one."""
         with self._lock:
             if (trial := self._get_cached_trial(trial_id)) is not None:
                 return trial
-        found = self._in_full([trial_id])
-        if not found:
+        trials = self._in_full([trial_id])
+        if not trials:
             return self._backend.get_trial(trial_id)  # which raises
         with self._lock:
-            if found[0].state.is_finished() and (place := self._trial_id_to_study_id_and_number.get(trial_id)):
-                self._add_trials_to_cache(place[0], found)
-        return found[0]
+            if trials[0].state.is_finished() and (place := self._trial_id_to_study_id_and_number.get(trial_id)):
+                self._add_trials_to_cache(place[0], trials)
+        return trials[0]
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -83,24 +90,35 @@ class TrialCache(_CachedStorage):
                 self._add_trials_to_cache(study_id, self._in_full(stale))
                 self._read |= {trial: seen[trial] for trial in stale}
             numbers = (self._trial_id_to_study_id_and_number.get(trial) for trial in wanted)
-            found = [study.trials[number] for _, number in sorted(place for place in numbers if place)]
+            trials = [study.trials[number] for _, number in sorted(place for place in numbers if place)]
             # It may have changed since the look
-            found = [trial for trial in found if states is None or trial.state in states]
-            return copy.deepcopy(found) if deepcopy else found
+            trials = [trial for trial in trials if states is None or trial.state in states]
+            return copy.deepcopy(trials) if deepcopy else trials
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Raises KeyError for an unknown study."""
         with self._backend.engine.begin() as connection:
-            found = tables.study(connection, study_name)
-        if found is None:
+            study_id = tables.study(connection, study_name)
+        if study_id is None:
             raise KeyError(study_name)
-        return found
+        return study_id
+
+    def delete_study(self, study_id: int) -> None:
+        """Raises KeyError for an unknown study. SQLite gives the ids of what is deleted away again."""
+        super().delete_study(study_id)
+        for trial in self._seen.pop(study_id, {}):
+            self._read.pop(trial, None)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """The first complete trial with the lowest value. Raises ValueError if none is complete."""
-        assert self.get_study_directions(study_id) == [StudyDirection.MINIMIZE]
+        """The first complete trial with the best value.
+
+        Raises ValueError if none is complete, RuntimeError if there are several objectives.
+        """
+        directions = self.get_study_directions(study_id)
+        if len(directions) > 1:
+            raise RuntimeError("of several objectives, no single trial is the best")
         with self._backend.engine.begin() as connection:
-            best = tables.lowest(connection, study_id)
+            best = tables.best(connection, study_id, directions[0])
         if best is None:
             raise ValueError("no trial is complete")
         return self.get_trial(best)
@@ -111,10 +129,10 @@ class TrialCache(_CachedStorage):
         if self._is_fresh(study_id):
             return seen
         with self._backend.engine.begin() as connection:
-            found = tables.look(connection, study_id, seen)
-        if not seen and not found:
+            changed = tables.look(connection, study_id, seen)
+        if not seen and not changed:
             self._backend.get_study_name_from_id(study_id)  # raises for a study that is not there
-        seen |= found
+        seen |= changed
         return seen
 
     def _in_full(self, trial_ids: Collection[int]) -> list[FrozenTrial]:
@@ -143,62 +161,63 @@ class TrialCache(_CachedStorage):
             self._fresh = None
 
     @contextlib.contextmanager
-    def holding(self) -> Iterator[Mapping[int, Held]]:
-        """Hold back parameters and attributes that trials are given in this block.
-
-        Gives trial → what it was given; write it.
-        """
-        held = self._held = defaultdict(Held)
-        try:
-            yield held
-        finally:
-            self._held = None
+    def holding(self, trial: optuna.Trial) -> Iterator[PendingWrites]:
+        """Hold back the parameters and attributes that a trial is given in this block; whoever holds them writes
+        them."""
+        with self._holding() as pending:
+            yield pending[trial._trial_id]
 
     @contextlib.contextmanager
-    def one_write(self) -> Iterator[Mapping[int, Held]]:
-        """As `holding`, and write it all at the end of the block, in one transaction.
+    def one_write(self) -> Iterator[Mapping[int, PendingWrites]]:
+        """Hold back what trials are given in this block, and write it all at its end, in one transaction.
 
         After an error in the block nothing is written. Raises UpdateFinishedTrialError at its end if a trial has
         finished.
         """
-        with self.holding() as held:
-            yield held
+        with self._holding() as pending:
+            yield pending
         with self._backend.engine.begin() as connection:
-            for trial_id, given in held.items():
+            for trial_id, given in pending.items():
                 state = tables.locked_state(connection, trial_id)
                 if state is None:
                     raise KeyError(trial_id)
                 if state.is_finished():
                     # Optuna's own check looks the trial up, through another connection: this one has the lock
                     raise UpdateFinishedTrialError(f"trial {trial_id} is finished: it cannot be given anything")
-                tables.write_params(connection, trial_id, given.params)
-                tables.write_attributes(connection, tables.USER, trial_id, given.user)
-                tables.write_attributes(connection, tables.SYSTEM, trial_id, given.system)
+                given.write(connection, trial_id)
         self._forget()
+
+    @contextlib.contextmanager
+    def _holding(self) -> Iterator[Mapping[int, PendingWrites]]:
+        pending = self._pending = defaultdict(PendingWrites)
+        try:
+            yield pending
+        finally:
+            self._pending = None
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         """Raises ValueError if the study has another distribution under that name."""
         before = self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution.get(param_name)
-        if self._held is None or before is None:  # the first one has to look whether others differ
+        if self._pending is None or before is None:  # the first one has to look whether others differ
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
             self._forget()
             return
         check_distribution_compatibility(before, distribution)
-        self._held[trial_id].params[param_name] = (param_value_internal, distribution_to_json(distribution))
+        self._pending[trial_id].params[param_name] = (param_value_internal, distribution_to_json(distribution))
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        with self._giving() as held:
-            held[trial_id].user[key] = value
+        with self._giving() as pending:
+            pending[trial_id].user[key] = value
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: JSONSerializable) -> None:
-        with self._giving() as held:
-            held[trial_id].system[key] = value
+        with self._giving() as pending:
+            pending[trial_id].system[key] = value
 
-    def _giving(self) -> contextlib.AbstractContextManager[Mapping[int, Held]]:
+    def _giving(self) -> contextlib.AbstractContextManager[Mapping[int, PendingWrites]]:
         """Where to put what a trial is given: beside what is held back already, or it is written at once."""
-        return self.one_write() if self._held is None else contextlib.nullcontext(self._held)
+        return self.one_write() if self._pending is None else contextlib.nullcontext(self._pending)
 
     def _forget(self) -> None:
         """Something was written: the next who asks is to see it."""

@@ -39,7 +39,7 @@ class SqliteStorage(optuna.storages.RDBStorage):
     """
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, skip_table_creation=True)
+        super().__init__(url, skip_compatibility_check=True, skip_table_creation=True)
         self._make_safe()
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -68,13 +68,27 @@ def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStora
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
     url = storage_url(where)
-    with storage_errors(url, ImportError, RuntimeError, OSError):
-        if url.get_backend_name() != "sqlite":
-            # A server drops connections in the night, and those of a laptop that sleeps: look before one is used again.
-            options = {"pool_pre_ping": True}
-            return optuna.storages.RDBStorage(_for_optuna(url), engine_kwargs=options, skip_table_creation=not create)
-        _prepare_file(url, create)
-        return SqliteStorage(_for_optuna(url))
+    with storage_errors(url, ImportError, OSError):
+        if url.get_backend_name() == "sqlite":
+            _prepare_file(url, create)
+            storage: optuna.storages.RDBStorage = SqliteStorage(_for_optuna(url))
+        else:
+            storage = optuna.storages.RDBStorage(
+                _for_optuna(url),
+                # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
+                engine_kwargs={"pool_pre_ping": True},
+                skip_compatibility_check=True,
+                skip_table_creation=not create,
+            )
+        _check_schema(storage)
+        return storage
+
+
+def uncached(storage: optuna.storages.BaseStorage) -> optuna.storages.RDBStorage:
+    """A storage without Optuna's cache, or ours, around it."""
+    backend = getattr(storage, "_backend", storage)
+    assert isinstance(backend, optuna.storages.RDBStorage)
+    return backend
 
 
 def study_names(storage: optuna.storages.BaseStorage) -> list[str]:
@@ -103,8 +117,6 @@ def storage_errors(url: str | URL, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        if isinstance(error, RuntimeError) and "table schema" not in str(error):
-            raise  # a fault of ours, not of the storage
         given = make_url(url)
         line = f"{shown(given)}: {_explain(error, given)}"
         for secret in (given.password, given.query.get("password")):
@@ -178,6 +190,18 @@ def _prepare_file(url: URL, create: bool) -> None:
             )
 
 
+def _check_schema(storage: optuna.storages.RDBStorage) -> None:
+    """Raise TunemaxError if the tables are not those of the Optuna that runs here: `tables` reads and writes them."""
+    version = storage.get_current_version()
+    if version == storage.get_head_version():
+        return
+    if version in storage.get_all_versions():
+        remedy = "written by an older Optuna; back it up, then run `optuna storage upgrade --storage URL`"
+    else:
+        remedy = f"written by a newer Optuna than {optuna.__version__}; open it with a newer tunemax"
+    raise TunemaxError(f"{shown(storage.url)}: {remedy}")
+
+
 def _make_file(path: Path) -> None:
     """Make a database with Optuna's tables under a name of our own, then give it its name, unless somebody was
     faster."""
@@ -198,11 +222,6 @@ def _explain(error: BaseException, url: URL) -> str:
             f"needs the Python package {cause.name or url.get_driver_name()}; install it, or name another driver, as "
             "in postgresql+psycopg://"
         )
-    if isinstance(cause, RuntimeError):
-        if "storage upgrade" in str(cause):
-            return "written by an older Optuna; back it up, then run `optuna storage upgrade --storage URL`"
-        return f"written by a newer Optuna than {optuna.__version__}; update Optuna"
-
     text = str(getattr(cause, "orig", None) or cause).strip()
     first = text.splitlines()[0] if text else type(cause).__name__
     if url.get_backend_name() != "sqlite":

@@ -11,16 +11,18 @@ import contextlib
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.trial import TrialState
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, bindparam, func, select
 
 from tunemax.search.storage import attributes, tables
+from tunemax.search.storage.cache import PendingWrites
+from tunemax.search.storage.database import uncached
 
 BEAT = 20.0
 """Seconds between two heartbeats of a worker."""
@@ -29,51 +31,55 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Held:
+class OwnedTrial:
     """A running trial that carries a worker's mark. silent: seconds since its last heartbeat; NaN if it never had
     one."""
 
-    trial_id: int
+    _trial_id: int
     study: str
     number: int
     mark: str
     silent: float
 
 
-def take(storage: BaseStorage, trial_id: int, mark: str | None) -> bool:
+AnyTrial = optuna.Trial | FrozenTrial | OwnedTrial
+
+
+def take(storage: BaseStorage, trial: AnyTrial, mark: str | None) -> bool:
     """Set a waiting trial running, with the mark of who takes it and its first heartbeat; False if it waits no more."""
     with _transaction(storage) as connection:
-        if tables.locked_state(connection, trial_id) != TrialState.WAITING:
+        if tables.locked_state(connection, trial._trial_id) != TrialState.WAITING:
             return False
-        tables.set_running(connection, trial_id)
+        tables.set_running(connection, trial._trial_id)
         if mark is not None:
-            _sign(connection, trial_id, mark)
+            _sign(connection, trial._trial_id, mark)
         return True
 
 
-def adopt(storage: BaseStorage, trial_id: int, mark: str) -> None:
+def adopt(storage: BaseStorage, trial: AnyTrial, mark: str) -> None:
     """Mark a trial that Optuna itself has set running, and give it its first heartbeat."""
     with _transaction(storage) as connection:
-        if tables.locked_state(connection, trial_id) is not None:
-            _sign(connection, trial_id, mark)
+        if tables.locked_state(connection, trial._trial_id) is not None:
+            _sign(connection, trial._trial_id, mark)
 
 
-def release(storage: BaseStorage, trial_id: int, mark: str | None, failure: str | None = None) -> TrialState | None:
+def release(storage: BaseStorage, trial: AnyTrial, mark: str | None, failure: str | None = None) -> TrialState | None:
     """Put a running trial back among the waiting ones; it loses the mark. None if it does not run, or under another
     mark.
 
     failure: what its worker died of. It is written down; too many of them without progress and the trial has failed.
-    Returns the new state.
+    Returns the new state. The trial keeps its parameters, attributes and reports. Claimed again, it suggests the same
+    values; a report at a step that it has reported before changes nothing.
     """
     with _transaction(storage) as connection:
-        if not _runs_under(connection, trial_id, mark):
+        if not _runs_under(connection, trial._trial_id, mark):
             return None
-        if failure is not None and _too_often(connection, trial_id, failure):
-            tables.set_finished(connection, trial_id, TrialState.FAIL)
+        if failure is not None and _too_often(connection, trial._trial_id, failure):
+            tables.set_finished(connection, trial._trial_id, TrialState.FAIL)
             return TrialState.FAIL
-        tables.set_waiting(connection, trial_id)
-        tables.delete_attribute(connection, trial_id, attributes.WORKER)
-        tables.stop_beating(connection, trial_id)
+        tables.set_waiting(connection, trial._trial_id)
+        tables.delete_attribute(connection, trial._trial_id, attributes.WORKER)
+        tables.stop_beating(connection, trial._trial_id)
         return TrialState.WAITING
 
 
@@ -82,8 +88,13 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
 
     A trial that runs without a worker's mark was asked with the stock command line, and stays.
     """
+    named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
+    states = [TrialState.WAITING] + [TrialState.RUNNING] * running
+    wanted = named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))
+    with _transaction(storage) as connection:
+        ids = list(connection.scalars(wanted))
     count = 0
-    for trial_id in _ids(storage, studies, [TrialState.WAITING] + [TrialState.RUNNING] * running):
+    for trial_id in ids:
         with _transaction(storage) as connection:
             state = tables.locked_state(connection, trial_id)
             if state is None or state.is_finished():
@@ -108,49 +119,51 @@ _OURS = (
 )
 
 
-def owned(storage: BaseStorage, trial_ids: Iterable[int], mark: str) -> set[int]:
-    """Which of these trials still run under this mark."""
-    with _transaction(storage) as connection:
-        return _owned(connection, trial_ids, mark)
+def report(storage: BaseStorage, mark: str, reports: Sequence[tuple[AnyTrial, int, float]]) -> list[bool]:
+    """Write what trials report, all of them in one transaction. Returns which of them still run under this mark; only
+    they report.
 
-
-def report(storage: BaseStorage, mark: str, reports: Mapping[int, tuple[int, float]]) -> set[int]:
-    """Write what trials report, all of them in one transaction. Returns those that still run under this mark; only they
-    report.
-
-    reports: trial → step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
+    reports: trial, step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
     """
     with _transaction(storage) as connection:
-        ours = _owned(connection, reports, mark)
-        tables.write_reports(connection, {trial: told for trial, told in reports.items() if trial in ours})
-    return ours
+        ids = [trial._trial_id for trial, _, _ in reports]
+        ours = set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": ids}))
+        values = {trial._trial_id: (step, value) for trial, step, value in reports}
+        tables.write_reports(connection, {trial_id: values[trial_id] for trial_id in ours})
+    return [trial_id in ours for trial_id in ids]
+
+
+def owned(storage: BaseStorage, trial: AnyTrial, mark: str) -> bool:
+    """Whether a trial still runs under this mark."""
+    with _transaction(storage) as connection:
+        return _runs_under(connection, trial._trial_id, mark)
 
 
 def finish(
     storage: BaseStorage,
-    trial_id: int,
+    trial: AnyTrial,
     mark: str,
     state: TrialState,
-    value: float,
-    *,
-    user: Mapping[str, Any] = MappingProxyType({}),
-    system: Mapping[str, Any] = MappingProxyType({}),
+    value: float | None,
+    pending: PendingWrites | None = None,
 ) -> bool:
-    """End a trial with its value and attributes, in one transaction.
+    """End a trial with its value, if it has one, and with what it was given and is yet to be written, in one
+    transaction.
 
     False if it runs no more, or under another mark.
     """
     with _transaction(storage) as connection:
-        if not _runs_under(connection, trial_id, mark):
+        if not _runs_under(connection, trial._trial_id, mark):
             return False
-        tables.write_attributes(connection, tables.USER, trial_id, user)
-        tables.write_attributes(connection, tables.SYSTEM, trial_id, system)
-        tables.write_value(connection, trial_id, value)
-        tables.set_finished(connection, trial_id, state)
+        if pending:
+            pending.write(connection, trial._trial_id)
+        if value is not None:
+            tables.write_value(connection, trial._trial_id, value)
+        tables.set_finished(connection, trial._trial_id, state)
         return True
 
 
-def held(storage: BaseStorage, studies: Iterable[str]) -> list[Held]:
+def owned_trials(storage: BaseStorage, studies: Iterable[str]) -> list[OwnedTrial]:
     """The running trials of these studies that carry a worker's mark."""
     trials, beats = tables.TRIALS, tables.HEARTBEATS
     wanted = (
@@ -166,27 +179,22 @@ def held(storage: BaseStorage, studies: Iterable[str]) -> list[Held]:
         # The server's clock, as heartbeats are
         now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
         return [
-            Held(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
+            OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
             for trial_id, study, number, mark, beat in connection.execute(wanted)
         ]
 
 
-def beat(storage: BaseStorage, trial_ids: Sequence[int]) -> None:
-    """Say that the worker of these trials lives."""
-    if trial_ids:
-        with _transaction(storage) as connection:
-            tables.beat(connection, trial_ids)
-
-
 @contextlib.contextmanager
-def beating(storage: BaseStorage, trial_ids: Callable[[], Sequence[int]]) -> Iterator[None]:
-    """Beat from a thread, now and then, for the trials that there are then."""
+def beating(storage: BaseStorage, trials: Callable[[], Sequence[AnyTrial]]) -> Iterator[None]:
+    """Say from a thread, now and then, that the worker of the trials that there are then lives."""
     stop = threading.Event()
 
     def go() -> None:
         while not stop.wait(BEAT):
             with contextlib.suppress(Exception):  # a storage out of reach: whoever trains the trial will say so
-                beat(storage, trial_ids())
+                if ids := [trial._trial_id for trial in trials()]:
+                    with _transaction(storage) as connection:
+                        tables.beat(connection, ids)
 
     thread = threading.Thread(target=go, name="heartbeat", daemon=True)
     thread.start()
@@ -209,9 +217,7 @@ def stuck(failures: Sequence[dict[str, Any]], iteration: int) -> int:
 
 @contextlib.contextmanager
 def _transaction(storage: BaseStorage) -> Iterator[Connection]:
-    backend = getattr(storage, "_backend", storage)  # without Optuna's cache around it
-    assert isinstance(backend, RDBStorage)
-    with backend.engine.begin() as connection:
+    with uncached(storage).engine.begin() as connection:
         yield connection
 
 
@@ -220,10 +226,6 @@ def _runs_under(connection: Connection, trial_id: int, mark: str | None) -> bool
     if tables.locked_state(connection, trial_id) != TrialState.RUNNING:
         return False
     return bool(tables.user_attribute(connection, trial_id, attributes.WORKER) == mark)
-
-
-def _owned(connection: Connection, trial_ids: Iterable[int], mark: str) -> set[int]:
-    return set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": list(trial_ids)}))
 
 
 def _sign(connection: Connection, trial_id: int, mark: str) -> None:
@@ -240,16 +242,6 @@ def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
     if stuck(failures, iteration) < ATTEMPTS:
         return False
     where = f"after iteration {iteration}" if iteration else "before its first evaluation"
-    told = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
-    tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: told})
+    verdict = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
+    tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: verdict})
     return True
-
-
-def _ids(storage: BaseStorage, studies: Iterable[str], states: Sequence[TrialState]) -> list[int]:
-    named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
-    with _transaction(storage) as connection:
-        return list(
-            connection.scalars(
-                named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))
-            )
-        )

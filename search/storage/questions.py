@@ -87,10 +87,10 @@ class Question:
 
     def check_data(self, corpus: Corpus) -> None:
         """Refuse to mix two texts in one question."""
-        found, expected = corpus.manifest.fingerprint, str(self.definition.fingerprint)
-        if found != expected:
+        here, expected = corpus.manifest.fingerprint, str(self.definition.fingerprint)
+        if here != expected:
             raise TunemaxError(
-                f"{self.name}: data {self.definition.data} has fingerprint {found[:12]} here, the study was made with "
+                f"{self.name}: data {self.definition.data} has fingerprint {here[:12]} here, the study was made with "
                 f"{expected[:12]}; give the study the same text, or start a new one under another name"
             )
 
@@ -128,34 +128,34 @@ def extend(question: Question, trials: int) -> Question:
 
 def load(storage: RDBStorage, name: str) -> Question:
     """Open a question by its name. Raises TunemaxError for an unknown one."""
-    found = questions(storage)
-    of = next((question for question, studies in found.items() if name in studies and name != question), None)
+    known = questions(storage)
+    of = next((question for question, studies in known.items() if name in studies and name != question), None)
     if of:
-        raise TunemaxError(f"{name}: one of the {len(found[of])} studies of the question {of}; name that")
-    if name not in found and name in study_names(storage):
+        raise TunemaxError(f"{name}: one of the {len(known[of])} studies of the question {of}; name that")
+    if name not in known and name in study_names(storage):
         if attributes.SCENE in optuna.load_study(study_name=name, storage=storage).user_attrs:
             raise TunemaxError(f"{name}: trainings of agents, not a question; see them with tunemax dashboard")
         raise TunemaxError(
             f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE"
         )
-    if name not in found:
+    if name not in known:
         raise TunemaxError(
-            f"{name}: no such question in this storage{did_you_mean(name, found) if found else '; it is empty'}"
+            f"{name}: no such question in this storage{did_you_mean(name, known) if known else '; it is empty'}"
         )
-    definition = StudyDefinition.from_json(list(found[name].values())[-1][attributes.DEFINITION])
-    siblings = {study: fixed for study, fixed in definition.siblings().items() if study in found[name]}
+    definition = StudyDefinition.from_json(list(known[name].values())[-1][attributes.DEFINITION])
+    siblings = {study: fixed for study, fixed in definition.siblings().items() if study in known[name]}
     return Question(storage, definition, siblings)
 
 
 def questions(storage: RDBStorage) -> dict[str, dict[str, Mapping[str, Any]]]:
     """Question → study name → its attributes, for every study that tunemax defined."""
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    by_question: dict[str, dict[str, Mapping[str, Any]]] = {}
     with storage_errors(storage.url):
         studies = storage.get_all_studies()
     for study in studies:
         if attributes.QUESTION in study.user_attrs:
-            found.setdefault(study.user_attrs[attributes.QUESTION], {})[study.study_name] = study.user_attrs
-    return found
+            by_question.setdefault(study.user_attrs[attributes.QUESTION], {})[study.study_name] = study.user_attrs
+    return by_question
 
 
 def holds(where: str | Path, name: str) -> bool:
@@ -213,9 +213,9 @@ def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
         optuna.create_study(study_name=name, storage=storage, direction="minimize")
     study = optuna.load_study(study_name=name, storage=storage)
     if study.directions != [StudyDirection.MINIMIZE]:
-        told = ", ".join(direction.name.lower() for direction in study.directions)
+        directions = ", ".join(direction.name.lower() for direction in study.directions)
         raise TunemaxError(
-            f"study {name}: exists with direction {told}; a tunemax study minimises one loss; use another name"
+            f"study {name}: exists with direction {directions}; a tunemax study minimises one loss; use another name"
         )
     if attributes.QUESTION not in study.user_attrs and (trials := study.get_trials(deepcopy=False)):
         raise TunemaxError(

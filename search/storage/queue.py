@@ -7,7 +7,6 @@ overshoots, the dashboard shows what is left, and a stock ``optuna ask`` takes f
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import study_id
-from tunemax.search.storage.ownership import ATTEMPTS, release, stuck, take
+from tunemax.search.storage.ownership import ATTEMPTS, stuck, take
+from tunemax.search.storage.trials import live
 
 
 def enqueue(study: optuna.Study, known: Sequence[Mapping[str, Any]], count: int) -> None:
@@ -42,9 +42,8 @@ def claim(
 ) -> optuna.Trial | None:
     """Take one waiting trial and set it running; None if none is left.
 
-    mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which all
-    but
-    the last allowed worker has died: they may kill what is trained beside them.
+    mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which
+    all but the last allowed worker has died: they may kill what is trained beside them.
 
     Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
     last. However many processes claim, each trial goes to one of them. The trial belongs to a Study object of its own,
@@ -56,31 +55,15 @@ def claim(
     for waiting in sorted(storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,)), key=_order):
         if beside_others and must_be_alone(waiting):
             continue
-        if take(storage, waiting._trial_id, mark):
+        if take(storage, waiting, mark):
             study = optuna.load_study(study_name=study_name, storage=storage, sampler=sampler, pruner=pruner)
-            return optuna.Trial(study, waiting._trial_id)
+            return live(study, waiting)
     return None
-
-
-def give_back(trial: optuna.Trial, mark: str | None = None, failure: str | None = None) -> TrialState | None:
-    """Put an interrupted running trial back among the waiting ones; None if it runs no more, or under another mark.
-
-    failure: what the worker dies of, if it may be the trial's fault; after too many of them the trial has failed.
-    Returns its new state. It keeps its parameters, attributes and reports. Claimed again, it suggests the same values;
-    a report at a step that it has reported before changes nothing.
-    """
-    return release(trial.storage, trial._trial_id, mark, failure)
 
 
 def must_be_alone(trial: FrozenTrial) -> bool:
     """Whether so many workers have died on a trial that the next one should train nothing beside it."""
     return stuck(trial.user_attrs.get(attributes.FAILURES, []), trial.last_step or 0) >= ATTEMPTS - 1
-
-
-def counts(study_name: str, storage: optuna.storages.BaseStorage) -> dict[TrialState, int]:
-    """How many trials of a study are in each state, zeros included. Raises TunemaxError for an unknown study."""
-    found = Counter(trial.state for trial in storage.get_all_trials(study_id(storage, study_name), deepcopy=False))
-    return {state: found[state] for state in TrialState}
 
 
 def _order(trial: FrozenTrial) -> tuple[int, int]:

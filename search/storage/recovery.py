@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import psutil
+from optuna.storages import RDBStorage
 
 from tunemax.search.storage.database import storage_errors
-from tunemax.search.storage.ownership import Held, held, release
-from tunemax.search.storage.questions import Question
+from tunemax.search.storage.ownership import OwnedTrial, owned_trials, release
 
 SAME = 5.0
 """Seconds by which a start time may move: it is counted from a boot time that follows the clock."""
@@ -18,8 +18,8 @@ GRACE = 120.0
 """Seconds of silence after which a worker on another machine is given up: it was killed, cut off or put to sleep."""
 
 
-def reap(question: Question, fates: Mapping[int, str] | None = None) -> int:
-    """Take the running trials of dead workers from them. Gives their number.
+def reap(storage: RDBStorage, studies: Iterable[str], fates: Mapping[int, str] | None = None) -> int:
+    """Take the running trials of dead workers from them, in these studies. Gives their number.
 
     fates: of processes of this machine that have just ended, what of. A process of this machine is dead when it is
     gone; a worker elsewhere when its heartbeat has stopped for GRACE seconds. If it only slept, it finds out when it
@@ -27,10 +27,10 @@ def reap(question: Question, fates: Mapping[int, str] | None = None) -> int:
     days.
     """
     count = 0
-    with storage_errors(question.storage.url):
-        for trial in held(question.storage, question.siblings):
+    with storage_errors(storage.url):
+        for trial in owned_trials(storage, studies):
             if reason := _fate(trial, fates or {}):
-                count += release(question.storage, trial.trial_id, trial.mark, reason) is not None
+                count += release(storage, trial, trial.mark, reason) is not None
     return count
 
 
@@ -39,7 +39,7 @@ def mark() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
 
 
-def _fate(trial: Held, fates: Mapping[int, str]) -> str | None:
+def _fate(trial: OwnedTrial, fates: Mapping[int, str]) -> str | None:
     """What has become of the worker of a trial; None if it lives, as far as one can see from here."""
     host, _, process = trial.mark.partition(":")
     if host != socket.gethostname():
@@ -51,7 +51,7 @@ def _fate(trial: Held, fates: Mapping[int, str]) -> str | None:
 def _is_dead(number: int, started: float) -> bool:
     """Whether a process of this machine that began at this time no longer runs."""
     try:
-        found = psutil.Process(number)
-        return found.status() == psutil.STATUS_ZOMBIE or abs(found.create_time() - started) > SAME
+        process = psutil.Process(number)
+        return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - started) > SAME
     except psutil.NoSuchProcess:
         return True

@@ -35,8 +35,8 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> None:
 def _remove(question: Question) -> None:
     root, storage = runs_folder(question.storage.url), question.storage
     for study, trials in question.trials().items():
-        own = storage.get_study_system_attrs(study_id(storage, study))
-        remove_artifacts(storage.url, [own, *(trial.system_attrs for trial in trials)])
+        attrs = storage.get_study_system_attrs(study_id(storage, study))
+        remove_artifacts(storage.url, [attrs, *(trial.system_attrs for trial in trials)])
         if (root / study).exists():
             shutil.rmtree(root / study)
     with contextlib.suppress(OSError):  # it is gone, or holds something else
@@ -58,9 +58,9 @@ def _check_quiet(question: Question) -> None:
             path = shown(question.storage.url)
             url = path if "://" in path else f"sqlite:///{path}"
             words = ["--storage", url, "--study-name", study, "--trial-number", str(trial.number), "--state", "fail"]
-            told = shlex.join(["optuna", "tell", *words])
+            command = shlex.join(["optuna", "tell", *words])
             raise TunemaxError(
-                f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {told}"
+                f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {command}"
             )
     if running:
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))

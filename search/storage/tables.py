@@ -24,6 +24,7 @@ from optuna.storages._rdb.models import (
     TrialUserAttributeModel,
     TrialValueModel,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import BindParameter, Connection, Select, Table, bindparam, case, func, insert, select, update
 
@@ -74,7 +75,7 @@ def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]
     )
     for trial in sorted(trials):
         ((number, state, start, complete),) = trials[trial]
-        asked = [(name, value, _distribution(told)) for name, value, told in params[trial]]
+        suggested = [(name, value, _distribution(text)) for name, value, text in params[trial]]
         yield FrozenTrial(
             number=number,
             state=state,
@@ -82,8 +83,8 @@ def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]
             values=[TrialValueModel.stored_repr_to_value(value, kind) for value, kind in values[trial]] or None,
             datetime_start=_local(start),
             datetime_complete=_local(complete),
-            params={name: distribution.to_external_repr(value) for name, value, distribution in asked},
-            distributions={name: distribution for name, _, distribution in asked},
+            params={name: distribution.to_external_repr(value) for name, value, distribution in suggested},
+            distributions={name: distribution for name, _, distribution in suggested},
             user_attrs={key: json.loads(value) for key, value in user[trial]},
             system_attrs={key: json.loads(value) for key, value in system[trial]},
             intermediate_values={
@@ -95,10 +96,10 @@ def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]
 
 
 def _by_trial(connection: Connection, query: Select[Any], trial_ids: list[int]) -> dict[int, list[Any]]:
-    found: dict[int, list[Any]] = defaultdict(list)
+    rows: dict[int, list[Any]] = defaultdict(list)
     for trial, *row in connection.execute(query, {"ids": trial_ids}):
-        found[trial].append(row)
-    return found
+        rows[trial].append(row)
+    return rows
 
 
 _SIGHTS = select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start).where(
@@ -111,15 +112,16 @@ _THESE = _SIGHTS.where(TRIALS.c.trial_id.in_(bindparam("ids", expanding=True)))
 
 
 def look(connection: Connection, study_id: int, known: Mapping[int, Sight]) -> dict[int, Sight]:
-    """State and start of each trial of a study that may have changed. known: how they were found before."""
+    """State and start of each trial of a study that may have changed. known: how they were before."""
     rows = connection.execute(_OPEN, {"study": study_id, "known": max(known, default=-1)})
-    found = {trial: (state, start) for trial, state, start in rows}
-    for some in _chunks(trial for trial, (state, _) in known.items() if not state.is_finished() and trial not in found):
-        found |= {
+    sights = {trial: (state, start) for trial, state, start in rows}
+    ended = (trial for trial, (state, _) in known.items() if not state.is_finished() and trial not in sights)
+    for some in _chunks(ended):
+        sights |= {
             trial: (state, start)
             for trial, state, start in connection.execute(_THESE, {"study": study_id, "ids": some})
         }
-    return found
+    return sights
 
 
 _STUDY = select(STUDIES.c.study_id).where(STUDIES.c.study_name == bindparam("name"))
@@ -131,22 +133,22 @@ def study(connection: Connection, name: str) -> int | None:
 
 
 _KINDS = TrialValueModel.TrialValueType
-_LOWEST = (
+_SIGN = case((VALUES.c.value_type == _KINDS.INF_NEG, -1), (VALUES.c.value_type == _KINDS.FINITE, 0), else_=1)
+_COMPLETE = (
     select(TRIALS.c.trial_id)
     .join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
     .where(TRIALS.c.study_id == bindparam("study"), TRIALS.c.state == TrialState.COMPLETE, VALUES.c.objective == 0)
-    .order_by(
-        case((VALUES.c.value_type == _KINDS.INF_NEG, -1), (VALUES.c.value_type == _KINDS.FINITE, 0), else_=1),
-        VALUES.c.value,
-    )
-    .order_by(TRIALS.c.trial_id)
     .limit(1)
 )
+_BEST = {
+    StudyDirection.MINIMIZE: _COMPLETE.order_by(_SIGN, VALUES.c.value, TRIALS.c.trial_id),
+    StudyDirection.MAXIMIZE: _COMPLETE.order_by(_SIGN.desc(), VALUES.c.value.desc(), TRIALS.c.trial_id),
+}
 
 
-def lowest(connection: Connection, study_id: int) -> int | None:
-    """The complete trial of the lowest value, of equal ones the first; None if none is complete."""
-    return connection.execute(_LOWEST, {"study": study_id}).scalar_one_or_none()
+def best(connection: Connection, study_id: int, direction: StudyDirection) -> int | None:
+    """The complete trial of the best value, of equal ones the first; None if none is complete."""
+    return connection.execute(_BEST[direction], {"study": study_id}).scalar_one_or_none()
 
 
 _STATE = select(TRIALS.c.state).where(_OF_TRIAL).with_for_update()
@@ -166,8 +168,8 @@ _ONE_USER = select(USER.c.value_json).where(USER.c.trial_id == _ID, USER.c.key =
 
 def user_attribute(connection: Connection, trial_id: int, key: str) -> Any:
     """None if the trial has none of this name."""
-    told = connection.execute(_ONE_USER, {"id": trial_id, "name": key}).scalar_one_or_none()
-    return None if told is None else json.loads(told)
+    text = connection.execute(_ONE_USER, {"id": trial_id, "name": key}).scalar_one_or_none()
+    return None if text is None else json.loads(text)
 
 
 _LAST_STEP = select(func.max(REPORTS.c.step)).where(REPORTS.c.trial_id == _ID)
@@ -210,7 +212,7 @@ def write_params(connection: Connection, trial_id: int, params: Mapping[str, tup
     JSON."""
     names = ("trial_id", "param_name", "param_value", "distribution_json")
     if params:
-        rows = [dict(zip(names, (trial_id, name, value, told), strict=True)) for name, (value, told) in params.items()]
+        rows = [dict(zip(names, (trial_id, name, value, text), strict=True)) for name, (value, text) in params.items()]
         connection.execute(_NEW[PARAMS], rows)
 
 
@@ -235,7 +237,7 @@ _NAMED = {
 _CHANGE = {
     table: update(table)
     .where(table.c.trial_id == _ID, table.c.key == bindparam("name"))
-    .values(value_json=bindparam("told"))
+    .values(value_json=bindparam("text"))
     for table in (USER, SYSTEM)
 }
 
@@ -248,12 +250,12 @@ def write_attributes(connection: Connection, table: Table, trial_id: int, attrib
     if not attributes:
         return
     there = set(connection.scalars(_NAMED[table], {"id": trial_id, "names": list(attributes)}))
-    told = {key: json.dumps(value) for key, value in attributes.items()}
+    texts = {key: json.dumps(value) for key, value in attributes.items()}
     if new := [
-        {"trial_id": trial_id, "key": key, "value_json": value} for key, value in told.items() if key not in there
+        {"trial_id": trial_id, "key": key, "value_json": text} for key, text in texts.items() if key not in there
     ]:
         connection.execute(_NEW[table], new)
-    if changed := [{"id": trial_id, "name": key, "told": told[key]} for key in there]:
+    if changed := [{"id": trial_id, "name": key, "text": texts[key]} for key in there]:
         connection.execute(_CHANGE[table], changed)
 
 
@@ -295,9 +297,9 @@ def _chunks(trial_ids: Iterable[int]) -> Iterator[list[int]]:
 
 
 @lru_cache(maxsize=1024)
-def _distribution(told: str) -> BaseDistribution:
+def _distribution(text: str) -> BaseDistribution:
     """The same for every trial of a study; nobody changes one."""
-    return json_to_distribution(told)
+    return json_to_distribution(text)
 
 
 def _utc() -> datetime:

@@ -23,7 +23,8 @@ from tunemax.envs.canvas import COLOURS, Line, draw
 from tunemax.gpt.sample import generate
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.artifacts import KEY, artifact_folder, uploaded
-from tunemax.search.workers.trial import Job, frozen
+from tunemax.search.storage.trials import frozen, set_system_attr
+from tunemax.search.workers.trial import Job
 
 CONFIG, CURVE, SAMPLE = "config.json", "curve.png", "sample.txt"
 PROMPT, TOKENS, TEMPERATURE = 32, 64, 0.8
@@ -104,9 +105,7 @@ class Artifacts:
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._store.write(meta.artifact_id, io.BytesIO(content))
-            job.trial.storage.set_trial_system_attr(
-                job.trial._trial_id, KEY + meta.artifact_id, json.dumps(asdict(meta))
-            )
+            set_system_attr(job.trial, KEY + meta.artifact_id, json.dumps(asdict(meta)))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(self._folder / meta.artifact_id)
@@ -144,10 +143,9 @@ def sample(job: Job) -> str:
 def _leads(job: Job) -> bool:
     """Whether a trial that is about to complete will be the best of its study."""
     try:
-        best = job.trial.storage.get_best_trial(job.trial.study._study_id).value
+        return job.value < job.trial.study.best_value
     except ValueError:  # it is the first
         return True
-    return best is None or job.value < best
 
 
 def _printable(text: str) -> str:

@@ -69,8 +69,8 @@ def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
 
 def _hear(link: Connection) -> Event | TunemaxError | None:
     try:
-        said: Event | TunemaxError = link.recv()
-        return said
+        message: Event | TunemaxError = link.recv()
+        return message
     except (EOFError, OSError):
         return None
 
@@ -86,9 +86,9 @@ def _work(
 
     set_up(settings.route, settings.threads)
 
-    def say(said: Event | TunemaxError) -> None:
+    def say(message: Event | TunemaxError) -> None:
         with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
-            link.send(said)
+            link.send(message)
 
     def note(line: str) -> None:
         say(Note(index, line))

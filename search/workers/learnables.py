@@ -12,6 +12,7 @@ from tunemax.gpt.probe import STANDS_FOR
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.attributes import TRAJECTORY
 from tunemax.search.storage.paths import trial_folder
+from tunemax.search.storage.trials import set_system_attr
 from tunemax.search.workers.trial import Job
 
 FILE = "learnables.jsonl"
@@ -48,7 +49,7 @@ class Trajectories:
             return
         with contextlib.suppress(UpdateFinishedTrialError):
             # somebody else has just finished it, as the worker is about to find out
-            job.trial.storage.set_trial_system_attr(job.trial._trial_id, TRAJECTORY, _told(noted))
+            set_system_attr(job.trial, TRAJECTORY, _text(noted))
         with contextlib.suppress(OSError):
             self._path(job).unlink(missing_ok=True)
 
@@ -87,7 +88,7 @@ def _read(path: Path) -> dict[int, Means]:
     return noted
 
 
-def _told(noted: dict[int, Means]) -> str:
+def _text(noted: dict[int, Means]) -> str:
     """The text of the attribute."""
     iterations = sorted(noted)
     while len(iterations) > POINTS:

@@ -57,10 +57,10 @@ class Snapshots:
         if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
             return trainer.add(config)
         try:
-            found = checkpoint.load(path, self.fingerprint)
-            if found.config.identity != config.identity:
+            snapshot = checkpoint.load(path, self.fingerprint)
+            if snapshot.config.identity != config.identity:
                 raise TunemaxError(f"{path}: of another configuration")
-            member = trainer.restore(replace(found, config=config))
+            member = trainer.restore(replace(snapshot, config=config))
         except TunemaxError as error:
             self.note(f"{study} trial {number} is trained from the start: {error}")
             return trainer.add(config)

@@ -38,7 +38,7 @@ def run(
     """
     warm()
     question = load_from(where, name)
-    reap(question)
+    reap(question.storage, question.siblings)
     waiting = sum(trial.state == TrialState.WAITING for trials in question.trials().values() for trial in trials)
     workers = min(settings.workers, waiting)
     slots = min(settings.slots, -(-waiting // max(workers, 1)))
@@ -54,16 +54,17 @@ def run(
         for index in range(workers):
             crew.start(index)
         while crew.links:
-            for link, said in crew.listen():
-                if isinstance(said, TunemaxError):
-                    refusal = said
-                elif said is not None:
-                    report(said)
-                    _follow(said, begun, deaths)
+            for link, message in crew.listen():
+                if isinstance(message, TunemaxError):
+                    refusal = message
+                elif message is not None:
+                    report(message)
+                    _follow(message, begun, deaths)
                 else:
                     index, number, status = crew.bury(link)
                     # It may have looked for trials for the last time before those were put back.
-                    freed, loose = loose + reap(question, {number: _fate(status)} if status else None), 0
+                    fates = {number: _fate(status)} if status else None
+                    freed, loose = loose + reap(question.storage, question.siblings, fates), 0
                     for ended in _ended(question, index, begun.pop(index, set())):
                         report(ended)
                     report(Gone(index))
@@ -77,7 +78,7 @@ def run(
                     if going and (status or freed):  # what was freed may be another run's, for which no worker is left
                         crew.start(index)
             if time.monotonic() - reaped > REAPING:
-                loose += reap(question)
+                loose += reap(question.storage, question.siblings)
                 reaped = time.monotonic()
             if refusal or interrupted.is_set():
                 crew.stop()
@@ -94,16 +95,16 @@ def run(
     return not interrupted.is_set()
 
 
-def _follow(said: Event, begun: dict[int, set[tuple[str, int]]], deaths: Counter[int]) -> None:
+def _follow(event: Event, begun: dict[int, set[tuple[str, int]]], deaths: Counter[int]) -> None:
     """Keep the account of the trials that each worker has, and of its deaths without progress."""
-    if isinstance(said, Started):
-        begun[said.worker].add((said.study, said.trial))
-    elif isinstance(said, Finished):
-        begun[said.worker].discard((said.study, said.trial))
-    if isinstance(said, Reported) or (
-        isinstance(said, Finished) and said.state in ("complete", "pruned", "diverged", "duplicate")
+    if isinstance(event, Started):
+        begun[event.worker].add((event.study, event.trial))
+    elif isinstance(event, Finished):
+        begun[event.worker].discard((event.study, event.trial))
+    if isinstance(event, Reported) or (
+        isinstance(event, Finished) and event.state in ("complete", "pruned", "diverged", "duplicate")
     ):
-        deaths[said.worker] = 0  # what a worker that breaks gives back, or has failed, is no progress
+        deaths[event.worker] = 0  # what a worker that breaks gives back, or has failed, is no progress
 
 
 def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Iterator[Finished]:

@@ -1,4 +1,4 @@
-"""One trial's way through a slot: from a claimed trial to a configuration, reports, and what it is told in the end."""
+"""One trial's way through a slot: from a claimed trial to a configuration, reports, and its end."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tunemax.gpt.trainer import Member, Trainer, divergence_cap
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import suggest
 from tunemax.search.storage import attributes
+from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.branches import Branches
 
 CHUNK = 10
@@ -30,7 +31,7 @@ CHUNK = 10
 def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any]) -> Config:
     """What a trial is to train: base, what its sibling fixes, and what the sampler suggests. Recorded on the trial."""
     config = Config.of(suggest(trial, definition, fixed))
-    trial.storage.set_trial_system_attr(trial._trial_id, attributes.CONFIG, json.dumps(config.flat()))
+    set_system_attr(trial, attributes.CONFIG, json.dumps(config.flat()))
     trial.set_user_attr(attributes.IDENTITY, config.identity)
     return config
 
@@ -136,7 +137,7 @@ class Job:
             return None
         if not spares(self.definition, self.trial.study.study_name, self.trial.number):
             return "pruned"
-        self.trial.storage.set_trial_system_attr(self.trial._trial_id, attributes.SPARED_SHARE, pruner.spared)
+        set_system_attr(self.trial, attributes.SPARED_SHARE, pruner.spared)
         self.trial.set_user_attr(attributes.SPARED, done)
         return None
 
@@ -144,7 +145,7 @@ class Job:
         """What the training cost and found, as user attributes."""
         member = self.member
         trained = member.iteration + self.branches.steps
-        found: dict[str, Any] = {
+        findings: dict[str, Any] = {
             attributes.ITERATIONS: trained,
             attributes.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
             attributes.RATE: member.learning_rate,
@@ -152,13 +153,13 @@ class Job:
             attributes.PATH: self.trainer.path_of(member),
         }
         if math.isfinite(member.train_loss):
-            found[attributes.TRAIN_LOSS] = member.train_loss
+            findings[attributes.TRAIN_LOSS] = member.train_loss
         for name, values in self.trainer.learnables(member).items():
             if values.isfinite().all():
-                found[attributes.LEARNED + name] = float(values.mean())
+                findings[attributes.LEARNED + name] = float(values.mean())
         if end == "diverged":
-            found[attributes.DIVERGED] = self.reason
-        return found
+            findings[attributes.DIVERGED] = self.reason
+        return findings
 
     def leave(self) -> None:
         """Make room in the trainer."""
@@ -170,28 +171,6 @@ def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
     """Whether a trial trains on when the pruner would stop it: drawn by its number, so that it is the same after an
     interrupt."""
     return key(definition.seed, "spared", study_name, number) < definition.pruner.spared * 2**63
-
-
-def tell(trial: optuna.Trial, state: TrialState, value: float | None) -> bool:
-    """Finish a trial; False if somebody else (a stock command line, another worker) has finished it or put it back
-    meanwhile.
-
-    value: of a COMPLETE trial; Optuna takes a PRUNED one's from its last report.
-    """
-    try:
-        found = trial.study.tell(
-            trial, value if state == TrialState.COMPLETE else None, state=state, skip_if_finished=True
-        )
-    except ValueError:
-        if trial.storage.get_trial(trial._trial_id).state == TrialState.WAITING:
-            return False
-        raise
-    return found.state == state and (state != TrialState.COMPLETE or found.value == value)
-
-
-def frozen(trial: optuna.Trial) -> FrozenTrial:
-    """A trial as it was claimed, and with what it has suggested since; without a look into the storage."""
-    return trial._cached_frozen_trial
 
 
 def _report(trial: optuna.Trial, value: float, step: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,16 +25,16 @@ from tunemax.gpt.interrupt import Stopped, stopped_by
 from tunemax.gpt.probe import Probes
 from tunemax.gpt.trainer import Trainer
 from tunemax.search.storage import attributes
-from tunemax.search.storage.cache import Held
-from tunemax.search.storage.ownership import beating, finish, owned, report
+from tunemax.search.storage.ownership import beating, finish, owned, release, report
 from tunemax.search.storage.questions import Question
-from tunemax.search.storage.queue import claim, give_back, must_be_alone
+from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import mark
+from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
-from tunemax.search.workers.trial import Job, configuration, frozen, mark_duplicate, tell, trained_before
+from tunemax.search.workers.trial import Job, configuration, mark_duplicate, trained_before
 
-TOLD = 0.5
+ADVANCED = 0.5
 """Least seconds between two words on how far the members have come."""
 EVERY = 1.0
 """Least seconds between two snapshots of a trial, which are written where it is evaluated: training less anew costs
@@ -84,7 +84,8 @@ class Worker:
     _samplers: dict[str, optuna.samplers.BaseSampler] = field(default_factory=dict)
     _probes: Probes = field(default_factory=Probes)
     _mark: str = field(default_factory=mark)
-    _told: float = 0.0
+    _advanced: float = 0.0
+    """When it was last said how far the members have come."""
 
     def __post_init__(self) -> None:
         url, data = self.question.storage.url, self.corpus.manifest.fingerprint
@@ -93,7 +94,7 @@ class Worker:
     def run(self) -> None:
         """Work until nothing waits any more, or until told to stop."""
         fault: BaseException | None = None
-        with beating(self.question.storage, lambda: [job.trial._trial_id for job in list(self._jobs)]):
+        with beating(self.question.storage, lambda: [job.trial for job in list(self._jobs)]):
             try:
                 self._fill()
                 while self._jobs and not self.stopping():
@@ -146,7 +147,7 @@ class Worker:
             self.report(Finished(self.index, name, trial.number, 0, "dropped", None, TAKEN))
             return True
         except BaseException as error:
-            give_back(trial, self._mark, _cause(error))
+            release(self.question.storage, trial, self._mark, _cause(error))
             raise
         if job:
             self._jobs.append(job)
@@ -166,13 +167,13 @@ class Worker:
                 original = trained_before(trial.study, config)
         except (TunemaxError, ValueError) as error:
             # somebody has enqueued what no configuration, or no dimension, can have
-            trial.set_user_attr(attributes.REASON, str(error))
-            tell(trial, TrialState.FAIL, None)
+            with self._finishing(trial, TrialState.FAIL, None):
+                trial.set_user_attr(attributes.REASON, str(error))
             self.report(Finished(self.index, name, trial.number, 0, "failed", None, str(error)))
             return None
         if original:
-            mark_duplicate(trial, original)
-            tell(trial, original.state, original.value)
+            with self._finishing(trial, original.state, original.value):
+                mark_duplicate(trial, original)
             self._snapshots.remove(name, trial.number)
             self.report(
                 Finished(self.index, name, trial.number, 0, "duplicate", original.value, f"as trial {original.number}")
@@ -202,7 +203,7 @@ class Worker:
                 n = min(left, *(job.stride for job in mine))
                 trainer.step(n)
                 left -= n
-                self._tell_where()
+                self._report_advance()
             if left:
                 return
             reached = [job for job in mine if not job.due]
@@ -210,11 +211,12 @@ class Worker:
                 losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
             for job in reached:
                 job.take(losses[job.branches.judged()])
-            reports = {job.trial._trial_id: (job.member.iteration, job.value) for job in reached}
+            reached.sort(key=lambda job: job.value)  # the best first: only a leader writes a sample
+            reports = [(job.trial, job.member.iteration, job.value) for job in reached]
             ours = report(self.question.storage, self._mark, reports)
             with self.question.cached.one_look():
-                for job in sorted(reached, key=lambda job: job.value):  # the best first: only a leader writes a sample
-                    self._see(job) if job.trial._trial_id in ours else self._drop(job)
+                for job, is_ours in zip(reached, ours, strict=True):
+                    self._see(job) if is_ours else self._drop(job)
 
     def _see(self, job: Job) -> None:
         """Decide on a trial that has reported: it ends here, or trains on."""
@@ -239,17 +241,23 @@ class Worker:
         self.report(Finished(self.index, name, number, at, end, job.value, job.reason))
 
     def _end(self, job: Job, end: str) -> None:
-        """Tell how a trial has ended, as `study.tell` would. Raises UpdateFinishedTrialError if it is ours no more."""
-        trial, state = job.trial, TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE
-        with self.question.cached.holding() as held:
+        """Finish a trial that has reported. Raises UpdateFinishedTrialError if it is ours no more."""
+        with self._finishing(job.trial, TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE, job.value):
             for watcher in self.watchers:
                 watcher.ending(job, end)
-            trial.study.sampler.after_trial(trial.study, frozen(trial), state, [job.value])
-        given = held.get(trial._trial_id, Held())
-        found = given.user | job.findings(end)
-        if not finish(
-            self.question.storage, trial._trial_id, self._mark, state, job.value, user=found, system=given.system
-        ):
+            for name, finding in job.findings(end).items():
+                job.trial.set_user_attr(name, finding)
+
+    @contextlib.contextmanager
+    def _finishing(self, trial: optuna.Trial, state: TrialState, value: float | None) -> Iterator[None]:
+        """Finish a trial, as `study.tell` would, with the attributes that it is given in this block.
+
+        Raises UpdateFinishedTrialError if it is ours no more.
+        """
+        with self.question.cached.holding(trial) as pending:
+            yield
+            trial.study.sampler.after_trial(trial.study, frozen(trial), state, None if value is None else [value])
+        if not finish(self.question.storage, trial, self._mark, state, value, pending):
             raise UpdateFinishedTrialError
 
     def _drop(self, job: Job) -> None:
@@ -267,21 +275,21 @@ class Worker:
         After a fault its member may be in any state, and an old snapshot is better than one of that.
         """
         study, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
-        if not owned(self.question.storage, [job.trial._trial_id], self._mark):
+        if not owned(self.question.storage, job.trial, self._mark):
             self._drop(job)
             return
         if fault is None and job.member.event is None and at:
             self._snapshots.save(job.branches.snapshot(), study, number)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
-        failed = give_back(job.trial, self._mark, _cause(fault)) == TrialState.FAIL
+        failed = release(self.question.storage, job.trial, self._mark, _cause(fault)) == TrialState.FAIL
         self._leave(job)
         self.report(Finished(self.index, study, number, at, "failed" if failed else "returned", None, _cause(fault)))
 
-    def _tell_where(self) -> None:
+    def _report_advance(self) -> None:
         """Say now and then how far the members have come."""
-        if time.monotonic() - self._told > TOLD:
-            self._told = time.monotonic()
+        if time.monotonic() - self._advanced > ADVANCED:
+            self._advanced = time.monotonic()
             self.report(
                 Advanced(
                     self.index,

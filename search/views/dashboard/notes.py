@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from tunemax.search.results.confirmation import Confirmation, Confirmed
 from tunemax.search.results.leaderboard import Entry, Leaderboard
-from tunemax.search.storage.database import shown
+from tunemax.search.storage.database import shown, study_id
 from tunemax.search.storage.questions import Question
 
 ROOM = "\u00a0\u00a0"
@@ -28,7 +28,7 @@ def of_a_tuning(
 
     warnings: sentences on its pruning.
     """
-    ids = {study: opened._study_id for study, opened in studies.items()}
+    ids = {study: study_id(question.cached, study) for study in studies}
     definition = question.definition
     sure = confirmed[0].verdict if confirmed else board.verdict[0].upper() + board.verdict[1:]
     data = definition.data.rstrip("/").rpartition("/")[2]

@@ -22,7 +22,7 @@ from tunemax.search.results.confirmation import Confirmation, confirmation, conf
 from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
 from tunemax.search.results.pruning import fidelity
 from tunemax.search.storage.artifacts import attach
-from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.database import storage_errors, study_id
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.views.dashboard import notes
 
@@ -140,8 +140,9 @@ def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, D
     """Write the figures that have changed since they were last written, and their stills."""
     from optuna_dashboard import save_plotly_graph_object
 
-    storage, study_id = study._storage, study._study_id
-    before: dict[str, str] = storage.get_study_system_attrs(study_id).get(PUBLISHED, {})
+    storage = question.cached
+    key = study_id(storage, study.study_name)
+    before: dict[str, str] = storage.get_study_system_attrs(key).get(PUBLISHED, {})
     texts = {
         name: json.dumps(drawing.figure, separators=(",", ":"), allow_nan=False) for name, drawing in drawn.items()
     }
@@ -151,9 +152,9 @@ def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, D
             continue
         save_plotly_graph_object(study, _Drawn(text), graph_object_id=name)
         for file, still in drawn[name].stills.items():
-            attach(storage, question.storage.url, study_id, file, still())
+            attach(storage, question.storage.url, key, file, still())
     if before != after:
-        storage.set_study_system_attr(study_id, PUBLISHED, after)
+        storage.set_study_system_attr(key, PUBLISHED, after)
 
 
 class _Drawn:

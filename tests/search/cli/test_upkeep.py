@@ -21,8 +21,8 @@ from tunemax.gpt.data import Corpus
 from tunemax.search.cli import main
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.stages import Confirm
-from tunemax.search.results.freezing import confirm
 from tunemax.search.results.repeats import lay_out_repeats
+from tunemax.search.results.winners import confirm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage, study_names
 from tunemax.search.storage.paths import runs_folder, trial_folder

@@ -20,9 +20,9 @@ from tunemax.search.question.stages import Confirm
 from tunemax.search.question.study_file import define
 from tunemax.search.question.yaml_lines import Fault
 from tunemax.search.results.confirmation import Confirmation, Confirmed, _verdict, changed, confirmation, confirmations
-from tunemax.search.results.freezing import confirm
 from tunemax.search.results.leaderboard import leaderboard
 from tunemax.search.results.statistics import compare, estimate
+from tunemax.search.results.winners import confirm
 from tunemax.search.storage.attributes import PATH
 from tunemax.search.storage.questions import Question, extend, load, load_from
 from tunemax.search.workers.events import Event, Started

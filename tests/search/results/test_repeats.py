@@ -15,9 +15,9 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.confirmation import confirmation
-from tunemax.search.results.freezing import confirm
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.results.repeats import Repeats, lay_out_repeats, repeating, repeats, summary
+from tunemax.search.results.winners import confirm
 from tunemax.search.storage.questions import Question, extend, load_from
 from tunemax.search.workers.events import Event
 

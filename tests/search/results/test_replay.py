@@ -14,8 +14,8 @@ from tunemax.search.cli import main
 from tunemax.search.question.pruners import Asha, Median, NoPruner, Pruner
 from tunemax.search.results.replay import Replayed, replay
 from tunemax.search.storage import attributes
+from tunemax.search.storage.ownership import release
 from tunemax.search.storage.questions import Question
-from tunemax.search.storage.queue import give_back
 from tunemax.search.workers.events import Event
 
 Ask = Callable[..., Question]
@@ -137,7 +137,7 @@ def test_what_cannot_be_replayed_is_refused(ask: Ask) -> None:
     taken = question.study("q/softmax").ask()
     with pytest.raises(TunemaxError, match="6 trials are still to come"):
         replay(question, Asha())
-    give_back(taken)
+    release(question.storage, taken, None)
     with pytest.raises(
         TunemaxError, match="q2: no trial is complete, so there is nothing to keep or to lose; give it more with"
     ):

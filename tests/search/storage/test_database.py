@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +19,13 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli import main
 from tunemax.search.storage.database import open_storage, shown, storage_errors, study_id, study_names
+
+
+@pytest.fixture
+def database(tmp_path: Path, empty_database: Path) -> Path:
+    return shutil.copyfile(empty_database, tmp_path / "s.db")
 
 
 def refusal(where: str | Path, *, create: bool = False) -> str:
@@ -179,12 +187,30 @@ def test_locked_file_says_so(tmp_path: Path) -> None:
     holder.close()
 
 
-@pytest.mark.parametrize(("revision", "words"), [("v9.9.9.z", "newer Optuna"), ("v3.0.0.a", "optuna storage upgrade")])
-def test_tables_of_another_optuna_are_refused(tmp_path: Path, revision: str, words: str) -> None:
-    open_storage(tmp_path / "s.db", create=True).engine.dispose()
-    with sqlite3.connect(tmp_path / "s.db") as connection:
+def _of_revision(path: Path, revision: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    assert words in refusal(tmp_path / "s.db")
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_tables_of_a_newer_optuna_ask_for_a_newer_tunemax(database: Path, create: bool) -> None:
+    _of_revision(database, "v9.9.9.z")
+    newer = f"{database}: written by a newer Optuna than {optuna.__version__}; open it with a newer tunemax"
+    assert refusal(database, create=create) == newer
+
+
+def test_tables_of_an_older_optuna_open_once_they_are_upgraded(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DROP INDEX ix_trials_study_id")  # what the latest revision has brought
+    _of_revision(database, "v3.0.0.d")
+    assert main(["study", "list", "--storage", str(database)]) == 2
+    older = "written by an older Optuna; back it up, then run `optuna storage upgrade --storage URL`"
+    assert capsys.readouterr().err == f"tunemax: {database}: {older}\n"
+    words = [Path(sys.executable).with_name("optuna"), "storage", "upgrade", "--storage", f"sqlite:///{database}"]
+    subprocess.run(words, capture_output=True, check=True)
+    assert study_names(open_storage(database, create=False)) == []
 
 
 def _open_as_nobody(path: Path, answer: multiprocessing.SimpleQueue[str]) -> None:

@@ -17,8 +17,8 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.confirmation import confirmations
-from tunemax.search.results.freezing import confirm
 from tunemax.search.results.leaderboard import leaderboard
+from tunemax.search.results.winners import confirm
 from tunemax.search.storage.questions import Question
 from tunemax.search.views.report import write
 from tunemax.search.workers.events import Event

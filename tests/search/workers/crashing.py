@@ -130,7 +130,7 @@ def at(point: str, nth: int) -> None:
                 tunemax.search.storage.ownership.finish, always, nth, after=True
             )  # type: ignore[attr-defined]
         case "in a return":
-            die_in_transaction(tunemax.search.workers.worker, "give_back", always, nth)
+            die_in_transaction(tunemax.search.workers.worker, "release", always, nth)
         case _:
             raise ValueError(point)
 
@@ -205,7 +205,7 @@ def train(
         if isinstance(event, Note):
             write_down(event.text)
 
-    recovery.reap(question)
+    recovery.reap(question.storage, question.siblings)
     corpus = open_data(question.definition.data)
     enough = (lambda: False) if stop_after is None else (lambda: reports >= stop_after)
     watching = watchers(question, write_down) if watched else ()

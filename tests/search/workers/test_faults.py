@@ -26,7 +26,7 @@ from tunemax.gpt.files import PARTIAL
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes, recovery
 from tunemax.search.storage.database import open_storage
-from tunemax.search.storage.ownership import held, release
+from tunemax.search.storage.ownership import owned_trials, release
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question, create, load_from
 from tunemax.search.storage.queue import enqueue
@@ -183,14 +183,14 @@ def test_killed_at_a_point(
     question = ask(**GRID)
     assert workers(where, point=point, nth=nth) == [KILLED]
     left = [trial for trial in trials_of(question) if trial.state == TrialState.RUNNING]
-    assert reap(question) == len(left)
-    assert reap(question) == 0
+    assert reap(question.storage, question.siblings) == len(left)
+    assert reap(question.storage, question.siblings) == 0
     events = work(question, slots=3)
     assert resumed(events) == from_where
     assert finished_once(events)
     assert not any(isinstance(event, Note) for event in events)
     assert curves(question) == undisturbed(**GRID)
-    assert reap(question) == 0
+    assert reap(question.storage, question.siblings) == 0
     # Who was killed between a tell and the removal of its snapshot leaves it to `tunemax study gc`.
     assert len(snapshots(where)) == (point == "after a tell")
 
@@ -201,7 +201,7 @@ def test_killed_while_it_returns_its_trials(
     question = ask(**GRID)
     assert workers(where, point="in a return", nth=2, stop_after=2) == [KILLED]
     assert Counter(trial.state.name for trial in trials_of(question)) == {"WAITING": 10, "RUNNING": 2}
-    assert reap(question) == 2
+    assert reap(question.storage, question.siblings) == 2
     assert resumed(work(question)) == [10, 10, 10]
     assert curves(question) == undisturbed(**GRID)
 
@@ -227,7 +227,7 @@ def test_ten_random_kills(
         saved = count_saved(question)
         begun += saved
     assert begun, "nothing could be resumed"
-    reap(question)
+    reap(question.storage, question.siblings)
     assert len(resumed(work(question))) == saved, f"seed {seed}"
     assert curves(question) == undisturbed(**LONG), f"seed {seed}"
 
@@ -268,13 +268,13 @@ def test_sixteen_workers_of_which_all_are_killed(tmp_path: Path, workers: Helper
     enqueue(study, [], 80)
     assert workers(where, "pretend", workers=16, log=log, kill_after=20) == [KILLED] * 16
     running = study.get_trials(states=(TrialState.RUNNING,))
-    found = held(open_storage(where, create=False), ["q"])
+    found = owned_trials(open_storage(where, create=False), ["q"])
     assert sorted(trial.number for trial in found) == [trial.number for trial in running], (
         "a trial runs, and nobody knows whose"
     )
     assert len({trial.mark for trial in found}) == len(found), "a worker that trains one at a time has two"
     for trial in found:
-        release(open_storage(where, create=False), trial.trial_id, trial.mark, "killed")
+        release(open_storage(where, create=False), trial, trial.mark, "killed")
     assert workers(where, "pretend", workers=4, log=log) == [0] * 4
     assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE] * 80
 
@@ -388,10 +388,10 @@ def test_a_laptop_that_slept_finds_its_trials_taken_and_goes_on(
     workers.ask(where, host="laptop", sleep_after=3)
     (laptop,) = workers.hear()
     assert len(list(runs_folder(question.storage.url).glob(f"q/*/*/{FILE}"))) == 3
-    assert reap(question) == 0, "it has only just fallen silent"
+    assert reap(question.storage, question.siblings) == 0, "it has only just fallen silent"
     monkeypatch.setattr(recovery, "GRACE", 1.0)
-    until(lambda: min(trial.silent for trial in held(question.storage, question.siblings)) > 1)
-    assert reap(question) == 3
+    until(lambda: min(trial.silent for trial in owned_trials(question.storage, question.siblings)) > 1)
+    assert reap(question.storage, question.siblings) == 3
     taken = [trial for trial in trials_of(question) if attributes.FAILURES in trial.user_attrs]
     assert all(
         trial.user_attrs[attributes.FAILURES][0]["reason"].startswith("no heartbeat from laptop for ")
@@ -439,14 +439,18 @@ def test_a_worker_elsewhere_that_is_heard_of_is_left_alone(
                     == 2
                 )
             connection.close()
-            until(lambda: max(trial.silent for trial in held(question.storage, question.siblings)) < recovery.GRACE)
+            until(
+                lambda: (
+                    max(trial.silent for trial in owned_trials(question.storage, question.siblings)) < recovery.GRACE
+                )
+            )
             host = "here"
-            taken.append(reap(question))
+            taken.append(reap(question.storage, question.siblings))
             host = "elsewhere"
 
     work(question, slots=2, on=wait)
     assert taken == [0]
-    assert held(question.storage, question.siblings) == []
+    assert owned_trials(question.storage, question.siblings) == []
 
 
 # ---- a full disk -----------------------------------------------------------------------------------------------------
@@ -524,12 +528,12 @@ def test_a_trial_that_was_put_back_may_be_asked_with_the_stock_tools(ask: Ask, w
     ask(**GRID)
     assert workers(where, point="in a tell", nth=1) == [KILLED]
     question = load_from(where, "q")
-    reap(question)
+    reap(question.storage, question.siblings)
     waiting = [trial for trial in trials_of(question) if trial.params]
     assert [trial.state for trial in waiting] == [TrialState.WAITING] * 3
     assert not any(attributes.WORKER in trial.user_attrs for trial in waiting), (
         "the stock tools may take it: it must not be ours then"
     )
     theirs = question.study("q/softmax").ask()
-    assert reap(question) == 0
+    assert reap(question.storage, question.siblings) == 0
     assert theirs.user_attrs[attributes.FAILURES][0]["reason"] == "its process was gone"

@@ -16,7 +16,7 @@ from tunemax.gpt.files import PARTIAL
 from tunemax.gpt.trainer import Trainer
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes
-from tunemax.search.storage.ownership import Held, held, release, take
+from tunemax.search.storage.ownership import OwnedTrial, owned_trials, release, take
 from tunemax.search.storage.paths import trial_folder
 from tunemax.search.storage.questions import Question, create
 from tunemax.search.workers.events import Event, Finished, Note, Reported, Started
@@ -273,17 +273,17 @@ def test_a_diverged_member_does_not_depend_on_where_its_neighbours_stop(ask: Ask
 @pytest.mark.parametrize("then", ["runs elsewhere", "waits", "has finished", "is deleted"])
 def test_a_trial_that_is_ours_no_more_is_let_go(ask: Ask, work: Work, expected: list[Any], then: str) -> None:
     question = ask(**PLAN)
-    left: list[Held] = []
+    left: list[OwnedTrial] = []
 
     def lose(event: Event) -> None:
         if isinstance(event, Reported) and event.trial == 1 and not left:
-            (mine,) = [trial for trial in held(question.storage, question.siblings) if trial.number == 1]
+            (mine,) = [trial for trial in owned_trials(question.storage, question.siblings) if trial.number == 1]
             left.append(mine)
-            release(question.storage, mine.trial_id, mine.mark)
+            release(question.storage, mine, mine.mark)
             if then == "runs elsewhere":
-                assert take(question.storage, mine.trial_id, "elsewhere:1:0")
+                assert take(question.storage, mine, "elsewhere:1:0")
             elif then == "has finished":
-                assert take(question.storage, mine.trial_id, "elsewhere:1:0")
+                assert take(question.storage, mine, "elsewhere:1:0")
                 question.study("q/softmax").tell(1, 0.5)
             elif then == "is deleted":
                 with question.storage.engine.begin() as connection:
@@ -294,7 +294,7 @@ def test_a_trial_that_is_ours_no_more_is_let_go(ask: Ask, work: Work, expected: 
                         "trial_heartbeats",
                         "trials",
                     ):
-                        connection.exec_driver_sql(f"DELETE FROM {table} WHERE trial_id = ?", (mine.trial_id,))
+                        connection.exec_driver_sql(f"DELETE FROM {table} WHERE trial_id = ?", (mine._trial_id,))
 
     events = work(question, on=lose, slots=3)
     dropped = [event for event in events if isinstance(event, Finished) and event.state == "dropped"]
@@ -310,7 +310,7 @@ def test_a_trial_that_is_ours_no_more_is_let_go(ask: Ask, work: Work, expected: 
         assert results[1] == expected[1]
     elif then == "runs elsewhere":
         assert results[1][:3] == (TrialState.RUNNING, None, {30: expected[1][2][30]})
-        assert [trial.mark for trial in held(question.storage, question.siblings)] == ["elsewhere:1:0"]
+        assert [trial.mark for trial in owned_trials(question.storage, question.siblings)] == ["elsewhere:1:0"]
     elif then == "has finished":
         assert results[1][1] == 0.5
 
@@ -320,9 +320,9 @@ def test_a_stopped_worker_returns_only_what_is_its_own(ask: Ask, work: Work) -> 
 
     def lose(event: Event) -> None:
         if isinstance(event, Reported) and event.trial == 2:
-            for trial in held(question.storage, question.siblings)[:2]:
-                release(question.storage, trial.trial_id, trial.mark)
-                take(question.storage, trial.trial_id, "elsewhere:1:0")
+            for trial in owned_trials(question.storage, question.siblings)[:2]:
+                release(question.storage, trial, trial.mark)
+                take(question.storage, trial, "elsewhere:1:0")
 
     reports: list[Event] = []
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from tunemax.gpt.data import Corpus
@@ -218,7 +219,7 @@ def test_trials_of_a_dead_worker_are_taken_up_by_the_next_run(ask: Ask, where: s
         assert trial is not None
         assert trial.number == number
         trial.set_user_attr(attributes.WORKER, worker)
-    assert reap(question) == 1
+    assert reap(question.storage, question.siblings) == 1
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["WAITING", "RUNNING", "RUNNING"]
     assert run(where, "q", WorkerSettings(1, 1, 2, False, ()), seconds=None, report=lambda _: None)
     assert [trial.state.name for trial in question.trials()["q/softmax"]] == ["COMPLETE", "RUNNING", "RUNNING"]
@@ -232,13 +233,13 @@ def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(
     dead = mark().replace(f":{os.getpid()}:", ":4194305:")
     assert claim("q/softmax", question.storage, question.definition.make_sampler("q/softmax", 0), mark=dead)
 
-    def reap_late(question: Question, fates: Any = None) -> int:
+    def reap_late(storage: RDBStorage, studies: Iterable[str], fates: Any = None) -> int:
         """Not before the worker has looked for trials for the last time."""
         if not any(isinstance(event, Finished) for event in heard):
             return 0
         for worker in multiprocessing.active_children():
             worker.join()
-        return reap(question, fates)
+        return reap(storage, studies, fates)
 
     monkeypatch.setattr("tunemax.search.workers.supervisor.REAPING", -1.0)
     monkeypatch.setattr("tunemax.search.workers.supervisor.reap", reap_late)

@@ -236,7 +236,7 @@ def test_a_trial_asked_with_the_stock_tools_is_theirs(ask: Ask, work: Work) -> N
     question = ask(compare=["softmax"])
     theirs = question.study("q/softmax").ask()
     work(question)
-    assert reap(question) == 0
+    assert reap(question.storage, question.siblings) == 0
     states = [trial.state for trial in question.trials()["q/softmax"]]
     assert states.pop(theirs.number) == TrialState.RUNNING
     assert states == [TrialState.COMPLETE] * 2
