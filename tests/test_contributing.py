@@ -18,7 +18,7 @@ from tunemax.search.question.study_file import load_study_file
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
-SOURCES = ("gpt", "envs", "search", "tunemax", "tests/gpt", "tests/conftest.py", "pyproject.toml")
+SOURCES = ("gpt", "envs", "search", "tunemax", "tests/gpt", "tests/envs", "tests/conftest.py", "pyproject.toml")
 TUNEMAX = "import sys; from tunemax.search.cli import main; sys.exit(main())"
 # What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the
 # base.
@@ -70,7 +70,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
 
 
-FIELD, VARIANT, ORACLE = blocks("diff")
+FIELD, VARIANT, ORACLE, ENVIRONMENT = blocks("diff")
 
 
 def files(diff: str) -> list[str]:
@@ -101,7 +101,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    for diff in (FIELD, VARIANT, ORACLE):
+    for diff in (FIELD, VARIANT, ORACLE, ENVIRONMENT):
         apply(diff, folder)
     return folder
 
@@ -144,8 +144,16 @@ def test_an_oracle_is_a_test(copy: Path) -> None:
     assert files(ORACLE) == ["tests/gpt/test_softmax_contract.py"]
 
 
+def test_an_environment_is_a_diff_of_one_row(copy: Path) -> None:
+    assert files(ENVIRONMENT) == ["envs/ids.py"]
+    assert re.findall(r"^[-+] {0,4}\S.*", ENVIRONMENT.partition("@@")[2], flags=re.MULTILINE) == [
+        '+    "tunemax/Dropout-v0": Row(',
+        "+    ),",
+    ]
+
+
 def test_the_diffs_are_in_house_style(copy: Path) -> None:
-    changed = files(FIELD) + files(VARIANT) + files(ORACLE)
+    changed = files(FIELD) + files(VARIANT) + files(ORACLE) + files(ENVIRONMENT)
     python(copy, "-m", "ruff", "check", "--no-cache", *changed)
     python(copy, "-m", "ruff", "format", "--no-cache", "--check", *changed)
 
@@ -227,6 +235,13 @@ def test_contract_tests_appear_and_pass(copy: Path) -> None:
         assert any(line.endswith(expected) for line in passed), (
             f"{expected} is not among the {len(passed)} tests that passed"
         )
+
+
+def test_contract_tests_of_the_new_environment_appear_and_pass(copy: Path) -> None:
+    words = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "Dropout", "tests/envs/test_contract.py")
+    passed = python(copy, *words)
+    for expected in ("test_gymnasiums_checker_has_nothing_to_say", "test_an_id_is_written_up_in_gymnasiums_sections"):
+        assert f"{expected}[tunemax/Dropout-v0] PASSED" in passed
 
 
 def test_the_new_variant_trains(copy: Path, text: Path) -> None:
