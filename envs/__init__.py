@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import gymnasium
 
+from tunemax.envs.ids import IDS
+
 if __name__ != "tunemax.envs":  # a second copy of every module would be loaded
     raise ImportError("envs: this folder is imported as tunemax.envs; write `from tunemax import envs`")
 
-IDS = {
-    "tunemax/Constantmax-v0": "Constantmax",
-    "tunemax/ConstantmaxGain-v0": "ConstantmaxGain",
-    "tunemax/LearningRate-v0": "LearningRate",
-    "tunemax/Joint-v0": "Joint",
-    "tunemax/Tiny-v0": "Tiny",
-    "tunemax/Steer-v0": "Steer",
-}
-"""Every id, and the class in `tunemax.envs.environment` that it is; the class in `tunemax.envs.vector` has `Vector`
-behind it."""
-
-for _id, _name in IDS.items():
+for _id in IDS:
     gymnasium.register(
         _id,
-        entry_point=f"tunemax.envs.environment:{_name}",
-        vector_entry_point=f"tunemax.envs.vector:{_name}Vector",
+        entry_point="tunemax.envs.environment:Steer",
+        vector_entry_point="tunemax.envs.vector:SteerVector",
         disable_env_checker=False,
+        kwargs={"name": _id},  # not the row itself: an argument `config` would replace all of the row's
     )

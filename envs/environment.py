@@ -6,6 +6,7 @@ What happens inside is in `tunemax.envs.steering`.
 from __future__ import annotations
 
 import copy
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -14,27 +15,16 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from tunemax.envs.ids import STEER, Row
 from tunemax.envs.instances import Instance, InstanceSet, find_set
-from tunemax.envs.observation import Observation
+from tunemax.envs.observation import FEATURES, Observation
 from tunemax.envs.rendering import frame, status
 from tunemax.envs.steering import State, Steering
-from tunemax.envs.task import Task
+from tunemax.envs.task import Task, find_row, task_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 RENDER_MODES = ("rgb_array", "ansi")
 RESET_OPTIONS = ("instance",)
-
-SMALL = {
-    "softmax_variant": "constantmax",
-    "n_layer": 2,
-    "n_head": 2,
-    "n_embd": 32,
-    "block_size": 32,
-    "batch_size": 8,
-    "learning_rate": 1e-2,
-    "device": "cpu",
-}
-"""The training that most ids steer: about a second of one idle core for an episode."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +79,7 @@ class Steer(gymnasium.Env[Observation, Any]):
     last `info` has `test_loss`: the loss on text that no reward was measured on; the cap if the training diverged.
 
     ## Arguments
+    - `name`: the id whose defaults the others are on top of; an id gives its own.
     - `controls`: names of fields (`learning_rate`, `constantmax.gamma`, …), or `gain`. A learnable that is controlled
     is no longer SGD's.
     - `config`: fields of the training, on top of the id's own. `dataset` is one of them.
@@ -107,13 +98,6 @@ class Steer(gymnasium.Env[Observation, Any]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 5}  # type: ignore[misc]  # as Gymnasium has it
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "controls": ("learning_rate",),
-        "config": SMALL,
-        "horizon": 400,
-        "frame_skip": 20,
-    }
-    """Arguments of this id; those that are given come on top."""
 
     def __init__(
         self,
@@ -126,6 +110,7 @@ class Steer(gymnasium.Env[Observation, Any]):
         windows: int | None = None,
         test_windows: int | None = None,
         render_mode: str | None = None,
+        name: str = STEER,
     ) -> None:
         given = {
             "controls": controls,
@@ -134,27 +119,18 @@ class Steer(gymnasium.Env[Observation, Any]):
             "windows": windows,
             "test_windows": test_windows,
         }
-        self._arguments = {**given, "config": config, "action": action, "set": set, "render_mode": render_mode}
+        others = {"config": config, "action": action, "set": set, "render_mode": render_mode, "name": name}
+        self._arguments = {**given, **others}
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise TunemaxError(f"render_mode = {render_mode}: expected one of {', '.join(RENDER_MODES)}")
         self.render_mode = render_mode
-        self.task = self.task_of(config, action, **given)
+        self.task = task_of(name, config, action, **given)
         self.set: InstanceSet = find_set(set)
         self._steering = Steering(self.task)
         self.features = self._steering.features
         self.observation_space: spaces.Space[Any] = self.features.space
         self.action_space = self.task.actions.space
-
-    @classmethod
-    def task_of(cls, config: Mapping[str, Any] | None = None, action: str = "box", **given: Any) -> Task:
-        """The task of this id with some arguments changed; None leaves them."""
-        own = {name: value for name, value in cls.defaults.items() if name != "config"}
-        own |= {name: value for name, value in given.items() if value is not None}
-        controls = own.pop("controls")
-        names = (controls,) if isinstance(controls, str) else tuple(controls)
-        if not names:
-            raise TunemaxError("controls: none given; name at least one field that is a control")
-        return Task(names, {**cls.defaults["config"], **(config or {})}, action=action, **own)
+        self.__doc__ = _written(find_row(name)) or self.__doc__
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -239,182 +215,18 @@ def generator_of(state: Any) -> np.random.Generator | None:
     return np.random.Generator(bits)
 
 
-class Constantmax(Steer):
-    """Steer β and γ of constantmax, which SGD leaves alone.
-
-    ## Description
-    Constantmax replaces the softmax of attention by b^(x − β) / γ: no maximum, no row sum, two constants. Here they are
-    not learned but steered, one β and one γ for all layers. A GPT of 2 layers, 32 wide, is trained for 400 iterations,
-    20 a step. Everything that is not said here is as in `Steer`.
-
-    ## Action Space
-    `Box(-1, 1, (2,), float32)`: β (additive, ln 1.5 at most), γ (a factor of 1.5 at most).
-
-    ## Observation Space
-    `Box(-10, 10, (24,), float32)`, see `Steer`.
-
-    ## Rewards
-    log L before the step minus log L after it.
-
-    ## Starting State
-    A new training; γ is wrong by up to a factor of 10 either way, β by up to ln 10.
-
-    ## Episode End
-    `terminated` after 20 steps, or when the training diverges.
-
-    ## Arguments
-    Those of `Steer`.
-
-    ## Version History
-    - v0: first.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]] = {**Steer.defaults, "controls": ("constantmax.beta", "constantmax.gamma")}
-
-
-class ConstantmaxGain(Steer):
-    """Steer the one number that β and γ of constantmax decide together.
-
-    ## Description
-    With b^(x − β) / γ = e^(x·ln b + g) only g = −β·ln b − ln γ matters to what attention computes. Here the action
-    moves g; β stays where it is and γ follows. Everything that is not said here is as in `Constantmax`.
-
-    ## Action Space
-    `Box(-1, 1, (1,), float32)`: g, additive, ln 1.5 at most.
-
-    ## Observation Space
-    `Box(-10, 10, (22,), float32)`, see `Steer`.
-
-    ## Rewards
-    log L before the step minus log L after it.
-
-    ## Starting State
-    A new training; g is wrong by up to ln 10 either way.
-
-    ## Episode End
-    `terminated` after 20 steps, or when the training diverges.
-
-    ## Arguments
-    Those of `Steer`.
-
-    ## Version History
-    - v0: first.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]] = {**Steer.defaults, "controls": ("gain",)}
-
-
-class LearningRate(Steer):
-    """Steer the learning rate of a training, on top of its schedule.
-
-    ## Description
-    The schedule stays what it is (warm-up, then cosine); the action moves its peak. β and γ of constantmax are learned
-    by SGD. Everything that is not said here is as in `Constantmax`.
-
-    ## Action Space
-    `Box(-1, 1, (1,), float32)`: the peak learning rate, a factor of 1.5 at most.
-
-    ## Observation Space
-    `Box(-10, 10, (22,), float32)`, see `Steer`.
-
-    ## Rewards
-    log L before the step minus log L after it.
-
-    ## Starting State
-    A new training; the learning rate is wrong by up to a factor of 10 either way.
-
-    ## Episode End
-    `terminated` after 20 steps, or when the training diverges.
-
-    ## Arguments
-    Those of `Steer`.
-
-    ## Version History
-    - v0: first.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]] = {**Steer.defaults, "controls": ("learning_rate",)}
-
-
-class Joint(Steer):
-    """Steer the learning rate together with β and γ of constantmax.
-
-    ## Description
-    `LearningRate` and `Constantmax` in one: what is right for β and γ depends on how fast the rest moves. Everything
-    that is not said here is as in `Constantmax`.
-
-    ## Action Space
-    `Box(-1, 1, (3,), float32)`: peak learning rate (a factor of 1.5 at most), β (additive, ln 1.5), γ (a factor of
-    1.5).
-
-    ## Observation Space
-    `Box(-10, 10, (26,), float32)`, see `Steer`.
-
-    ## Rewards
-    log L before the step minus log L after it.
-
-    ## Starting State
-    A new training; learning rate and γ are wrong by up to a factor of 10 either way, β by up to ln 10.
-
-    ## Episode End
-    `terminated` after 20 steps, or when the training diverges.
-
-    ## Arguments
-    Those of `Steer`.
-
-    ## Version History
-    - v0: first.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]] = {
-        **Steer.defaults,
-        "controls": ("learning_rate", "constantmax.beta", "constantmax.gamma"),
+def _written(row: Row) -> str:
+    """The docstring of an id, in Gymnasium's sections; that of `Steer` is the class's own."""
+    numbers = len(FEATURES) + 2 * len(row.controls)
+    sections = {
+        "Description": row.about,
+        "Action Space": f"`Box(-1, 1, ({len(row.controls)},), float32)`: {row.moves}.",
+        "Observation Space": f"`Box(-10, 10, ({numbers},), float32)`, see `Steer`.",
+        "Rewards": "log L before the step minus log L after it.",
+        "Starting State": f"A new training; {row.starts}.",
+        "Episode End": f"`terminated` after {row.horizon // row.frame_skip} steps, or when the training diverges.",
+        "Arguments": "Those of `Steer`.",
+        "Version History": "\n".join(f"- {version}" for version in row.versions),
     }
-
-
-class Tiny(Steer):
-    """A training of milliseconds, for tests and for learning how this works.
-
-    ## Description
-    One layer, 8 wide, context 8, 20 iterations, 2 a step: a step takes a few milliseconds of one idle core. The
-    learning rate and the gain of constantmax are steered. What is learned here says nothing about larger models.
-    Everything else is as in `Steer`.
-
-    ## Action Space
-    `Box(-1, 1, (2,), float32)`: the peak learning rate (a factor of 1.5 at most), g (additive, ln 1.5 at most).
-
-    ## Observation Space
-    `Box(-10, 10, (24,), float32)`, see `Steer`.
-
-    ## Rewards
-    log L before the step minus log L after it.
-
-    ## Starting State
-    A new training; the learning rate is wrong by up to a factor of 10 either way, g by up to ln 10.
-
-    ## Episode End
-    `terminated` after 10 steps, or when the training diverges.
-
-    ## Arguments
-    Those of `Steer`.
-
-    ## Version History
-    - v0: first.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "controls": ("learning_rate", "gain"),
-        "config": {
-            **SMALL,
-            "n_layer": 1,
-            "n_head": 1,
-            "n_embd": 8,
-            "block_size": 8,
-            "batch_size": 4,
-            "learning_rate": 3e-2,
-        },
-        "horizon": 20,
-        "frame_skip": 2,
-        "windows": 16,
-        "test_windows": 64,
-    }
+    written = [f"## {title}\n{textwrap.fill(text, 116, replace_whitespace=False)}" for title, text in sections.items()]
+    return "\n\n".join([row.summary, *written]) if row.summary else ""

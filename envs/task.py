@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from tunemax.envs.controls import GAIN, GAMMA, Actions, Dial, find_dial
+from tunemax.envs.ids import IDS, SMALL, Row
 from tunemax.gpt.config import Config
-from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 MOST_CONTROLS = 8
 """Each adds two numbers to the observation, which stays a small vector."""
@@ -95,3 +96,31 @@ class Task:
         """The same trainings with nothing controlled: whatever a variant can learn is SGD's again, from where an
         instance starts it."""
         return replace(self, controls=(), action="box")
+
+
+def full_id(name: str) -> str:
+    """An id as it is registered, of one that may lack `tunemax/`, or have before it what Gymnasium is to import."""
+    module, _, given = name.rpartition(":")
+    known = given if module in ("", "tunemax.envs", "envs") else name  # ``envs:`` is from before it was tunemax.envs
+    return known if "/" in known else f"tunemax/{known}"
+
+
+def find_row(name: str) -> Row:
+    """The row of an id. Raises TunemaxError if there is none."""
+    full = full_id(name)
+    if full not in IDS:
+        raise TunemaxError(f"environment {name}: no such id{did_you_mean(full, IDS)}")
+    return IDS[full]
+
+
+def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "box", **given: Any) -> Task:
+    """The task of an id with some arguments changed; None leaves them."""
+    row = find_row(name)
+    changed = {key: getattr(row, key) for key in ("controls", "horizon", "frame_skip", "windows", "test_windows")}
+    changed |= {key: value for key, value in given.items() if value is not None}
+    controls = changed.pop("controls")
+    names = (controls,) if isinstance(controls, str) else tuple(controls)
+    if not names:
+        raise TunemaxError("controls: none given; name at least one field that is a control")
+    numbers = {key: value for key, value in changed.items() if value is not None}
+    return Task(names, {**SMALL, **row.config, **(config or {})}, action=action, **numbers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from tunemax.envs import environment
-from tunemax.envs.environment import EnvironmentState, check_options, chosen, generator_of, state_of
+from tunemax.envs.environment import EnvironmentState, Steer, check_options, chosen, generator_of, state_of
 from tunemax.envs.instances import InstanceSet
 from tunemax.envs.observation import Observation
 from tunemax.envs.rendering import frame, status
@@ -42,8 +41,6 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
     draws). Each environment has a generator of its own, as N single ones have.
     """
 
-    single: ClassVar[type[environment.Steer]] = environment.Steer
-
     def __init__(
         self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP, **arguments: Any
     ) -> None:
@@ -52,7 +49,7 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
             raise TunemaxError(f"autoreset_mode = {name}: expected one of {', '.join(MODES)}")
         mode = MODES[name]
         self._arguments = {"num_envs": num_envs, "autoreset_mode": mode, **arguments}
-        single = self.single(**arguments)  # checks the arguments; it trains nothing
+        single = Steer(**arguments)  # checks the arguments; it trains nothing
         if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
             raise TunemaxError(f"num_envs = {num_envs}: expected a whole number of at least 1")
         self.num_envs = num_envs
@@ -188,33 +185,3 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
         for i, info in infos.items():
             batched = self._add_info(batched, info, i)
         return batched
-
-
-class ConstantmaxVector(SteerVector):
-    """`tunemax/Constantmax-v0`, N times."""
-
-    single = environment.Constantmax
-
-
-class ConstantmaxGainVector(SteerVector):
-    """`tunemax/ConstantmaxGain-v0`, N times."""
-
-    single = environment.ConstantmaxGain
-
-
-class LearningRateVector(SteerVector):
-    """`tunemax/LearningRate-v0`, N times."""
-
-    single = environment.LearningRate
-
-
-class JointVector(SteerVector):
-    """`tunemax/Joint-v0`, N times."""
-
-    single = environment.Joint
-
-
-class TinyVector(SteerVector):
-    """`tunemax/Tiny-v0`, N times."""
-
-    single = environment.Tiny

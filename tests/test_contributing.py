@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 SOURCES = (
     *("gpt", "envs", "search", "tunemax", "docs", "pyproject.toml"),
-    *("tests/gpt", "tests/search/question", "tests/conftest.py", "tests/test_docs.py"),
+    *("tests/gpt", "tests/envs", "tests/search/question", "tests/conftest.py", "tests/test_docs.py"),
 )
 TUNEMAX = "import sys; from tunemax.search.cli import main; sys.exit(main())"
 # What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the
@@ -98,8 +98,8 @@ def diffs(heading: str) -> list[str]:
 
 
 (FIELD,), (VARIANT, ORACLE) = diffs("Add a field"), diffs("Add a variant")
-(SAMPLER,), (PRUNER,) = diffs("Add a sampler"), diffs("Add a pruner")
-DIFFS = (FIELD, VARIANT, ORACLE, SAMPLER, PRUNER)
+(SAMPLER,), (PRUNER,), (ENVIRONMENT,) = map(diffs, ("Add a sampler", "Add a pruner", "Add an environment"))
+DIFFS = (FIELD, VARIANT, ORACLE, SAMPLER, PRUNER, ENVIRONMENT)
 
 
 def files(diff: str) -> list[str]:
@@ -186,6 +186,14 @@ def test_a_sampler_or_a_pruner_is_a_diff_of_one_new_class_and_its_rows(
     assert any(f"ClassDef(name='{cls}'" in node for node in after - before)
 
 
+def test_an_environment_is_a_diff_of_one_row(copy: Path) -> None:
+    assert files(ENVIRONMENT) == ["envs/ids.py"]
+    assert re.findall(r"^[-+] {0,4}\S.*", ENVIRONMENT.partition("@@")[2], flags=re.MULTILINE) == [
+        '+    "tunemax/Dropout-v0": Row(',
+        "+    ),",
+    ]
+
+
 def test_the_diffs_are_in_house_style(copy: Path) -> None:
     changed = [name for diff in DIFFS for name in files(diff) if name.endswith(".py")]
     python(copy, "-m", "ruff", "check", "--no-cache", *changed)
@@ -269,6 +277,13 @@ def test_contract_tests_appear_and_pass(copy: Path) -> None:
         assert any(line.endswith(expected) for line in passed), (
             f"{expected} is not among the {len(passed)} tests that passed"
         )
+
+
+def test_contract_tests_of_the_new_environment_appear_and_pass(copy: Path) -> None:
+    words = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "Dropout", "tests/envs/test_contract.py")
+    passed = python(copy, *words)
+    for expected in ("test_gymnasiums_checker_has_nothing_to_say", "test_an_id_is_written_up_in_gymnasiums_sections"):
+        assert f"{expected}[tunemax/Dropout-v0] PASSED" in passed
 
 
 def test_the_new_variant_trains(copy: Path, text: Path) -> None:

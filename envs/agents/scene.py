@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 import pydantic
 
-from tunemax.envs import IDS, environment
-from tunemax.envs.task import Task
+from tunemax.envs.ids import IDS
+from tunemax.envs.task import Task, find_row, full_id, task_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 ARGUMENTS = {"controls", "config", "horizon", "frame_skip", "windows", "test_windows"}
@@ -28,6 +28,11 @@ class Scene(pydantic.BaseModel):
     arguments: dict[str, Any] = {}
     action: str = "box"
 
+    @pydantic.field_validator("id")
+    @classmethod
+    def _full(cls, name: str) -> str:
+        return full_id(name)
+
     @pydantic.model_validator(mode="after")
     def _exists(self) -> Scene:
         """A scene may come out of a file."""
@@ -43,15 +48,13 @@ class Scene(pydantic.BaseModel):
 
         Raises TunemaxError for what does not exist or go together.
         """
-        full = name if "/" in name else f"tunemax/{name}"
-        if full not in IDS:
-            raise TunemaxError(f"environment {name}: no such id{did_you_mean(full, IDS)}")
+        find_row(name)
         given = {key: value for key, value in arguments.items() if value is not None}
         if unknown := sorted(given.keys() - ARGUMENTS):
             raise TunemaxError(
                 f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}"
             )
-        scene = cls(id=full, arguments=given, action=action)
+        scene = cls(id=name, arguments=given, action=action)
         assert scene.task
         return scene
 
@@ -62,8 +65,7 @@ class Scene(pydantic.BaseModel):
 
     @cached_property
     def task(self) -> Task:
-        made: type[environment.Steer] = getattr(environment, IDS[self.id])
-        return made.task_of(action=self.action, **self.arguments)
+        return task_of(self.id, action=self.action, **self.arguments)
 
     def vector(self, envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
         """So many of these environments as one batched model, on instances of the set `train`."""

@@ -119,6 +119,15 @@ def train_agent(
         ) from None
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process trains an agent in a folder now."""
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
 class _Training:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan, self.folder = plan, folder

@@ -6,6 +6,7 @@ A file in `studies/` that begins with ``rl_`` says what is asked; its trials lie
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,18 +23,24 @@ from pydantic import Field
 from tunemax.envs.agents.file import Evaluation
 from tunemax.envs.agents.hyperparameters import Algorithm, Preset, load
 from tunemax.envs.agents.scene import Scene
-from tunemax.envs.agents.training import Plan, Trained, last_of, train_agent
+from tunemax.envs.agents.training import Plan, last_of, train_agent
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.random import key
 from tunemax.search.question.yaml_lines import read_yaml
-from tunemax.search.rl.trials import open_study, study_name
+from tunemax.search.rl.trials import evaluated, kept, open_study, revive, study_name
 from tunemax.search.storage import attributes
+from tunemax.search.storage.ownership import finish, owned_trials
 from tunemax.search.storage.paths import trial_folder
+from tunemax.search.storage.questions import alone
+from tunemax.search.storage.queue import ask
+from tunemax.search.storage.recovery import mark
 
 Count = Annotated[int, Field(ge=1)]
 PRESET = "preset.yaml"
+PAUSE = 2.0
+"""Seconds between two looks at what other processes train."""
 
 
 class Range(pydantic.BaseModel):
@@ -98,55 +105,58 @@ def read(path: Path) -> AgentStudy:
 def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None]) -> Path:
     """Train candidates until so many have ended; one that was cut short goes on first. Returns the preset of the best.
 
-    say: told each end of a candidate. Raises KeyboardInterrupt after the candidate was put back to wait.
+    say: told each end of a candidate. Raises KeyboardInterrupt after the candidate was put back to wait. Several
+    processes may work on one study: whoever has nothing left to train waits for the others, since they may die.
     """
     study = open_study(storage, asked.scene, asked.algorithm)
     begun = len(study.get_trials(deepcopy=False))
     study.sampler = TPESampler(seed=key(asked.seed, "agents", begun) % 2**32, n_startup_trials=asked.startup)
     study.pruner = MedianPruner(n_startup_trials=asked.startup)
-    while len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) < asked.trials:
-        trial = _next(study)
-        folder = trial_folder(str(storage.url), study.study_name, trial.number)
-        trained = _train(storage, trial, asked, folder)
-        best = trained.best_evaluation.total
-        study.tell(
-            trial,
-            None if trained.stopped else best,
-            state=TrialState.PRUNED if trained.stopped else TrialState.COMPLETE,
-        )
-        say(
-            f"trial {trial.number}: {'pruned' if trained.stopped else 'complete'}, return {best:.4f}  "
-            f"{_told(trial.params)}"
-        )
-    return _preset(storage, study, asked)
+    waiting = False
+    while True:
+        revive(storage, study)
+        with alone(storage):
+            # What ends between the two looks is counted twice, and never too few
+            running = len(owned_trials(storage, [study.study_name]))
+            ended = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+            trial = ask(study, mark()) if ended + running < asked.trials else None
+        if trial:
+            with kept(storage, trial):
+                say(_train(storage, trial, asked))
+        elif ended >= asked.trials:
+            return _preset(storage, study, asked)
+        else:
+            if not waiting:
+                say(f"waiting for {running} candidates that other processes train")
+            waiting = True
+            time.sleep(PAUSE)
 
 
-def _next(study: optuna.Study) -> optuna.Trial:
-    """A candidate that was cut short, else a new one."""
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
-    if not waiting:
-        return study.ask()
-    study._storage.set_trial_state_values(waiting[0]._trial_id, TrialState.RUNNING)
-    return optuna.Trial(study, waiting[0]._trial_id)
-
-
-def _train(storage: RDBStorage, trial: optuna.Trial, asked: AgentStudy, folder: Path) -> Trained:
+def _train(storage: RDBStorage, trial: optuna.Trial, asked: AgentStudy) -> str:
+    """Train a candidate, or go on with it, and end it. Returns what there is to say about it."""
+    folder = trial_folder(str(storage.url), trial.study.study_name, trial.number)
     preset = load(asked.algorithm)
     preset = preset.changed(**{name: _suggested(trial, preset, name, within) for name, within in asked.space.items()})
     plan = Plan(asked.scene, asked.algorithm, preset, asked.seed, asked.steps, asked.envs, asked.round)
     trial.set_user_attr(attributes.FOLDER, str(folder.absolute()))
 
-    def report(found: Evaluation) -> bool:
-        trial.report(found.total, found.steps)
+    def report(evaluation: Evaluation) -> bool:
         header = last_of(folder)
-        trial.set_user_attr(attributes.ITERATIONS, header.spent.member_steps if header else 0)
-        return found.steps < plan.rounds * plan.round_steps and trial.should_prune()
+        assert header is not None
+        evaluated(storage, trial, header.evaluations, header.spent.member_steps)
+        return evaluation.steps < plan.rounds * plan.round_steps and trial.should_prune()
 
-    try:
-        return train_agent(plan, folder, report)
-    except KeyboardInterrupt:
-        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        raise
+    trained = train_agent(plan, folder, report)
+    evaluated(storage, trial, trained.evaluations, trained.spent.member_steps)
+    best = trained.best_evaluation.total
+    if trained.stopped:
+        finish(storage, trial, mark(), TrialState.PRUNED, trained.evaluations[-1].total)
+    else:
+        finish(storage, trial, mark(), TrialState.COMPLETE, best)
+    params = "  ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.params.items()
+    )
+    return f"trial {trial.number}: {'pruned' if trained.stopped else 'complete'}, return {best:.4f}  {params}"
 
 
 def _suggested(trial: optuna.Trial, preset: Preset, name: str, within: Range | list[Any]) -> Any:
@@ -170,9 +180,3 @@ def _preset(storage: RDBStorage, study: optuna.Study, asked: AgentStudy) -> Path
     path = trial_folder(str(storage.url), study.study_name, best.number).with_name(PRESET)
     write_whole(path, yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode())
     return path
-
-
-def _told(params: dict[str, Any]) -> str:
-    return "  ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
-    )

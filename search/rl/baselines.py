@@ -10,12 +10,10 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import CmaEsSampler, TPESampler
 from optuna.storages import RDBStorage
@@ -39,9 +37,14 @@ from tunemax.envs.rollouts import Outcome, run
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.random import key
-from tunemax.search.rl.trials import find_study, open_study
+from tunemax.search.rl.trials import find_study, kept, open_study, revive
 from tunemax.search.storage import attributes
+from tunemax.search.storage.cache import PendingWrites
 from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.ownership import finish
+from tunemax.search.storage.questions import alone
+from tunemax.search.storage.queue import ask
+from tunemax.search.storage.recovery import mark
 
 KINDS: dict[str, type[Tunable]] = {
     "constant": Constant,
@@ -152,9 +155,6 @@ class _Tuning:
 
     def search(self, bounds: tuple[Bound, ...], score: Score) -> None:
         """Try candidates until the budget is spent: first where the baseline starts, then what CMA-ES asks for."""
-        ranges: dict[str, Any] = {
-            bound.name: FloatDistribution(bound.low, bound.high, log=bound.log) for bound in bounds
-        }
         starts = {bound.name: min(max(bound.start, bound.low), bound.high) for bound in bounds}
         before = find_study(self.storage, self.scene, self.kind)
         begun = len(before.get_trials(deepcopy=False)) if before else 0
@@ -162,16 +162,18 @@ class _Tuning:
             self.storage, self.scene, self.kind, _sampler(self.scene, self.kind, starts, begun)
         )
         with storage_errors(self.storage.url):
-            for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                self.storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)  # of a tuning that was cut short
-            if not study.get_trials(deepcopy=False):
-                study.enqueue_trial(starts)
+            with alone(self.storage):
+                if not study.get_trials(deepcopy=False):
+                    study.enqueue_trial(starts)
             while (spent := _spent(study)) < self.budget:
-                trial = study.ask(ranges)
-                value = score(np.array([trial.params[bound.name] for bound in bounds]))
-                trial.set_user_attr(attributes.ITERATIONS, self.last)
-                study.tell(trial, value)
-                self.report(spent + self.last, study.best_value)
+                revive(self.storage, study)
+                trial = ask(study, mark())
+                with kept(self.storage, trial):
+                    vector = [trial.suggest_float(each.name, each.low, each.high, log=each.log) for each in bounds]
+                    value = score(np.array(vector))
+                    writes = PendingWrites(user={attributes.ITERATIONS: self.last})
+                    if finish(self.storage, trial, mark(), TrialState.COMPLETE, value, writes):  # it is still ours
+                        self.report(spent + self.last, study.best_value)
 
     def choose(
         self, bounds: tuple[Bound, ...], validate: Callable[[npt.NDArray[np.float64]], float]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
 
 from tunemax.envs.agents.file import Evaluation
+from tunemax.envs.agents.hyperparameters import ALGORITHMS
 from tunemax.envs.agents.training import Plan, Trained, last_of, train_agent
-from tunemax.search.rl.trials import Entry
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.rl.trials import MOST_SEED, evaluated, find_study, kept, of_folder, open_study, revive
+from tunemax.search.storage import attributes
+from tunemax.search.storage.cache import PendingWrites
+from tunemax.search.storage.ownership import finish, take
+from tunemax.search.storage.recovery import mark
+from tunemax.search.storage.trials import live
 
 
 def learn(
@@ -22,31 +33,71 @@ def learn(
     """Train an agent, or go on with one, under its trial in the study of its scene.
 
     report: told each look at validation instances, and the member-steps so far. stepped: told the steps so far, often.
-    An interrupt leaves the trial waiting for the next call. A training that was finished before changes nothing.
+    Whatever cuts it short leaves the trial waiting for the next call. A training that was finished before changes
+    nothing. Raises TunemaxError if the folder's trial is another process's, before it trains or while it does.
     """
-    entry: Entry | None = None
+    trial: optuna.Trial | None = None
+    if study := find_study(storage, plan.scene):
+        revive(storage, study)
+    with contextlib.ExitStack() as stack:
 
-    def begun(steps: int) -> None:
-        nonlocal entry
-        entry = entry or Entry.of(storage, plan, folder)  # not before the folder is known to be ours
-        stepped(steps)
+        def begun(steps: int) -> None:
+            nonlocal trial
+            if trial is None:  # not before the folder is known to be ours
+                trial = _begin(storage, plan, folder)
+                stack.enter_context(kept(storage, trial))
+            stepped(steps)
 
-    def looked(found: Evaluation) -> bool:
-        header = last_of(folder)
-        assert entry is not None
-        assert header is not None
-        entry.evaluated(header.evaluations, header.spent.member_steps)
-        report(found, header.spent.member_steps)
-        return False
+        def looked(evaluation: Evaluation) -> bool:
+            header = last_of(folder)
+            assert trial is not None
+            assert header is not None
+            evaluated(storage, trial, header.evaluations, header.spent.member_steps)
+            report(evaluation, header.spent.member_steps)
+            return False
 
-    try:
         trained = train_agent(plan, folder, looked, begun)
-    except KeyboardInterrupt:
-        if entry:
-            entry.wait()
-        raise
-    entry = entry or Entry.unfinished(storage, plan.scene, folder)  # killed between its last save and its end
-    if entry:
-        entry.evaluated(trained.evaluations, trained.spent.member_steps)
-        entry.end(trained.best_evaluation.total, trained.best_evaluation.diverged)
+        if trial is None and study:  # killed between its last save and its end
+            trial = _unfinished(storage, study, folder)
+        if trial:
+            evaluated(storage, trial, trained.evaluations, trained.spent.member_steps)
+            best = trained.best_evaluation
+            writes = PendingWrites(user={"diverged_share": best.diverged})
+            finish(storage, trial, mark(), TrialState.COMPLETE, best.total, writes)
     return trained
+
+
+def _begin(storage: RDBStorage, plan: Plan, folder: Path) -> optuna.Trial:
+    """The trial of a training that is about to begin, or goes on: then the one that it had."""
+    study = open_study(storage, plan.scene)
+    if any(trial.state == TrialState.RUNNING for trial in of_folder(study, folder)):
+        raise TunemaxError(f"{folder}: another process trains an agent here; wait for it, or choose another --out")
+    trial = _unfinished(storage, study, folder)
+    while trial is None:
+        study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,  # to be taken with a mark
+                params={"algorithm": plan.algorithm, "seed": plan.seed},
+                distributions={
+                    "algorithm": CategoricalDistribution(ALGORITHMS),
+                    "seed": IntDistribution(0, MOST_SEED),
+                },
+                user_attrs={
+                    attributes.FOLDER: str(folder.absolute()),
+                    "steps": plan.steps,
+                    "envs": plan.envs,
+                    "action": plan.scene.action,
+                    **plan.preset.model_dump(mode="json", exclude={"source", "net"}),
+                },
+            )
+        )
+        trial = _unfinished(storage, study, folder)
+    return trial
+
+
+def _unfinished(storage: RDBStorage, study: optuna.Study, folder: Path) -> optuna.Trial | None:
+    """The trial of the training in a folder, taken, if one waits."""
+    for trial in reversed(of_folder(study, folder)):
+        if take(storage, trial, mark()):
+            return live(study, trial)
+    return None

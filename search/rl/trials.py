@@ -7,30 +7,31 @@ baseline's tuning. All are maximised: a trial's value is a mean return, log of t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import optuna
-from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.envs.agents.file import Evaluation
-from tunemax.envs.agents.hyperparameters import ALGORITHMS
 from tunemax.envs.agents.scene import Scene
-from tunemax.envs.agents.training import Plan
+from tunemax.envs.agents.training import in_use
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import storage_errors, study_names
+from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import alone
+from tunemax.search.storage.recovery import cause, mark, reap
+from tunemax.search.storage.trials import frozen
 
 METRIC = "return"
 MOST_SEED = 2**31 - 1
@@ -76,65 +77,43 @@ def find_study(storage: RDBStorage, scene: Scene, policy: str | None = None) -> 
         return optuna.load_study(study_name=name, storage=storage) if name in study_names(storage) else None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """The trial of one agent's training."""
+def revive(storage: RDBStorage, study: optuna.Study) -> None:
+    """Let the trials of processes that are gone wait again, for whoever asks next.
 
-    study: optuna.Study
-    trial_id: int
-    number: int
+    A version before trials had marks has left its own running: nobody trains in their folders any more. One without a
+    mark and a folder stays as it is: somebody may have asked it with the stock command line. It counts nowhere.
+    """
+    reap(storage, [study.study_name])
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        folder = trial.user_attrs.get(attributes.FOLDER)
+        if attributes.WORKER not in trial.user_attrs and folder and Path(folder).is_dir() and not in_use(Path(folder)):
+            release(storage, trial, None)
 
-    @classmethod
-    def of(cls, storage: RDBStorage, plan: Plan, folder: Path) -> Entry:
-        """The trial of a training that is about to begin, or goes on: then the one that it had."""
-        return cls.unfinished(storage, plan.scene, folder) or cls._new(storage, plan, folder)
 
-    @classmethod
-    def unfinished(cls, storage: RDBStorage, scene: Scene, folder: Path) -> Entry | None:
-        """The trial of the training in a folder, set running, if it has not ended."""
-        study = find_study(storage, scene)
-        begun = [trial for trial in of_folder(study, folder) if not trial.state.is_finished()] if study else []
-        if study is None or not begun:
-            return None
-        storage.set_trial_state_values(begun[-1]._trial_id, TrialState.RUNNING)
-        return cls(study, begun[-1]._trial_id, begun[-1].number)
+@contextlib.contextmanager
+def kept(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
+    """Beat for a trial that this process has taken. If the block is cut short, the trial waits for the next one."""
+    with beating(storage, lambda: [trial]):
+        try:
+            yield
+        except BaseException as error:
+            release(storage, trial, mark(), cause(error))
+            raise
 
-    @classmethod
-    def _new(cls, storage: RDBStorage, plan: Plan, folder: Path) -> Entry:
-        study = open_study(storage, plan.scene)
-        fixed = {"algorithm": plan.algorithm, "seed": plan.seed}
-        ranges = {"algorithm": CategoricalDistribution(ALGORITHMS), "seed": IntDistribution(0, MOST_SEED)}
-        facts = {
-            attributes.FOLDER: str(folder.absolute()),
-            "steps": plan.steps,
-            "envs": plan.envs,
-            "action": plan.scene.action,
-        }
-        preset = {
-            name: value for name, value in plan.preset.model_dump(mode="json").items() if name not in ("source", "net")
-        }
-        template = create_trial(
-            state=TrialState.RUNNING, params=fixed, distributions=ranges, user_attrs={**facts, **preset}
-        )
-        trial_id = storage.create_new_trial(study._study_id, template_trial=template)
-        return cls(study, trial_id, storage.get_trial(trial_id).number)
 
-    def evaluated(self, evaluations: Iterable[Evaluation], member_steps: int) -> None:
-        """Report looks at validation instances, and what the training has cost so far."""
-        storage = self.study._storage
-        for each in evaluations:
-            storage.set_trial_intermediate_value(self.trial_id, each.steps, each.total)
-        storage.set_trial_user_attr(self.trial_id, attributes.ITERATIONS, member_steps)
+def evaluated(storage: RDBStorage, trial: optuna.Trial, evaluations: Iterable[Evaluation], member_steps: int) -> None:
+    """Report an agent's looks at validation instances, and what its training has cost so far.
 
-    def end(self, value: float, diverged: float) -> None:
-        """The training is over. value: the return of its best agent. diverged: of that one, on validation instances."""
-        storage = self.study._storage
-        storage.set_trial_user_attr(self.trial_id, "diverged_share", diverged)
-        storage.set_trial_state_values(self.trial_id, TrialState.COMPLETE, [value])
-
-    def wait(self) -> None:
-        """The training was interrupted, and waits to be gone on with."""
-        self.study._storage.set_trial_state_values(self.trial_id, TrialState.WAITING)
+    Raises TunemaxError if the trial is not this process's any more.
+    """
+    for each in evaluations:
+        if report(storage, mark(), [(trial, each.steps, each.total)]) != [True]:
+            raise TunemaxError(
+                f"{trial.study.study_name}: trial {trial.number}: somebody else has finished it, or taken it over; "
+                "the last save is kept, and the same command goes on"
+            )
+        frozen(trial).intermediate_values[each.steps] = each.total  # a pruner looks there
+    trial.set_user_attr(attributes.ITERATIONS, member_steps)
 
 
 def of_folder(study: optuna.Study, folder: Path) -> list[FrozenTrial]:

@@ -61,6 +61,16 @@ def claim(
     return None
 
 
+def ask(study: optuna.Study, mark: str) -> optuna.Trial:
+    """Take a waiting trial of a study, with its sampler and pruner, or a new one where none waits.
+
+    A new one waits first, too: so there is no moment in which it runs without a mark.
+    """
+    while not (trial := claim(study.study_name, study._storage, study.sampler, study.pruner, mark)):
+        enqueue(study, [], 1)
+    return trial
+
+
 def must_be_alone(trial: FrozenTrial) -> bool:
     """Whether so many workers have died on a trial that the next one should train nothing beside it."""
     return stuck(trial.user_attrs.get(attributes.FAILURES, []), trial.last_step or 0) >= ATTEMPTS - 1

@@ -7,8 +7,11 @@ import socket
 from collections.abc import Iterable, Mapping
 
 import psutil
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
 
+from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage.database import storage_errors
 from tunemax.search.storage.ownership import OwnedTrial, owned_trials, release
 
@@ -37,6 +40,14 @@ def reap(storage: RDBStorage, studies: Iterable[str], fates: Mapping[int, str] |
 def mark() -> str:
     """This process, told apart from every other one, also from a later one with the same number."""
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def cause(fault: BaseException | None) -> str | None:
+    """What a worker dies of, if it may be a trial's fault; not an interrupt, a storage out of reach, or what the user
+    can mend."""
+    if not isinstance(fault, Exception) or isinstance(fault, (TunemaxError, SQLAlchemyError, StorageInternalError)):
+        return None
+    return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]
 
 
 def _fate(trial: OwnedTrial, fates: Mapping[int, str]) -> str | None:

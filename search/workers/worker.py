@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
@@ -28,7 +27,7 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.ownership import beating, finish, owned, release, report
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
-from tunemax.search.storage.recovery import mark
+from tunemax.search.storage.recovery import cause, mark
 from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
@@ -147,7 +146,7 @@ class Worker:
             self.report(Finished(self.index, name, trial.number, 0, "dropped", None, TAKEN))
             return True
         except BaseException as error:
-            release(self.question.storage, trial, self._mark, _cause(error))
+            release(self.question.storage, trial, self._mark, cause(error))
             raise
         if job:
             self._jobs.append(job)
@@ -282,9 +281,9 @@ class Worker:
             self._snapshots.save(job.branches.snapshot(), study, number)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
-        failed = release(self.question.storage, job.trial, self._mark, _cause(fault)) == TrialState.FAIL
+        failed = release(self.question.storage, job.trial, self._mark, cause(fault)) == TrialState.FAIL
         self._leave(job)
-        self.report(Finished(self.index, study, number, at, "failed" if failed else "returned", None, _cause(fault)))
+        self.report(Finished(self.index, study, number, at, "failed" if failed else "returned", None, cause(fault)))
 
     def _report_advance(self) -> None:
         """Say now and then how far the members have come."""
@@ -310,11 +309,3 @@ class Worker:
         if name not in self._samplers:
             self._samplers[name] = self.question.definition.make_sampler(name, self.index, self.question.begun(name))
         return self._samplers[name]
-
-
-def _cause(fault: BaseException | None) -> str | None:
-    """What a worker dies of, if it may be a trial's fault; not an interrupt, a storage out of reach, or what the user
-    can mend."""
-    if not isinstance(fault, Exception) or isinstance(fault, (TunemaxError, SQLAlchemyError, StorageInternalError)):
-        return None
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]

@@ -9,8 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from tunemax.envs import environment
-from tunemax.envs.task import Task
+from tunemax.envs.task import Task, task_of
 
 SHORT: dict[str, Any] = {"horizon": 12, "frame_skip": 4, "windows": 4, "test_windows": 8}
 """Three steps of four iterations."""
@@ -29,7 +28,7 @@ def tiny() -> Callable[..., Task]:
 
     def make(**arguments: Any) -> Task:
         config = arguments.pop("config", {})
-        return environment.Tiny.task_of(config, **{**SHORT, **arguments})
+        return task_of("tunemax/Tiny-v0", config, **{**SHORT, **arguments})
 
     return make
 

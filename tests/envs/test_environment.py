@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 import tunemax.envs  # noqa: F401 - registers the ids
-from tunemax.envs.environment import Steer, Tiny
+from tunemax.envs.environment import Steer
 from tunemax.envs.instances import Instance
 from tunemax.gpt.errors import TunemaxError
 
 Rollout = list[tuple[Any, ...]]
+Tiny = partial(Steer, name="tunemax/Tiny-v0")
 
 
 def test_any_declared_controls_can_be_steered(short: dict[str, Any], roll: Callable[..., Rollout]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -13,12 +14,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-from tunemax.envs.environment import Steer, Tiny
+from tunemax.envs.environment import Steer
 from tunemax.envs.instances import Instance
 from tunemax.envs.sb3 import SteerVecEnv
-from tunemax.envs.vector import SteerVector, TinyVector
+from tunemax.envs.vector import SteerVector
 from tunemax.gpt.errors import TunemaxError
 
+Tiny = partial(Steer, name="tunemax/Tiny-v0")
+TinyVector = partial(SteerVector, name="tunemax/Tiny-v0")
 STOP = np.zeros((3, 2), np.float32)
 
 
@@ -98,7 +101,7 @@ def test_seeds_and_instances_are_one_for_all_or_one_for_each(short: dict[str, An
         ),
         (lambda env: TinyVector(0), "num_envs = 0: expected a whole number"),
         (lambda env: SteerVecEnv(TinyVector(2, autoreset_mode="Disabled")), "stable-baselines3 needs SameStep"),
-        (lambda env: SteerVecEnv(Tiny()), "Tiny: not a vector environment of tunemax"),
+        (lambda env: SteerVecEnv(Tiny()), "Steer: not a vector environment of tunemax"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(call: Any, message: str, short: dict[str, Any]) -> None:

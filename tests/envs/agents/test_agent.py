@@ -261,11 +261,22 @@ def test_mistakes_in_presets_are_told(text: str, message: str, tmp_path: Path) -
         hyperparameters.load("sac", path)
 
 
+@pytest.mark.parametrize(
+    "name", ["Tiny-v0", "tunemax/Tiny-v0", "tunemax.envs:tunemax/Tiny-v0", "envs:tunemax/Tiny-v0", "envs:Tiny-v0"]
+)
+def test_an_id_is_known_however_it_was_written(name: str) -> None:
+    """``envs:`` was the module's name once."""
+    assert Scene.of(name) == Scene.of("Tiny-v0")
+    assert Scene.model_validate_json(f'{{"id": "{name}"}}').id == "tunemax/Tiny-v0"
+
+
 def test_unknown_names_are_told() -> None:
     with pytest.raises(TunemaxError, match=r"algorithm = sca: no such algorithm; did you mean `sac`"):
         hyperparameters.load("sca")
     with pytest.raises(TunemaxError, match=r"no such id; did you mean `tunemax/Constantmax-v0`"):
         Scene.of("Constantmaxx-v0")
+    with pytest.raises(TunemaxError, match=r"environment other:tunemax/Tiny-v0: no such id"):
+        Scene.of("other:tunemax/Tiny-v0")
     with pytest.raises(TunemaxError, match="no such preset"):
         hyperparameters.load("sac", Path("nowhere.yaml"))
     with pytest.raises(TunemaxError, match=r"preset: gama: no such hyperparameter; did you mean `gamma`"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.envs.agents import training
 from tunemax.search.cli import main
-from tunemax.search.rl import trials
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage
 
@@ -109,19 +107,6 @@ def test_a_finished_training_is_prolonged_on_demand_only(capsys: pytest.CaptureF
     assert [list(trial.intermediate_values) for trial in the_study()] == [[12, 24], [12, 24, 36]]
 
 
-def test_a_training_that_was_killed_before_its_trial_ended_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    end = trials.Entry.end
-    monkeypatch.setattr(trials.Entry, "end", lambda self, value, diverged: sys.exit(9))
-    with pytest.raises(SystemExit):
-        train()
-    assert the_study()[0].state == TrialState.RUNNING
-    monkeypatch.setattr(trials.Entry, "end", end)
-    assert train() == 0
-    (trial,) = the_study()
-    assert trial.state == TrialState.COMPLETE
-    assert trial.value == max(trial.intermediate_values.values())
-
-
 def test_baselines_are_tuned_for_the_price_of_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
     train(steps=120)
     price = the_study()[0].user_attrs[attributes.ITERATIONS]
@@ -133,7 +118,7 @@ def test_baselines_are_tuned_for_the_price_of_an_agent(capsys: pytest.CaptureFix
         told = [int(text.replace(",", "")) for text in re.findall(rf"{kind}: .*, ([\d,]+) member-steps", said)]
         assert price <= told[0] < price + 2 * 16 * 12
         assert sum(trial.user_attrs[attributes.ITERATIONS] for trial in tuned) <= told[0]
-        assert all(trial.state == TrialState.COMPLETE for trial in trials)
+        assert all(trial.state == TrialState.COMPLETE for trial in tuned)
     assert main(["rl", "tune", *SHORT, "--policy", "constant"]) == 0
     assert len(studies()[next(name for name in studies() if name.endswith("/constant"))]) == len(found["constant"])
 

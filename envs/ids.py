@@ -1,0 +1,95 @@
+"""The ids of environments, a row each: what it changes of `tunemax/Steer-v0`, and what its docstring says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SMALL = {
+    "softmax_variant": "constantmax",
+    "n_layer": 2,
+    "n_head": 2,
+    "n_embd": 32,
+    "block_size": 32,
+    "batch_size": 8,
+    "learning_rate": 1e-2,
+    "device": "cpu",
+}
+"""The training that most ids steer: about a second of one idle core for an episode."""
+STEER = "tunemax/Steer-v0"
+"""The id that all others are defaults of; its docstring is that of the class."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An id: default arguments of `Steer` (config on top of SMALL; None leaves the task's own), and words about them.
+
+    summary and about: what is steered. moves: what each number of an action moves. starts: what an instance has wrong
+    at first. versions: its history. The sizes of spaces and episodes follow from the arguments.
+    """
+
+    controls: tuple[str, ...]
+    summary: str = ""
+    about: str = ""
+    moves: str = ""
+    starts: str = ""
+    versions: tuple[str, ...] = ("v0: first.",)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    horizon: int = 400
+    frame_skip: int = 20
+    windows: int | None = None
+    test_windows: int | None = None
+
+
+IDS = {
+    "tunemax/Constantmax-v0": Row(
+        controls=("constantmax.beta", "constantmax.gamma"),
+        summary="Steer β and γ of constantmax, which SGD leaves alone.",
+        about="Constantmax replaces the softmax of attention by b^(x − β) / γ: no maximum, no row sum, two constants. "
+        "Here they are not learned but steered, one β and one γ for all layers. A GPT of 2 layers, 32 wide, is trained "
+        "for 400 iterations, 20 a step. Everything that is not said here is as in `Steer`.",
+        moves="β (additive, ln 1.5 at most), γ (a factor of 1.5 at most)",
+        starts="γ is wrong by up to a factor of 10 either way, β by up to ln 10",
+    ),
+    "tunemax/ConstantmaxGain-v0": Row(
+        controls=("gain",),
+        summary="Steer the one number that β and γ of constantmax decide together.",
+        about="With b^(x − β) / γ = e^(x·ln b + g) only g = −β·ln b − ln γ matters to what attention computes. Here "
+        "the action moves g; β stays where it is and γ follows. Everything that is not said here is as in "
+        "`Constantmax`.",
+        moves="g, additive, ln 1.5 at most",
+        starts="g is wrong by up to ln 10 either way",
+    ),
+    "tunemax/LearningRate-v0": Row(
+        controls=("learning_rate",),
+        summary="Steer the learning rate of a training, on top of its schedule.",
+        about="The schedule stays what it is (warm-up, then cosine); the action moves its peak. β and γ of constantmax "
+        "are learned by SGD. Everything that is not said here is as in `Constantmax`.",
+        moves="the peak learning rate, a factor of 1.5 at most",
+        starts="the learning rate is wrong by up to a factor of 10 either way",
+    ),
+    "tunemax/Joint-v0": Row(
+        controls=("learning_rate", "constantmax.beta", "constantmax.gamma"),
+        summary="Steer the learning rate together with β and γ of constantmax.",
+        about="`LearningRate` and `Constantmax` in one: what is right for β and γ depends on how fast the rest moves. "
+        "Everything that is not said here is as in `Constantmax`.",
+        moves="peak learning rate (a factor of 1.5 at most), β (additive, ln 1.5), γ (a factor of 1.5)",
+        starts="learning rate and γ are wrong by up to a factor of 10 either way, β by up to ln 10",
+    ),
+    "tunemax/Tiny-v0": Row(
+        controls=("learning_rate", "gain"),
+        summary="A training of milliseconds, for tests and for learning how this works.",
+        about="One layer, 8 wide, context 8, 20 iterations, 2 a step: a step takes a few milliseconds of one idle "
+        "core. The learning rate and the gain of constantmax are steered. What is learned here says nothing about "
+        "larger models. Everything else is as in `Steer`.",
+        moves="the peak learning rate (a factor of 1.5 at most), g (additive, ln 1.5 at most)",
+        starts="the learning rate is wrong by up to a factor of 10 either way, g by up to ln 10",
+        config={"n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 8, "batch_size": 4, "learning_rate": 3e-2},
+        horizon=20,
+        frame_skip=2,
+        windows=16,
+        test_windows=64,
+    ),
+    STEER: Row(controls=("learning_rate",)),
+}

@@ -1,0 +1,212 @@
+"""Processes that train agents and tune on one storage: those that live keep their trials, those that die leave them to
+the next."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from tunemax.search.cli import main
+from tunemax.search.storage import attributes
+from tunemax.search.storage.database import open_storage
+
+SHORT = ["--env", "Tiny-v0", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
+TRAIN = ["rl", "train", *SHORT, "--envs", "2", "--round", "2", "--algo", "ppo", "--steps", "24"]
+TUNE = ["rl", "tune", *SHORT, "--policy", "constant", "--member-steps"]
+STUDY = {
+    "question": "Which learning rate?",
+    "environment": "Tiny-v0",
+    "arguments": {"horizon": 12, "frame_skip": 4},
+    "algorithm": "ppo",
+    "steps": 24,
+    "envs": 2,
+    "round": 2,
+    "trials": 2,
+    "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
+}
+HELD = """
+import importlib, sys
+from tunemax.search.cli import main
+module, path, nth = sys.argv[1].split(":")
+owner = importlib.import_module(module)
+*outer, name = path.split(".")
+for each in outer:
+    owner = getattr(owner, each)
+real, left = getattr(owner, name), int(nth)
+def held(*arguments, **keywords):
+    global left
+    left -= 1
+    if not left:
+        print("held", flush=True)
+        sys.stdin.readline()
+    return real(*arguments, **keywords)
+setattr(owner, name, held)
+sys.exit(main(sys.argv[2:]))
+"""
+"""The command line of tunemax, which waits for a line at the nth call of a function."""
+LOOK = "tunemax.envs.agents.training:_Training._evaluate:2"
+
+Hold = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNEMAX_STORAGE", str(tmp_path / "studies.db"))
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Start a command that stops at a call, and wait until it has."""
+    begun = []
+
+    def start(where: str, *words: str) -> subprocess.Popen[str]:
+        line = [sys.executable, "-c", HELD, where, *words]
+        begun.append(process := subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        wait_for("held", process)
+        return process
+
+    yield start
+    for process in begun:
+        kill(process)
+
+
+def wait_for(text: str, process: subprocess.Popen[str]) -> None:
+    assert process.stdout
+    assert any(text in line for line in process.stdout), f"ended before it said {text!r}"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def go_on(process: subprocess.Popen[str]) -> int:
+    process.communicate("\n")
+    return process.returncode
+
+
+def trials() -> list[FrozenTrial]:
+    storage = open_storage("studies.db", create=False)
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).get_trials()
+
+
+def write(statement: str) -> None:
+    with contextlib.closing(sqlite3.connect("studies.db")) as connection, connection:
+        connection.execute(statement)
+
+
+def is_run_by(trial: FrozenTrial, process: subprocess.Popen[str]) -> bool:
+    mark = str(trial.user_attrs.get(attributes.WORKER))
+    return trial.state == TrialState.RUNNING and mark.split(":")[1] == str(process.pid)
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def test_a_living_training_keeps_its_trial_and_ends_it(hold: Hold, capsys: pytest.CaptureFixture[str]) -> None:
+    process = hold(LOOK, *TRAIN)
+    assert main(TRAIN) == 2
+    assert "another process trains an agent here" in capsys.readouterr().err
+    assert main([*TRAIN, "--seed", "2"]) == 0
+    first, second = trials()
+    assert is_run_by(first, process)
+    assert second.state == TrialState.COMPLETE
+    assert go_on(process) == 0
+    assert [trial.state for trial in trials()] == [TrialState.COMPLETE] * 2
+    assert list(trials()[0].intermediate_values) == [12, 24]
+
+
+def test_a_killed_training_goes_on_under_its_trial(hold: Hold) -> None:
+    kill(hold(LOOK, *TRAIN))
+    assert main(TRAIN) == 0
+    (trial,) = trials()
+    assert trial.state == TrialState.COMPLETE
+    assert list(trial.intermediate_values) == [12, 24]
+    assert trial.user_attrs[attributes.FAILURES] == [{"iteration": 12, "reason": "its process was gone"}]
+
+
+def test_a_training_that_was_killed_before_its_trial_ended_is_ended(hold: Hold) -> None:
+    kill(hold("tunemax.search.rl.train:finish:1", *TRAIN))
+    assert main(TRAIN) == 0
+    (trial,) = trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == max(trial.intermediate_values.values())
+
+
+def test_a_training_elsewhere_is_left_alone_while_it_beats(hold: Hold, capsys: pytest.CaptureFixture[str]) -> None:
+    kill(hold(LOOK, *TRAIN))
+    write(f"UPDATE trial_user_attributes SET value_json = '\"elsewhere:1:1\"' WHERE key = '{attributes.WORKER}'")
+    assert main(TRAIN) == 2
+    assert "another process trains an agent here; wait for it" in capsys.readouterr().err
+    assert trials()[0].state == TrialState.RUNNING
+    write("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
+    assert main(TRAIN) == 0
+    (trial,) = trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs[attributes.FAILURES][0]["reason"].startswith("no heartbeat from elsewhere for ")
+
+
+def test_a_trial_without_a_mark_goes_on_where_nobody_trains_in_its_folder(hold: Hold) -> None:
+    """Versions before trials had marks have left them so."""
+    process = hold(LOOK, *TRAIN)
+    write(f"DELETE FROM trial_user_attributes WHERE key = '{attributes.WORKER}'")
+    assert main([*TRAIN, "--seed", "2"]) == 0
+    assert trials()[0].state == TrialState.RUNNING, "its process lives"
+    kill(process)
+    assert main(TRAIN) == 0
+    assert [trial.state for trial in trials()] == [TrialState.COMPLETE] * 2
+
+
+# ---- tuning ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_of_a_living_tuning_is_left_alone_and_one_of_a_killed_is_asked_again(hold: Hold) -> None:
+    process = hold("tunemax.search.rl.baselines:run:2", *TUNE, "1152")
+    before = trials()[1]
+    assert before.params
+    assert main([*TUNE, "1152"]) == 0
+    assert is_run_by(trials()[1], process)
+    assert {trial.state for trial in trials() if trial.number != 1} == {TrialState.COMPLETE}
+    kill(process)
+    assert main([*TUNE, "2000"]) == 0
+    after = trials()[1]
+    assert {trial.state for trial in trials()} == {TrialState.COMPLETE}
+    assert after.params == before.params
+    assert after.user_attrs[attributes.FAILURES] == [{"iteration": 0, "reason": "its process was gone"}]
+
+
+def test_a_candidate_that_was_asked_with_the_stock_tools_is_left_alone() -> None:
+    assert main([*TUNE, "1152"]) == 0
+    storage = open_storage("studies.db", create=False)
+    (name,) = optuna.get_all_study_names(storage)
+    asked = optuna.load_study(study_name=name, storage=storage).ask().number
+    assert main([*TUNE, "2000"]) == 0
+    assert {trial.number for trial in trials() if trial.state == TrialState.RUNNING} == {asked}
+
+
+def test_candidates_of_a_study_are_shared_out_and_the_last_process_sees_to_all(hold: Hold) -> None:
+    Path("rl_tiny.yaml").write_text(yaml.safe_dump(STUDY))
+    process = hold(LOOK, "rl", "study", "rl_tiny.yaml")
+    words = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
+    other = subprocess.Popen([*words, "rl", "study", "rl_tiny.yaml"], stdout=subprocess.PIPE, text=True)
+    wait_for("waiting for 1 candidates that other processes train", other)
+    first, second = trials()
+    assert is_run_by(first, process)
+    assert second.state == TrialState.COMPLETE
+    kill(process)
+    assert "The best hyperparameters are in" in other.communicate()[0]
+    again, _ = trials()
+    assert again.state == TrialState.COMPLETE
+    assert again.params == first.params
+    assert list(again.intermediate_values) == [12, 24]
