@@ -129,7 +129,7 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
     for tick in ticks(*x):
         right, _ = frame.place(tick, y[0])
         canvas.stroke([(right, frame.bottom), (right, frame.bottom + 4)], FAINT, 1)
-        canvas.text((right, frame.bottom + 8), f"{tick:,.0f}", 12, FAINT, "mt")
+        canvas.text((right, frame.bottom + 8), f"{tick:,.0f}" if tick == round(tick) else f"{tick:g}", 12, FAINT, "mt")
     canvas.stroke([(frame.left, frame.bottom), (frame.right, frame.bottom)], FAINT, 1)
     canvas.text((LEFT, 10), title, 17, INK)
     canvas.text((LEFT, 33), note, 12, FAINT)
