@@ -67,7 +67,7 @@ class Curve:
     name: str
     """In the legend; curves of one thing share it."""
     hue: int | None
-    """Of what stands side by side, the how manyth it is; None: grey."""
+    """Which of the colours of what stands side by side; None: grey."""
     points: Sequence[Point]
     look: Look = "plain"
     source: str = ""
@@ -77,7 +77,7 @@ class Curve:
     result: float | None = None
     """The number that is written beside its name."""
     aside: bool = False
-    """More than can be told apart without pointing at it: for the dashboard only."""
+    """Background, which crowds a picture that nobody can point at: for the dashboard only."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What all pictures have: words, and an axis to the right."""
+    """What all pictures have: words, and an axis that lies across."""
 
     title: str = ""
     note: str = ""

@@ -25,11 +25,13 @@ from tunemax.search.storage.attributes import TRAJECTORY, state
 
 LOSS = Axis("validation loss", "nats a token")
 STEEP = 0.2
+"""Of the horizon: losses from before may lie above the frame."""
 SMALL = Size(width=340, height=220, left=56, right=16)
-MEASURED = {"row_max": "maximum of a row", "denominator": "denominator of a row"}
+TRUE = {"row_max": "maximum of a row", "denominator": "denominator of a row"}
 
 
 def hues(candidates: Sequence[Candidate]) -> dict[str, int]:
+    """By candidate."""
     return {candidate.name: place for place, candidate in enumerate(candidates)}
 
 
@@ -43,13 +45,12 @@ def learning_curves(question: str, candidates: Sequence[Candidate]) -> Curves:
         for trial in candidate.trials:
             if trial.state == TrialState.RUNNING and trial.intermediate_values:
                 curves.append(replace(_losses(candidate, hue, trial, "dotted"), aside=True))
-    last = max((curve.points[-1].x for curve in curves), default=1)
     return Curves(
         title="Learning curves",
         note="the best trial, the next four thin, the running dotted",
         still=(question, "the best trial of each candidate"),
         label="The best trial of each candidate, and the next four thin.",
-        x=Axis("iteration", ends=(0, last)),
+        x=_iterations(curves),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -132,7 +133,7 @@ def confirmed_curves(confirmed: Confirmation, candidates: Sequence[Candidate]) -
             curves.append(Curve(entry.candidate, hue, points, "bold", result=points[-1].y))
     return Curves(
         label="Validation loss: mean over the fresh seeds of each winner, with its 95 % interval as a band.",
-        x=Axis("iteration", ends=(0, max((curve.points[-1].x for curve in curves), default=1))),
+        x=_iterations(curves),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -163,13 +164,13 @@ def learnables(candidate: Candidate) -> list[Curves]:
         true = STANDS_FOR.get(name, "")
         curves += [Curve(f"layer {i}", i, layer, "plain", source, name) for i, layer in enumerate(_layers(best, name))]
         curves += [Curve(f"layer {i}", i, layer, "dashed", source, true) for i, layer in enumerate(_layers(best, true))]
-        dashed = f" Dashed: the true {MEASURED[true]} that it stands for, the mean over rows." if true in best else ""
+        dashed = f" Dashed: the true {TRUE[true]} that it stands for, the mean over rows." if true in best else ""
         picture = Curves(
             title=f"{' and '.join(names)} of {candidate.name}",
             note="each layer of the best trial, means of the next four; dashed: what it stands for, as measured",
             still=(f"{name} of {candidate.name}", f"{source}, its best, beside what {name} stands for"),
             label=f"{name} of {candidate.name}, {source}, in each layer.{dashed}",
-            x=Axis("iteration", ends=(0, max(best["iteration"][-1], 1))),
+            x=_iterations(curves),
             y=Axis(name, log=None, digits=".4g"),
             curves=curves,
             size=replace(SMALL, right=60),
@@ -178,7 +179,7 @@ def learnables(candidate: Candidate) -> list[Curves]:
     return pictures
 
 
-def learning_rates(question: str, definition: StudyDefinition, candidates: Sequence[Candidate]) -> Curves:
+def learning_rates(definition: StudyDefinition, candidates: Sequence[Candidate]) -> Curves:
     """The mean loss of each candidate over learning rates, with its 95 % interval; a ring where runs have diverged.
 
     Without curves unless the study is a grid of learning rates.
@@ -194,7 +195,7 @@ def learning_rates(question: str, definition: StudyDefinition, candidates: Seque
     return Curves(
         title="Learning rate",
         note="mean over seeds with its 95 % interval",
-        still=(question, "mean over seeds at each learning rate"),
+        still=(definition.question, "mean over seeds at each learning rate"),
         label="Mean loss over learning rate, with its 95 % interval as a band; a ring where runs have diverged. Names: "
         "by their best mean.",
         x=Axis("learning rate", log=True).around([at.rate for rates in found.values() for at in rates]),
@@ -256,6 +257,11 @@ def slices(candidate: Candidate, hue: int) -> list[Curves]:
         )
         pictures.append(picture)
     return pictures
+
+
+def _iterations(curves: Sequence[Curve]) -> Axis:
+    """From the start to the longest of them."""
+    return Axis("iteration", ends=(0, max([1, *(curve.points[-1].x for curve in curves)])))
 
 
 def _losses(candidate: Candidate, hue: int, trial: FrozenTrial, look: Look) -> Curve:

@@ -56,8 +56,8 @@ def _curves(panels: Sequence[Curves]) -> Figure:
             layout[f"yaxis{axis}"]["range"] = [_short(min(flat) - pad), _short(max(flat) + pad)]
         traces += [trace | {"yaxis": f"y{axis}"} for trace in _traces(thinned)]
     for trace in traces:  # the legend shows each name once, with the boldest of its lines
-        same = [other for other in traces if other["name"] == trace["name"]]
-        trace["showlegend"] = trace is max(same, key=lambda other: (other["line"]["width"], -traces.index(other)))
+        same = (other for other in traces if other["name"] == trace["name"])
+        trace["showlegend"] = trace is max(same, key=lambda other: other["line"]["width"])
     return {"data": traces, "layout": layout}
 
 

@@ -90,7 +90,7 @@ class Plot:
             self.parts.append(f'<polyline class="line c{hue}" points="{track}" {style}/>')
         for point in points:
             if point.text:
-                self.dot(self.across(point.x), self.down(point.y), hue, 4, text=point.text, hollow=point.hollow)
+                self.dot(self.across(point.x), self.down(point.y), hue, 4, point.text, hollow=point.hollow)
 
     def inside(self, y: float) -> bool:
         """Whether a value lies no higher than the frame."""
@@ -100,11 +100,11 @@ class Plot:
         return " ".join(f"{self.across(p.x):.1f},{self.down(value(p) or 0.0):.1f}" for p in points)
 
     def dot(
-        self, across: float, down: float, hue: int, size: float, *, text: str, hollow: bool = False, opacity: float = 1
+        self, across: float, down: float, hue: int, radius: float, text: str, hollow: bool = False, opacity: float = 1
     ) -> None:
         title = f"<title>{escape(text)}</title>" if text else ""
         self.parts.append(
-            f'<circle class="{"ring" if hollow else "area"} c{hue}" cx="{across:.1f}" cy="{down:.1f}" r="{size:g}"'
+            f'<circle class="{"ring" if hollow else "area"} c{hue}" cx="{across:.1f}" cy="{down:.1f}" r="{radius:g}"'
             f' opacity="{opacity:g}">{title}</circle>'
         )
 
@@ -120,16 +120,15 @@ def _curves(picture: Curves) -> Plot:
     xs = [point.x for curve in picture.shown for point in curve.points]
     plot = Plot(picture.size, picture.x.around(xs), picture.y.around(flat))
     plot.levels()
-    inside = {
-        place: [point for point in curve.points if plot.inside(point.y)] for place, curve in enumerate(picture.shown)
-    }
-    for place, curve in enumerate(picture.shown):
-        plot.curve(inside[place], (curve.hue or 0) % HUES, curve.look)
-    named = [curve for place, curve in enumerate(picture.shown) if curve.look in ("bold", "plain") and inside[place]]
+    inside = [(curve, [point for point in curve.points if plot.inside(point.y)]) for curve in picture.shown]
+    for curve, points in inside:
+        plot.curve(points, _hue(curve), curve.look)
+    named = [(curve, points) for curve, points in inside if curve.look in ("bold", "plain") and curve.points]
     if picture.names == "ends":
-        _name_ends(plot, [curve for curve in picture.shown if curve.look in ("bold", "plain")])
+        _name_ends(plot, [curve for curve, _ in named])
     elif picture.names == "list":
-        for row, curve in enumerate(sorted(named, key=lambda curve: curve.result or 0.0)):
+        listed = [curve for curve, points in named if points]
+        for row, curve in enumerate(sorted(listed, key=lambda curve: curve.result or 0.0)):
             _name(plot, curve, TOP + 12 + LINE * row)
     return plot
 
@@ -145,7 +144,11 @@ def _name_ends(plot: Plot, curves: Sequence[Curve]) -> None:
 
 def _name(plot: Plot, curve: Curve, down: float) -> None:
     words = curve.name if curve.result is None else f"{curve.name} {curve.result:.3f}"
-    plot.text(plot.end + 5, down, words, kind=f"word c{(curve.hue or 0) % HUES}")
+    plot.text(plot.end + 5, down, words, kind=f"word c{_hue(curve)}")
+
+
+def _hue(curve: Curve) -> int:
+    return (curve.hue or 0) % HUES
 
 
 def _rows(picture: Rows) -> Plot:
@@ -164,15 +167,15 @@ def _rows(picture: Rows) -> Plot:
             plot.parts.append(f'<rect class="area c{hue}" {box} rx="2"/>')
             plot.text(main + 5, down + 4, row.main.text)
             continue
+        radius, opacity = (4, 0.5) if row.span is None else (3, 0.35)
         for dot in row.dots:
-            size_, opacity = (4, 0.5) if row.span is None else (3, 0.35)
-            plot.dot(plot.across(dot.value), down, hue, size_, text=dot.text, opacity=opacity)
+            plot.dot(plot.across(dot.value), down, hue, radius, dot.text, opacity=opacity)
         if row.span:
             low, high = map(plot.across, row.span)
             ends = "".join(f"M{end:.1f},{down - 5:.1f}v10" for end in (low, high))
             track = f"M{low:.1f},{down:.1f}H{high:.1f}{ends}"
             plot.parts.append(f'<path class="line c{hue}" stroke-width="2.5" d="{track}"/>')
-        plot.dot(main, down, hue, 6, text=row.main.text)
+        plot.dot(main, down, hue, 6, row.main.text)
     return plot
 
 

@@ -56,9 +56,9 @@ def _quartiles(each: Contender, horizons: Sequence[int], value: Value) -> tuple[
     shares = np.linspace(0, 1, POINTS)
     rows = []
     for run in each.runs.values():
-        for own, horizon in zip(run, horizons, strict=True):
-            places = [past.iteration / horizon for past in own.history]
-            rows.append(np.interp(shares, places, [value(past) for past in own.history], right=math.nan))
+        for outcome, horizon in zip(run, horizons, strict=True):
+            places = [past.iteration / horizon for past in outcome.history]
+            rows.append(np.interp(shares, places, [value(past) for past in outcome.history], right=math.nan))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a share that no training has reached
         low, middle, high = np.nanquantile(np.array(rows), (0.25, 0.5, 0.75), axis=0)

@@ -114,7 +114,7 @@ def _shared(
     shown: dict[str, Picture] = {"curves": pictures.learning_curves(board.question, found)}
     if not question.definition.confirms:
         shown["leaderboard"] = pictures.ranking(board, found)
-    rates = pictures.learning_rates(board.question, question.definition, found)
+    rates = pictures.learning_rates(question.definition, found)
     if rates.curves:
         shown["learning_rate"] = rates
     for each in confirmed:

@@ -62,7 +62,7 @@ def sensitivity(definition: StudyDefinition, found: Sequence[Candidate]) -> Sect
         "run is on average over these; a run that diverged counts at its cap, just above guessing evenly."
     )
     table = Table(("candidate", "best", "sensitivity", *(f"{rate:g}" for rate in rates)), tuple(rows))
-    return Section("Learning rate", "", (explained,), (learning_rates("", definition, found),), (table,))
+    return Section("Learning rate", "", (explained,), (learning_rates(definition, found),), (table,))
 
 
 def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
