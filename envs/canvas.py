@@ -19,6 +19,7 @@ LEFT, TOP, RIGHT, BOTTOM = 66, 58, 24, 50
 INK, FAINT, PAPER, GRID = "#2b2f36", "#8a8f98", "#ffffff", "#e4e7ec"
 COLOURS = ("#636efa", "#ef553b", "#00a878", "#ab63fa", "#ff9f43", "#17becf", "#e45fb2", "#8c9a2b", "#b07d62", "#7f8fa6")
 """Of what stands side by side, readable on a light page and on a dark one."""
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Line:
     """One curve: its name in the legend, its points, its colour."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Points
     colour: str
 
 
@@ -42,96 +43,136 @@ class Row:
     colour: str
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A part of a canvas with two axes: its edges in pixels, and the values at them, low before high."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x: tuple[float, float]
+    y: tuple[float, float] = (0.0, 1.0)
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where on the canvas a point lies."""
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return self.left + across * (self.right - self.left), self.bottom - up * (self.bottom - self.top)
+
+    def track(self, points: Points) -> Points:
+        """Where a curve runs; what is not finite is left out."""
+        return [self.place(x, y) for x, y in points if math.isfinite(y)]
+
+
+class Canvas:
+    """White paper of so many pixels. Lines and areas are drawn FINE times as large; texts come last, on top.
+
+    letters: as many times as large are letters drawn, 1 or FINE. They are crisp with 1; small ones are spaced more
+    evenly with FINE.
+    """
+
+    def __init__(self, width: int, height: int, letters: int = 1) -> None:
+        self._image = Image.new("RGB", (width * FINE, height * FINE), PAPER)
+        self._letters = letters
+        self._pen = ImageDraw.Draw(self._image)
+        self._texts: list[tuple[tuple[float, float], str, int, str, str]] = []
+
+    def stroke(self, track: Points, colour: str, width: int) -> None:
+        if len(track) > 1:
+            fine = [(x * FINE, y * FINE) for x, y in track]
+            self._pen.line(fine, fill=colour, width=width * FINE, joint="curve")
+
+    def dot(self, x: float, y: float, size: float, colour: str) -> None:
+        box = [(x - size) * FINE, (y - size) * FINE, (x + size) * FINE, (y + size) * FINE]
+        self._pen.ellipse(box, fill=colour)
+
+    def cell(self, left: float, top: float, right: float, bottom: float, colour: tuple[int, int, int]) -> None:
+        """A filled rectangle, without its right and lower edge: the next cell begins there."""
+        self._pen.rectangle([left * FINE, top * FINE, right * FINE - 1, bottom * FINE - 1], fill=colour)
+
+    def text(self, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
+        """anchor: which point of the text lies there, in Pillow's letters."""
+        self._texts.append((at, text, size, colour, anchor))
+
+    def image(self) -> Image.Image:
+        """The picture in RGB."""
+        image = self._image.reduce(FINE // self._letters)
+        pen = ImageDraw.Draw(image)
+        for (x, y), text, size, colour, anchor in self._texts:
+            left, top, mask = _written(text, size * self._letters, anchor)
+            pen.bitmap((round(x * self._letters) + left, round(y * self._letters) + top), mask, fill=colour)
+        return image.reduce(self._letters)
+
+    def png(self, colours: Iterable[str]) -> bytes:
+        """colours: in which it is drawn, beside those of text and grid. With their shades they are all that it has, and
+        few colours make a small file."""
+        file = io.BytesIO()
+        shades = _shades(frozenset((INK, FAINT, GRID, *colours)))
+        self.image().quantize(palette=shades, dither=Image.Dither.NONE).save(file, "PNG", compress_level=3)
+        return file.getvalue()
+
+
 def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
     """Lines over a common axis, as PNG of WIDTH by HEIGHT.
 
     title: in bold ink on top. note: in small letters below it. across: what the horizontal axis counts.
     """
-    frame = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     points = [point for line in lines for point in line.points if math.isfinite(point[1])]
-    x_low, x_high = _span([x for x, _ in points], pad=0)
-    y_low, y_high = _span([y for _, y in points], pad=0.06)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        left, top, right, bottom = frame
-        return left + (x - x_low) / (x_high - x_low) * (right - left), bottom - (y - y_low) / (y_high - y_low) * (
-            bottom - top
-        )
-
-    image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
-    pen = ImageDraw.Draw(image)
-    for tick in ticks(y_low, y_high):
-        _, y = place(x_low, tick)
-        _stroke(pen, [(frame[0], y), (frame[2], y)], GRID, 1)
-    for tick in ticks(x_low, x_high):
-        x, _ = place(tick, y_low)
-        _stroke(pen, [(x, frame[3]), (x, frame[3] + 4)], FAINT, 1)
-    _stroke(pen, [(frame[0], frame[3]), (frame[2], frame[3])], FAINT, 1)
-    legend = [frame[1] + 10 + 18 * row for row in range(len(lines))]
-    for middle, line in zip(legend, lines, strict=True):
-        track = [place(x, y) for x, y in line.points if math.isfinite(y)]
-        _stroke(pen, track, line.colour, 2)
-        for x, y in track if len(track) <= 40 else track[-1:]:
-            _dot(pen, x, y, 3, line.colour)
-        _stroke(pen, [(frame[2] - 150, middle), (frame[2] - 128, middle)], line.colour, 2)
-
-    image = image.reduce(FINE)  # text is smooth without
-    pen = ImageDraw.Draw(image)
-    _text(pen, (LEFT, 10), title, 17, INK)
-    _text(pen, (LEFT, 33), note, 12, FAINT)
-    for tick in ticks(y_low, y_high):
-        _text(pen, (frame[0] - 8, place(x_low, tick)[1]), f"{tick:g}", 12, FAINT, "rm")
-    for tick in ticks(x_low, x_high):
-        _text(pen, (place(tick, y_low)[0], frame[3] + 8), f"{tick:,.0f}", 12, FAINT, "mt")
-    _text(pen, ((frame[0] + frame[2]) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
-    for middle, line in zip(legend, lines, strict=True):
-        _text(pen, (frame[2] - 120, middle), line.name, 12, INK, "lm")
-    return _png(image, [INK, FAINT, GRID, *(line.colour for line in lines)])
+    x, y = _span([x for x, _ in points], pad=0), _span([y for _, y in points], pad=0.06)
+    frame = Frame(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM, x, y)
+    canvas = Canvas(WIDTH, HEIGHT)
+    for tick in ticks(*y):
+        _, down = frame.place(x[0], tick)
+        canvas.stroke([(frame.left, down), (frame.right, down)], GRID, 1)
+        canvas.text((frame.left - 8, down), f"{tick:g}", 12, FAINT, "rm")
+    for tick in ticks(*x):
+        right, _ = frame.place(tick, y[0])
+        canvas.stroke([(right, frame.bottom), (right, frame.bottom + 4)], FAINT, 1)
+        canvas.text((right, frame.bottom + 8), f"{tick:,.0f}" if tick == round(tick) else f"{tick:g}", 12, FAINT, "mt")
+    canvas.stroke([(frame.left, frame.bottom), (frame.right, frame.bottom)], FAINT, 1)
+    canvas.text((LEFT, 10), title, 17, INK)
+    canvas.text((LEFT, 33), note, 12, FAINT)
+    canvas.text(((frame.left + frame.right) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
+    for row, line in enumerate(lines):
+        track, middle = frame.track(line.points), frame.top + 10 + 18 * row
+        canvas.stroke(track, line.colour, 2)
+        for at in track if len(track) <= 40 else track[-1:]:
+            canvas.dot(*at, 3, line.colour)
+        canvas.stroke([(frame.right - 150, middle), (frame.right - 128, middle)], line.colour, 2)
+        canvas.text((frame.right - 120, middle), line.name, 12, INK, "lm")
+    return canvas.png(line.colour for line in lines)
 
 
 def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
     """Values side by side on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in
     `draw`."""
     left = LEFT + 7 * max((len(row.name) for row in rows), default=0)
-    right, bottom = WIDTH - RIGHT, TOP + 30 * max(len(rows), 1)
     ends = [end for row in rows for end in (row.value, *(row.interval or ()), *row.dots) if math.isfinite(end)]
-    low, high = _span(ends, pad=0.04)
+    frame = Frame(left, TOP, WIDTH - RIGHT, TOP + 30 * max(len(rows), 1), _span(ends, pad=0.04))
+    canvas = Canvas(WIDTH, round(frame.bottom) + BOTTOM)
 
     def at(value: float) -> float:
-        return left + (value - low) / (high - low) * (right - left)
+        return frame.place(value, 0)[0]
 
-    image = Image.new("RGB", (WIDTH * FINE, (bottom + BOTTOM) * FINE), PAPER)
-    pen = ImageDraw.Draw(image)
-    for tick in ticks(low, high):
-        _stroke(pen, [(at(tick), TOP), (at(tick), bottom)], GRID, 1)
-    _stroke(pen, [(left, bottom), (right, bottom)], FAINT, 1)
-    middles = [TOP + 30 * place + 15 for place in range(len(rows))]
-    for middle, row in zip(middles, rows, strict=True):
+    for tick in ticks(*frame.x):
+        canvas.stroke([(at(tick), TOP), (at(tick), frame.bottom)], GRID, 1)
+        canvas.text((at(tick), frame.bottom + 8), f"{tick:g}", 12, FAINT, "mt")
+    canvas.stroke([(left, frame.bottom), (frame.right, frame.bottom)], FAINT, 1)
+    canvas.text((20, 10), title, 15, INK)
+    canvas.text((20, 33), note, 12, FAINT)
+    canvas.text(((left + frame.right) / 2, frame.bottom + 28), across, 12, FAINT, "mt")
+    for place, row in enumerate(rows):
+        middle = TOP + 30 * place + 15
+        canvas.text((left - 12, middle), row.name, 12, INK, "rm")
         for dot in row.dots:
-            _dot(pen, at(dot), middle, 2, row.colour)
+            canvas.dot(at(dot), middle, 2, row.colour)
         if row.interval:
-            _stroke(pen, [(at(end), middle) for end in row.interval], row.colour, 2)
+            canvas.stroke([(at(end), middle) for end in row.interval], row.colour, 2)
             for end in row.interval:
-                _stroke(pen, [(at(end), middle - 5), (at(end), middle + 5)], row.colour, 2)
-        _dot(pen, at(row.value), middle, 5, row.colour)
-
-    image = image.reduce(FINE)
-    pen = ImageDraw.Draw(image)
-    _text(pen, (20, 10), title, 15, INK)
-    _text(pen, (20, 33), note, 12, FAINT)
-    for middle, row in zip(middles, rows, strict=True):
-        _text(pen, (left - 12, middle), row.name, 12, INK, "rm")
-    for tick in ticks(low, high):
-        _text(pen, (at(tick), bottom + 8), f"{tick:g}", 12, FAINT, "mt")
-    _text(pen, ((left + right) / 2, bottom + 28), across, 12, FAINT, "mt")
-    return _png(image, [INK, FAINT, GRID, *(row.colour for row in rows)])
-
-
-def _png(image: Image.Image, colours: Iterable[str]) -> bytes:
-    """colours: in which it is drawn. With their shades they are all that it has, and few colours make a small file."""
-    file = io.BytesIO()
-    image.quantize(palette=_shades(frozenset(colours)), dither=Image.Dither.NONE).save(file, "PNG", compress_level=3)
-    return file.getvalue()
+                canvas.stroke([(at(end), middle - 5), (at(end), middle + 5)], row.colour, 2)
+        canvas.dot(at(row.value), middle, 5, row.colour)
+    return canvas.png(row.colour for row in rows)
 
 
 @lru_cache
@@ -151,10 +192,6 @@ def _shades(colours: frozenset[str]) -> Image.Image:
     return palette
 
 
-def _dot(pen: ImageDraw.ImageDraw, x: float, y: float, size: float, colour: str) -> None:
-    pen.ellipse([(x - size) * FINE, (y - size) * FINE, (x + size) * FINE, (y + size) * FINE], fill=colour)
-
-
 def _span(values: Sequence[float], pad: float) -> tuple[float, float]:
     """The ends of an axis: of what there is, with some room; never of length 0."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
@@ -162,9 +199,9 @@ def _span(values: Sequence[float], pad: float) -> tuple[float, float]:
     return (low - room, high + room) if high > low else (low - 0.5, high + 0.5)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Four to eight round values between two ends."""
-    rough = (high - low) / 6
+def ticks(low: float, high: float, about: int = 6) -> list[float]:
+    """Round values between two ends, about so many: from two fewer to two more."""
+    rough = (high - low) / about
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first = math.ceil(low / step - 1e-9)
@@ -176,13 +213,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _text(
-    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la"
-) -> None:
-    left, top, mask = _written(text, size, anchor)
-    pen.bitmap((round(at[0]) + left, round(at[1]) + top), mask, fill=colour)
-
-
 @lru_cache(maxsize=256)
 def _written(text: str, size: int, anchor: str) -> tuple[int, int, Image.Image]:
     """A text as a mask, and where that lies beside the anchor. Axes of one study say the same in every picture."""
@@ -191,8 +221,3 @@ def _written(text: str, size: int, anchor: str) -> tuple[int, int, Image.Image]:
     mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
     ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=_font(size), anchor=anchor)
     return left, top, mask
-
-
-def _stroke(pen: ImageDraw.ImageDraw, track: Sequence[tuple[float, float]], colour: str, width: int) -> None:
-    if len(track) > 1:
-        pen.line([(x * FINE, y * FINE) for x, y in track], fill=colour, width=width * FINE, joint="curve")

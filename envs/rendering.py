@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
+from tunemax.envs.canvas import FAINT, FINE, GRID, INK, Canvas, Frame, Line, ticks
 from tunemax.envs.instances import Instance
 from tunemax.envs.steering import Episode, Steering
 from tunemax.envs.task import Task
 from tunemax.gpt.fields import shown
 
 WIDTH, HEIGHT, TITLE = 720, 480, 28
-INK, FAINT, PAPER, GRID = "#2b2f36", "#8a8f98", "#ffffff", "#e4e7ec"
 COLOURS = ("#2563c9", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#c2255c", "#5c940d", "#862e9c")
 GREY = "#aab0b8"
 COLD, WARM = np.array([37.0, 99, 201]), np.array([217.0, 72, 15])
-FINE = 2
-"""Pixels drawn for each pixel kept, so that lines come out smooth."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Values over iterations, in a colour, under a name."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    colour: str
 
 
 def status(episode: Episode) -> str:
@@ -46,30 +33,28 @@ def status(episode: Episode) -> str:
 def frame(task: Task, episode: Episode) -> npt.NDArray[np.uint8]:
     """The whole training so far, (HEIGHT, WIDTH, 3): loss beside the reference, controls, gradient norm, β and ln γ by
     layer."""
-    image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
+    canvas = Canvas(WIDTH, HEIGHT, letters=FINE)
     left, right, middle = (0, WIDTH // 2), (WIDTH // 2, WIDTH), (TITLE + HEIGHT) // 2
     upper, lower = (TITLE, middle), (middle, HEIGHT)
     horizon, past = episode.instance.horizon, episode.history
-    steered = Curve("steered", [(p.iteration, p.loss) for p in past], COLOURS[0])
-    losses = [Curve("left alone", reference(task, episode.instance, episode.iteration), GREY), steered]
+    steered = Line("steered", [(p.iteration, p.loss) for p in past], COLOURS[0])
+    losses = [Line("left alone", reference(task, episode.instance, episode.iteration), GREY), steered]
     places = [
-        Curve(
+        Line(
             f"{dial.name} {past[-1].controls[dial.name]:.3g}",
             [(p.iteration, dial.unit(p.controls[dial.name])) for p in past],
             colour,
         )
         for dial, colour in zip(task.dials, COLOURS, strict=False)
     ]
-    norms = [
-        Curve("", [(p.iteration, math.log10(p.grad_norm)) for p in past if 0 < p.grad_norm < math.inf], COLOURS[0])
-    ]
-    _plot(image, left, upper, "validation loss", losses, horizon)
-    _plot(image, right, upper, "controls, -1 and 1 being their bounds", places, horizon, legend_above=True)
-    _plot(image, left, lower, "log10 of the gradient norm", norms, horizon)
-    _heat(image, right, lower, episode)
+    norms = [Line("", [(p.iteration, math.log10(p.grad_norm)) for p in past if 0 < p.grad_norm < math.inf], COLOURS[0])]
+    _plot(canvas, left, upper, "validation loss", losses, horizon)
+    _plot(canvas, right, upper, "controls, -1 and 1 being their bounds", places, horizon, legend_above=True)
+    _plot(canvas, left, lower, "log10 of the gradient norm", norms, horizon)
+    _heat(canvas, right, lower, episode)
     end = "diverged" if episode.diverged else f"loss {episode.loss:.4f}"
-    _text(image, (12, 7), f"{episode.instance.name}   {episode.iteration:,} of {horizon:,} iterations   {end}", 13, INK)
-    return np.asarray(image.reduce(FINE), dtype=np.uint8).copy()
+    canvas.text((12, 7), f"{episode.instance.name}   {episode.iteration:,} of {horizon:,} iterations   {end}", 13, INK)
+    return np.asarray(canvas.image(), dtype=np.uint8).copy()
 
 
 def reference(task: Task, instance: Instance, until: int | None = None) -> list[tuple[float, float]]:
@@ -110,54 +95,49 @@ def _reference(asked: _Asked) -> Steering:
 
 
 def _plot(
-    image: Image.Image,
+    canvas: Canvas,
     across: tuple[int, int],
     down: tuple[int, int],
     title: str,
-    curves: Sequence[Curve],
+    lines: Sequence[Line],
     horizon: int,
     legend_above: bool = False,
 ) -> None:
     """Curves over the horizon in one quarter of the picture; names in its upper right corner, if asked for above all
     curves."""
-    pen = ImageDraw.Draw(image)
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
-    values = [y for curve in curves for _, y in curve.points if math.isfinite(y)]
+    values = [y for line in lines for _, y in line.points if math.isfinite(y)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = 0.06 * (high - low) or 0.5
     low, high = low - room, high + room
     if legend_above:
-        high += (high - low) * 13 * len(curves) / (y1 - y0 - 13 * len(curves))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return x0 + x / horizon * (x1 - x0), y1 - (y - low) / (high - low) * (y1 - y0)
-
-    for tick in _ticks(low, high):
-        y = place(0, tick)[1]
-        _line(pen, [(x0, y), (x1, y)], GRID, 1)
-        _text(image, (x0 - 5, y), f"{tick:g}", 10, FAINT, "rm")
-    _line(pen, [(x0, y1), (x1, y1)], FAINT, 1)
+        high += (high - low) * 13 * len(lines) / (y1 - y0 - 13 * len(lines))
+    frame = Frame(x0, y0, x1, y1, (0, horizon), (low, high))
+    for tick in ticks(low, high, about=4):
+        y = frame.place(0, tick)[1]
+        canvas.stroke([(x0, y), (x1, y)], GRID, 1)
+        canvas.text((x0 - 5, y), f"{tick:g}", 10, FAINT, "rm")
+    canvas.stroke([(x0, y1), (x1, y1)], FAINT, 1)
     for end in (0, horizon):
-        _text(image, (place(end, low)[0], y1 + 4), f"{end:,}", 10, FAINT, "mt")
-    _text(image, (x0, down[0] + 4), title, 12, INK)
-    for row, curve in enumerate(curves):
-        track = [place(x, y) for x, y in curve.points if math.isfinite(y)]
-        _line(pen, track, curve.colour, 2)
-        for x, y in track[-1:]:
-            pen.ellipse([(x - 3) * FINE, (y - 3) * FINE, (x + 3) * FINE, (y + 3) * FINE], fill=curve.colour)
-        if curve.name:
-            _text(image, (x1, y0 + 2 + 13 * row), curve.name, 11, curve.colour, "rt")
+        canvas.text((frame.place(end, low)[0], y1 + 4), f"{end:,}", 10, FAINT, "mt")
+    canvas.text((x0, down[0] + 4), title, 12, INK)
+    for row, line in enumerate(lines):
+        track = frame.track(line.points)
+        canvas.stroke(track, line.colour, 2)
+        for at in track[-1:]:
+            canvas.dot(*at, 3, line.colour)
+        if line.name:
+            canvas.text((x1, y0 + 2 + 13 * row), line.name, 11, line.colour, "rt")
 
 
-def _heat(image: Image.Image, across: tuple[int, int], down: tuple[int, int], episode: Episode) -> None:
+def _heat(canvas: Canvas, across: tuple[int, int], down: tuple[int, int], episode: Episode) -> None:
     """β and ln γ, a row of cells each layer (or head) and a column each step, from the least in blue to the greatest in
     orange."""
-    pen = ImageDraw.Draw(image)
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
     past = episode.history
-    _text(image, (x0, down[0] + 4), "beta and ln gamma, by layer", 12, INK)
+    canvas.text((x0, down[0] + 4), "beta and ln gamma, by layer", 12, INK)
     if not past[0].beta:
-        _text(image, ((x0 + x1) / 2, (y0 + y1) / 2), "this variant has neither", 12, FAINT, "mm")
+        canvas.text(((x0 + x1) / 2, (y0 + y1) / 2), "this variant has neither", 12, FAINT, "mm")
         return
     half = (y1 - y0 - 14) / 2
     for part, (name, rows) in enumerate((("beta", [p.beta for p in past]), ("ln gamma", [p.log_gamma for p in past]))):
@@ -171,35 +151,12 @@ def _heat(image: Image.Image, across: tuple[int, int], down: tuple[int, int], ep
             colour = COLD + (WARM - COLD) * float(np.clip(np.nan_to_num(share), 0, 1))
             a, b = x0 + column / steps * (x1 - x0), x0 + (column + 1) / steps * (x1 - x0)
             c, d = top + layer / len(cells) * half, top + (layer + 1) / len(cells) * half
-            pen.rectangle([a * FINE, c * FINE, b * FINE - 1, d * FINE - 1], fill=tuple(int(v) for v in colour))
-        _text(image, (x0, top + half + 2), name, 10, INK)
-        _text(image, (x1, top + half + 2), f"{shown(round(low, 3))} to {shown(round(high, 3))}", 10, FAINT, "rt")
+            canvas.cell(a, c, b, d, (int(colour[0]), int(colour[1]), int(colour[2])))
+        canvas.text((x0, top + half + 2), name, 10, INK)
+        canvas.text((x1, top + half + 2), f"{shown(round(low, 3))} to {shown(round(high, 3))}", 10, FAINT, "rt")
 
 
 def _looks(episode: Episode) -> int:
     """How many looks a training gives from start to horizon, as far as it has shown how long a step is."""
     past = episode.history
     return max(2, 1 + episode.instance.horizon // past[1].iteration if len(past) > 1 else 21)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round values between two ends."""
-    rough = (high - low) / 4
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.99)
-    first = math.ceil(low / step - 1e-9)
-    return [round(step * (first + i), 12) for i in range(int((high - first * step) / step + 1e-9) + 1)]
-
-
-def _line(pen: ImageDraw.ImageDraw, track: Sequence[tuple[float, float]], colour: str, width: int) -> None:
-    if len(track) > 1:
-        pen.line([(x * FINE, y * FINE) for x, y in track], fill=colour, width=width * FINE, joint="curve")
-
-
-def _text(image: Image.Image, at: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la") -> None:
-    ImageDraw.Draw(image).text((at[0] * FINE, at[1] * FINE), text, fill=colour, font=_font(size * FINE), anchor=anchor)
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""What a report is made of: sections with sentences, tables, figures and commands.
+"""What a report is made of: sections with sentences, tables, pictures and commands.
 
 HTML and Markdown are two ways to write it.
 """
@@ -6,6 +6,8 @@ HTML and Markdown are two ways to write it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from tunemax.search.charts.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -21,20 +23,12 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """An SVG whose colours follow the page. label: what it shows, for those who cannot see it."""
-
-    label: str
-    svg: str
-
-
-@dataclass(frozen=True)
 class Section:
     """A part of a report. lead: a sentence to be seen first. code: commands, a line each."""
 
     title: str
     lead: str = ""
     sentences: tuple[str, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
     code: tuple[str, ...] = ()

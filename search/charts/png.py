@@ -1,105 +1,50 @@
-"""The figures of a question as PNG: for the dashboard's list of files, for slides, for mail."""
+"""A picture as PNG: for the dashboard's list of files, for slides, for mail.
+
+It has neither bands nor dashes nor logarithmic axes, and no room for thin lines: dashed curves have hues of their own,
+of x the logarithm is shown, and of a curve what lies behind its steep part.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 
-from tunemax.envs.canvas import COLOURS, Line, Row, draw, draw_rows
-from tunemax.gpt.probe import STANDS_FOR
-from tunemax.search.charts.plotly import learnables
-from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.results.confirmation import Confirmation
-from tunemax.search.results.leaderboard import TOP, Candidate, Leaderboard, leaders
-from tunemax.search.results.sensitivity import rate_curves
-from tunemax.search.storage.attributes import TRAJECTORY
-
-LOSS = "validation loss in nats a token"
+from tunemax.envs.canvas import COLOURS, Line, draw_rows
+from tunemax.envs.canvas import Row as Bar
+from tunemax.envs.canvas import draw as draw_lines
+from tunemax.search.charts.picture import Axis, Curve, Curves, Picture, Rows
 
 
-def curves(board: Leaderboard, candidates: Sequence[Candidate]) -> bytes:
-    """The learning curve of each candidate's best trial, without its first fifth, which is steep."""
-    lines = []
-    for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True):
-        best = next((trial for trial in leaders(candidate.trials) if trial.intermediate_values), None)
-        if best:
-            points = sorted(best.intermediate_values.items())
-            late = [(step, loss) for step, loss in points if step >= points[-1][0] / 5]
-            lines.append(Line(f"{candidate.name} {points[-1][1]:.4f}", late, colour))
-    lines.sort(key=lambda line: line.points[-1][1])
-    return draw(board.question, "the best trial of each candidate", f"iteration; {LOSS}", lines)
+def draw(picture: Picture) -> bytes:
+    """The picture under the words of a file of its own."""
+    return _curves(picture) if isinstance(picture, Curves) else _rows(picture)
 
 
-def ranges(board: Leaderboard, candidates: Sequence[Candidate]) -> bytes:
-    """The best five results of each candidate."""
-    colours = {candidate.name: colour for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True)}
-    rows = [
-        Row(entry.name, entry.values[0], None, entry.values[:TOP], colours[entry.name])
-        for entry in board.entries
-        if entry.values
+def _curves(picture: Curves) -> bytes:
+    curves = [curve for curve in picture.shown if curve.look in ("bold", "plain", "dashed") and curve.points]
+    curves.sort(key=lambda curve: math.inf if curve.result is None else curve.result)
+    dashed = any(curve.look == "dashed" for curve in curves)
+    hues = range(len(curves)) if dashed else [curve.hue or 0 for curve in curves]
+    lines = [_line(picture, curve, hue) for curve, hue in zip(curves, hues, strict=True)]
+    across = f"log10 of the {picture.x.title}" if picture.x.log else picture.x.title
+    return draw_lines(*picture.still, f"{across}; {_named(picture.y)}" if picture.y.unit else across, lines)
+
+
+def _line(picture: Curves, curve: Curve, hue: int) -> Line:
+    begin = picture.steep * curve.points[-1].x
+    points = [(math.log10(p.x) if picture.x.log else p.x, p.y) for p in curve.points if p.x >= begin]
+    name = f"{curve.of}, {curve.name}" if curve.of else curve.name
+    if curve.result is not None:
+        name = f"{name} {curve.result:{picture.y.digits}}"
+    return Line(name, points, COLOURS[hue % len(COLOURS)])
+
+
+def _rows(picture: Rows) -> bytes:
+    bars = [
+        Bar(row.name, row.main.value, row.span, [dot.value for dot in row.dots], COLOURS[row.hue % len(COLOURS)])
+        for row in picture.rows
     ]
-    return draw_rows(board.question, "the best five results of each candidate; tuned, not confirmed", LOSS, rows)
+    return draw_rows(*picture.still, _named(picture.x), bars)
 
 
-def intervals(question: str, found: Confirmation, candidates: Sequence[Candidate]) -> bytes:
-    """The confirmed mean of each winner with its 95 % interval, and every seed."""
-    colours = {candidate.name: colour for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True)}
-    rows = [
-        Row(
-            entry.candidate,
-            mean.mean,
-            (mean.low, mean.high),
-            tuple(entry.losses.values()),
-            colours.get(entry.candidate, COLOURS[0]),
-        )
-        for entry in found.entries
-        if (mean := entry.estimate)
-    ]
-    note = f"confirmed at {found.horizon:,} iterations on {found.seeds} fresh seeds: mean, 95 % interval, every seed"
-    return draw_rows(question, note, LOSS, rows)
-
-
-def learning_rates(question: str, definition: StudyDefinition, candidates: Sequence[Candidate]) -> bytes:
-    """The mean loss of each candidate over the logarithm of the learning rate."""
-    curves = rate_curves(definition, candidates)
-    lines = []
-    for candidate, colour in zip(candidates, _colours(len(candidates)), strict=True):
-        points = [
-            (math.log10(point.rate), point.mean)
-            for point in curves.get(candidate.name, ())
-            if math.isfinite(point.mean)
-        ]
-        if points:
-            lines.append(Line(f"{candidate.name} {min(mean for _, mean in points):.4f}", points, colour))
-    return draw(question, "mean over seeds at each learning rate", f"log10 of the learning rate; {LOSS}", lines)
-
-
-def moving(candidate: Candidate) -> list[str]:
-    """The learnables of a candidate's best trial."""
-    told = next(
-        (trial.system_attrs[TRAJECTORY] for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs),
-        "{}",
-    )
-    return learnables(json.loads(told))
-
-
-def moved(candidate: Candidate, name: str) -> bytes:
-    """How one learnable of a candidate's best trial moved, layer by layer, and what it stands for."""
-    best = next(trial for trial in leaders(candidate.trials) if TRAJECTORY in trial.system_attrs)
-    told = json.loads(best.system_attrs[TRAJECTORY])
-    lines: list[Line] = []
-    for true in (name, STANDS_FOR.get(name, "")):
-        for layer, column in enumerate(zip(*told.get(true, ()), strict=True)):
-            points = list(zip(told["iteration"], column, strict=True))
-            lines.append(Line(f"{true}, layer {layer}", points, COLOURS[len(lines) % len(COLOURS)]))
-    return draw(
-        f"{name} of {candidate.name}",
-        f"trial {best.number}, its best, beside what {name} stands for",
-        "iteration",
-        lines,
-    )
-
-
-def _colours(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+def _named(axis: Axis) -> str:
+    return f"{axis.quantity} in {axis.unit}" if axis.unit else axis.quantity

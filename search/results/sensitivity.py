@@ -33,6 +33,15 @@ class AtRate:
     interval: Estimate | None
     """None for fewer than two."""
 
+    @property
+    def text(self) -> str:
+        """Mean ± half of its interval, and how many runs diverged if any did."""
+        diverged = f"{len(self.caps)} of {len(self.caps) + len(self.losses)} diverged" if self.caps else ""
+        if not self.losses:
+            return diverged
+        half = f" ±{(self.interval.high - self.interval.low) / 2:.4f}" if self.interval else ""
+        return f"{self.mean:.4f}{half}, {diverged}" if diverged else f"{self.mean:.4f}{half}"
+
 
 def rate_curves(definition: StudyDefinition, found: Sequence[Candidate]) -> dict[str, list[AtRate]]:
     """By candidate, where a study is a grid of learning rates; else nothing.

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunemax.gpt.files import write_whole
+from tunemax.search.charts import svg
 from tunemax.search.charts.document import Section, Table
 from tunemax.search.results.statistics import Comparison
-from tunemax.search.rl.charts import figures, standalone
+from tunemax.search.rl.charts import pictures
 from tunemax.search.rl.verdict import STATIC, Line, Verdict
 from tunemax.search.views.report import html, markdown
 
@@ -53,7 +54,7 @@ def sections(verdict: Verdict) -> list[Section]:
         Section("Comparison", sentences=explained(verdict), tables=tables(verdict)),
         Section("Compute, and what the observation is worth", sentences=verdict.remarks),
         Section("Seeds", tables=(_seeds(verdict),)),
-        Section("Control trajectories", figures=tuple(figures(verdict.contest))),
+        Section("Control trajectories", figures=tuple(pictures(verdict.contest))),
     ]
 
 
@@ -68,7 +69,7 @@ def write(verdict: Verdict, folder: Path) -> list[Path]:
         "runs.csv": _csv(verdict),
     }
     named = zip((*verdict.contest.scene.task.controls, "loss"), parts[-1].figures, strict=True)
-    content |= {f"{name}.svg": standalone(figure) for name, figure in named}
+    content |= {f"{name}.svg": svg.standalone(picture) for name, picture in named}
     for name, text in content.items():
         write_whole(folder / name, text.encode())
     return [folder / name for name in content]

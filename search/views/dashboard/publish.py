@@ -16,7 +16,8 @@ from typing import Any
 import optuna
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.charts import plotly, png
+from tunemax.search.charts import pictures, plotly, png
+from tunemax.search.charts.picture import Picture
 from tunemax.search.charts.plotly import Figure
 from tunemax.search.results.confirmation import Confirmation, confirmation, confirmations
 from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
@@ -110,29 +111,28 @@ def _shared(
     question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]
 ) -> dict[str, Drawing]:
     """What all studies of a question show. A still is drawn once for all of them."""
-    drawn = {"curves": Drawing(plotly.learning_curves(found), {"curves.png": cache(lambda: png.curves(board, found))})}
+    shown: dict[str, Picture] = {"curves": pictures.learning_curves(board.question, found)}
     if not question.definition.confirms:
-        drawn["leaderboard"] = Drawing(
-            plotly.ranges(board, found), {"leaderboard.png": cache(lambda: png.ranges(board, found))}
-        )
-    if rates := plotly.learning_rates(question.definition, found):
-        still = cache(partial(png.learning_rates, board.question, question.definition, found))
-        drawn["learning_rate"] = Drawing(rates, {"learning_rate.png": still})
+        shown["leaderboard"] = pictures.ranking(board, found)
+    rates = pictures.learning_rates(question.definition, found)
+    if rates.curves:
+        shown["learning_rate"] = rates
     for each in confirmed:
-        name = f"confirmed-{each.factor}x"
-        still = cache(partial(png.intervals, board.question, each, found))
-        drawn[name] = Drawing(plotly.intervals(each, found), {f"{name}.png": still})
-    return drawn
+        shown[f"confirmed-{each.factor}x"] = pictures.intervals(board.question, each, found)
+    return {
+        name: Drawing(plotly.draw(picture), {f"{name}.png": cache(partial(png.draw, picture))})
+        for name, picture in shown.items()
+    }
 
 
 def _learnables(found: Sequence[Candidate], *, several: bool) -> dict[str, Drawing]:
     """What one study shows of its own candidate, or of several."""
     drawn = {}
     for candidate in found:
-        if figure := plotly.trajectories(candidate):
+        if panels := pictures.learnables(candidate):
             end = f".{candidate.name}" if several else ""
-            pictures = {f"{name}{end}.png": partial(png.moved, candidate, name) for name in png.moving(candidate)}
-            drawn[f"learnables{end}"] = Drawing(figure, pictures)
+            stills = {f"{panel.y.quantity}{end}.png": partial(png.draw, panel) for panel in panels}
+            drawn[f"learnables{end}"] = Drawing(plotly.draw(*panels), stills)
     return drawn
 
 

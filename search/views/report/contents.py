@@ -15,8 +15,9 @@ from optuna.exceptions import ExperimentalWarning
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.fields import Choices
-from tunemax.search.charts import report
-from tunemax.search.charts.document import Figure, Section, Table
+from tunemax.search.charts import pictures
+from tunemax.search.charts.document import Section, Table
+from tunemax.search.charts.picture import Picture
 from tunemax.search.question.schema import study_file
 from tunemax.search.results.confirmation import Confirmation, Confirmed, changed, confirmations
 from tunemax.search.results.leaderboard import Candidate, Entry, Leaderboard, candidates, rank
@@ -49,11 +50,6 @@ class Reading:
         return self.question.definition.question
 
     @property
-    def hues(self) -> dict[str, int]:
-        """A colour for each candidate, by its place in the question: it keeps it while ranks change."""
-        return {candidate.name: place for place, candidate in enumerate(self.found)}
-
-    @property
     def empty(self) -> bool:
         return not any(entry.best for entry in self.board.entries)
 
@@ -78,7 +74,7 @@ def sections(reading: Reading) -> list[Section]:
             _slices(reading),
         ]
         parts += [
-            sensitivity(reading.question.definition, reading.found, reading.hues),
+            sensitivity(reading.question.definition, reading.found),
             stability(reading.found, reading.confirmed),
             _pruning(reading),
         ]
@@ -189,7 +185,7 @@ def _confirmed(reading: Reading, found: Confirmation) -> Section:
         "P(better)",
         "in seed SD",
     )
-    rows = tuple(_comparison(entry, found.reference) for entry in found.entries)
+    compared = tuple(_comparison(entry, found.reference) for entry in found.entries)
     left = f" {found.left} runs are still to come." if found.left else ""
     explained = (
         f"The winner of each candidate, frozen, was trained anew on {found.seeds} fresh seeds for {found.horizon:,} "
@@ -197,14 +193,14 @@ def _confirmed(reading: Reading, found: Confirmation) -> Section:
         "the same initial values where the models agree, the same order of the data. Differences are those of pairs; "
         f"p by random signs, corrected for all comparisons (Holm).{left}"
     )
-    curves = report.confirmed_curves(found, reading.hues)
-    figures = (*report.intervals(found, reading.hues), *([curves] if curves else []))
+    rows = (pictures.intervals(reading.title, found, reading.found), pictures.differences(found, reading.found))
+    curves = pictures.confirmed_curves(found, reading.found)
+    figures: list[Picture] = [*(picture for picture in rows if picture.rows), *([curves] if curves.curves else [])]
     # That one stands in the answer
     several = tuple(sentence for sentence in found.sentences if sentence != found.verdict)
-    table = Table(columns, rows, frozenset({"verdict"}))
-    return Section(
-        f"Confirmed at {found.horizon:,} iterations", "", (explained, *several, *found.remedies), figures, (table,)
-    )
+    table = Table(columns, compared, frozenset({"verdict"}))
+    sentences = (explained, *several, *found.remedies)
+    return Section(f"Confirmed at {found.horizon:,} iterations", "", sentences, tuple(figures), (table,))
 
 
 def _comparison(entry: Confirmed, reference: str) -> tuple[str, ...]:
@@ -224,13 +220,13 @@ def _comparison(entry: Confirmed, reference: str) -> tuple[str, ...]:
 def _tuned(reading: Reading) -> Section:
     columns = ("candidate", "best", "top 5", "trial", "best settings")
     rows = tuple(_best(entry) for entry in reading.board.entries)
-    ranking = report.ranking(reading.board, reading.hues)
+    ranking = pictures.ranking(reading.board, reading.found)
     explained = (
         "Validation loss at the horizon, on tuning text and tuning seed: of the best trial, and the median of the best "
         "five."
     )
     table = Table(columns, rows, frozenset({"best settings"}))
-    return Section("Tuned", "", (explained,), (ranking,) if ranking else (), (table,))
+    return Section("Tuned", "", (explained,), (ranking,) if ranking.rows else (), (table,))
 
 
 def _best(entry: Entry) -> tuple[str, ...]:
@@ -241,8 +237,8 @@ def _best(entry: Entry) -> tuple[str, ...]:
 
 
 def _curves(reading: Reading) -> Section:
-    drawn = report.tuned_curves(reading.found, reading.hues)
-    return Section("Learning curves", figures=(drawn,) if drawn else ())
+    curves = pictures.learning_curves(reading.title, reading.found)
+    return Section("Learning curves", figures=(curves,) if curves.shown else ())
 
 
 def _learnables(reading: Reading) -> Section:
@@ -253,7 +249,7 @@ def _learnables(reading: Reading) -> Section:
         if rows
         else ()
     )
-    figures = tuple(figure for candidate in reading.found for figure in report.trajectories(candidate))
+    figures = tuple(picture for candidate in reading.found for picture in pictures.learnables(candidate))
     sentences = ("Means over layers and heads at the end of each confirmed run.",) if rows else ()
     return Section("Learnables", "", sentences, figures, tables)
 
@@ -283,14 +279,14 @@ def _ends(found: Confirmation, entry: Confirmed) -> list[tuple[str, ...]]:
 
 def _importance(reading: Reading) -> Section:
     """Which parameters matter, by PED-ANOVA."""
-    figures: list[Figure] = []
+    figures: list[Picture] = []
     left_out = []
-    for candidate in reading.found:
+    for hue, candidate in enumerate(reading.found):
         shares = _shares(reading.question, candidate)
         if isinstance(shares, str):
             left_out.append(f"{candidate.name}: {shares}.")
         else:
-            figures.append(report.importance(shares, reading.hues[candidate.name], candidate.name))
+            figures.append(pictures.importance(candidate, hue, shares))
     explained = (
         "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth. It needs many trials "
         "to be exact."
@@ -322,7 +318,7 @@ def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | s
 
 def _slices(reading: Reading) -> Section:
     figures = tuple(
-        figure for candidate in reading.found for figure in report.slices(candidate, reading.hues[candidate.name])
+        picture for hue, candidate in enumerate(reading.found) for picture in pictures.slices(candidate, hue)
     )
     return Section(
         "Slices", "", ("Loss of every trial over each of its numeric parameters.",) if figures else (), figures

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from html import escape
 
 from tunemax.envs.canvas import COLOURS
+from tunemax.search.charts import svg
 from tunemax.search.charts.document import Section, Table
+from tunemax.search.charts.picture import Picture
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -69,14 +71,15 @@ def _section(section: Section) -> list[str]:
     lines += [f"<p>{escape(sentence)}</p>" for sentence in section.sentences]
     lines += [_table(table) for table in section.tables]
     if section.figures:
-        drawn = (
-            f'<figure><div class="wide">{figure.svg}</div><figcaption>{escape(figure.label)}</figcaption></figure>'
-            for figure in section.figures
-        )
-        lines.append(f'<div class="figures">{"".join(drawn)}</div>')
+        lines.append(f'<div class="figures">{"".join(map(_figure, section.figures))}</div>')
     if section.code:
         lines.append(f"<pre>{escape(chr(10).join(section.code))}</pre>")
     return [*lines, "</section>"]
+
+
+def _figure(picture: Picture) -> str:
+    caption = f"<figcaption>{escape(picture.label)}</figcaption>"
+    return f'<figure><div class="wide">{svg.draw(picture)}</div>{caption}</figure>'
 
 
 def _table(table: Table) -> str:

@@ -17,10 +17,11 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from waiting import until
 
 from tunemax.gpt.data import Corpus
-from tunemax.search.charts import png
-from tunemax.search.charts.plotly import POINTS, TOP, learning_curves, ranges, trajectories
+from tunemax.search.charts import plotly, png
+from tunemax.search.charts.picture import Picture
+from tunemax.search.charts.pictures import learnables, learning_curves, ranking
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.results.leaderboard import candidates, leaderboard, rank
+from tunemax.search.results.leaderboard import TOP, candidates, leaderboard, rank
 from tunemax.search.storage.artifacts import artifact_folder, uploaded
 from tunemax.search.storage.attributes import TRAJECTORY
 from tunemax.search.storage.questions import Question, create, load_from
@@ -183,11 +184,15 @@ def test_a_question_of_usual_size_has_small_figures_that_are_drawn_once(
         ]
         question.study(name).add_trials(trials)
     drawn: list[str] = []
-    for name in ("curves", "ranges"):
-        draw = getattr(png, name)
-        monkeypatch.setattr(png, name, lambda *given, name=name, draw=draw: (drawn.append(name), draw(*given))[1])
+    draw = png.draw
+
+    def counted(picture: Picture) -> bytes:
+        drawn.append(picture.title)
+        return draw(picture)
+
+    monkeypatch.setattr(png, "draw", counted)
     publish(question)
-    assert sorted(drawn) == ["curves", "ranges"], "seven studies show the same"
+    assert sorted(drawn) == ["Leaderboard", "Learning curves"], "seven studies show the same"
     assert max(len(json.dumps(figure)) for figure in shown(question.study("q/softmax")).values()) < 30_000
 
 
@@ -238,9 +243,9 @@ def test_a_storage_that_cannot_be_read_costs_one_line(where: str, capsys: pytest
 
 def test_the_curves_are_the_reports_of_the_best_trials(done: Question) -> None:
     found = candidates(done)
-    figure = learning_curves(found)
+    figure = plotly.draw(learning_curves("Q", found))
     for candidate in found:
-        bold, thin = [trace for trace in figure["data"] if trace["name"] == candidate.name]
+        thin, bold = [trace for trace in figure["data"] if trace["name"] == candidate.name]
         first = done.study(candidate.study).best_trial
         assert bold["x"] == [10, 20, 30, 40]
         assert bold["y"] == pytest.approx(list(first.intermediate_values.values()), rel=1e-5)
@@ -255,9 +260,9 @@ def test_running_trials_have_their_curve_and_it_stays_small(ask: Ask) -> None:
     trial = question.study("q/softmax").ask()
     for step in range(1, 1001):
         trial.report(3 - step / 1000 if step != 500 else float("nan"), step)
-    (trace,) = learning_curves(candidates(question))["data"]
+    (trace,) = plotly.draw(learning_curves("Q", candidates(question)))["data"]
     assert trace["line"]["dash"] == "dot"
-    assert len(trace["x"]) <= POINTS + 1
+    assert len(trace["x"]) <= plotly.POINTS + 1
     assert (trace["x"][0], trace["x"][-1]) == (1, 1000)
     json.dumps(trace, allow_nan=False)
 
@@ -265,7 +270,7 @@ def test_running_trials_have_their_curve_and_it_stays_small(ask: Ask) -> None:
 def test_the_ranges_are_the_top_five_of_the_leaderboard(done: Question) -> None:
     found = candidates(done)
     board = rank(done, found)
-    traces = ranges(board, found)["data"]
+    traces = plotly.draw(ranking(board, found))["data"]
     assert [trace["y"][0] for trace in traces] == [entry.name for entry in board.entries]
     for trace, entry in zip(traces, board.entries, strict=True):
         assert trace["x"] == pytest.approx(entry.values[:TOP], rel=1e-5)
@@ -273,9 +278,8 @@ def test_the_ranges_are_the_top_five_of_the_leaderboard(done: Question) -> None:
 
 def test_the_trajectories_are_what_the_trials_have_learned(done: Question) -> None:
     softmax, constantmax = candidates(done)
-    assert trajectories(softmax) is None
-    figure = trajectories(constantmax)
-    assert figure
+    assert learnables(softmax) == []
+    figure = plotly.draw(*learnables(constantmax))
     best = done.study("q/constantmax").best_trial
     bold = [trace for trace in figure["data"] if trace["line"]["width"] == 3]
     assert [(trace["name"], trace["yaxis"]) for trace in bold] == [
@@ -289,7 +293,8 @@ def test_the_trajectories_are_what_the_trials_have_learned(done: Question) -> No
     for name, traces in (("beta", bold[:2]), ("gamma", bold[2:])):
         mean = sum(trace["y"][-1] for trace in traces) / 2
         assert mean == pytest.approx(best.user_attrs[f"final_{name}"], rel=1e-4)
-    assert sum(trace["line"]["width"] == 1 for trace in figure["data"]) == 2 * (TOP - 1)
+    thin = [trace for trace in figure["data"] if trace["line"]["width"] == 1]
+    assert [trace["x"].count(None) for trace in thin] == [TOP - 2] * 2, "four curves each"
     dashed = [trace for trace in figure["data"] if trace["line"].get("dash")]
     assert [(trace["name"], trace["yaxis"]) for trace in dashed] == [(trace["name"], trace["yaxis"]) for trace in bold]
     told = json.loads(best.system_attrs[TRAJECTORY])

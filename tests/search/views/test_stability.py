@@ -119,12 +119,12 @@ def test_what_diverged_or_was_guarded_is_counted_with_its_interval() -> None:
 
 def test_only_a_grid_of_learning_rates_has_their_curve(defined: Callable[..., StudyDefinition]) -> None:
     found = [Candidate("softmax", "q/softmax", [trial(1e-3, 2.4), trial(1e-2, 2.0)])]
-    section = sensitivity(defined(**GRID), found, {"softmax": 0})
+    section = sensitivity(defined(**GRID), found)
     assert section.figures
     assert section.tables[0].rows == (("softmax", "0.01", "0.200", "2.4000", "2.0000"),)
     more = {**GRID, "space": {"learning_rate": RATES, "weight_decay": [0.1, 0.2]}}
-    assert not sensitivity(defined(**more), found, {"softmax": 0}).tables, "other settings moved, too"
-    assert not sensitivity(defined(sampler="tpe"), found, {"softmax": 0}).tables, "a sampler has chosen the rates"
+    assert not sensitivity(defined(**more), found).tables, "other settings moved, too"
+    assert not sensitivity(defined(sampler="tpe"), found).tables, "a sampler has chosen the rates"
 
 
 def test_a_report_of_learning_rates(ask: Ask, work: Work, tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ def test_a_report_of_learning_rates(ask: Ask, work: Work, tmp_path: Path) -> Non
     points = at_rates(next(found for found in candidates(question) if found.name == "softmax").trials)
     assert f"| {lr_sensitivity(points):.3f} |" in best
     publish(question)
-    attributes = question.storage.get_study_system_attrs(question.study("q/softmax")._study_id)
-    assert "learning_rate.png" in {meta.filename for meta in uploaded(attributes)}
+    written = question.storage.get_study_system_attrs(question.study("q/softmax")._study_id)
+    assert "learning_rate.png" in {meta.filename for meta in uploaded(written)}
 
 
 def test_the_preset_asks_for_learning_rates_and_seeds() -> None:
