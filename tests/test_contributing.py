@@ -77,6 +77,26 @@ def asked(**parts):
 
 print(json.dumps([asked(**parts) for parts in json.loads(sys.argv[1])]))
 """
+# Two results, and what every view makes of them.
+VIEWS = """
+import sys
+from pathlib import Path
+from optuna_dashboard import get_note
+from tunemax.gpt.data import open_data
+from tunemax.search.question.study_file import load_study_file
+from tunemax.search.storage.questions import create
+from tunemax.search.cli import main
+from tunemax.search.views.dashboard.publish import publish
+from tunemax.search.views.report import write
+
+question = create("views.db", load_study_file(sys.argv[1]), open_data(sys.argv[2]))
+for loss in (2.5, 2.25):
+    study = question.study("views/softmax")
+    study.tell(study.ask(), loss)
+publish(question)
+main(["study", "leaderboard", "views", "--storage", "views.db"])
+print(get_note(study), *(path.read_text() for path in write(question, Path("report"))), sep="\\n")
+"""
 STUDY = """
 question: Does a base that is learned do better, and what does softmax1 do?
 per: softmax_variant
@@ -99,7 +119,8 @@ def diffs(heading: str) -> list[str]:
 
 (FIELD,), (VARIANT, ORACLE) = diffs("Add a field"), diffs("Add a variant")
 (SAMPLER,), (PRUNER,), (ENVIRONMENT,) = map(diffs, ("Add a sampler", "Add a pruner", "Add an environment"))
-DIFFS = (FIELD, VARIANT, ORACLE, SAMPLER, PRUNER, ENVIRONMENT)
+(COLUMN,) = diffs("Add a leaderboard column")
+DIFFS = (FIELD, VARIANT, ORACLE, SAMPLER, PRUNER, ENVIRONMENT, COLUMN)
 
 
 def files(diff: str) -> list[str]:
@@ -194,6 +215,10 @@ def test_an_environment_is_a_diff_of_one_row(copy: Path) -> None:
     ]
 
 
+def test_a_leaderboard_column_is_a_diff_of_one_file(copy: Path) -> None:
+    assert files(COLUMN) == ["search/views/tables.py"]
+
+
 def test_the_diffs_are_in_house_style(copy: Path) -> None:
     changed = [name for diff in DIFFS for name in files(diff) if name.endswith(".py")]
     python(copy, "-m", "ruff", "check", "--no-cache", *changed)
@@ -256,6 +281,22 @@ def test_dimension_check_identity_and_effect_follow(copy: Path, text: Path) -> N
     assert neutral == Config.of(constantmax).identity
     assert len({neutral, *moved}) == 4
     assert all(base != pytest.approx(2.718281828459045, rel=1e-4) for base in found["base"])
+
+
+def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
+    plan = "question: Which?\nper: softmax_variant\ncompare: [softmax, polymax]\nspace: {learning_rate: default}\n"
+    (copy / "views.yaml").write_text(f"{plan}data: {text}\nbudget: {{trials: 2, horizon: 10}}\n")
+    shown = python(copy, "-c", VIEWS, "views.yaml", str(text)).replace("\u00a0", "")
+    for row in (
+        r"softmax +2\.2500 +2\.3750 +0\.2500 +2 ",
+        r"\| 1 \| \[.*softmax.*\]\(\S*\) \| 2\.2500 \| 2\.3750 \| 0\.2500 \|",
+        r"<td>softmax</td><td>2\.2500</td><td>2\.3750</td><td>0\.2500</td>",
+        r"\| softmax \| 2\.2500 \| 2\.3750 \| 0\.2500 \|",
+        r"softmax,views/softmax,1,2\.25,2\.375,0\.25,2,",
+        r"polymax +– +– +– +0 ",
+        r"polymax,views/polymax,,,,,0,",
+    ):
+        assert re.search(row, shown), row
 
 
 def test_contract_tests_appear_and_pass(copy: Path) -> None:

@@ -67,13 +67,9 @@ def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
 
 
 def _told(found: list[Replayed], pruner: Pruner) -> str:
-    from tunemax.search.views.tables import NONE, aligned, wrapped
+    from tunemax.search.views.tables import replayed
+    from tunemax.search.views.writers.terminal import aligned, wrapped
 
-    rows = [("", "full curves", "stopped", "spent", "needed", "saved", "winner", "regret")]
-    for each in found:
-        counts = (str(each.full), str(each.stopped), f"{each.spent:,}", f"{each.needed:,}", f"{100 * each.saved:.0f} %")
-        regret = NONE if each.regret is None else f"{each.regret:.4f}"
-        rows.append((each.study, *counts, "kept" if each.kept else "lost", regret))
     options = [name for name in pruner.options() if name not in ("cooled", "spared")]  # which a replay does not weigh
     values = {name: getattr(pruner, name) for name in options}
     shown = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
@@ -88,7 +84,7 @@ def _told(found: list[Replayed], pruner: Pruner) -> str:
         sentences.append(
             f"{cut} trials were pruned before this pruner would have stopped them; they end where they ended."
         )
-    return "\n".join([*aligned(rows), "", *wrapped(*sentences)])
+    return "\n".join([*aligned(replayed(found)), "", *wrapped(*sentences)])
 
 
 def _number(text: str) -> float:

@@ -198,7 +198,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.verdict import judge
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.paths import runs_folder
-    from tunemax.search.views.tables import aligned, wrapped
+    from tunemax.search.views.writers.terminal import aligned, wrapped
 
     torch.set_num_threads(1)
     scene = scene_of(arguments, "absolute" if arguments.absolute else "box")
@@ -228,8 +228,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         write(verdict, where)
         found.append(verdict.to_json())
         if not arguments.json:
-            for shown in tables(verdict):
-                print("\n".join(["", *aligned((shown.columns, *shown.rows))]))
+            for table in tables(verdict):
+                print("\n".join(["", *aligned(table)]))
             print()
             for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
                 print("\n".join(wrapped(sentence)))

@@ -241,24 +241,16 @@ def best(arguments: argparse.Namespace) -> None:
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:
-    from tunemax.search.results.confirmation import confirmations, tuned
-    from tunemax.search.results.leaderboard import candidates, rank
-    from tunemax.search.results.pruning import fidelity
-    from tunemax.search.results.repeats import repeats
+    from tunemax.search.results.confirmation import tuned
+    from tunemax.search.results.findings import gather
+    from tunemax.search.views.answer import answer
 
     question = tuned(opened(arguments, arguments.question))
-    if not arguments.json:
-        print(
-            f"{question.definition.question}\n\n{work.answer_of(arguments.storage or default_storage(), question.name)}"
-        )
-        return
-    found, again = candidates(question), repeats(question)
-    more = {
-        "confirmations": [each.to_json() for each in confirmations(question)],
-        "repeats": again.to_json() if again else None,
-        "pruning": fidelity(question.definition, found).to_json(),
-    }
-    print_json(rank(question, found).to_json() | more)
+    findings = gather(question)
+    if arguments.json:
+        print_json(findings.to_json())
+    else:
+        print(f"{question.definition.question}\n\n{answer(findings)}")
 
 
 def schema(_arguments: argparse.Namespace) -> None:

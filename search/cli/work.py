@@ -169,17 +169,12 @@ def interruptible(where: str, again: str) -> Iterator[None]:
 
 def answer_of(where: str, name: str) -> str:
     """The leaderboard of a question, or of the one that a confirmation is of."""
-    from tunemax.search.results.confirmation import confirmations, tuned
-    from tunemax.search.results.leaderboard import candidates, rank
-    from tunemax.search.results.pruning import fidelity
-    from tunemax.search.results.repeats import repeats
+    from tunemax.search.results.confirmation import tuned
+    from tunemax.search.results.findings import gather
     from tunemax.search.storage.questions import load_from
-    from tunemax.search.views.tables import answer
+    from tunemax.search.views.answer import answer
 
-    question = tuned(load_from(where, name))
-    found = candidates(question)
-    warnings = fidelity(question.definition, found).warnings
-    return answer(rank(question, found), confirmations(question), repeats(question), warnings)
+    return answer(gather(tuned(load_from(where, name))))
 
 
 def file_to_read(what: str, where: str) -> Path | None:

@@ -102,6 +102,15 @@ class Leaderboard:
         so_far = "tuned, not confirmed" + (f"; {self.left} trials still to come" if self.left else "")
         return f"{so_far}: {self.order}." if self.order else f"{so_far}."
 
+    @property
+    def sentence(self) -> str:
+        """The verdict where it stands by itself."""
+        return self.verdict[0].upper() + self.verdict[1:]
+
+    @property
+    def member_steps(self) -> int:
+        return sum(entry.member_steps for entry in self.entries)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"separable": self.separable, "left": self.left, "verdict": self.verdict}
 

@@ -323,7 +323,12 @@ def extent(versus: Comparison, pairs: str) -> tuple[float, str, int]:
     """The difference in percent of the reference, positive for a better or worse one; its interval in words; digits to
     write."""
     sign = -1 if versus.verdict == "better" else 1
+    digits = percent_digits(*versus.relative[1:])
     mean, low, high = (100 * sign * part for part in versus.relative)
     low, high = min(low, high), max(low, high)
-    digits = 1 if max(abs(low), abs(high)) >= 1 else 2
     return mean, f"95 % interval {low:.{digits}f} … {high:.{digits}f} %, {versus.n} {pairs}", digits
+
+
+def percent_digits(low: float, high: float) -> int:
+    """Digits behind the point of a share in percent, by the ends of its interval: two where all is below 1 %."""
+    return 1 if max(abs(100 * low), abs(100 * high)) >= 1 else 2

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tunemax.gpt.files import write_whole
 from tunemax.search.charts import svg
-from tunemax.search.charts.document import Section, Table
-from tunemax.search.results.statistics import Comparison
 from tunemax.search.rl.charts import pictures
 from tunemax.search.rl.verdict import STATIC, Line, Verdict
-from tunemax.search.views.report import html, markdown
+from tunemax.search.views import rounding
+from tunemax.search.views.document import Column, Section, Table, at, tabulated
+from tunemax.search.views.tables import compared, p_by, p_of
+from tunemax.search.views.writers import csv, html, markdown
 
-NONE = "–"
-LOSSES = ("", "test loss", "IQM, 95 %", "ahead", "diverged", "saved", "cost")
-DIFFERENCES = ("", "to static, 95 %", "p", "to schedule, 95 %", "p")
+NAME = Column[Line]("", at("name"), words=True)
+LOSSES = (
+    Column[Line]("test loss", at("mean"), rounding.loss),
+    Column[Line]("IQM, 95 %", at("iqm"), lambda iqm: f"{rounding.loss(iqm.mean)} ({rounding.interval(iqm)})"),
+    Column[Line]("ahead", at("ahead_of_static.mean"), "{:.0%}".format),
+    Column[Line]("diverged", at("diverged"), lambda share: f"{share.count} of {share.n}"),
+    Column[Line]("saved", at("reach.share"), "{:.0%}".format),
+    Column[Line]("cost", at("cost"), rounding.count),
+)
 
 
-def tables(verdict: Verdict) -> tuple[Table, Table]:
+def tables(verdict: Verdict) -> tuple[Table[Line], Table[Line]]:
     """What each contender has reached and cost, a row each; then how it compares, ablations apart."""
-    losses = tuple(_losses(line) for line in verdict.lines)
-    differences = tuple(
-        _differences(line, verdict.contest.schedule) for line in verdict.lines if line.role != "ablation"
-    )
-    return Table(LOSSES, losses), Table(DIFFERENCES, differences)
+    columns = [NAME]
+    for kind, reference in (("static", STATIC), ("schedule", verdict.contest.schedule)):
+        columns += _compared(kind, reference)
+    main = [line for line in verdict.lines if line.role != "ablation"]
+    return Table((NAME, *LOSSES), verdict.lines), Table(columns, main)
+
+
+def _compared(kind: str, reference: str | None) -> tuple[Column[Line], Column[Line]]:
+    versus = f"versus_{kind}"
+    head = f"to {kind}, 95 %"
+    return compared(head, versus, lambda line: line.name == reference, rounding.difference), p_of(versus)
 
 
 def explained(verdict: Verdict) -> tuple[str, ...]:
@@ -39,8 +50,8 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     return (
         f"{len(contest.instances)} instances of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a "
         "diverged training counting as the cap; IQM: mean of the middle half, its interval over other seeds and "
-        f"instances. Differences to the best static setting ({STATIC}) and the {schedule}, paired by instance, p by "
-        "sign flips, corrected for all comparisons (Holm).",
+        f"instances. Differences to the best static setting ({STATIC}) and the {schedule}, paired by instance, "
+        f"{p_by('sign flips')}.",
         "Ahead: share of instances with a lower loss than the best static setting. Saved: share of the horizon that "
         "is left when its final validation loss is reached. Cost: member-steps of training the agent, or tuning the "
         "baseline, before its first run.",
@@ -66,7 +77,7 @@ def write(verdict: Verdict, folder: Path) -> list[Path]:
         "verdict.md": markdown.render(title, parts),
         "verdict.html": html.render(title, parts),
         "verdict.json": json.dumps(verdict.to_json(), indent=1, ensure_ascii=False),
-        "runs.csv": _csv(verdict),
+        "runs.csv": csv.render(_runs(verdict)),
     }
     named = zip((*verdict.contest.scene.task.controls, "loss"), parts[-1].figures, strict=True)
     content |= {f"{name}.svg": svg.standalone(picture) for name, picture in named}
@@ -75,55 +86,20 @@ def write(verdict: Verdict, folder: Path) -> list[Path]:
     return [folder / name for name in content]
 
 
-def _losses(line: Line) -> tuple[str, ...]:
-    iqm, lost = line.iqm, line.diverged
-    return (
-        line.name,
-        f"{line.mean:.4f}",
-        f"{iqm.mean:.4f} ({iqm.low:.4f} … {iqm.high:.4f})",
-        f"{line.ahead_of_static.mean:.0%}" if line.ahead_of_static else NONE,
-        f"{lost.count} of {lost.n}",
-        f"{line.reach.share:.0%}" if line.reach else NONE,
-        f"{line.cost:,}",
-    )
-
-
-def _differences(line: Line, schedule: str | None) -> tuple[str, ...]:
-    static = _difference(line.versus_static, line.name == STATIC)
-    return (line.name, *static, *_difference(line.versus_schedule, line.name == schedule))
-
-
-def _difference(versus: Comparison | None, reference: bool) -> tuple[str, str]:
-    if versus is None:
-        return ("reference" if reference else NONE, "")
-    mean, low, high = (100 * share for share in versus.relative)
-    digits = 1 if max(abs(low), abs(high)) >= 1 else 2
-    return (f"{mean:+.{digits}f} % ({low:+.{digits}f} … {high:+.{digits}f})", f"{versus.p_holm:.2g}")
-
-
-def _seeds(verdict: Verdict) -> Table:
+def _seeds(verdict: Verdict) -> Table[Any]:
     agents = [line for line in verdict.lines if line.role == "agent"]
     rows = [(label, f"{loss:.4f}") for line in agents for label, loss in line.by_seed.items()]
-    return Table(("", "mean test loss"), tuple(rows))
+    return tabulated(("", "mean test loss"), rows)
 
 
-def _csv(verdict: Verdict) -> str:
+def _runs(verdict: Verdict) -> Table[Any]:
     """A row a training."""
-    file = io.StringIO()
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(
-        ("contender", "role", "run", "instance", "test_loss", "validation_loss", "return", "diverged", "member_steps")
-    )
-    for each in verdict.contest.contenders:
-        for label, outcomes in each.runs.items():
-            for own in outcomes:
-                fields: Sequence[object] = (
-                    own.instance,
-                    own.test_loss,
-                    own.loss,
-                    own.total,
-                    own.diverged,
-                    own.member_steps,
-                )
-                rows.writerow((each.name, each.role, label, *fields))
-    return file.getvalue()
+    measured = ("instance", "test_loss", "loss", "total", "diverged", "member_steps")
+    rows = [
+        (contender.name, contender.role, label, *(getattr(outcome, name) for name in measured))
+        for contender in verdict.contest.contenders
+        for label, outcomes in contender.runs.items()
+        for outcome in outcomes
+    ]
+    heads = ("contender", "role", "run", "instance", "test_loss", "validation_loss", "return", *measured[-2:])
+    return tabulated(heads, rows)

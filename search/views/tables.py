@@ -1,143 +1,189 @@
-"""Leaderboards as text: what tuning found, and what of it was confirmed."""
+"""The tables of a question, each built once: a column says what it holds and how it is rounded, writers write it.
+
+A column of `LOSSES` or `ENDED` stands in every leaderboard: on a terminal, in the dashboard's notes, in a report and in
+its CSV file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from tunemax.search.views.words import number, plain
+from tunemax.search.results.confirmation import Confirmation, Confirmed
+from tunemax.search.results.leaderboard import Entry, Leaderboard
+from tunemax.search.results.repeats import Repeats, Spread
+from tunemax.search.results.replay import Replayed
+from tunemax.search.results.statistics import Comparison
+from tunemax.search.views import rounding
+from tunemax.search.views.document import Column, Row, Table, at, tabulated
+from tunemax.search.views.words import plain
 
-if TYPE_CHECKING:
-    from tunemax.search.results.confirmation import Confirmation, Confirmed
-    from tunemax.search.results.leaderboard import Entry, Leaderboard
-    from tunemax.search.results.repeats import Repeats
-    from tunemax.search.results.statistics import Comparison
-
-NONE = "–"
-
-
-def answer(
-    board: Leaderboard,
-    confirmations: Sequence[Confirmation],
-    again: Repeats | None = None,
-    warnings: Sequence[str] = (),
-) -> str:
-    """Everything there is to say on a question: what is confirmed, what repeats of the tuning have found, what was
-    tuned.
-
-    warnings: sentences on its pruning.
-    """
-    parts = [*(confirmed(board, found) for found in confirmations), *([repeated(again)] if again else [])]
-    return "\n\n".join([*parts, "\n".join([tuned(board, confirmations), *wrapped(*warnings)])])
+# ---- what tuning has found -------------------------------------------------------------------------------------------
 
 
-def confirmed(board: Leaderboard, found: Confirmation) -> str:
-    """Tuned and confirmed loss of each candidate side by side, the comparison with the reference, and the verdict."""
-    from tunemax.search.results.confirmation import changed, renewal
+def _count(name: str) -> Column[Entry]:
+    return Column(name, at(name), rounding.count)
 
-    rows = [("", "tuned", "confirmed", f"to {found.reference}, 95 %", "p", "")]
-    ranked = [entry.candidate for entry in found.entries]
-    for entry in sorted(
-        board.entries, key=lambda entry: ranked.index(entry.name) if entry.name in ranked else len(ranked)
-    ):
-        rows.append((entry.name, _loss(entry), *_confirmed(found.entry(entry.name), found.reference)))
-    again = changed(board, found)
-    explained = (
-        f"Confirmed: winners trained anew for {found.horizon:,} iterations on {found.seeds} fresh seeds, evaluated on "
-        "text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its 95 % "
-        "interval; p by sign flips, corrected for all "
-        "comparisons (Holm)" + (f" and for {found.looks} looks." if found.looks > 1 else ".")
+
+CANDIDATE = Column[Entry]("candidate", at("name"), words=True)
+LOSSES = (
+    Column[Entry]("best", at("best.value"), rounding.loss, "tuned_loss"),
+    Column[Entry]("top 5", at("median_of_top"), rounding.loss, "median_of_top_5"),
+)
+ENDED = tuple(map(_count, ("complete", "pruned", "diverged")))
+DUPLICATE, FAILED, RUNNING, WAITING, TOKENS = map(_count, ("duplicate", "failed", "running", "waiting", "tokens"))
+STEPS = Column[Entry]("steps", at("member_steps"), rounding.count, "member_steps")
+TRIAL = Column[Entry]("trial", at("best.number"), name="best_trial")
+SETTINGS = Column[Entry](
+    "best settings", at("best.params"), lambda params: plain(params) or "defaults", words=True, none=""
+)
+RANKED = (
+    "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of "
+    "all trials."
+)
+
+
+def ranking(board: Leaderboard) -> Table[Entry]:
+    """What tuning found, and what it cost."""
+    return Table((CANDIDATE, *LOSSES, *ENDED, DUPLICATE, STEPS), board.entries)
+
+
+def winners(board: Leaderboard) -> Table[Entry]:
+    """What tuning found, and with which settings."""
+    return Table((CANDIDATE, *LOSSES, TRIAL, SETTINGS), board.entries)
+
+
+def budget(board: Leaderboard) -> Table[Entry]:
+    """What became of all trials, and what they cost."""
+    steps = replace(STEPS, head="member-steps")
+    return Table((CANDIDATE, *ENDED, DUPLICATE, FAILED, WAITING, RUNNING, steps, TOKENS), board.entries)
+
+
+def repeats(again: Repeats) -> Table[Spread]:
+    """The best loss of each candidate in each repeat of the tuning."""
+
+    def best_in(place: int) -> Column[Spread]:
+        return Column(f"repeat {place + 1}", lambda spread: spread.best[place], rounding.loss)
+
+    over = (Column[Spread](head, at(path), rounding.loss) for head, path in (("mean", "over.mean"), ("SD", "over.sd")))
+    candidate = Column[Spread]("candidate", at("candidate"), words=True)
+    return Table((candidate, *map(best_in, range(len(again.names))), *over), again.spreads)
+
+
+# ---- what is confirmed -----------------------------------------------------------------------------------------------
+
+
+def p_by(test: str) -> str:
+    """What a column of p says. test: what the p is by."""
+    return f"p by {test}, corrected for all comparisons (Holm)"
+
+
+def compared(
+    head: str, versus: str, is_reference: Callable[[Row], bool], rounded: Callable[[Comparison], str]
+) -> Column[Row]:
+    """The difference to the reference, which is called so in its own row. versus: where a row has its comparison."""
+
+    def value(row: Row) -> str | None:
+        comparison = at(versus)(row)
+        return rounded(comparison) if comparison else "reference" if is_reference(row) else None
+
+    return Column(head, value)
+
+
+def p_of(versus: str, head: str = "p") -> Column[Any]:
+    return Column(head, at(f"{versus}.p_holm"), rounding.p, none="")
+
+
+VERDICT = Column[Confirmed]("", at("verdict"), words=True)
+SEEDS = Column[Confirmed]("seeds", lambda entry: len(entry.losses))
+DIVERGED = Column[Confirmed]("diverged", lambda entry: len(entry.diverged))
+
+
+def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
+    """The mean of each winner, and its difference to the reference, with their intervals."""
+    reference = confirmation.reference
+    return (
+        Column("candidate", at("candidate"), words=True),
+        Column("mean loss", at("estimate.mean"), rounding.loss),
+        Column("95 % interval", at("estimate"), rounding.interval),
+        compared(f"to {reference}", "versus", lambda entry: entry.candidate == reference, rounding.difference_alone),
+        Column("95 % interval", at("versus"), rounding.difference_interval, none=""),
     )
-    return "\n".join(
-        [
-            *aligned(rows),
-            "",
-            *wrapped(explained),
-            "",
-            *wrapped(found.verdict),
-            *wrapped(*found.remedies),
-            *wrapped(*[renewal(found, again)] * bool(again)),
-        ]
+
+
+def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
+    """How the winners compare, and what that rests on."""
+    return Table((*_comparison(confirmation), p_of("versus"), VERDICT, SEEDS, DIVERGED), confirmation.entries)
+
+
+def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
+    """How the winners compare, and how large that is beside the scatter of the seeds."""
+    columns = (
+        *_comparison(confirmation),
+        p_of("versus", "p (Holm)"),
+        replace(VERDICT, head="verdict"),
+        Column("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
+        Column("in seed SD", at("versus.effect"), "{:+.2f}".format, none=""),
     )
+    return Table(columns, confirmation.entries)
 
 
-def tuned(board: Leaderboard, confirmations: Sequence[Confirmation] = ()) -> str:
-    """What tuning found, what it and its confirmations cost, and how far its order can be trusted."""
-    rows: list[Sequence[str]] = [("", "best", "top 5", "complete", "pruned", "diverged", "duplicate", "steps")]
-    for entry in board.entries:
-        counts = [entry.complete, entry.pruned, entry.diverged, entry.duplicate, entry.member_steps]
-        top = NONE if entry.median_of_top is None else f"{entry.median_of_top:.4f}"
-        rows.append((entry.name, _loss(entry), top, *(f"{count:,}" for count in counts)))
-    width = max(len(row[0]) for row in rows)
-    settings = [f"{entry.name.ljust(width)}  {plain(entry.best.params)}" for entry in board.entries if entry.best]
-    lines = [*aligned(rows), *(["", "Best settings:", *settings] if settings else [])]
-    explained = (
-        "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: "
-        "of all trials."
+def confirmed_beside_tuned(board: Leaderboard, confirmation: Confirmation) -> Table[Any]:
+    """Tuned and confirmed loss of each candidate, and the difference to the reference; the confirmed ones first."""
+    reference = confirmation.reference
+    columns: tuple[Column[Confirmed], ...] = (
+        Column("confirmed", at("estimate"), rounding.loss_with_half),
+        compared(f"to {reference}, 95 %", "versus", lambda entry: entry.candidate == reference, rounding.difference),
+        p_of("versus"),
+        VERDICT,
     )
-    verdict = f"{board.verdict[0].upper()}{board.verdict[1:]}"
-    if confirmations:
-        verdict = f"Order of the tuned: {board.order}." if board.order else ""
-    return "\n".join([*lines, "", explained, *wrapped(budget(board, confirmations)), *wrapped(verdict)])
+    ranked = {entry.candidate: place for place, entry in enumerate(confirmation.entries)}
+    rows = []
+    for entry in sorted(board.entries, key=lambda entry: ranked.get(entry.name, len(ranked))):
+        winner = confirmation.entry(entry.name)
+        cells = [column.text(winner) if winner else "" if column.words else rounding.NONE for column in columns]
+        rows.append((entry.name, LOSSES[0].text(entry), *cells))
+    return tabulated(("candidate", "tuned", *(column.head for column in columns)), rows)
 
 
-def repeated(again: Repeats) -> str:
-    """The best loss of each candidate in each repeat of the tuning, and how the repeats agree."""
-    rows = [("", *(f"repeat {index}" for index in range(1, len(again.names) + 1)), "mean", "SD")]
-    for spread in again.spreads:
-        losses = [NONE if loss is None else f"{loss:.4f}" for loss in spread.best]
-        over = spread.over
-        rows.append(
-            (spread.candidate, *losses, f"{over.mean:.4f}" if over else NONE, f"{over.sd:.4f}" if over else NONE)
-        )
-    return "\n".join([*aligned(rows), "", "Best tuned loss in each repeat of the tuning.", *wrapped(*again.sentences)])
+# ---- what another pruner would have done -----------------------------------------------------------------------------
 
 
-def budget(board: Leaderboard, confirmations: Sequence[Confirmation]) -> str:
-    """What the answer has cost."""
-    steps, tokens = (sum(getattr(entry, name) for entry in board.entries) for name in ("member_steps", "tokens"))
-    told = [f"tuning {steps:,} member-steps ({number(tokens)} tokens)"]
-    told += [f"confirmation at {found.horizon:,} iterations {found.member_steps:,}" for found in confirmations]
-    return f"Budget spent: {', '.join(told)}."
+def replayed(studies: Sequence[Replayed]) -> Table[Replayed]:
+    """What another pruner would have saved and lost."""
+    columns = (
+        Column[Replayed]("study", at("study"), words=True),
+        Column[Replayed]("full curves", at("full")),
+        Column[Replayed]("stopped", at("stopped")),
+        Column[Replayed]("spent", at("spent"), rounding.count),
+        Column[Replayed]("needed", at("needed"), rounding.count),
+        Column[Replayed]("saved", at("saved"), rounding.share),
+        Column[Replayed]("winner", lambda study: "kept" if study.kept else "lost"),
+        Column[Replayed]("regret", at("regret"), rounding.loss),
+    )
+    return Table(columns, studies)
 
 
-def wrapped(*sentences: str) -> list[str]:
-    """Sentences one after the other, in lines of a terminal."""
-    import textwrap
-
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(sentence, 118, break_long_words=False, break_on_hyphens=False)
-    ]
+# ---- for other programs ----------------------------------------------------------------------------------------------
 
 
-def _loss(entry: Entry) -> str:
-    return NONE if entry.best is None else f"{entry.best.value:.4f}"
+def figures(board: Leaderboard, confirmations: Sequence[Confirmation]) -> Table[Entry]:
+    """All there is of each candidate, in full precision."""
+    columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *ENDED, STEPS]
+    paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")}
+    paths |= {"difference": "versus.difference.mean"}
+    paths |= {f"difference_{end}": f"versus.difference.{end}" for end in ("low", "high")}
+    paths |= {name: f"versus.{name}" for name in ("p", "p_holm", "verdict")}
+    confirmed = (SEEDS, DIVERGED, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
+    for each in confirmations:
+        columns += [_confirmed(each, column) for column in confirmed]
+    return Table(columns, board.entries)
 
 
-def _confirmed(entry: Confirmed | None, reference: str) -> tuple[str, str, str, str]:
-    if entry is None:
-        return (NONE, NONE, NONE, "")
-    found = entry.estimate
-    loss = NONE if found is None else f"{found.mean:.4f} ±{max(found.high - found.mean, found.mean - found.low):.4f}"
-    if entry.versus is None:
-        return (loss, "reference" if entry.candidate == reference else NONE, "", entry.verdict)
-    return (loss, _difference(entry.versus), f"{entry.versus.p_holm:.2g}", entry.verdict)
+def _confirmed(confirmation: Confirmation, column: Column[Confirmed]) -> Column[Entry]:
+    def value(entry: Entry) -> Any:
+        winner = confirmation.entry(entry.name)
+        return winner and column.value(winner)
 
-
-def _difference(versus: Comparison) -> str:
-    mean, low, high = (100 * share for share in versus.relative)
-    digits = 1 if max(abs(low), abs(high)) >= 1 else 2
-    return f"{mean:+.{digits}f} % ({low:+.{digits}f} … {high:+.{digits}f})"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Names to the left, all else to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]
+    return Column(f"confirmed_{confirmation.factor}x_{column.head}", value)

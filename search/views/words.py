@@ -97,6 +97,11 @@ def number(value: int) -> str:
 
 def plain(values: Mapping[str, object]) -> str:
     """Settings in one line: ``learning_rate 0.0031, constantmax.gamma 87``."""
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
-    )
+    return ", ".join(settings(values, 3))
+
+
+def settings(values: Mapping[str, object], digits: int) -> list[str]:
+    return [
+        f"{name} {value:.{digits}g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    ]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from sqlalchemy.engine import make_url
 
-from tunemax.search.results.confirmation import Confirmation, Confirmed
+from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Entry, Leaderboard
 from tunemax.search.storage.database import shown, study_id
 from tunemax.search.storage.questions import Question
+from tunemax.search.views import tables
+from tunemax.search.views.document import Column, Table, tabulated
+from tunemax.search.views.words import settings
+from tunemax.search.views.writers.markdown import rows
 
 ROOM = "\u00a0\u00a0"
 
@@ -30,19 +35,12 @@ def of_a_tuning(
     """
     ids = {study: study_id(question.cached, study) for study in studies}
     definition = question.definition
-    sure = confirmed[0].verdict if confirmed else board.verdict[0].upper() + board.verdict[1:]
+    sure = confirmed[0].verdict if confirmed else board.sentence
     data = definition.data.rstrip("/").rpartition("/")[2]
     budget = f"{definition.budget.horizon:,} iterations, {definition.budget.trials} trials for each candidate"
     plan = (
         f"{data}, {budget}, sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}."
     )
-    titles = ("", "candidate", "best", "top 5", "complete", "pruned", "diverged", "running", "waiting", "steps")
-    rows = [_row(place, entry, ids[entry.study], entry.study == name) for place, entry in enumerate(board.entries, 1)]
-    settings = [
-        _cells((entry.name, _trial_link(entry, ids[entry.study]), _settings(entry)))
-        for entry in board.entries
-        if entry.best
-    ]
     compare = ",".join(map(str, ids.values()))
     lines = [
         f"# {board.question}",
@@ -53,19 +51,12 @@ def of_a_tuning(
         "",
         *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
         *(["## Tuned", ""] if confirmed else []),
-        _cells(titles),
-        "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-        *rows,
+        *_table(_ranking(board, ids, name)),
         "",
-        "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: "
-        "of all trials.",
+        tables.RANKED,
         *(line for warning in warnings for line in ("", warning)),
         *(["", f"[Compare all {len(ids)} studies](/dashboard/compare-studies?ids={compare})"] if len(ids) > 1 else []),
-        *(
-            ["", "## Best settings", "", _cells(("candidate", "trial", "settings")), "|---|--:|---|", *settings]
-            if settings
-            else []
-        ),
+        *(["", "## Best settings", "", *_table(_settings(board, ids))] if any(e.best for e in board.entries) else []),
         "",
         "## Go on",
         "",
@@ -76,30 +67,39 @@ def of_a_tuning(
     return "\n".join(lines)
 
 
-def _row(place: int, entry: Entry, study_id: int, here: bool) -> str:
-    losses = ["–" if loss is None else f"{loss:.4f}" for loss in (entry.best and entry.best.value, entry.median_of_top)]
-    counts = (entry.complete, entry.pruned, entry.diverged, entry.running, entry.waiting, entry.member_steps)
-    name = f"[{f'**{entry.name}**' if here else entry.name}](/dashboard/studies/{study_id})"
-    return _cells((str(place), name, *losses, *(f"{count:,}" for count in counts)))
+def _table(table: Table[Any]) -> list[str]:
+    """The dashboard leaves no room between cells, so each brings some."""
+    return rows(table, lambda text: f"{ROOM}{text}")
 
 
-def _cells(cells: Sequence[str]) -> str:
-    """A row of a table. The dashboard leaves no room between cells, so each brings some."""
-    return "|" + "|".join(f" {ROOM}{cell} " for cell in cells) + "|"
+def _ranking(board: Leaderboard, ids: Mapping[str, int], name: str) -> Table[Entry]:
+    """The leaderboard with links to the studies; the one whose note this is in bold."""
 
+    def link(entry: Entry) -> str:
+        return f"[{f'**{entry.name}**' if entry.study == name else entry.name}](/dashboard/studies/{ids[entry.study]})"
 
-def _trial_link(entry: Entry, study_id: int) -> str:
-    assert entry.best is not None
-    return f"[{entry.best.number}](/dashboard/studies/{study_id}/trials?numbers={entry.best.number})"
-
-
-def _settings(entry: Entry) -> str:
-    assert entry.best is not None
-    values = (
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in entry.best.params.items()
+    places = {entry.name: place for place, entry in enumerate(board.entries, 1)}
+    columns = (
+        Column[Entry]("", lambda entry: places[entry.name]),
+        Column[Entry]("candidate", link, words=True),
+        *tables.LOSSES,
+        *tables.ENDED,
+        tables.RUNNING,
+        tables.WAITING,
+        tables.STEPS,
     )
-    return ", ".join(f"`{value}`" for value in values) or "defaults"
+    return Table(columns, board.entries)
+
+
+def _settings(board: Leaderboard, ids: Mapping[str, int]) -> Table[Sequence[str]]:
+    """The best trials with links to them."""
+    found = []
+    for entry in board.entries:
+        if best := entry.best:
+            link = f"[{best.number}](/dashboard/studies/{ids[entry.study]}/trials?numbers={best.number})"
+            values = ", ".join(f"`{value}`" for value in settings(best.params, 4)) or "defaults"
+            found.append((entry.name, link, values))
+    return tabulated(("candidate", "trial", "settings"), found, words=("settings",))
 
 
 def _commands(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation], study: str) -> list[str]:
@@ -155,45 +155,15 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
     return "\n".join(lines)
 
 
-def _confirmed(found: Confirmation, title: str) -> list[str]:
+def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
     """A section with the comparison."""
-    titles = (
-        "candidate",
-        "mean loss",
-        "95 % interval",
-        f"to {found.reference}",
-        "95 % interval",
-        "p",
-        "",
-        "seeds",
-        "diverged",
-    )
-    rows = [
-        _cells(titles),
-        "|---|--:|--:|--:|--:|--:|---|--:|--:|",
-        *(_cells(_comparison(entry)) for entry in found.entries),
-    ]
     return [
         f"## {title}",
         "",
-        *rows,
+        *_table(tables.confirmed_with_seeds(confirmation)),
         "",
-        "p by sign flips of the paired differences, corrected for all comparisons (Holm).",
+        f"{tables.p_by('sign flips of the paired differences')}.",
         "",
-        *found.remedies,
+        *confirmation.remedies,
         "",
     ]
-
-
-def _comparison(entry: Confirmed) -> tuple[str, ...]:
-    mean, versus = entry.estimate, entry.versus
-    own = (f"{mean.mean:.4f}", f"{mean.low:.4f} … {mean.high:.4f}") if mean else ("–", "–")
-    middle = ("reference" if mean else "–", "", "", entry.verdict)
-    if versus:
-        middle = (
-            f"{100 * versus.relative[0]:+.2f} %",
-            f"{100 * versus.relative[1]:+.2f} … {100 * versus.relative[2]:+.2f} %",
-            f"{versus.p_holm:.2g}",
-            entry.verdict,
-        )
-    return (entry.candidate, *own, *middle, str(len(entry.losses)), str(len(entry.diverged)))

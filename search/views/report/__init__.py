@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
+from tunemax.search.results.findings import gather
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question
-from tunemax.search.views.report.contents import read, sections, table_csv
-from tunemax.search.views.report.html import render as render_html
-from tunemax.search.views.report.markdown import render as render_markdown
+from tunemax.search.views import tables
+from tunemax.search.views.report.contents import sections
+from tunemax.search.views.writers import csv, html, markdown
 
 
 def write(question: Question, folder: Path | None = None) -> list[Path]:
@@ -19,12 +20,12 @@ def write(question: Question, folder: Path | None = None) -> list[Path]:
     folder: default `report/` beside the question's runs. Raises TunemaxError if it cannot be written.
     """
     folder = folder or runs_folder(question.storage.url) / question.name / "report"
-    found = read(question)
-    parts = sections(found)
+    findings = gather(question)
+    title, parts = question.definition.question, sections(findings)
     texts = {
-        "report.html": render_html(found.title, parts),
-        "report.md": render_markdown(found.title, parts),
-        "report.csv": table_csv(found),
+        "report.html": html.render(title, parts),
+        "report.md": markdown.render(title, parts),
+        "report.csv": csv.render(tables.figures(findings.board, findings.confirmations)),
     }
     paths = []
     for name, text in texts.items():

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 
-from tunemax.search.charts.document import Section, Table
 from tunemax.search.charts.pictures import learning_rates
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.results.confirmation import Confirmation
@@ -15,23 +14,16 @@ from tunemax.search.results.leaderboard import Candidate
 from tunemax.search.results.sensitivity import lr_sensitivity, rate_curves
 from tunemax.search.results.statistics import Share, share
 from tunemax.search.storage.attributes import GUARDED, state
+from tunemax.search.views import rounding
+from tunemax.search.views.document import Section, tabulated
 
 ENDED = ("complete", "pruned", "diverged")
 
 
 def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> Section:
     """Shares of runs that diverged or were guarded, of tuning and of each confirmation."""
-    columns = (
-        "candidate",
-        "stage",
-        "runs",
-        "diverged",
-        "share",
-        "95 % interval",
-        "guard acted",
-        "share ",
-        "95 % interval ",
-    )
+    shares = ("share", "95 % interval")
+    columns = ("candidate", "stage", "runs", "diverged", *shares, "guard acted", *shares)
     rows = [(candidate.name, "tuning", *_shares(candidate.trials)) for candidate in found]
     for each in confirmed:
         rows += [(entry.candidate, f"confirmed, {each.horizon:,}", *_shares(entry.trials)) for entry in each.entries]
@@ -40,7 +32,7 @@ def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> 
         "attention entry where they ended, with Wilson's intervals. In tuning each trial has its own settings; "
         "confirmed runs have the winner's."
     )
-    return Section("Stability", "", (explained,), (), (Table(columns, tuple(rows), frozenset({"stage"})),))
+    return Section("Stability", "", (explained,), (), (tabulated(columns, rows, words=("stage",)),))
 
 
 def sensitivity(definition: StudyDefinition, found: Sequence[Candidate]) -> Section:
@@ -61,7 +53,7 @@ def sensitivity(definition: StudyDefinition, found: Sequence[Candidate]) -> Sect
         "diverged. Sensitivity (Wortsman et al., arXiv 2309.14322): how much worse than at the best learning rate a "
         "run is on average over these; a run that diverged counts at its cap, just above guessing evenly."
     )
-    table = Table(("candidate", "best", "sensitivity", *(f"{rate:g}" for rate in rates)), tuple(rows))
+    table = tabulated(("candidate", "best", "sensitivity", *(f"{rate:g}" for rate in rates)), rows)
     return Section("Learning rate", "", (explained,), (learning_rates(definition, found),), (table,))
 
 
@@ -76,8 +68,5 @@ def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
 def _told(found: Share) -> tuple[str, str, str]:
     if not found.n:
         return ("–", "–", "–")
-    return (
-        str(found.count),
-        f"{100 * found.count / found.n:.0f} %",
-        f"{100 * found.low:.0f} … {100 * found.high:.0f} %",
-    )
+    interval = f"{100 * found.low:.0f} … {100 * found.high:.0f} %"
+    return (str(found.count), rounding.share(found.count / found.n), interval)

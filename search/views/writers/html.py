@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from tunemax.envs.canvas import COLOURS
 from tunemax.search.charts import svg
-from tunemax.search.charts.document import Section, Table
 from tunemax.search.charts.picture import Picture
+from tunemax.search.views.document import Section, Table
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -82,9 +83,9 @@ def _figure(picture: Picture) -> str:
     return f'<figure><div class="wide">{svg.draw(picture)}</div>{caption}</figure>'
 
 
-def _table(table: Table) -> str:
-    kinds = [' class="words"' if column in table.words else "" for column in table.columns]
-    head = "".join(f"<th{kind}>{escape(column)}</th>" for kind, column in zip(kinds, table.columns, strict=True))
+def _table(table: Table[Any]) -> str:
+    kinds = [' class="words"' if place and column.words else "" for place, column in enumerate(table.columns)]
+    head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(kinds, table.heads, strict=True))
     rows = (
         "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) for row in table.rows
     )

@@ -1,10 +1,11 @@
-"""A report as Markdown: all its words and tables; its figures are in the HTML."""
+"""Tables as Markdown, and a whole report: all its words and tables; its figures are in the HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from tunemax.search.charts.document import Section, Table
+from tunemax.search.views.document import Section, Table
 
 SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
 
@@ -19,19 +20,17 @@ def render(title: str, sections: Sequence[Section]) -> str:
         for sentence in section.sentences:
             lines += [_plain(sentence), ""]
         for table in section.tables:
-            lines += [*_table(table), ""]
+            lines += [*rows(table, _plain), ""]
         if section.code:
             lines += [*(f"    {line}" for line in section.code), ""]
     return "\n".join(lines)
 
 
-def _table(table: Table) -> list[str]:
-    marks = ["---" if index == 0 or column in table.words else "--:" for index, column in enumerate(table.columns)]
-    return [_row(table.columns), f"|{'|'.join(marks)}|", *(_row(row) for row in table.rows)]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_plain, cells))} |"
+def rows(table: Table[Any], cell: Callable[[str], str] = str) -> list[str]:
+    """The lines of a table. cell: what becomes of a cell's text, which may be Markdown itself."""
+    marks = ["---" if column.words else "--:" for column in table.columns]
+    lines = ["|".join(f" {cell(text)} " for text in row) for row in (table.heads, *table.rows)]
+    return [f"|{line}|" for line in (lines[0], "|".join(marks), *lines[1:])]
 
 
 def _plain(text: str) -> str:

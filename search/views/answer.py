@@ -1,0 +1,64 @@
+"""What there is to say on a question, on a terminal: what is confirmed, what repeats have found, what was tuned."""
+
+from __future__ import annotations
+
+from tunemax.search.results.confirmation import Confirmation, changed, renewal
+from tunemax.search.results.findings import Findings
+from tunemax.search.results.leaderboard import Leaderboard
+from tunemax.search.results.repeats import Repeats
+from tunemax.search.views import tables
+from tunemax.search.views.words import number, plain
+from tunemax.search.views.writers.terminal import aligned, wrapped
+
+
+def answer(findings: Findings) -> str:
+    """Everything: the confirmations, the repeats, the leaderboard with its costs, and warnings on the pruning."""
+    board = findings.board
+    parts = [_confirmed(board, confirmation) for confirmation in findings.confirmations]
+    parts += [_repeated(findings.repeats)] if findings.repeats else []
+    parts.append([*_tuned(findings), *wrapped(*findings.pruning.warnings)])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
+    looks = f" and for {confirmation.looks} looks." if confirmation.looks > 1 else "."
+    explained = (
+        f"Confirmed: winners trained anew for {confirmation.horizon:,} iterations on {confirmation.seeds} fresh seeds, "
+        "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
+        f"95 % interval; {tables.p_by('sign flips')}{looks}"
+    )
+    again = changed(board, confirmation)
+    return [
+        *aligned(tables.confirmed_beside_tuned(board, confirmation)),
+        "",
+        *wrapped(explained),
+        "",
+        *wrapped(confirmation.verdict),
+        *wrapped(*confirmation.remedies),
+        *wrapped(*[renewal(confirmation, again)] * bool(again)),
+    ]
+
+
+def _repeated(again: Repeats) -> list[str]:
+    return [
+        *aligned(tables.repeats(again)),
+        "",
+        "Best tuned loss in each repeat of the tuning.",
+        *wrapped(*again.sentences),
+    ]
+
+
+def _tuned(findings: Findings) -> list[str]:
+    """What tuning found, what it and its confirmations cost, and how far its order can be trusted."""
+    board = findings.board
+    lines = aligned(tables.ranking(board))
+    width = max((len(entry.name) for entry in board.entries), default=0)
+    settings = [f"{entry.name.ljust(width)}  {plain(entry.best.params)}" for entry in board.entries if entry.best]
+    lines += ["", "Best settings:", *settings] if settings else []
+    tokens = number(sum(entry.tokens for entry in board.entries))
+    spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
+    spent += [f"confirmation at {each.horizon:,} iterations {each.member_steps:,}" for each in findings.confirmations]
+    verdict = board.sentence
+    if findings.confirmations:
+        verdict = f"Order of the tuned: {board.order}." if board.order else ""
+    return [*lines, "", tables.RANKED, *wrapped(f"Budget spent: {', '.join(spent)}."), *wrapped(verdict)]

@@ -1,0 +1,54 @@
+"""What was the same in all trials, what was searched, and how to do it all again."""
+
+from __future__ import annotations
+
+import shlex
+
+from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.fields import Choices
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.schema import study_file
+from tunemax.search.results.findings import Findings
+from tunemax.search.results.winners import command, shell
+from tunemax.search.views.document import Section, tabulated
+
+
+def configuration(definition: StudyDefinition) -> Section:
+    """The fields that are not at their defaults, and the dimensions."""
+    fixed = next(iter(definition.siblings().values()))
+    config = Config.of({name: value for name, value in fixed.items() if name not in definition.space})
+    specs = all_specs()
+    chosen = {
+        name: value
+        for name, value in config.active().items()
+        if value != specs[name].default or name in definition.base
+    }
+    rows = [(name, str(value), "fixed") for name, value in chosen.items() if name != definition.per]
+    for name, dimension in definition.space.items():
+        if isinstance(dimension, Choices):
+            where = ", ".join(map(str, dimension.values))
+        else:
+            where = f"{dimension.low:g} … {dimension.high:g}{', log' if dimension.log else ''}"
+        rows.append((name, where, "searched"))
+    plan = (
+        f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, {definition.budget.trials} trials for "
+        f"each candidate of {definition.budget.horizon:,} iterations, tuning seed {definition.seed}; data "
+        f"{definition.data.rstrip('/').rpartition('/')[2]}, fingerprint {str(definition.fingerprint)[:12]}."
+    )
+    table = tabulated(("field", "value", ""), rows, words=("value", ""))
+    return Section("Configuration", sentences=(plan,), tables=(table,))
+
+
+def commands(findings: Findings) -> Section:
+    """How to do it again."""
+    definition = findings.question.definition
+    lines = [f"# {definition.name}.yaml", *study_file(definition).splitlines(), ""]
+    lines.append(f"tunemax study run {definition.name}.yaml")
+    for each in findings.confirmations:
+        words = ["study", "confirm", definition.name, "--seeds", str(each.seeds), "--reference", each.reference]
+        words += ["--longer", str(each.factor)] if each.factor > 1 else []
+        lines.append(shlex.join(["tunemax", *words]))
+    for entry in findings.board.entries:
+        if entry.best and entry.best.config:
+            lines += ["", f"# {entry.name}, trial {entry.best.number}", shell(command(entry.best))]
+    return Section("Reproduce", code=tuple(lines))

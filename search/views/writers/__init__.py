@@ -1,0 +1,1 @@
+"""Four ways to write a table: on a terminal, as Markdown, as HTML, as CSV."""

@@ -1,0 +1,29 @@
+"""Tables and sentences as lines of a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from tunemax.search.views.document import Table
+
+
+def aligned(table: Table[Any]) -> list[str]:
+    """Names to the left, all else to the right. The column of the names has no head."""
+    rows = [("", *table.heads[1:]), *table.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def wrapped(*sentences: str) -> list[str]:
+    """Sentences one after the other."""
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, 118, break_long_words=False, break_on_hyphens=False)
+    ]
