@@ -116,9 +116,9 @@ def tune(
         return tuning.choose(bounds, lambda vector: outcomes(KINDS[kind].of(task, vector), "validation"))
 
     def outcomes(policy: Policy, name: str) -> float:
-        found = run(task, train if name == "train" else validation, policy)
-        tuning.last = sum(outcome.member_steps for outcome in found)
-        return mean_return(found)
+        results = run(task, train if name == "train" else validation, policy)
+        tuning.last = sum(outcome.member_steps for outcome in results)
+        return mean_return(results)
 
     tuned(KINDS[kind], task, lambda policy: outcomes(policy, "train"), choose)
     assert tuning.chosen is not None
@@ -137,8 +137,8 @@ def mean_return(outcomes: list[Outcome]) -> float:
 def chosen(storage: RDBStorage, scene: Scene, kind: str) -> Tuned | None:
     """What the tuning of a baseline has come to, None if it was not tuned."""
     study = find_study(storage, scene, kind)
-    told = study.user_attrs.get(attributes.CHOSEN) if study else None
-    return Tuned(**json.loads(told)) if told else None
+    text = study.user_attrs.get(attributes.CHOSEN) if study else None
+    return Tuned(**json.loads(text)) if text else None
 
 
 class _Tuning:

@@ -40,9 +40,9 @@ MOST_SEED = 2**31 - 1
 def study_name(scene: Scene, policy: str | None = None) -> str:
     """The study of a scene's agents, or of the tuning of a baseline; changed arguments of the environment make another
     one."""
-    told = json.dumps(scene.arguments, sort_keys=True)
+    arguments = json.dumps(scene.arguments, sort_keys=True)
     absolute = ["absolute"] if scene.action == "absolute" else []
-    changed = [hashlib.blake2b(told.encode(), digest_size=3).hexdigest()] if scene.arguments else []
+    changed = [hashlib.blake2b(arguments.encode(), digest_size=3).hexdigest()] if scene.arguments else []
     return "/".join(["rl", "-".join([scene.name, *absolute, *changed]), *([policy] if policy else [])])
 
 

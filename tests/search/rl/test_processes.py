@@ -157,6 +157,17 @@ def test_a_training_elsewhere_is_left_alone_while_it_beats(hold: Hold, capsys: p
     assert trial.user_attrs[attributes.FAILURES][0]["reason"].startswith("no heartbeat from elsewhere for ")
 
 
+def test_a_training_whose_trial_somebody_has_ended_stops_with_its_last_save(hold: Hold) -> None:
+    process = hold(LOOK, *TRAIN)
+    storage = open_storage("studies.db", create=False)
+    (name,) = optuna.get_all_study_names(storage)
+    optuna.load_study(study_name=name, storage=storage).tell(0, state=TrialState.FAIL)
+    assert go_on(process) == 2
+    assert trials()[0].state == TrialState.FAIL
+    assert main(TRAIN) == 0
+    assert len(trials()) == 1, "it had been trained to its end"
+
+
 def test_a_trial_without_a_mark_goes_on_where_nobody_trains_in_its_folder(hold: Hold) -> None:
     """Versions before trials had marks have left them so."""
     process = hold(LOOK, *TRAIN)
