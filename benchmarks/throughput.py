@@ -26,7 +26,7 @@ from seat import SIDE, Seat, Way, together
 from tunemax.gpt import hardware
 from tunemax.gpt.config import ModelConfig
 from tunemax.gpt.data import open_data
-from tunemax.gpt.layout import operations
+from tunemax.gpt.model import operations
 
 SHAPES = SMALL | {"S3": {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_size": 16}}
 STACKS = (1, 2, 4, 8, 16, 32, 64)

@@ -22,8 +22,8 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import FieldSpec
 from tunemax.gpt.hardware import current_route, find_device
 from tunemax.gpt.interrupt import held_back
-from tunemax.gpt.layout import Kind, Layout, learnable_name
-from tunemax.gpt.model import Lane, Observer, forward
+from tunemax.gpt.layout import Kind, Layout
+from tunemax.gpt.model import Lane, Observer, forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
@@ -109,7 +109,7 @@ class Trainer:
         self.batch_size = config.train.batch_size
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
-        self.layout = Layout(config.model, corpus.manifest.vocab_size)
+        self.layout = Layout(parameters(config.model, corpus.manifest.vocab_size))
         eager = Eager(self.layout, self.model, self.bf16)
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
@@ -145,7 +145,7 @@ class Trainer:
     def snapshot(self, member: Member) -> Snapshot:
         """A copy of everything about a member, in memory."""
         own = self._rows[self.members.index(member)]
-        used = self._used(member.config)
+        used = self.layout.used(member.config)
         tensors = {"count": own.count.cpu().clone()}
         for kind, row in (("theta", own.theta), ("first", own.first), ("second", own.second)):
             views = self.layout.split(row)
@@ -163,7 +163,7 @@ class Trainer:
 
         Raises TunemaxError if names or shapes are not those of its configuration.
         """
-        used = self._used(snapshot.config)
+        used = self.layout.used(snapshot.config)
         expected = {"count"} | {f"{kind}/{name}" for kind in ("theta", "first", "second") for name in used}
         count = snapshot.tensors.get("count", torch.empty(0))
         if snapshot.tensors.keys() != expected:
@@ -330,19 +330,6 @@ class Trainer:
             self._rows = self._rows.inserted(row, own)
             self.members.insert(row, member)
         return member
-
-    def _used(self, config: Config) -> dict[str, slice]:
-        """The parameters of a configuration, and which part of each it uses."""
-        forms = config.softmax.learned()
-        learned = {
-            learnable_name(layer, config.softmax.name, name) for layer in range(self.model.n_layer) for name in forms
-        }
-        width = self.model.n_head if config.softmax.per_head else 1
-        return {
-            p.name: slice(width) if p.kind == "learnable" else slice(None)
-            for p in self.layout.parameters
-            if p.kind != "learnable" or p.name in learned
-        }
 
     def _lanes(self, members: list[Member] | None = None) -> list[Lane]:
         lanes, row = [], 0

@@ -12,7 +12,7 @@ from tunemax.gpt.compile.library import compiler_fault, without
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Range, Value
-from tunemax.gpt.layout import operations
+from tunemax.gpt.model import operations
 from tunemax.search.machine import calibration, memory, precision
 from tunemax.search.machine.calibration import Shares
 from tunemax.search.machine.limits import cores, free
