@@ -26,8 +26,8 @@ from tunemax.gpt.softmax import Variant, from_column, variants
 STD = 0.02
 """Of initial weights, as in GPT-2."""
 Views = Mapping[str, Tensor]
-Observer = Callable[[int, "Lane", Variant, Tensor, Tensor], None]
-"""Called with (layer, lane, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
+Observer = Callable[[int, Variant, Tensor, Tensor], None]
+"""Called with (layer, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def attention(
         for lane, variant in zip(lanes, bound, strict=True):
             own = logits if len(lanes) == 1 else logits[lane.rows]
             if observe is not None:
-                observe(layer, lane, variant, own, mask)
+                observe(layer, variant, own, mask)
             parts.append(variant.weights(own, mask))
         weights = parts[0] if len(parts) == 1 else torch.cat(parts)  # (K, B, H, T, T)
         if dropout is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +27,17 @@ from tunemax.gpt.model import Lane, Observer, forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
-from tunemax.gpt.softmax import from_column, to_column
+from tunemax.gpt.softmax import Variant, from_column, to_column
 
 EVAL_WINDOWS = 32
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""
 EVAL_MEMBERS = 8
 """Members a forward pass of an evaluation, at most: with more of them it would need more memory than training does."""
+
+Windows = np.ndarray[Any, Any]
+"""Token ids (n, T + 1), as `Corpus.windows` gives them."""
+Measure = Callable[[Variant, Tensor, Tensor], Sequence[Tensor]]
+"""What is measured of a lane's attention, (k, …) each, from (bound variant, logits (k, B, H, T, T), mask (T, T))."""
 
 THEN = ", then "
 """Between two ways to train, of a member that began in one and went on in another."""
@@ -262,18 +267,40 @@ class Trainer:
             alike = [member for member in chosen if wanted[member] == (where, count)]
             windows = self.corpus.windows(where, self.model.block_size, count)
             for place in range(0, len(alike), EVAL_MEMBERS):
-                group = alike[place : place + EVAL_MEMBERS]
-                total = np.zeros(len(group))
-                for start in range(0, len(windows), EVAL_WINDOWS):
-                    batch = windows[start : start + EVAL_WINDOWS]
-                    total += self.window_losses(group, batch).sum(1)
-                result |= dict(zip(group, (total / len(windows)).tolist(), strict=True))
+                result |= self.mean_losses(alike[place : place + EVAL_MEMBERS], windows)
         return result
 
+    def mean_losses(self, members: list[Member], windows: Windows, at_once: int = EVAL_WINDOWS) -> dict[Member, float]:
+        """Loss of each member on windows (n, T + 1), in nats a token; `at_once` as `passes` has it."""
+        total = np.zeros(len(members))
+        for losses, _ in self.passes(members, windows, at_once=at_once):
+            total += losses.sum(1)
+        return dict(zip(members, (total / len(windows)).tolist(), strict=True))
+
+    def passes(
+        self, members: list[Member], windows: Windows, measure: Measure | None = None, at_once: int = EVAL_WINDOWS
+    ) -> Iterator[tuple[np.ndarray[Any, Any], list[list[Tensor]]]]:
+        """Forward passes without dropout over windows (n, T + 1) that all members share, so many windows at once.
+
+        Of each the losses (K, B), and by layer what `measure` makes of attention there, (K, …) each. With a measure
+        members are in this trainer's order. Training is not affected.
+        """
+        by_layer: list[list[Sequence[Tensor]]] = [[] for _ in range(self.model.n_layer)]  # one entry a lane
+
+        def observe(layer: int, variant: Variant, logits: Tensor, mask: Tensor) -> None:
+            assert measure is not None
+            by_layer[layer].append(measure(variant, logits, mask))
+
+        for start in range(0, len(windows) if members else 0, at_once):
+            losses = self.window_losses(members, windows[start : start + at_once], observe if measure else None)
+            yield losses, [[torch.cat(parts) for parts in zip(*lanes, strict=True)] for lanes in by_layer]
+            for lanes in by_layer:
+                lanes.clear()
+
     def window_losses(
-        self, members: list[Member], windows: np.ndarray[Any, Any], observe: Observer | None = None
+        self, members: list[Member], windows: Windows, observe: Observer | None = None
     ) -> np.ndarray[Any, Any]:
-        """Mean loss of each window (K, B), without dropout, for windows (B, T + 1) that all members share."""
+        """Mean loss of each window (K, B), without dropout, of one forward pass over windows (B, T + 1)."""
         ordered = [member for member in self.members if member in members]
         rows = [self.members.index(member) for member in ordered]
         tokens = torch.from_numpy(windows).to(self.device).expand(len(rows), *windows.shape)

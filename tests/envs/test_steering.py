@@ -158,7 +158,7 @@ def test_weights_that_are_not_finite_end_the_training(tiny: Make) -> None:
     task = tiny()
     steering = Steering(task)
     steering.start({0: instance(task)})
-    trainer = next(iter(steering._trainers.values()))
+    trainer = next(iter(steering._pool))
     trainer._rows.theta.mul_(math.nan)
     done = steering.advance({0: [0, 0]})[0]
     assert done.terminated
@@ -207,7 +207,7 @@ def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:
     task = tiny()
     steering = Steering(task)
     steering.start({0: instance(task)})
-    trainer = next(iter(steering._trainers.values()))
+    trainer = next(iter(steering._pool))
     before = trainer.rows()[0]
     seen = steering.advance({0: [0, 0]})[0].observation
     change = float((trainer.rows()[0] - before).norm() / before.norm())
