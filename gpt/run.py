@@ -22,8 +22,8 @@ from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.logger import Loggers
 from tunemax.gpt.probe import probe
-from tunemax.gpt.tensorboard import Board
 from tunemax.gpt.trainer import Member, Trainer
 
 CONFIG, LOG, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
@@ -268,13 +268,10 @@ class _Journal:
         self._trainer, self._member, self._folder, self._steered = trainer, member, folder, steered
         self._stack = ExitStack()
         self._log = self._stack.enter_context(open(folder / LOG, "a", buffering=1))  # noqa: SIM115 - closed with the stack
-        self._board: Board | None = None
-        if member.config.log.tensorboard:
-            # What the events tell beyond the checkpoint will be told again.
-            resumed_at = member.iteration + 1 if resumed else None
-            self._board = self._stack.enter_context(
-                Board(_board_folder(folder, member.config), member.config, resumed_at=resumed_at)
-            )
+        resumed_at = member.iteration + 1 if resumed else None  # what was logged beyond the checkpoint comes again
+        place = _events_folder(folder, member.config)
+        self._loggers = Loggers(lambda kind: kind.open(place, member.config, resumed_at=resumed_at))
+        self._stack.callback(self._loggers.close)
 
     def __enter__(self) -> Self:
         return self
@@ -298,21 +295,20 @@ class _Journal:
         loss = self._trainer.evaluate()[self._member] if evaluate else math.nan
         row = Row.of(self._trainer, self._member, loss, tokens_per_s, peak_memory_mb(self._trainer.device))
         self._log.write(row.to_json() + "\n")
-        if self._board:
-            self._board.write(row.tags(), row.iteration, probe(self._trainer)[self._member] if evaluate else None)
+        if self._loggers:
+            measured = probe(self._trainer)[self._member] if evaluate else None
+            self._loggers.log(row.tags(), row.iteration, measured)
         if evaluate and not self._member.event:
             self._save()
         return row
 
     def steer(self, controls: Mapping[str, float]) -> None:
         """Show where the controls are from this iteration on."""
-        if self._board:
-            self._board.write({f"controls/{name}": value for name, value in controls.items()}, self._member.iteration)
+        self._loggers.log({f"controls/{name}": value for name, value in controls.items()}, self._member.iteration)
 
     def end(self) -> None:
         """Say where it is shown that the run is over."""
-        if self._board:
-            self._board.end(completed=self._member.event is None)
+        self._loggers.close(completed=self._member.event is None)
 
     def _save(self) -> None:
         checkpoint.save(
@@ -332,7 +328,7 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def _board_folder(folder: Path, config: Config) -> Path:
+def _events_folder(folder: Path, config: Config) -> Path:
     """Where the event file goes: the run's own folder, unless a project or a name was asked for."""
     log = config.log
     if not (log.tensorboard_project or log.tensorboard_run_name):

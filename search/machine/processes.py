@@ -39,7 +39,7 @@ STREAMS = (1, 2)
 LOADED = [
     "torch",
     "tunemax.search.workers.artifacts",
-    "tunemax.search.workers.tensorboard",
+    "tunemax.search.workers.loggers",
     "tunemax.search.workers.learnables",
     "tunemax.search.workers.worker",
 ]

@@ -20,6 +20,7 @@ from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
 from tunemax.search.storage import attributes
+from tunemax.search.storage.artifacts import artifact_folder, make_artifact_folder, remove_artifacts, uploaded
 from tunemax.search.storage.paths import trial_folder
 from tunemax.search.storage.questions import Question, create, load_from
 from tunemax.search.workers.artifacts import (
@@ -28,10 +29,6 @@ from tunemax.search.workers.artifacts import (
     PROMPT,
     SAMPLE,
     Artifacts,
-    artifact_folder,
-    make_artifact_folder,
-    remove_artifacts,
-    uploaded,
 )
 from tunemax.search.workers.events import Event, Reported
 from tunemax.search.workers.learnables import FILE, POINTS, Trajectories
