@@ -20,9 +20,10 @@ from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import FieldSpec
-from tunemax.gpt.hardware import current_route, find_device
+from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.layout import Kind, Layout
+from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import Lane, Observer, forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout

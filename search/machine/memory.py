@@ -13,7 +13,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import aside
@@ -72,7 +72,7 @@ def estimated(config: Config) -> Footprint:
     return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights))
 
 
-def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Footprint:
+def measured(configs: Sequence[Config], slots: int, route: matmul.Route) -> Footprint:
     """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more
     at once.
 

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FixedTrial
 
 from tunemax.gpt.config import Config
-from tunemax.gpt.hardware import Route
+from tunemax.gpt.matmul import Route
 from tunemax.gpt.random import key
 from tunemax.search.machine.processes import aside
 from tunemax.search.question.definition import StudyDefinition
