@@ -21,9 +21,11 @@ from tunemax.envs.instances import Instance
 from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
 from tunemax.envs.task import Task
 from tunemax.gpt.data import Corpus, data_root, open_data
+from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.pool import Pool
-from tunemax.gpt.trainer import Member, Snapshot, Trainer, divergence_cap
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 
 MARGIN = 0.5
 """Added to the log of the cap for a diverged training: it ends worse than any training that does not diverge can."""

@@ -36,7 +36,7 @@ class Record(pydantic.BaseModel):
     identity: str
     data: str
     path: str = ""
-    """Which way the arithmetic took, as `Trainer.path` says it; empty in runs of older versions."""
+    """`Trainer.arithmetic`; empty in runs of older versions."""
     steered: str = ""
     """Who moved controls meanwhile; empty for nobody."""
 
@@ -182,9 +182,10 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     logged = _forget_after(folder / LOG, member.iteration)
     if logged >= changed.train.max_iters:
         raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
-    if record.path and record.path != trainer.path:
+    if record.path and record.path != trainer.arithmetic:
         print(
-            f"{folder}: trained so far as {record.path}; goes on as {trainer.path}, which is equal to rounding only",
+            f"{folder}: trained so far as {record.path}; goes on as {trainer.arithmetic}, which is equal to rounding "
+            "only",
             file=sys.stderr,
         )
     _record(changed, trainer, folder)
@@ -207,7 +208,7 @@ def recorded(folder: Path) -> Record:
 
 def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
     data = trainer.corpus.manifest.fingerprint
-    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.path, steered=steered)
+    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.arithmetic, steered=steered)
     write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
 
 
@@ -223,7 +224,7 @@ def _go_on(
     train, log = member.config.train, member.config.log
     rows: list[Row] = []
     steered = controller.name if controller else ""
-    path = trainer.path
+    arithmetic = trainer.arithmetic
     with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
         if logged is not None and logged < member.iteration and _due(member):
             # the interrupt came between training and logging
@@ -242,8 +243,10 @@ def _go_on(
                     journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start))
                 )
                 report(rows[-1])
-            if trainer.path != path:  # the compiler has failed, over an iteration or an evaluation, and said so
-                path = trainer.path
+            if (
+                trainer.arithmetic != arithmetic
+            ):  # the compiler has failed, over an iteration or an evaluation, and said so
+                arithmetic = trainer.arithmetic
                 _record(member.config, trainer, folder, steered)
         journal.end()
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None)

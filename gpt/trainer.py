@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from torch import Tensor
 from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.divergence import Event, first_event
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import FieldSpec
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.layout import Kind, Layout
@@ -28,6 +28,7 @@ from tunemax.gpt.model import Lane, Observer, forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
+from tunemax.gpt.snapshot import Snapshot, by_name
 from tunemax.gpt.softmax import Variant, from_column, to_column
 
 EVAL_WINDOWS = 32
@@ -44,14 +45,6 @@ THEN = ", then "
 """Between two ways to train, of a member that began in one and went on in another."""
 
 
-@dataclass(frozen=True)
-class Event:
-    """Why a member should not train on, found at this iteration."""
-
-    reason: str
-    iteration: int
-
-
 @dataclass(eq=False)
 class Member:
     """One training: a handle that stays valid while its row moves. Read it; change it through its trainer."""
@@ -66,7 +59,7 @@ class Member:
     grad_norm: float = math.nan
     """Norm of the last gradient before clipping."""
     before: str = ""
-    """How it was trained before it came to this trainer, as `Trainer.path_of` says it."""
+    """How it was trained before it came to this trainer, as `Trainer.arithmetic_of` says it."""
 
     @property
     def learning_rate(self) -> float:
@@ -78,19 +71,6 @@ class Member:
         """Whether it stands where it is to be evaluated: at each `eval_interval`, and at its horizon."""
         train = self.config.train
         return self.iteration % train.eval_interval == 0 or self.iteration >= train.max_iters
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All there is to a member, by name: enough to go on elsewhere, bit for bit."""
-
-    config: Config
-    values: Mapping[str, Any]
-    iteration: int
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    """`theta/NAME`, `first/NAME`, `second/NAME` for every parameter in use, and `count`; on the CPU."""
-    path: str = ""
-    """How it was trained, as `Trainer.path_of` says it; empty where nobody knows."""
 
 
 class Trainer:
@@ -150,48 +130,18 @@ class Trainer:
 
     def snapshot(self, member: Member) -> Snapshot:
         """A copy of everything about a member, in memory."""
-        own = self._rows[self.members.index(member)]
-        used = self.layout.used(member.config)
-        tensors = {"count": own.count.cpu().clone()}
-        for kind, row in (("theta", own.theta), ("first", own.first), ("second", own.second)):
-            views = self.layout.split(row)
-            tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
-        return Snapshot(
-            member.config,
-            dict(member.values),
-            member.iteration,
-            tensors,
-            self.path_of(member) if member.iteration else "",
-        )
+        tensors = by_name(self._rows[self.members.index(member)], self.layout, member.config)
+        arithmetic = self.arithmetic_of(member) if member.iteration else ""
+        return Snapshot(member.config, dict(member.values), member.iteration, tensors, arithmetic)
 
     def restore(self, snapshot: Snapshot) -> Member:
         """A member that goes on from a snapshot.
 
         Raises TunemaxError if names or shapes are not those of its configuration.
         """
-        used = self.layout.used(snapshot.config)
-        expected = {"count"} | {f"{kind}/{name}" for kind in ("theta", "first", "second") for name in used}
-        count = snapshot.tensors.get("count", torch.empty(0))
-        if snapshot.tensors.keys() != expected:
-            odd = sorted(snapshot.tensors.keys() ^ expected)[0]
-            raise TunemaxError(
-                f"snapshot: parameter {odd} does not belong to a {snapshot.config.softmax.name} model of this shape"
-            )
-        if count.shape != (1,) or float(count) != snapshot.iteration:
-            raise TunemaxError(
-                f"snapshot: count {count.tolist()} does not go with iteration {snapshot.iteration}; use another copy"
-            )
-        rows = torch.zeros(3, 1, self.layout.size, dtype=self._rows.theta.dtype)
-        for kind, row in zip(("theta", "first", "second"), rows, strict=True):
-            views = self.layout.split(row[0])
-            for name, columns in used.items():
-                tensor = snapshot.tensors[f"{kind}/{name}"]
-                if tensor.shape != views[name][columns].shape:
-                    found, wanted = list(tensor.shape), list(views[name][columns].shape)
-                    raise TunemaxError(f"snapshot: {name} has shape {found}, this configuration needs {wanted}")
-                views[name][columns] = tensor
-        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.path)
-        return self._insert(member, Rows(rows[0], rows[1], rows[2], count[None]))
+        rows = snapshot.rows(self.layout, self._rows.theta.dtype)
+        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.arithmetic)
+        return self._insert(member, rows)
 
     def fork(self, member: Member) -> Member:
         """A second member that goes on from where this one is."""
@@ -323,19 +273,19 @@ class Trainer:
         return self._rows.theta.clone()
 
     @property
-    def path(self) -> str:
-        """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit
-        for bit."""
+    def arithmetic(self) -> str:
+        """How numbers are computed, in words: equal configurations of equal arithmetic on one machine train the same,
+        bit for bit."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
         threads = torch.get_num_threads()
         shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
         return f"{self._way.name}, {'bf16' if self.bf16 else 'fp32'}, {matmul}{shared}"
 
-    def path_of(self, member: Member) -> str:
+    def arithmetic_of(self, member: Member) -> str:
         """The same of a member, after the ways that it was trained in before it came here, if those were others."""
-        if member.before.rpartition(THEN)[2] in ("", self.path):
-            return member.before or self.path
-        return f"{member.before}{THEN}{self.path}"
+        if member.before.rpartition(THEN)[2] in ("", self.arithmetic):
+            return member.before or self.arithmetic
+        return f"{member.before}{THEN}{self.arithmetic}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
@@ -413,32 +363,9 @@ class Trainer:
         for row, member in enumerate(self.members):
             loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]
             member.train_loss, member.grad_norm = float(loss.mean()), float(norm[-1])
-            found = [self._left_domain(member, columns), self._too_large(member, loss, norm)]
-            if member.event is None and (known := [event for event in found if event]):
-                member.event = min(known, key=lambda event: event.iteration)
-
-    def _too_large(self, member: Member, loss: Tensor, norm: Tensor) -> Event | None:
-        """The first iteration whose loss (n,) is above the cap, or whose loss or gradient norm (n,) is not finite."""
-        cap = divergence_cap(member.config, self.corpus)
-        for i, (value, size) in enumerate(zip(loss.tolist(), norm.tolist(), strict=True)):
-            at = member.iteration - len(loss) + i + 1
-            if not math.isfinite(value):
-                return Event(f"diverged: training loss is {value}", at)
-            if value > cap:
-                return Event(f"diverged: training loss {value:.3g} above {cap:.3g}", at)
-            if not math.isfinite(size):
-                return Event(f"diverged: norm of the gradient is {size}", at)
-        return None
-
-    def _left_domain(self, member: Member, columns: Tensor) -> Event | None:
-        """The first iteration after which a learnable, of the columns (n, columns), was outside its field's valid
-        range."""
-        for name, values in self._learnables(member, columns).items():
-            spec = all_specs()[f"{member.config.softmax.name}.{name}"]
-            if _outside(spec, values):
-                i, reason = next((i, reason) for i, now in enumerate(values) if (reason := _outside(spec, now)))
-                return Event(f"diverged: a learnable left its domain: {reason}", member.iteration - len(values) + i + 1)
-        return None
+            if member.event is None:
+                learnables = self._learnables(member, columns)
+                member.event = first_event(member.config, self.corpus, member.iteration, loss, norm, learnables)
 
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
         """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
@@ -451,25 +378,9 @@ class Trainer:
         return torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
 
 
-def divergence_cap(config: Config, corpus: Corpus) -> float:
-    """The training loss above which a member has diverged, in nats: that of guessing evenly, plus a margin."""
-    return math.log(corpus.manifest.vocab_size) + config.train.divergence_margin
-
-
 def _update(member: Member) -> Update:
     values, rate = member.values, member.learning_rate
     rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
     return Update(
         rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], member.iteration + 1
     )
-
-
-def _outside(spec: FieldSpec, values: Tensor) -> str | None:
-    """What is wrong with values of a field. NaN is not looked at: it comes of something else, and shows in the loss."""
-    known = values[~values.isnan()]
-    try:
-        for extreme in (known.min(), known.max()) if len(known) else ():
-            spec.check(float(extreme))
-    except TunemaxError as error:
-        return str(error)
-    return None

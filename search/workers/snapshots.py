@@ -16,7 +16,8 @@ from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import PARTIAL, Guard
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question
 
@@ -62,9 +63,9 @@ class Snapshots:
         except TunemaxError as error:
             self.note(f"{study} trial {number} is trained from the start: {error}")
             return trainer.add(config)
-        if trainer.path_of(member) != member.before != "":
+        if trainer.arithmetic_of(member) != member.before != "":
             self.note(
-                f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.path}: equal to "
+                f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.arithmetic}: equal to "
                 "rounding only"
             )
         return member

@@ -17,8 +17,9 @@ from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.observation import FEATURES, LIMIT
 from tunemax.envs.steering import MARGIN, Steering, corpus_of
 from tunemax.envs.task import Task
+from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.trainer import Trainer, divergence_cap
+from tunemax.gpt.trainer import Trainer
 
 Make = Callable[..., Task]
 WILD = {"warmup_fraction": 0, "schedule": "constant", "grad_clip": 0, "divergence_margin": 0.2}

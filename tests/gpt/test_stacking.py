@@ -15,8 +15,9 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.probe import probe
+from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.softmax import variants
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
