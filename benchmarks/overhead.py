@@ -32,8 +32,8 @@ from tunemax.search.question.study_file import define
 from tunemax.search.storage.questions import create
 from tunemax.search.workers.artifacts import Artifacts
 from tunemax.search.workers.learnables import Trajectories
+from tunemax.search.workers.loggers import TrialLoggers
 from tunemax.search.workers.snapshots import Snapshots
-from tunemax.search.workers.tensorboard import Boards
 from tunemax.search.workers.worker import Watcher, Worker
 
 REPORTS, INTERVAL = 10, 2
@@ -74,7 +74,7 @@ SPANS: tuple[tuple[str, object, str], ...] = (
     ("prune?", optuna.Trial, "should_prune"),
     ("record", optuna.Trial, "set_user_attr"),
     ("tell", tunemax.search.workers.worker, "finish"),
-    *(("tensorboard", Boards, name) for name in WATCHING),
+    *(("tensorboard", TrialLoggers, name) for name in WATCHING),
     *(("trajectory", Trajectories, name) for name in WATCHING),
     *(("artifacts", Artifacts, name) for name in WATCHING),
     *(("snapshot", Snapshots, name) for name in ("save", "member", "remove")),
@@ -152,7 +152,7 @@ def measure(corpus: Corpus, dataset: str, sampler: str, pruner: str, trials: int
         clock = Clock()
         with clock.watching(engine):
             url = question.storage.url
-            watchers: list[Watcher] = [Boards(question, print), Trajectories(url), Artifacts(url, note=print)]
+            watchers: list[Watcher] = [TrialLoggers(question, print), Trajectories(url), Artifacts(url, note=print)]
             Worker(question, corpus, 0, slots, report=lambda event: None, watchers=watchers).run()
         finished = sum(trial.state.is_finished() for trial in question.trials()["overhead"])
         engine.dispose()

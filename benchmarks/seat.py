@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from tunemax.gpt import hardware
+from tunemax.gpt import hardware, matmul
 
 CHUNK = 10
 """Iterations a call, as a worker makes them."""
@@ -102,7 +102,7 @@ def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, wor
     torch.set_num_threads(1)
     if worker:
         hardware.keep_memory()
-        hardware.take(hardware.choose().route)
+        matmul.take(matmul.choose().route)
     corpus, known = open_data(dataset), {}
     while (asked := link.recv()) is not None:
         way, iterations = asked

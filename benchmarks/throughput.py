@@ -23,10 +23,10 @@ from members import SHAPES as SMALL
 from report import environment, spread, table
 from seat import SIDE, Seat, Way, together
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.config import ModelConfig
 from tunemax.gpt.data import open_data
-from tunemax.gpt.layout import operations
+from tunemax.gpt.model import operations
 
 SHAPES = SMALL | {"S3": {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_size": 16}}
 STACKS = (1, 2, 4, 8, 16, 32, 64)
@@ -63,7 +63,7 @@ class Contender:
 def main() -> None:
     args = _arguments()
     torch.set_num_threads(1)
-    print(*environment(), f"matrix products: {hardware.choose().reason}", sep="\n")
+    print(*environment(), f"matrix products: {matmul.choose().reason}", sep="\n")
     vocab = open_data(args.data).manifest.vocab_size
     for name in args.shapes:
         shape = SHAPES[name]

@@ -15,10 +15,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from tunemax.envs.controls import BASE, BETA, GAMMA, Dial, gain
-from tunemax.gpt.model import Lane
 from tunemax.gpt.schedule import lr_factor
 from tunemax.gpt.softmax import Variant
-from tunemax.gpt.trainer import EVAL_WINDOWS, Member, Trainer
+from tunemax.gpt.trainer import Member, Trainer
 
 Observation = npt.NDArray[np.float32]
 
@@ -140,22 +139,17 @@ def measure(
 def _attention(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Loss, mean row sum and share of guarded entries of each member on windows (n, T + 1): (3, members), from one
     forward pass."""
-    found: list[Tensor] = []
 
-    def observe(layer: int, lane: Lane, variant: Variant, logits: Tensor, mask: Tensor) -> None:
-        sums = variant.weights(logits, mask).sum(-1).mean((1, 2, 3))  # (k,), of logits (k, B, H, T, T)
+    def sums(variant: Variant, logits: Tensor, mask: Tensor) -> list[Tensor]:
+        row_sums = variant.weights(logits, mask).sum(-1).mean((1, 2, 3))  # (k,), of logits (k, B, H, T, T)
         guarded = variant.guarded(logits, mask).sum((1, 2, 3, 4)) / (mask.sum() * logits.shape[1] * logits.shape[2])
-        found.append(torch.stack((sums, guarded)))
+        return [row_sums, guarded]
 
     total = np.zeros((3, len(members)))
-    for start in range(0, len(windows), EVAL_WINDOWS):
-        part = windows[start : start + EVAL_WINDOWS]
-        losses = trainer.window_losses(members, part, observe)
-        lanes = len(found) // trainer.model.n_layer  # found holds, layer by layer, each lane's members
-        layers = [torch.cat(found[i : i + lanes], dim=1) for i in range(0, len(found), lanes)]
+    for losses, layers in trainer.passes(members, windows, sums):
         total[0] += losses.sum(1)
-        total[1:] += torch.stack(layers).mean(0).double().cpu().numpy() * len(part)
-        found.clear()
+        by_layer = torch.stack([torch.stack(measured) for measured in layers])  # (L, 2, members)
+        total[1:] += by_layer.mean(0).double().cpu().numpy() * losses.shape[1]
     return total / len(windows)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,14 +20,18 @@ import numpy.typing as npt
 from tunemax.envs.instances import Instance
 from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
 from tunemax.envs.task import Task
-from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, data_root, open_data
+from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.trainer import Member, Snapshot, Trainer, divergence_cap
+from tunemax.gpt.pool import Pool
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 
 MARGIN = 0.5
 """Added to the log of the cap for a diverged training: it ends worse than any training that does not diverge can."""
 REWARD_SLICE, TEST_SLICE = "tuning", "test"
+TESTED_AT_ONCE = 64
+"""Windows of a forward pass in a test: another number would change the last digits of what was published."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Steering:
         self.task = task
         self.features = Features(task.dials)
         self._slots: list[_Slot | None] = [None] * slots
-        self._trainers: dict[tuple[tuple[str, Any], ...], Trainer] = {}
+        self._pool = Pool(corpus_of)
 
     @property
     def size(self) -> int:
@@ -135,7 +139,7 @@ class Steering:
         Raises TunemaxError for an instance that does not go with the task or the text; then nothing has changed.
         """
         configs = {slot: instance.config(self.task) for slot, instance in instances.items()}
-        trainers = {slot: self._trainer(config) for slot, config in configs.items()}
+        trainers = {slot: self._pool.trainer(config) for slot, config in configs.items()}
         for slot, config in configs.items():
             self.task.steps(config.train.max_iters)
             train, block_size = config.train, config.model.block_size
@@ -166,7 +170,7 @@ class Steering:
             assert there.member is not None
             move(there.trainer, there.member, self.task, action)
         before = {}
-        for trainer in {id(there.trainer): there.trainer for there in map(self._slot, moves)}.values():
+        for trainer in self._trainers(moves):
             before[trainer] = trainer.rows()
             trainer.step(self.task.frame_skip)
         found = self._measured(list(moves), before)
@@ -189,7 +193,7 @@ class Steering:
             raise TunemaxError(
                 "state: it belongs to another task; make the environment with the arguments that the state's had"
             )
-        trainer = self._trainer(config)
+        trainer = self._pool.trainer(config)
         member = None if state.snapshot is None else trainer.restore(state.snapshot)
         self.clear(slot)
         self._slots[slot] = _Slot(copy.deepcopy(state.episode), trainer, member)
@@ -202,11 +206,9 @@ class Steering:
             raise TunemaxError("no training has begun here; call reset")
         return there
 
-    def _trainer(self, config: Config) -> Trainer:
-        """The trainer of all members of this shape."""
-        if config.bucket not in self._trainers:
-            self._trainers[config.bucket] = Trainer(config, corpus_of(config.train.dataset))
-        return self._trainers[config.bucket]
+    def _trainers(self, slots: Iterable[int]) -> list[Trainer]:
+        """Those of some slots, each once."""
+        return list(dict.fromkeys(self._slot(slot).trainer for slot in slots))
 
     def _windows(self, trainer: Trainer) -> npt.NDArray[Any]:
         return trainer.corpus.windows(REWARD_SLICE, trainer.model.block_size, self.task.windows)
@@ -214,7 +216,7 @@ class Steering:
     def _measured(self, slots: list[int], before: Mapping[Trainer, Any] | None = None) -> dict[int, Measure]:
         members = {self._slot(slot).member: slot for slot in slots}
         found: dict[int, Measure] = {}
-        for trainer in {id(self._slot(slot).trainer): self._slot(slot).trainer for slot in slots}.values():
+        for trainer in self._trainers(slots):
             chosen = [member for member in trainer.members if member in members]
             seen = measure(trainer, chosen, self._windows(trainer), (before or {}).get(trainer))
             found |= {members[member]: of_member for member, of_member in seen.items()}
@@ -261,12 +263,11 @@ class Steering:
 
     def _test(self, slots: list[int]) -> None:
         """Measure trainings that have ended on the test slice; one that has diverged gets the cap."""
-        for trainer in {id(self._slot(slot).trainer): self._slot(slot).trainer for slot in slots}.values():
+        for trainer in self._trainers(slots):
             of_trainer = [self._slot(slot) for slot in slots if self._slot(slot).trainer is trainer]
             members = [there.member for there in of_trainer if there.member and not there.episode.diverged]
-            losses = window_means(
-                trainer, members, trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows)
-            )
+            windows = trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows)
+            losses = trainer.mean_losses(members, windows, TESTED_AT_ONCE)
             for there in of_trainer:
                 assert there.member is not None
                 cap = self._cap(there)
@@ -310,16 +311,6 @@ def move(trainer: Trainer, member: Member, task: Task, action: npt.NDArray[np.fl
         if new != value:
             for name, of_field in dial.fields(new, member.values).items():
                 trainer.set(member, name, of_field)
-
-
-def window_means(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> dict[Member, float]:
-    """Mean loss of some members on windows (n, T + 1), 64 at a time."""
-    if not members:
-        return {}
-    total = np.zeros(len(members))
-    for start in range(0, len(windows), 64):
-        total += trainer.window_losses(members, windows[start : start + 64]).sum(1)
-    return dict(zip(members, (total / len(windows)).tolist(), strict=True))
 
 
 def corpus_of(dataset: str) -> Corpus:

@@ -13,7 +13,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
-from tunemax.gpt.trainer import Snapshot
+from tunemax.gpt.snapshot import Snapshot
 
 FORMAT = 1
 
@@ -21,7 +21,8 @@ FORMAT = 1
 class Header(pydantic.BaseModel):
     """What a checkpoint says of itself.
 
-    values: the active fields as they were, controls that were set since the start included. path: how it was trained.
+    values: the active fields as they were, controls that were set since the start included. path: the arithmetic of its
+    training.
     """
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -44,7 +45,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         values=dict(snapshot.values),
         iteration=snapshot.iteration,
         data=fingerprint,
-        path=snapshot.path,
+        path=snapshot.arithmetic,
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)

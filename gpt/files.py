@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what becomes of a training where none can be written."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tunemax.gpt.errors import TunemaxError
 
 PARTIAL = ".partial-"
 STALE_SECONDS = 24 * 3600  # what a killed process left behind is swept a day later, when nobody can still be writing it
@@ -40,6 +42,30 @@ def write_through(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+class Guard:
+    """A full disk must not cost a result: what cannot be written is left out, which is told once.
+
+    Args:
+        note: told the one line.
+        without: how the line ends, as in "trials go on without theirs".
+    """
+
+    def __init__(self, note: Callable[[str], None], without: str) -> None:
+        self._note, self._without = note, without
+        self._silent = False
+
+    @contextmanager
+    def __call__(self, failing: str = "") -> Iterator[None]:
+        """Around what writes. failing: how the line begins if the system says no; a TunemaxError says it itself."""
+        try:
+            yield
+        except (OSError, TunemaxError) as error:
+            reason = f"{failing} ({error.strerror or error})" if isinstance(error, OSError) else str(error)
+            if not self._silent:
+                self._note(f"{reason}; {self._without}")
+            self._silent = True
 
 
 def _modified(path: Path) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -11,44 +11,62 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from tunemax.gpt.config import Config, ModelConfig
+from tunemax.gpt.config import Config
 from tunemax.gpt.random import generator
-from tunemax.gpt.softmax import to_column, variants
+from tunemax.gpt.softmax import to_column
 
 Kind = Literal["matrix", "vector", "learnable"]
 """matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's own scalars, no decay, own
 learning rate."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+Role = Literal["input", "hidden", "output", "vector", "scalar"]
+"""What a parameter is to the width of a model: a matrix from something else to it, from it to itself, or from it to
+something else; a vector along it; or a number that knows nothing of it."""
+KIND_OF: Mapping[Role, Kind] = {
+    "input": "matrix",
+    "hidden": "matrix",
+    "output": "matrix",
+    "vector": "vector",
+    "scalar": "learnable",
+}
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named tensor of a member. std 0 with `fill` is a constant; learnables start where their config says."""
+    """One named tensor of a member, as the part of the model that uses it declares it.
+
+    Its initial value is normal with this `std`; `fill` everywhere if that is 0; or what a configuration says of
+    `field`, the flat name of a variant's learnable. A learnable has shape (H,), the same fields in each layer.
+    """
 
     name: str
     shape: tuple[int, ...]
-    kind: Kind
+    role: Role
     std: float = 0.0
     fill: float = 0.0
+    field: str = ""
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def kind(self) -> Kind:
+        return KIND_OF[self.role]
+
 
 class Layout:
-    """The columns of `theta` (K, P) for one shape of model: matrices, then vectors, then learnables.
+    """The columns of `theta` (K, P) for the parameters of one model: matrices, then vectors, then learnables.
 
     Every row has one column a head for every learnable of every variant and layer, whichever variant the member has:
     rows of one bucket look alike. A learnable shared by a layer uses the first of its columns; the columns that a
-    member does not use stay zero, have zero gradient, and are left out of `count`.
+    member does not use stay zero, have zero gradient, and are left out of `used`.
     """
 
-    def __init__(self, model: ModelConfig, vocab_size: int) -> None:
-        found = sorted(_parameters(model, vocab_size), key=lambda p: KINDS.index(p.kind))
-        self.parameters = tuple(found)
-        self.size = sum(p.size for p in found)
-        self.n_layer = model.n_layer
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self.parameters = tuple(sorted(parameters, key=lambda p: KINDS.index(p.kind)))
+        self.size = sum(p.size for p in self.parameters)
 
     @cached_property
     def spans(self) -> dict[Kind, slice]:
@@ -64,6 +82,10 @@ class Layout:
     @cached_property
     def _sizes(self) -> list[int]:
         return [p.size for p in self.parameters]
+
+    @cached_property
+    def _learnables(self) -> list[Parameter]:
+        return [p for p in self.parameters if p.kind == "learnable"]
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
         """Views by name, (K, *shape), of rows (K, P).
@@ -93,59 +115,21 @@ class Layout:
     def learnable(self, columns: Tensor, config: Config, field: str) -> Tensor:
         """What a member's variant uses for one of its learnables, (..., L, H or 1), of the learnable columns (...,) of
         rows; a view."""
-        names = [p.name for p in self.parameters if p.kind == "learnable"]
-        place = names.index(learnable_name(0, config.softmax.name, field))
-        by_layer = columns.view(*columns.shape[:-1], self.n_layer, -1, config.model.n_head)  # (..., L, fields, H)
-        return by_layer[..., place, : config.model.n_head if config.softmax.per_head else 1]
+        fields = [p.field for p in self._learnables]
+        name = f"{config.softmax.name}.{field}"
+        place = fields.index(name)
+        by_layer = columns.view(*columns.shape[:-1], fields.count(name), -1, *self._learnables[place].shape)
+        return by_layer[..., place, self._part(config)]  # of (..., L, fields, H)
 
-    def count(self, config: Config) -> int:
-        """The number of parameters that a member of this configuration trains."""
-        plain: int = self.spans["learnable"].start
-        softmax = config.softmax
-        return plain + self.n_layer * len(softmax.learned()) * (config.model.n_head if softmax.per_head else 1)
+    def used(self, config: Config) -> dict[str, slice]:
+        """The parameters that a member of this configuration trains, and which part of each."""
+        learned = {f"{config.softmax.name}.{field}" for field in config.softmax.learned()}
+        return {
+            p.name: self._part(config) if p.kind == "learnable" else slice(None)
+            for p in self.parameters
+            if p.kind != "learnable" or p.field in learned
+        }
 
-
-def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
-    """Floating-point operations of the matrix products in one iteration of a member: forward, and twice as many
-    backward."""
-    layers, width, tokens = model.n_layer, model.n_embd, model.block_size
-    of_token = 2 * (12 * layers * width**2 + vocab_size * width) + 4 * layers * tokens * width
-    return float(3 * of_token * tokens * batch_size)
-
-
-def learnable_name(layer: int, variant: str, field: str) -> str:
-    return f"h.{layer}.{variant}.{field}"
-
-
-def _parameters(model: ModelConfig, vocab_size: int) -> Iterator[Parameter]:
-    """GPT-2's shapes and initial values; linear weights are (in, out)."""
-    width, std, residual_std = model.n_embd, 0.02, 0.02 / math.sqrt(2 * model.n_layer)
-
-    def linear(name: str, inputs: int, outputs: int, std: float) -> Iterator[Parameter]:
-        yield Parameter(f"{name}.weight", (inputs, outputs), "matrix", std=std)
-        if model.bias:
-            yield Parameter(f"{name}.bias", (outputs,), "vector")
-
-    def norm(name: str) -> Iterator[Parameter]:
-        yield Parameter(f"{name}.weight", (width,), "vector", fill=1.0)
-        if model.bias:
-            yield Parameter(f"{name}.bias", (width,), "vector")
-
-    yield Parameter("wte", (vocab_size, width), "matrix", std=std)
-    if model.position == "learned":
-        yield Parameter("wpe", (model.block_size, width), "matrix", std=std)
-    for layer in range(model.n_layer):
-        yield from norm(f"h.{layer}.ln_1")
-        yield from linear(f"h.{layer}.attn.qkv", width, 3 * width, std)
-        yield from linear(f"h.{layer}.attn.proj", width, width, residual_std)
-        yield from norm(f"h.{layer}.ln_2")
-        yield from linear(f"h.{layer}.mlp.fc", width, 4 * width, std)
-        yield from linear(f"h.{layer}.mlp.proj", 4 * width, width, residual_std)
-        for variant in variants().values():
-            for spec in variant.specs():
-                if spec.declared.learnable:
-                    yield Parameter(f"h.{layer}.{spec.name}", (model.n_head,), "learnable")
-    if model.norm_position == "pre":
-        yield from norm("ln_f")
-    if not model.tie_weights:
-        yield Parameter("lm_head", (vocab_size, width), "matrix", std=std)
+    def _part(self, config: Config) -> slice:
+        """Which part of a learnable's columns is used: one for each head, or the first for all."""
+        return slice(None) if config.softmax.per_head else slice(1)

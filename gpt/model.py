@@ -1,5 +1,7 @@
 """A decoder-only GPT of K stacked members, read top to bottom. One member is K = 1.
 
+Beside each part stands what declares its parameters (`…_parameters`), so that another kind of a part is two functions.
+
 K members, B windows, T tokens, C width, H heads, D width of a head, V vocabulary. Members differ in their weights,
 their scalars and, by lane, in their softmax variant; they share everything else, so each layer is one batched product
 for all.
@@ -7,6 +9,7 @@ for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunemax.gpt.config import ModelConfig
-from tunemax.gpt.layout import learnable_name
+from tunemax.gpt.layout import Parameter
 from tunemax.gpt.random import Dropout
-from tunemax.gpt.softmax import Variant, from_column
+from tunemax.gpt.softmax import Variant, from_column, variants
 
+STD = 0.02
+"""Of initial weights, as in GPT-2."""
 Views = Mapping[str, Tensor]
-Observer = Callable[[int, "Lane", Variant, Tensor, Tensor], None]
-"""Called with (layer, lane, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
+Observer = Callable[[int, Variant, Tensor, Tensor], None]
+"""Called with (layer, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Lane:
         """The variant with this layer's values, each broadcastable to logits (k, B, H, T, T), B being `windows`."""
         values = dict(self.scalars)
         for field, form in self.variant.learned().items():
-            columns = views[learnable_name(layer, self.variant.name, field)][self.rows]  # (k, H)
+            columns = views[_learnable(layer, f"{self.variant.name}.{field}")][self.rows]  # (k, H)
             used = columns if self.variant.per_head else columns[:, :1].expand_as(columns)
             # Spread over windows and heads, so that the gradient is summed window by window: one sum of everything
             # would be shared out between threads, and differently when a member is alone.
@@ -88,6 +93,23 @@ class CrossEntropy(torch.autograd.Function):
         return (weights * grad).scatter_add(-1, targets[..., None], -grad), None
 
 
+def parameters(model: ModelConfig, vocab_size: int) -> Iterator[Parameter]:
+    """All that a member of this shape has, in the order in which `forward` uses it."""
+    yield Parameter("wte", (vocab_size, model.n_embd), "input", std=STD)
+    if model.position == "learned":
+        yield Parameter("wpe", (model.block_size, model.n_embd), "input", std=STD)
+    for layer in range(model.n_layer):
+        name = f"h.{layer}"
+        yield from norm_parameters(f"{name}.ln_1", model)
+        yield from attention_parameters(layer, model)
+        yield from norm_parameters(f"{name}.ln_2", model)
+        yield from mlp_parameters(f"{name}.mlp", model)
+    if model.norm_position == "pre":
+        yield from norm_parameters("ln_f", model)
+    if not model.tie_weights:
+        yield Parameter("lm_head", (vocab_size, model.n_embd), "output", std=STD)
+
+
 def forward(
     views: Views,
     tokens: Tensor,
@@ -115,13 +137,42 @@ def forward(
         h = drop(attention(views, h, mask, model, lanes, layer, dropout, observe), f"{name}.attn")
         x = x + h if pre else norm(views, f"{name}.ln_1", x + h)
         h = norm(views, f"{name}.ln_2", x) if pre else x
-        h = linear(views, f"{name}.mlp.proj", F.gelu(linear(views, f"{name}.mlp.fc", h)))
-        h = drop(h, f"{name}.mlp")
+        h = drop(mlp(views, f"{name}.mlp", h), f"{name}.mlp")
         x = x + h if pre else norm(views, f"{name}.ln_2", x + h)
     if pre:
         x = norm(views, "ln_f", x)
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
     return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
+
+
+def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
+    """Floating-point operations of the matrix products in one iteration of a member: forward, and twice as many
+    backward."""
+    width, tokens = model.n_embd, model.block_size
+    weights = vocab_size * width + sum(p.size for p in parameters(model, vocab_size) if p.role == "hidden")
+    of_token = 2 * weights + 4 * model.n_layer * tokens * width
+    return float(3 * of_token * tokens * batch_size)
+
+
+def residual_std(model: ModelConfig) -> float:
+    """Initial weights of what is added to the residual stream 2 L times, so that depth does not widen it."""
+    return STD / math.sqrt(2 * model.n_layer)
+
+
+def attention_parameters(layer: int, model: ModelConfig) -> Iterator[Parameter]:
+    """Of all variants, so that their members look alike."""
+    name, width = f"h.{layer}.attn", model.n_embd
+    yield from linear_parameters(f"{name}.qkv", width, 3 * width, model)
+    yield from linear_parameters(f"{name}.proj", width, width, model, std=residual_std(model))
+    for variant in variants().values():
+        for spec in variant.specs():
+            if spec.declared.learnable:
+                yield Parameter(_learnable(layer, spec.name), (model.n_head,), "scalar", field=spec.name)
+
+
+def _learnable(layer: int, field: str) -> str:
+    """The name of what a layer learns of a field."""
+    return f"h.{layer}.{field}"
 
 
 def attention(
@@ -158,13 +209,24 @@ def attention(
         for lane, variant in zip(lanes, bound, strict=True):
             own = logits if len(lanes) == 1 else logits[lane.rows]
             if observe is not None:
-                observe(layer, lane, variant, own, mask)
+                observe(layer, variant, own, mask)
             parts.append(variant.weights(own, mask))
         weights = parts[0] if len(parts) == 1 else torch.cat(parts)  # (K, B, H, T, T)
         if dropout is not None:
             weights = dropout(weights, f"h.{layer}.weights")
         heads = torch.bmm(weights.reshape(-1, T, T), v.reshape(-1, T, D)).view(K, B, H, T, D)
     return linear(views, f"h.{layer}.attn.proj", heads.transpose(2, 3).reshape(K, B, T, C))
+
+
+def mlp_parameters(name: str, model: ModelConfig) -> Iterator[Parameter]:
+    width = model.n_embd
+    yield from linear_parameters(f"{name}.fc", width, 4 * width, model)
+    yield from linear_parameters(f"{name}.proj", 4 * width, width, model, std=residual_std(model))
+
+
+def mlp(views: Views, name: str, x: Tensor) -> Tensor:
+    """Each token by itself, (K, B, T, C) to the same."""
+    return linear(views, f"{name}.proj", F.gelu(linear(views, f"{name}.fc", x)))
 
 
 def embed(table: Tensor, tokens: Tensor) -> Tensor:
@@ -174,12 +236,26 @@ def embed(table: Tensor, tokens: Tensor) -> Tensor:
     return F.embedding(tokens + first, table.reshape(K * V, C))
 
 
+def linear_parameters(
+    name: str, inputs: int, outputs: int, model: ModelConfig, std: float = STD
+) -> Iterator[Parameter]:
+    yield Parameter(f"{name}.weight", (inputs, outputs), "hidden", std=std)
+    if model.bias:
+        yield Parameter(f"{name}.bias", (outputs,), "vector")
+
+
 def linear(views: Views, name: str, x: Tensor) -> Tensor:
     """x (K, B, T, in) times each member's own weight (K, in, out), plus its bias if it has one."""
     weight, bias = views[f"{name}.weight"], views.get(f"{name}.bias")
     rows = x.flatten(1, 2)  # (K, B·T, in)
     out = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias[:, None], rows, weight)
     return out.view(*x.shape[:-1], -1)
+
+
+def norm_parameters(name: str, model: ModelConfig) -> Iterator[Parameter]:
+    yield Parameter(f"{name}.weight", (model.n_embd,), "vector", fill=1.0)
+    if model.bias:
+        yield Parameter(f"{name}.bias", (model.n_embd,), "vector")
 
 
 def norm(views: Views, name: str, x: Tensor) -> Tensor:

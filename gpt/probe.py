@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunemax.gpt.model import Lane
 from tunemax.gpt.softmax import Variant
 from tunemax.gpt.trainer import Member, Trainer
 
@@ -67,20 +66,15 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
     if not members:
         return {}
     counted = any(member.config.log.tensorboard_histograms for member in members)
-    found: list[list[Tensor]] = []
 
-    def observe(layer: int, lane: Lane, variant: Variant, logits: Tensor, mask: Tensor) -> None:
-        found.append([measure.cpu() for measure in _measures(variant, logits, mask, counted)])
+    def measures(variant: Variant, logits: Tensor, mask: Tensor) -> list[Tensor]:
+        return [measure.cpu() for measure in _measures(variant, logits, mask, counted)]
 
     windows = trainer.corpus.windows("tuning", trainer.model.block_size, WINDOWS)
-    trainer.window_losses(members, windows, observe)
-    per_layer = len(found) // trainer.model.n_layer
-    layers = [found[start : start + per_layer] for start in range(0, len(found), per_layer)]
-    # found holds, layer by layer and lane by lane, four measures (k, H), and the counts (k, H, bins) if they are asked
-    # for
+    ((_, layers),) = trainer.passes(members, windows, measures)
     row_max, denominator, row_sum, guarded, *counts = (
-        torch.stack([torch.cat([lane[i] for lane in layer]) for layer in layers], dim=1)  # (K, L, H, ...)
-        for i in range(len(found[0]))
+        torch.stack(of_layers, dim=1)
+        for of_layers in zip(*layers, strict=True)  # (K, L, H), the counts (K, L, H, bins)
     )
     return {
         member: Probe(

@@ -22,8 +22,8 @@ from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.logger import Loggers
 from tunemax.gpt.probe import probe
-from tunemax.gpt.tensorboard import Board
 from tunemax.gpt.trainer import Member, Trainer
 
 CONFIG, LOG, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
@@ -36,7 +36,7 @@ class Record(pydantic.BaseModel):
     identity: str
     data: str
     path: str = ""
-    """Which way the arithmetic took, as `Trainer.path` says it; empty in runs of older versions."""
+    """`Trainer.arithmetic`; empty in runs of older versions."""
     steered: str = ""
     """Who moved controls meanwhile; empty for nobody."""
 
@@ -182,9 +182,10 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     logged = _forget_after(folder / LOG, member.iteration)
     if logged >= changed.train.max_iters:
         raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
-    if record.path and record.path != trainer.path:
+    if record.path and record.path != trainer.arithmetic:
         print(
-            f"{folder}: trained so far as {record.path}; goes on as {trainer.path}, which is equal to rounding only",
+            f"{folder}: trained so far as {record.path}; goes on as {trainer.arithmetic}, which is equal to rounding "
+            "only",
             file=sys.stderr,
         )
     _record(changed, trainer, folder)
@@ -207,7 +208,7 @@ def recorded(folder: Path) -> Record:
 
 def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
     data = trainer.corpus.manifest.fingerprint
-    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.path, steered=steered)
+    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.arithmetic, steered=steered)
     write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
 
 
@@ -223,7 +224,7 @@ def _go_on(
     train, log = member.config.train, member.config.log
     rows: list[Row] = []
     steered = controller.name if controller else ""
-    path = trainer.path
+    arithmetic = trainer.arithmetic
     with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
         if logged is not None and logged < member.iteration and _due(member):
             # the interrupt came between training and logging
@@ -242,8 +243,10 @@ def _go_on(
                     journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start))
                 )
                 report(rows[-1])
-            if trainer.path != path:  # the compiler has failed, over an iteration or an evaluation, and said so
-                path = trainer.path
+            if (
+                trainer.arithmetic != arithmetic
+            ):  # the compiler has failed, over an iteration or an evaluation, and said so
+                arithmetic = trainer.arithmetic
                 _record(member.config, trainer, folder, steered)
         journal.end()
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None)
@@ -268,13 +271,10 @@ class _Journal:
         self._trainer, self._member, self._folder, self._steered = trainer, member, folder, steered
         self._stack = ExitStack()
         self._log = self._stack.enter_context(open(folder / LOG, "a", buffering=1))  # noqa: SIM115 - closed with the stack
-        self._board: Board | None = None
-        if member.config.log.tensorboard:
-            # What the events tell beyond the checkpoint will be told again.
-            resumed_at = member.iteration + 1 if resumed else None
-            self._board = self._stack.enter_context(
-                Board(_board_folder(folder, member.config), member.config, resumed_at=resumed_at)
-            )
+        resumed_at = member.iteration + 1 if resumed else None  # what was logged beyond the checkpoint comes again
+        place = _events_folder(folder, member.config)
+        self._loggers = Loggers(lambda kind: kind.open(place, member.config, resumed_at=resumed_at))
+        self._stack.callback(self._loggers.close)
 
     def __enter__(self) -> Self:
         return self
@@ -298,21 +298,20 @@ class _Journal:
         loss = self._trainer.evaluate()[self._member] if evaluate else math.nan
         row = Row.of(self._trainer, self._member, loss, tokens_per_s, peak_memory_mb(self._trainer.device))
         self._log.write(row.to_json() + "\n")
-        if self._board:
-            self._board.write(row.tags(), row.iteration, probe(self._trainer)[self._member] if evaluate else None)
+        if self._loggers:
+            measured = probe(self._trainer)[self._member] if evaluate else None
+            self._loggers.log(row.tags(), row.iteration, measured)
         if evaluate and not self._member.event:
             self._save()
         return row
 
     def steer(self, controls: Mapping[str, float]) -> None:
         """Show where the controls are from this iteration on."""
-        if self._board:
-            self._board.write({f"controls/{name}": value for name, value in controls.items()}, self._member.iteration)
+        self._loggers.log({f"controls/{name}": value for name, value in controls.items()}, self._member.iteration)
 
     def end(self) -> None:
         """Say where it is shown that the run is over."""
-        if self._board:
-            self._board.end(completed=self._member.event is None)
+        self._loggers.close(completed=self._member.event is None)
 
     def _save(self) -> None:
         checkpoint.save(
@@ -332,7 +331,7 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def _board_folder(folder: Path, config: Config) -> Path:
+def _events_folder(folder: Path, config: Config) -> Path:
     """Where the event file goes: the run's own folder, unless a project or a name was asked for."""
     log = config.log
     if not (log.tensorboard_project or log.tensorboard_run_name):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,32 +18,31 @@ from torch import Tensor
 from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.divergence import Event, first_event
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import FieldSpec
-from tunemax.gpt.hardware import current_route, find_device
+from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
-from tunemax.gpt.layout import Kind, Layout, learnable_name
-from tunemax.gpt.model import Lane, Observer, forward
+from tunemax.gpt.layout import Kind, Layout
+from tunemax.gpt.matmul import current_route
+from tunemax.gpt.model import Lane, Observer, forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
-from tunemax.gpt.softmax import from_column, to_column
+from tunemax.gpt.snapshot import Snapshot, by_name
+from tunemax.gpt.softmax import Variant, from_column, to_column
 
 EVAL_WINDOWS = 32
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""
 EVAL_MEMBERS = 8
 """Members a forward pass of an evaluation, at most: with more of them it would need more memory than training does."""
 
+Windows = np.ndarray[Any, Any]
+"""Token ids (n, T + 1), as `Corpus.windows` gives them."""
+Measure = Callable[[Variant, Tensor, Tensor], Sequence[Tensor]]
+"""What is measured of a lane's attention, (k, …) each, from (bound variant, logits (k, B, H, T, T), mask (T, T))."""
+
 THEN = ", then "
 """Between two ways to train, of a member that began in one and went on in another."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Why a member should not train on, found at this iteration."""
-
-    reason: str
-    iteration: int
 
 
 @dataclass(eq=False)
@@ -60,7 +59,7 @@ class Member:
     grad_norm: float = math.nan
     """Norm of the last gradient before clipping."""
     before: str = ""
-    """How it was trained before it came to this trainer, as `Trainer.path_of` says it."""
+    """How it was trained before it came to this trainer, as `Trainer.arithmetic_of` says it."""
 
     @property
     def learning_rate(self) -> float:
@@ -72,19 +71,6 @@ class Member:
         """Whether it stands where it is to be evaluated: at each `eval_interval`, and at its horizon."""
         train = self.config.train
         return self.iteration % train.eval_interval == 0 or self.iteration >= train.max_iters
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All there is to a member, by name: enough to go on elsewhere, bit for bit."""
-
-    config: Config
-    values: Mapping[str, Any]
-    iteration: int
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    """`theta/NAME`, `first/NAME`, `second/NAME` for every parameter in use, and `count`; on the CPU."""
-    path: str = ""
-    """How it was trained, as `Trainer.path_of` says it; empty where nobody knows."""
 
 
 class Trainer:
@@ -109,7 +95,7 @@ class Trainer:
         self.batch_size = config.train.batch_size
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
-        self.layout = Layout(config.model, corpus.manifest.vocab_size)
+        self.layout = Layout(parameters(config.model, corpus.manifest.vocab_size))
         eager = Eager(self.layout, self.model, self.bf16)
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
@@ -144,48 +130,18 @@ class Trainer:
 
     def snapshot(self, member: Member) -> Snapshot:
         """A copy of everything about a member, in memory."""
-        own = self._rows[self.members.index(member)]
-        used = self._used(member.config)
-        tensors = {"count": own.count.cpu().clone()}
-        for kind, row in (("theta", own.theta), ("first", own.first), ("second", own.second)):
-            views = self.layout.split(row)
-            tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
-        return Snapshot(
-            member.config,
-            dict(member.values),
-            member.iteration,
-            tensors,
-            self.path_of(member) if member.iteration else "",
-        )
+        tensors = by_name(self._rows[self.members.index(member)], self.layout, member.config)
+        arithmetic = self.arithmetic_of(member) if member.iteration else ""
+        return Snapshot(member.config, dict(member.values), member.iteration, tensors, arithmetic)
 
     def restore(self, snapshot: Snapshot) -> Member:
         """A member that goes on from a snapshot.
 
         Raises TunemaxError if names or shapes are not those of its configuration.
         """
-        used = self._used(snapshot.config)
-        expected = {"count"} | {f"{kind}/{name}" for kind in ("theta", "first", "second") for name in used}
-        count = snapshot.tensors.get("count", torch.empty(0))
-        if snapshot.tensors.keys() != expected:
-            odd = sorted(snapshot.tensors.keys() ^ expected)[0]
-            raise TunemaxError(
-                f"snapshot: parameter {odd} does not belong to a {snapshot.config.softmax.name} model of this shape"
-            )
-        if count.shape != (1,) or float(count) != snapshot.iteration:
-            raise TunemaxError(
-                f"snapshot: count {count.tolist()} does not go with iteration {snapshot.iteration}; use another copy"
-            )
-        rows = torch.zeros(3, 1, self.layout.size, dtype=self._rows.theta.dtype)
-        for kind, row in zip(("theta", "first", "second"), rows, strict=True):
-            views = self.layout.split(row[0])
-            for name, columns in used.items():
-                tensor = snapshot.tensors[f"{kind}/{name}"]
-                if tensor.shape != views[name][columns].shape:
-                    found, wanted = list(tensor.shape), list(views[name][columns].shape)
-                    raise TunemaxError(f"snapshot: {name} has shape {found}, this configuration needs {wanted}")
-                views[name][columns] = tensor
-        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.path)
-        return self._insert(member, Rows(rows[0], rows[1], rows[2], count[None]))
+        rows = snapshot.rows(self.layout, self._rows.theta.dtype)
+        member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.arithmetic)
+        return self._insert(member, rows)
 
     def fork(self, member: Member) -> Member:
         """A second member that goes on from where this one is."""
@@ -262,18 +218,40 @@ class Trainer:
             alike = [member for member in chosen if wanted[member] == (where, count)]
             windows = self.corpus.windows(where, self.model.block_size, count)
             for place in range(0, len(alike), EVAL_MEMBERS):
-                group = alike[place : place + EVAL_MEMBERS]
-                total = np.zeros(len(group))
-                for start in range(0, len(windows), EVAL_WINDOWS):
-                    batch = windows[start : start + EVAL_WINDOWS]
-                    total += self.window_losses(group, batch).sum(1)
-                result |= dict(zip(group, (total / len(windows)).tolist(), strict=True))
+                result |= self.mean_losses(alike[place : place + EVAL_MEMBERS], windows)
         return result
 
+    def mean_losses(self, members: list[Member], windows: Windows, at_once: int = EVAL_WINDOWS) -> dict[Member, float]:
+        """Loss of each member on windows (n, T + 1), in nats a token; `at_once` as `passes` has it."""
+        total = np.zeros(len(members))
+        for losses, _ in self.passes(members, windows, at_once=at_once):
+            total += losses.sum(1)
+        return dict(zip(members, (total / len(windows)).tolist(), strict=True))
+
+    def passes(
+        self, members: list[Member], windows: Windows, measure: Measure | None = None, at_once: int = EVAL_WINDOWS
+    ) -> Iterator[tuple[np.ndarray[Any, Any], list[list[Tensor]]]]:
+        """Forward passes without dropout over windows (n, T + 1) that all members share, so many windows at once.
+
+        Of each the losses (K, B), and by layer what `measure` makes of attention there, (K, …) each. With a measure
+        members are in this trainer's order. Training is not affected.
+        """
+        by_layer: list[list[Sequence[Tensor]]] = [[] for _ in range(self.model.n_layer)]  # one entry a lane
+
+        def observe(layer: int, variant: Variant, logits: Tensor, mask: Tensor) -> None:
+            assert measure is not None
+            by_layer[layer].append(measure(variant, logits, mask))
+
+        for start in range(0, len(windows) if members else 0, at_once):
+            losses = self.window_losses(members, windows[start : start + at_once], observe if measure else None)
+            yield losses, [[torch.cat(parts) for parts in zip(*lanes, strict=True)] for lanes in by_layer]
+            for lanes in by_layer:
+                lanes.clear()
+
     def window_losses(
-        self, members: list[Member], windows: np.ndarray[Any, Any], observe: Observer | None = None
+        self, members: list[Member], windows: Windows, observe: Observer | None = None
     ) -> np.ndarray[Any, Any]:
-        """Mean loss of each window (K, B), without dropout, for windows (B, T + 1) that all members share."""
+        """Mean loss of each window (K, B), without dropout, of one forward pass over windows (B, T + 1)."""
         ordered = [member for member in self.members if member in members]
         rows = [self.members.index(member) for member in ordered]
         tokens = torch.from_numpy(windows).to(self.device).expand(len(rows), *windows.shape)
@@ -295,19 +273,19 @@ class Trainer:
         return self._rows.theta.clone()
 
     @property
-    def path(self) -> str:
-        """Which way the numbers take, in words: equal configurations on equal paths of one machine train the same, bit
-        for bit."""
+    def arithmetic(self) -> str:
+        """How numbers are computed, in words: equal configurations of equal arithmetic on one machine train the same,
+        bit for bit."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
         threads = torch.get_num_threads()
         shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
         return f"{self._way.name}, {'bf16' if self.bf16 else 'fp32'}, {matmul}{shared}"
 
-    def path_of(self, member: Member) -> str:
+    def arithmetic_of(self, member: Member) -> str:
         """The same of a member, after the ways that it was trained in before it came here, if those were others."""
-        if member.before.rpartition(THEN)[2] in ("", self.path):
-            return member.before or self.path
-        return f"{member.before}{THEN}{self.path}"
+        if member.before.rpartition(THEN)[2] in ("", self.arithmetic):
+            return member.before or self.arithmetic
+        return f"{member.before}{THEN}{self.arithmetic}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
@@ -330,19 +308,6 @@ class Trainer:
             self._rows = self._rows.inserted(row, own)
             self.members.insert(row, member)
         return member
-
-    def _used(self, config: Config) -> dict[str, slice]:
-        """The parameters of a configuration, and which part of each it uses."""
-        forms = config.softmax.learned()
-        learned = {
-            learnable_name(layer, config.softmax.name, name) for layer in range(self.model.n_layer) for name in forms
-        }
-        width = self.model.n_head if config.softmax.per_head else 1
-        return {
-            p.name: slice(width) if p.kind == "learnable" else slice(None)
-            for p in self.layout.parameters
-            if p.kind != "learnable" or p.name in learned
-        }
 
     def _lanes(self, members: list[Member] | None = None) -> list[Lane]:
         lanes, row = [], 0
@@ -398,32 +363,9 @@ class Trainer:
         for row, member in enumerate(self.members):
             loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]
             member.train_loss, member.grad_norm = float(loss.mean()), float(norm[-1])
-            found = [self._left_domain(member, columns), self._too_large(member, loss, norm)]
-            if member.event is None and (known := [event for event in found if event]):
-                member.event = min(known, key=lambda event: event.iteration)
-
-    def _too_large(self, member: Member, loss: Tensor, norm: Tensor) -> Event | None:
-        """The first iteration whose loss (n,) is above the cap, or whose loss or gradient norm (n,) is not finite."""
-        cap = divergence_cap(member.config, self.corpus)
-        for i, (value, size) in enumerate(zip(loss.tolist(), norm.tolist(), strict=True)):
-            at = member.iteration - len(loss) + i + 1
-            if not math.isfinite(value):
-                return Event(f"diverged: training loss is {value}", at)
-            if value > cap:
-                return Event(f"diverged: training loss {value:.3g} above {cap:.3g}", at)
-            if not math.isfinite(size):
-                return Event(f"diverged: norm of the gradient is {size}", at)
-        return None
-
-    def _left_domain(self, member: Member, columns: Tensor) -> Event | None:
-        """The first iteration after which a learnable, of the columns (n, columns), was outside its field's valid
-        range."""
-        for name, values in self._learnables(member, columns).items():
-            spec = all_specs()[f"{member.config.softmax.name}.{name}"]
-            if _outside(spec, values):
-                i, reason = next((i, reason) for i, now in enumerate(values) if (reason := _outside(spec, now)))
-                return Event(f"diverged: a learnable left its domain: {reason}", member.iteration - len(values) + i + 1)
-        return None
+            if member.event is None:
+                learnables = self._learnables(member, columns)
+                member.event = first_event(member.config, self.corpus, member.iteration, loss, norm, learnables)
 
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
         """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
@@ -436,25 +378,9 @@ class Trainer:
         return torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
 
 
-def divergence_cap(config: Config, corpus: Corpus) -> float:
-    """The training loss above which a member has diverged, in nats: that of guessing evenly, plus a margin."""
-    return math.log(corpus.manifest.vocab_size) + config.train.divergence_margin
-
-
 def _update(member: Member) -> Update:
     values, rate = member.values, member.learning_rate
     rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
     return Update(
         rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], member.iteration + 1
     )
-
-
-def _outside(spec: FieldSpec, values: Tensor) -> str | None:
-    """What is wrong with values of a field. NaN is not looked at: it comes of something else, and shows in the loss."""
-    known = values[~values.isnan()]
-    try:
-        for extreme in (known.min(), known.max()) if len(known) else ():
-            spec.check(float(extreme))
-    except TunemaxError as error:
-        return str(error)
-    return None

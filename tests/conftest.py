@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import torch
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.files import write_whole
 
 torch.set_num_threads(1)
@@ -28,6 +28,6 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     patch = pytest.MonkeyPatch()
     patch.setenv("TUNEMAX_DATA", str(folder))
-    known = hardware.Measured(route="default", reason="tests compare processes with each other", gflops=80, errors={})
-    write_whole(hardware.memory_of_it(), known.model_dump_json().encode())
+    known = matmul.Measured(route="default", reason="tests compare processes with each other", gflops=80, errors={})
+    write_whole(matmul.memory_of_it(), known.model_dump_json().encode())
     return folder

@@ -14,7 +14,8 @@ from tunemax.envs.observation import Features, Watch, measure
 from tunemax.envs.steering import REWARD_SLICE, move
 from tunemax.envs.task import Task
 from tunemax.gpt.config import Config
-from tunemax.gpt.trainer import Member, Trainer, divergence_cap
+from tunemax.gpt.divergence import divergence_cap
+from tunemax.gpt.trainer import Member, Trainer
 
 
 class Pilot:

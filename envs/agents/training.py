@@ -27,8 +27,8 @@ from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
 from tunemax.envs.steering import corpus_of
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.event_file import EventFile, finite, scalar
 from tunemax.gpt.interrupt import held_back
+from tunemax.gpt.logger import Loggers
 from tunemax.gpt.random import key
 
 
@@ -140,22 +140,21 @@ class _Training:
 
     def run(self, report: Callable[[Evaluation], bool], stepped: Callable[[int], None]) -> Trained:
         resumed = any(self.folder.glob("events.*"))
-        events = EventFile(self.folder, self.model.num_timesteps + 1 if resumed else None)
-        self.model.set_logger(Logger(None, [_Events(events)]))
+        resumed_at = self.model.num_timesteps + 1 if resumed else None
+        loggers = Loggers(lambda kind: kind.open(self.folder, None, resumed_at=resumed_at))
+        self.model.set_logger(Logger(None, [_ToLoggers(loggers)]))
         stopped = False
         try:
             while self.round < self.plan.rounds and not stopped:
                 self._learn(stepped)
                 evaluation = self._evaluate()
-                events.write(
-                    [scalar("validation/return", evaluation.total), scalar("validation/diverged", evaluation.diverged)],
-                    evaluation.steps,
-                )
+                looked = {"validation/return": evaluation.total, "validation/diverged": evaluation.diverged}
+                loggers.log(looked, evaluation.steps)
                 with held_back():
                     self._save()
                 stopped = report(evaluation)
         finally:
-            events.close()
+            loggers.close()
             self.model.get_env().close()  # type: ignore[union-attr]
         return Trained(self.folder / BEST, self.folder / LAST, self.spent, self.evaluations, stopped)
 
@@ -254,21 +253,22 @@ class _Steps(BaseCallback):
         return True
 
 
-class _Events(KVWriter):
-    """What an algorithm logs, into our event file."""
+class _ToLoggers(KVWriter):
+    """What an algorithm logs, to our loggers."""
 
-    def __init__(self, file: EventFile) -> None:
-        self._file = file
+    def __init__(self, loggers: Loggers) -> None:
+        self._loggers = loggers
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         numbers = {
-            name: float(value) for name, value in key_values.items() if isinstance(value, (int, float, np.number))
+            name: float(value)
+            for name, value in key_values.items()
+            if isinstance(value, (int, float, np.number)) and "tensorboard" not in (key_excluded.get(name) or ())
         }
-        told = {name: value for name, value in numbers.items() if "tensorboard" not in (key_excluded.get(name) or ())}
-        self._file.write([scalar(name, value) for name, value in finite(told).items()], step)
+        self._loggers.log(numbers, step)
 
     def close(self) -> None:
-        """The training closes the file."""
+        """The training closes them."""
 
 
 def last_of(folder: Path) -> Header | None:

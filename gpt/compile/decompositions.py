@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from tunemax.gpt.hardware import current_route
+from tunemax.gpt.matmul import current_route
 
 KEPT = cast(Tensor, NotImplemented)
 """Returned where an operation stays as it is."""

@@ -26,8 +26,8 @@ from torch.fx import GraphModule
 from tunemax.gpt.compile.decompositions import decompositions
 from tunemax.gpt.compile.library import Compiled, Traced, compiled, compiler_fault, digest, share_cache_folder, without
 from tunemax.gpt.config import ModelConfig
-from tunemax.gpt.hardware import current_route
 from tunemax.gpt.layout import Layout
+from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import Lane, Observer, losses
 from tunemax.gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
 from tunemax.gpt.random import Dropout

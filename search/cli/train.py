@@ -40,7 +40,7 @@ def _fill(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
-    from tunemax.gpt import hardware
+    from tunemax.gpt import hardware, matmul
     from tunemax.gpt import run as runs
     from tunemax.gpt.config import Config
     from tunemax.search.cli.flags import config_from
@@ -52,12 +52,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     hardware.keep_memory()
     if arguments.resume:
-        hardware.take(hardware.route_for(Config.of(runs.recorded(Path(arguments.resume)).config)))
+        matmul.take(matmul.route_for(Config.of(runs.recorded(Path(arguments.resume)).config)))
         result = runs.resume(Path(arguments.resume), given, say)
     else:
         config = Config.of({**_trial(arguments), **given})
-        hardware.take(hardware.route_for(config))
-        if config.train.precision == "bf16" and (fault := hardware.bf16_fault(config.train.device)):
+        matmul.take(matmul.route_for(config))
+        if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
         result = runs.train(config, say)
     end = (

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tunemax.gpt import hardware
+from tunemax.gpt import hardware, matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import data_root
 from tunemax.gpt.errors import TunemaxError
@@ -69,7 +69,7 @@ def calibrate(config: Config, report: Callable[[Measurement], None] = lambda mea
     """
     warm()
     found = []
-    route = hardware.route_for(config)
+    route = matmul.route_for(config)
     for workers, threads in _shares(cores()):
         with _Team(config, workers, threads, route) as team:
             for slots in SLOTS:
@@ -127,7 +127,7 @@ def _shares(total: int) -> Iterator[tuple[int, int]]:
 class _Team:
     """Processes that train when they are told to, as workers do."""
 
-    def __init__(self, config: Config, workers: int, threads: int, route: hardware.Route) -> None:
+    def __init__(self, config: Config, workers: int, threads: int, route: matmul.Route) -> None:
         self._of_each = (workers, threads)
         self._links, self._processes = [], []
         for _ in range(workers):
@@ -172,7 +172,7 @@ def _seconds(link: Connection) -> float:
     return said
 
 
-def _train(link: Connection, config: Config, threads: int, route: hardware.Route) -> None:
+def _train(link: Connection, config: Config, threads: int, route: matmul.Route) -> None:
     """The body of a process."""
     from tunemax.gpt.data import open_data
     from tunemax.gpt.trainer import Trainer

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from tunemax.gpt import hardware
+from tunemax.gpt import hardware, matmul
 from tunemax.gpt.compile.library import cache_folder
 from tunemax.gpt.data import data_root
 from tunemax.gpt.errors import TunemaxError
@@ -42,8 +42,8 @@ def examine(where: str | None = None) -> Iterator[Finding]:
         ("processor", _processor),
         ("memory", lambda: f"{free() / 1e9:.1f} GB free of {psutil.virtual_memory().total / 1e9:.1f}"),
         ("torch", _torch),
-        ("matrices", lambda: hardware.choose().reason),
-        ("bf16", lambda: hardware.bf16_fault("auto") or "this device has instructions for it"),
+        ("matrices", lambda: matmul.choose().reason),
+        ("bf16", lambda: matmul.bf16_fault("auto") or "this device has instructions for it"),
         ("compiler", _compiler),
         ("data", lambda: f"{_writable(data_root())}; {_space(data_root())}"),
         ("storage", lambda: _storage(where or default_storage())),

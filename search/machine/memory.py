@@ -13,7 +13,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import aside
@@ -72,7 +72,7 @@ def estimated(config: Config) -> Footprint:
     return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights))
 
 
-def measured(configs: Sequence[Config], slots: int, route: hardware.Route) -> Footprint:
+def measured(configs: Sequence[Config], slots: int, route: matmul.Route) -> Footprint:
     """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more
     at once.
 
@@ -95,7 +95,7 @@ def _trained(configs: list[Config], counts: list[int]) -> list[float]:
     seen = []
     for count in counts:
         for group in _turns(configs, count):
-            for trainer in _trainers(group):
+            for trainer in _stacked(group):
                 trainer.step(STEPS)
         seen.append(_most())
     return seen
@@ -105,7 +105,7 @@ def _evaluated(configs: list[Config], count: int) -> tuple[float, float]:
     """The most memory of this process after it has trained and evaluated so many members, and what is of a member's
     rows."""
     for group in _turns(configs, count):
-        trainers = _trainers(group)
+        trainers = _stacked(group)
         for _ in range(2):  # the second time it finds the memory in pieces
             for trainer in trainers:
                 trainer.step(STEPS // 2)
@@ -120,20 +120,16 @@ def _turns(configs: Sequence[Config], count: int) -> Iterator[list[Config]]:
         yield list(islice(cycle(configs), start, start + count))
 
 
-def _trainers(configs: Sequence[Config]) -> list[Trainer]:
+def _stacked(configs: Sequence[Config]) -> list[Trainer]:
     """The trainers that a worker would have for these members, but for a short evaluation."""
-    from tunemax.gpt.data import open_data
-    from tunemax.gpt.trainer import Trainer
+    from tunemax.gpt.pool import Pool
 
-    found: dict[object, Trainer] = {}
+    pool = Pool()
     for config in configs:
         train = config.train
         enough = max(WINDOWS // train.batch_size, 1)
-        config = config.replace({"eval_iters": min(train.eval_iters or enough, enough), "compile": False})
-        if config.bucket not in found:
-            found[config.bucket] = Trainer(config, open_data(train.dataset))
-        found[config.bucket].add(config)
-    return list(found.values())
+        pool.add(config.replace({"eval_iters": min(train.eval_iters or enough, enough), "compile": False}))
+    return list(pool)
 
 
 def _most() -> float:

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tunemax.gpt import hardware
+from tunemax.gpt import hardware, matmul
 from tunemax.gpt.compile.library import compiler_fault, without
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Range, Value
-from tunemax.gpt.layout import operations
+from tunemax.gpt.model import operations
 from tunemax.search.machine import calibration, memory, precision
 from tunemax.search.machine.calibration import Shares
 from tunemax.search.machine.limits import cores, free
@@ -92,7 +92,7 @@ def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
     siblings = definition.siblings().values()
     if not any(fixed.get("precision") == "bf16" for fixed in siblings):
         return
-    if fault := hardware.bf16_fault(_typical(definition).train.device):
+    if fault := matmul.bf16_fault(_typical(definition).train.device):
         yield fault
     if not definition.confirms:
         if not begun and (warning := precision.turned(definition, _route(definition))):
@@ -153,9 +153,9 @@ def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def _route(definition: StudyDefinition) -> hardware.Route:
+def _route(definition: StudyDefinition) -> matmul.Route:
     """The one that suits the smallest models of a question."""
-    routes = {hardware.route_for(config) for config in _sized(definition, min)}
+    routes = {matmul.route_for(config) for config in _sized(definition, min)}
     return routes.pop() if len(routes) == 1 else "default"
 
 
@@ -198,7 +198,7 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
     if not _on_cpu(config):
         return 0.0
     work = operations(config.model, VOCABULARY, config.train.batch_size)
-    step = work / (BUSY * hardware.choose().gflops * 1e9)
+    step = work / (BUSY * matmul.choose().gflops * 1e9)
     saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
     gain = saved * trials * definition.budget.horizon * step / workers
     cost = COMPILING * sum(_graphs(definition, fixed) for fixed in definition.siblings().values())

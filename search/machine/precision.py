@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FixedTrial
 
 from tunemax.gpt.config import Config
-from tunemax.gpt.hardware import Route
+from tunemax.gpt.matmul import Route
 from tunemax.gpt.random import key
 from tunemax.search.machine.processes import aside
 from tunemax.search.question.definition import StudyDefinition
@@ -76,20 +76,15 @@ def _value(over: BaseDistribution, draw: np.random.Generator) -> Any:
 
 def _train(configs: Sequence[Config]) -> Losses:
     """Validation losses of the candidates in both precisions, after equally many iterations."""
-    from tunemax.gpt.data import open_data
-    from tunemax.gpt.trainer import Member, Trainer
+    from tunemax.gpt.pool import Pool
 
-    corpus = open_data(configs[0].train.dataset)
     losses: Losses = {}
     iterations, start = ITERATIONS, time.monotonic()
     for precision in ("fp32", "bf16"):
-        trainers: dict[object, Trainer] = {}
-        members: list[tuple[Trainer, Member]] = []
-        for config in (each.replace({"precision": precision}) for each in configs):
-            trainer = trainers.setdefault(config.bucket, Trainer(config, corpus))
-            members.append((trainer, trainer.add(config)))
+        pool = Pool()
+        members = [pool.add(config.replace({"precision": precision})) for config in configs]
         for done in range(iterations):
-            for trainer in trainers.values():
+            for trainer in pool:
                 trainer.step()
             if precision == "fp32" and time.monotonic() - start > SECONDS:
                 iterations = done + 1

@@ -23,7 +23,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from tunemax.gpt import hardware
+from tunemax.gpt import hardware, matmul
 from tunemax.gpt.errors import TunemaxError
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ STREAMS = (1, 2)
 LOADED = [
     "torch",
     "tunemax.search.workers.artifacts",
-    "tunemax.search.workers.tensorboard",
+    "tunemax.search.workers.loggers",
     "tunemax.search.workers.learnables",
     "tunemax.search.workers.worker",
 ]
@@ -60,7 +60,7 @@ class WorkerSettings:
     slots: int
     compiled: bool | None
     lines: tuple[str, ...] = ()
-    route: hardware.Route = "default"
+    route: matmul.Route = "default"
 
 
 def warm() -> None:
@@ -110,7 +110,7 @@ def _started(
     return process
 
 
-def aside(function: Callable[..., T], *arguments: Any, route: hardware.Route) -> T | None:
+def aside(function: Callable[..., T], *arguments: Any, route: matmul.Route) -> T | None:
     """What a function of a module returns there; None if the process dies of it. Raises TunemaxError if it does."""
     warm()
     ours, theirs = FORKING.Pipe()
@@ -128,7 +128,7 @@ def aside(function: Callable[..., T], *arguments: Any, route: hardware.Route) ->
     return answered
 
 
-def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], route: hardware.Route) -> None:
+def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], route: matmul.Route) -> None:
     """The body of the process."""
     for name in LOADED:  # what a worker loads takes memory too
         importlib.import_module(name)
@@ -169,10 +169,10 @@ def _settled(
     body(*arguments)
 
 
-def set_up(route: hardware.Route, threads: int) -> None:
+def set_up(route: matmul.Route, threads: int) -> None:
     """Set this process up for training, as a worker is."""
     import torch
 
     hardware.keep_memory()
-    hardware.take(route)
+    matmul.take(route)
     torch.set_num_threads(threads)

@@ -20,6 +20,7 @@ from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 
 from tunemax.envs.canvas import COLOURS, Line, draw
+from tunemax.gpt.files import Guard
 from tunemax.gpt.sample import generate
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.artifacts import KEY, artifact_folder, uploaded
@@ -58,8 +59,7 @@ class Artifacts:
     def __init__(self, storage_url: str, note: Callable[[str], None]) -> None:
         self._store = FileSystemArtifactStore(artifact_folder(storage_url))
         self._folder = artifact_folder(storage_url)
-        self._note = note
-        self._told = False
+        self._guard = Guard(note, "trials go on without theirs")
         self._seen: dict[Member, Seen] = {}
 
     def started(self, job: Job) -> None:
@@ -85,16 +85,9 @@ class Artifacts:
         """Upload a file, unless the trial has it from before an interrupt."""
         if name in seen.there:
             return
-        try:
+        # somebody else may just have finished it, as the worker is about to find out
+        with contextlib.suppress(UpdateFinishedTrialError), self._guard(f"{self._folder}: no artifact can be written"):
             self._write(job, name, content())
-        except UpdateFinishedTrialError:  # somebody else has just finished it, as the worker is about to find out
-            return
-        except OSError as error:
-            if not self._told:
-                self._note(
-                    f"{self._folder}: no artifact can be written ({error.strerror}); trials go on without theirs"
-                )
-            self._told = True
 
     def _write(self, job: Job, name: str, content: bytes) -> None:
         """Write the file, then the record of it.

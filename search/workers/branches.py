@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tunemax.gpt.schedule import branch_steps, decay_start
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 
 
 @dataclass(frozen=True)

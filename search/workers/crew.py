@@ -62,9 +62,9 @@ def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
     """Who follows the trials of a worker. note: told in one line what a user should know."""
     from tunemax.search.workers.artifacts import Artifacts
     from tunemax.search.workers.learnables import Trajectories
-    from tunemax.search.workers.tensorboard import Boards
+    from tunemax.search.workers.loggers import TrialLoggers
 
-    return [Boards(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
+    return [TrialLoggers(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
 
 
 def _hear(link: Connection) -> Event | TunemaxError | None:

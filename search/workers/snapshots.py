@@ -15,8 +15,9 @@ from pathlib import Path
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.files import PARTIAL
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.files import PARTIAL, Guard
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question
 
@@ -36,17 +37,15 @@ class Snapshots:
     storage_url: str
     fingerprint: str
     note: Callable[[str], None]
-    _told: bool = False
+
+    def __post_init__(self) -> None:
+        self._guard = Guard(self.note, "training goes on without snapshots")
 
     def save(self, snapshot: Snapshot, study: str, number: int) -> None:
         """Replace a trial's snapshot. A full disk or a folder without rights is told once."""
         path = self._path(study, number)
-        try:
+        with self._guard(f"{path}: cannot be written"):
             checkpoint.save(snapshot, path, self.fingerprint)
-        except OSError as error:
-            if not self._told:
-                self.note(f"{path}: cannot be written ({error.strerror or error}); training goes on without snapshots")
-            self._told = True
 
     def member(self, trainer: Trainer, config: Config, study: str, number: int) -> Member:
         """A trial's member: from its snapshot, or new if it has none.
@@ -64,9 +63,9 @@ class Snapshots:
         except TunemaxError as error:
             self.note(f"{study} trial {number} is trained from the start: {error}")
             return trainer.add(config)
-        if trainer.path_of(member) != member.before != "":
+        if trainer.arithmetic_of(member) != member.before != "":
             self.note(
-                f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.path}: equal to "
+                f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.arithmetic}: equal to "
                 "rounding only"
             )
         return member

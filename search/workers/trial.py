@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.probe import Probe, Probes
 from tunemax.gpt.random import key
-from tunemax.gpt.trainer import Member, Trainer, divergence_cap
+from tunemax.gpt.trainer import Member, Trainer
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import suggest
 from tunemax.search.storage import attributes
@@ -150,7 +151,7 @@ class Job:
             attributes.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
             attributes.RATE: member.learning_rate,
             attributes.GUARDED: float(self.measured.guarded.max()),
-            attributes.PATH: self.trainer.path_of(member),
+            attributes.PATH: self.trainer.arithmetic_of(member),
         }
         if math.isfinite(member.train_loss):
             findings[attributes.TRAIN_LOSS] = member.train_loss

@@ -11,18 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import Stopped, stopped_by
+from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
-from tunemax.gpt.trainer import Trainer
 from tunemax.search.storage import attributes
 from tunemax.search.storage.ownership import beating, finish, owned, release, report
 from tunemax.search.storage.questions import Question
@@ -79,7 +78,7 @@ class Worker:
     closing: Callable[[], bool] = lambda: False
     watchers: Sequence[Watcher] = ()
     _jobs: list[Job] = field(default_factory=list)
-    _trainers: dict[Any, Trainer] = field(default_factory=dict)
+    _pool: Pool = field(init=False)
     _samplers: dict[str, optuna.samplers.BaseSampler] = field(default_factory=dict)
     _probes: Probes = field(default_factory=Probes)
     _mark: str = field(default_factory=mark)
@@ -87,6 +86,7 @@ class Worker:
     """When it was last said how far the members have come."""
 
     def __post_init__(self) -> None:
+        self._pool = Pool(lambda dataset: self.corpus)
         url, data = self.question.storage.url, self.corpus.manifest.fingerprint
         self._snapshots = Snapshots(url, data, note=lambda text: self.report(Note(self.index, text)))
 
@@ -178,7 +178,7 @@ class Worker:
                 Finished(self.index, name, trial.number, 0, "duplicate", original.value, f"as trial {original.number}")
             )
             return None
-        trainer = self._trainer(config)
+        trainer = self._pool.trainer(config)
         member = self._snapshots.member(trainer, config, name, trial.number)
         before = frozen(trial)
         reported = member.iteration <= (before.last_step or 0)
@@ -188,11 +188,9 @@ class Worker:
 
     def _advance(self) -> None:
         """Train each trainer to its members' next evaluation point, and see to those who have reached theirs."""
-        for key, trainer in list(self._trainers.items()):
+        self._pool.drop_empty()
+        for trainer in self._pool:
             mine = [job for job in self._jobs if job.trainer is trainer]
-            if not mine:
-                del self._trainers[key]
-                continue
             for job in mine:
                 job.branches.begin()
             with stopped_by(self.stopping):  # to compile takes half a minute, for an evaluation too
@@ -299,11 +297,6 @@ class Worker:
     def _leave(self, job: Job) -> None:
         job.leave()
         self._jobs.remove(job)
-
-    def _trainer(self, config: Config) -> Trainer:
-        if config.bucket not in self._trainers:
-            self._trainers[config.bucket] = Trainer(config, self.corpus)
-        return self._trainers[config.bucket]
 
     def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
         if name not in self._samplers:

@@ -16,8 +16,9 @@ from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.observation import FEATURES, LIMIT
 from tunemax.envs.steering import MARGIN, Steering, corpus_of
 from tunemax.envs.task import Task, task_of
+from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.trainer import Trainer, divergence_cap
+from tunemax.gpt.trainer import Trainer
 
 Make = Callable[..., Task]
 WILD = {"warmup_fraction": 0, "schedule": "constant", "grad_clip": 0, "divergence_margin": 0.2}
@@ -157,7 +158,7 @@ def test_weights_that_are_not_finite_end_the_training(tiny: Make) -> None:
     task = tiny()
     steering = Steering(task)
     steering.start({0: instance(task)})
-    trainer = next(iter(steering._trainers.values()))
+    trainer = next(iter(steering._pool))
     trainer._rows.theta.mul_(math.nan)
     done = steering.advance({0: [0, 0]})[0]
     assert done.terminated
@@ -206,7 +207,7 @@ def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:
     task = tiny()
     steering = Steering(task)
     steering.start({0: instance(task)})
-    trainer = next(iter(steering._trainers.values()))
+    trainer = next(iter(steering._pool))
     before = trainer.rows()[0]
     seen = steering.advance({0: [0, 0]})[0].observation
     change = float((trainer.rows()[0] - before).norm() / before.norm())

@@ -12,7 +12,7 @@ import torch
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, open_data
-from tunemax.gpt.trainer import Snapshot
+from tunemax.gpt.snapshot import Snapshot
 
 WORDS = ["the", "weights", "of", "a", "row", "need", "no", "maximum", "when", "two", "constants", "stand", "for", "it"]
 

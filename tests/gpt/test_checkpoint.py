@@ -19,7 +19,8 @@ from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]

@@ -24,8 +24,8 @@ from tunemax.gpt import checkpoint, run
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.hardware import current_route
-from tunemax.gpt.trainer import Snapshot
+from tunemax.gpt.matmul import current_route
+from tunemax.gpt.snapshot import Snapshot
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]

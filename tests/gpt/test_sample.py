@@ -12,7 +12,8 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.sample import generate
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 
 Small = Callable[..., Config]
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.probe import probe
+from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.softmax import variants
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]
@@ -58,11 +59,11 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=hardware.ROUTES)
+@pytest.fixture(params=matmul.ROUTES)
 def by_every_route(request: pytest.FixtureRequest) -> Iterator[None]:
     """Matrix products as this machine may do them; a route that is no fp32 here is never taken."""
     before = torch.get_float32_matmul_precision()
-    hardware.take(request.param if hardware.allowed(request.param) else "default")
+    matmul.take(request.param if matmul.allowed(request.param) else "default")
     yield
     torch.set_float32_matmul_precision(before)
 

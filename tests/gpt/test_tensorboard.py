@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,8 @@ from tunemax.gpt import run
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.event_file import EventFile, scalar
 from tunemax.gpt.probe import WEIGHT_EDGES, WINDOWS, Probe, probe
-from tunemax.gpt.tensorboard import Board
+from tunemax.gpt.tensorboard import TensorBoard
 from tunemax.gpt.trainer import Trainer
 
 Make = Callable[..., Config]
@@ -41,6 +41,12 @@ def measured(trainer: Trainer, config: Config) -> Probe:
     return probe(trainer, {member})[member]
 
 
+def opened(folder: Path, config: Config | None, **about: Any) -> TensorBoard:
+    board = TensorBoard.open(folder, config, **about)
+    assert board is not None
+    return board
+
+
 def charts(folder: Path) -> dict[str, list[str]]:
     (found,) = events(folder).Tensors("custom_scalars__config__")
     layout = Layout.FromString(found.tensor_proto.string_val[0])
@@ -51,11 +57,9 @@ def charts(folder: Path) -> dict[str, list[str]]:
 
 
 def test_what_is_written_is_on_disk_at_once(small: Make, tmp_path: Path) -> None:
-    board = Board(tmp_path / "new" / "run", small())
+    board = opened(tmp_path / "new" / "run", small())
     for iteration in (3, 7):
-        board.write(
-            {"loss/train": float(iteration), "loss/validation": math.nan, "loss/perplexity": math.inf}, iteration
-        )
+        board.log({"loss/train": float(iteration), "loss/validation": math.nan, "loss/perplexity": math.inf}, iteration)
         found = events(tmp_path / "new" / "run")
         assert (found.Scalars("loss/train")[-1].step, found.Scalars("loss/train")[-1].value) == (iteration, iteration)
     assert found.Tags()["scalars"] == ["loss/train"]
@@ -65,9 +69,9 @@ def test_what_is_written_is_on_disk_at_once(small: Make, tmp_path: Path) -> None
 def test_runs_that_follow_each_other_at_once_make_one_curve(small: Make, tmp_path: Path) -> None:
     """Each one was killed in the middle of a record, after it had told more than is kept of it."""
     for start in range(0, 50, 5):
-        board = Board(tmp_path, small(), resumed_at=start + 1 if start else None)
+        board = opened(tmp_path, small(), resumed_at=start + 1 if start else None)
         for iteration in range(start + 1, start + 9):
-            board.write({"loss/train": start + iteration / 100}, iteration)
+            board.log({"loss/train": start + iteration / 100}, iteration)
         board.close()
         newest = max(tmp_path.iterdir())
         newest.write_bytes(newest.read_bytes()[:-7])
@@ -81,17 +85,17 @@ def test_runs_that_follow_each_other_at_once_make_one_curve(small: Make, tmp_pat
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(small: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TunemaxError, match=r"file/run: TensorBoard events cannot be written \(Not a directory\)"):
-        Board(tmp_path / "file" / "run", small())
+        opened(tmp_path / "file" / "run", small())
 
 
-def test_a_full_disk_is_refused_in_one_line(tmp_path: Path) -> None:
-    file = EventFile(tmp_path)
-    file._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed below
+def test_a_full_disk_is_refused_in_one_line(small: Make, tmp_path: Path) -> None:
+    board = opened(tmp_path, small())
+    board._file._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed below
     with pytest.raises(
         TunemaxError, match=r"TensorBoard events cannot be written \(No space left on device\); make room"
     ):
-        file.write([scalar("a", 1.0)], 1)
-    file.close()
+        board.log({"a": 1.0}, 1)
+    board.close()
 
 
 # ---- softmax --------------------------------------------------------------------------------------------------------
@@ -102,8 +106,8 @@ def test_a_study_has_one_curve_a_layer_the_mean_of_its_heads(small: Make, tmp_pa
     found = measured(Trainer(config, corpus), config)
     found.learnables["gamma"][1] = torch.tensor([30.0, 50.0])
     for each_head in (True, False):
-        with Board(tmp_path / str(each_head), config, each_head=each_head) as board:
-            board.write({}, 1, found)
+        with contextlib.closing(opened(tmp_path / str(each_head), config, each_head=each_head)) as board:
+            board.log({}, 1, found)
     heads, means = (events(tmp_path / str(each_head)) for each_head in (True, False))
     assert [heads.Scalars(f"softmax/layer1/head{head}/gamma")[0].value for head in (0, 1)] == [30, 50]
     assert means.Scalars("softmax/layer1/gamma")[0].value == 40
@@ -114,11 +118,11 @@ def test_a_study_has_one_curve_a_layer_the_mean_of_its_heads(small: Make, tmp_pa
 
 
 def test_a_chart_shows_a_learnable_beside_what_it_stands_for(small: Make, tmp_path: Path) -> None:
-    Board(tmp_path / "heads", small(softmax_variant="constantmax")).close()
-    Board(
+    opened(tmp_path / "heads", small(softmax_variant="constantmax")).close()
+    opened(
         tmp_path / "layers", small(softmax_variant="constantmax", constantmax__learn_beta=False), each_head=False
     ).close()
-    Board(tmp_path / "softmax", small()).close()
+    opened(tmp_path / "softmax", small()).close()
     heads = charts(tmp_path / "heads")
     assert len(heads) == 8
     assert heads["layer1, head0: gamma and denominator"] == [
@@ -164,8 +168,8 @@ def test_every_attention_weight_is_counted_where_it_lies(small: Make, tmp_path: 
         assert filled.min() == pytest.approx(math.log10(min(expected)), abs=0.1)
         assert filled.max() == pytest.approx(math.log10(max(expected)), abs=0.1)
         folder = tmp_path / config.softmax.name
-        with Board(folder, config, each_head=False) as board:
-            board.write({}, 1, found)
+        with contextlib.closing(opened(folder, config, each_head=False)) as board:
+            board.log({}, 1, found)
         (shown,) = events(folder).Histograms("softmax_log10_weights/layer0")
         value = shown.histogram_value
         assert value.num == 2 * WINDOWS * sum(rows)
@@ -194,10 +198,10 @@ def test_learnables_are_a_histogram_over_layers_and_heads(small: Make, tmp_path:
     config = small(softmax_variant="constantmax", constantmax__sharing="head", tensorboard_histograms=True)
     found = measured(Trainer(config, corpus), config)
     found.learnables["gamma"].copy_(torch.tensor([[10.0, 20.0], [20.0, 70.0]]))
-    with Board(tmp_path, config) as board:
-        board.write({}, 5, found)
+    with contextlib.closing(opened(tmp_path, config)) as board:
+        board.log({}, 5, found)
         found.learnables["gamma"][0, 0] = math.nan
-        board.write({}, 6, found)
+        board.log({}, 6, found)
     gamma = events(tmp_path).Histograms("softmax_learnables/gamma")
     assert [event.step for event in gamma] == [5]
     shown = gamma[0].histogram_value

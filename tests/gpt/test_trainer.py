@@ -17,7 +17,8 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.probe import probe
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
 Same = Callable[[Snapshot, Snapshot], None]

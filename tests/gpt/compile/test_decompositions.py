@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.compile.decompositions import decompositions
 
 aten = torch.ops.aten
@@ -28,7 +28,7 @@ INPUTS: dict[Any, Sequence[Any]] = {
 
 @pytest.fixture(autouse=True)
 def usual_route() -> None:
-    hardware.take("default")
+    matmul.take("default")
 
 
 @pytest.mark.parametrize("operation", decompositions(), ids=str)

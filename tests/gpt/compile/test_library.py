@@ -107,7 +107,7 @@ def test_a_name_stands_for_all_that_a_function_is_made_from(tmp_path: Path, monk
     assert library.digest([source]) != before
 
     names = [library._name("key"), library._name("other")]
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2", "new"})
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: {"avx2", "new"})
     names.append(library._name("key"))
     monkeypatch.setattr(library, "CODE", before)
     names.append(library._name("key"))

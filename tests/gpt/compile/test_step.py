@@ -16,8 +16,9 @@ from tunemax.gpt.compile import library, step
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.random import Dropout
+from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.softmax import variants
-from tunemax.gpt.trainer import Member, Snapshot, Trainer
+from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
 ALL = {"n_layer": 1, "n_embd": 8, "block_size": 8, "softmax_variant": "constantmax", "compile": True}
@@ -63,7 +64,7 @@ def test_compiled_members_train_as_eager_ones_do(small: Make, corpus: Corpus) ->
         trainer, members = trained([small(**{**ALL, **fields, "compile": compiled}) for fields in MEMBERS], corpus, 10)
         evaluated = trainer.evaluate()
         found.append([(evaluated[member], member.train_loss, member.grad_norm) for member in members])
-        assert trainer.path.startswith("compiled, fp32, " if compiled else "eager, fp32, ")
+        assert trainer.arithmetic.startswith("compiled, fp32, " if compiled else "eager, fp32, ")
     for eager, other in zip(*found, strict=True):
         assert other == pytest.approx(eager, abs=1e-4)
 
@@ -105,7 +106,7 @@ def test_the_graph_of_bf16_computes_what_eager_mode_does(
     for compiled in (False, True):
         fields = {"softmax_variant": "constantmax", "precision": "bf16", "compile": compiled, "learning_rate": 1e-2}
         trainer, members = trained([small(seed=seed, **fields) for seed in (1, 2)], corpus, 5)
-        assert trainer.path.startswith("compiled, bf16" if compiled else "eager, bf16")
+        assert trainer.arithmetic.startswith("compiled, bf16" if compiled else "eager, bf16")
         losses.append([trainer.evaluate()[member] for member in members])
     assert losses[1] == pytest.approx(losses[0], abs=0.005)
 
@@ -129,7 +130,7 @@ def test_a_compiled_member_does_not_depend_on_its_neighbours(
         assert_same(alone.snapshot(own), stacked.snapshot(member))
     elsewhere = Trainer(configs[0], corpus)
     elsewhere.add(configs[1])
-    assert elsewhere.path == stacked.path
+    assert elsewhere.arithmetic == stacked.arithmetic
     resumed = elsewhere.restore(snapshot)
     elsewhere.step(3)
     assert_same(elsewhere.snapshot(resumed), stacked.snapshot(members[3]))
@@ -165,7 +166,7 @@ def test_without_a_compiler_it_says_so_once_and_trains_on(
     monkeypatch.setenv("CXX", compiler)
     for _ in range(2):
         trainer, (member,) = trained([small(n_layer=1, compile=True)], corpus, 2)
-        assert trainer.path.startswith("eager")
+        assert trainer.arithmetic.startswith("eager")
         _, (own,) = trained([small(n_layer=1)], corpus, 2)
         assert member.train_loss == own.train_loss
     assert capsys.readouterr().err == f"compile: {said}; going on without\n"
@@ -177,7 +178,7 @@ def test_without_a_place_to_keep_it_nothing_is_compiled(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(library.CACHE, str(tmp_path / "file" / "cache"))
     trainer, _ = trained([small(n_layer=1, compile=True)], corpus, 1)
-    assert trainer.path.startswith("eager")
+    assert trainer.arithmetic.startswith("eager")
     assert (
         capsys.readouterr().err
         == f"compile: {tmp_path}/file/cache cannot be written (Not a directory); going on without\n"
@@ -198,7 +199,7 @@ def test_a_compiler_that_fails_costs_a_line(
     _, (own,) = trained([small(n_layer=1, n_embd=8)], corpus, 2)
     for _ in range(2):
         trainer, (member,) = trained([small(n_layer=1, n_embd=8, compile=True)], corpus, 2)
-        assert trainer.path.startswith("eager")
+        assert trainer.arithmetic.startswith("eager")
         assert (member.train_loss, member.iteration) == (own.train_loss, 2)
     assert len(tried) == 1
     assert capsys.readouterr().err == "compile: failed (C++ compile error); going on without\n"
@@ -218,7 +219,7 @@ def test_an_evaluation_that_cannot_be_compiled_leaves_training_compiled(
     eager, (own,) = trained([small(n_layer=1)], corpus, 1)
     for _ in range(2):
         assert trainer.evaluate()[member] == pytest.approx(eager.evaluate()[own], abs=1e-5)
-    assert trainer.path.startswith("compiled but for evaluation, ")
+    assert trainer.arithmetic.startswith("compiled but for evaluation, ")
     assert capsys.readouterr().err == "compile: evaluation failed (torch stumbles); going on without\n"
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 import yaml
 
-from tunemax.gpt import hardware
+from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
@@ -162,7 +162,7 @@ def test_a_near_tie_goes_to_fewer_threads_and_fewer_members(config: Config, monk
 class _Team:
     rates: ClassVar[dict[tuple[int, int], float]] = {}
 
-    def __init__(self, config: Config, workers: int, threads: int, route: hardware.Route) -> None:
+    def __init__(self, config: Config, workers: int, threads: int, route: matmul.Route) -> None:
         self.shares = (workers, threads)
 
     def __enter__(self) -> _Team:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tunemax.gpt import hardware
+from tunemax.gpt import hardware, matmul
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.hardware import Measured
+from tunemax.gpt.matmul import Measured
 from tunemax.search.machine import calibration, memory, precision
 from tunemax.search.machine.calibration import Shares
 from tunemax.search.machine.memory import Footprint
@@ -25,9 +25,9 @@ LARGE = {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_siz
 def a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An ordinary CPU without bf16: 80 GFLOP/s, and much memory."""
     measured = Measured(route="default", reason="", gflops=80, errors={})
-    monkeypatch.setattr(hardware, "choose", lambda: measured)
+    monkeypatch.setattr(matmul, "choose", lambda: measured)
     monkeypatch.setattr(hardware, "has_gpu", lambda: False)
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: {"avx2"})
     monkeypatch.setattr("tunemax.search.machine.plan.free", lambda: 1e12)
     monkeypatch.setattr("tunemax.search.machine.plan.cores", lambda: 2)
     monkeypatch.setattr(calibration, "remembered", lambda config: None)

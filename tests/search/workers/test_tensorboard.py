@@ -19,16 +19,16 @@ from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
-import tunemax.gpt.event_file
 import tunemax.gpt.probe
-import tunemax.search.workers.tensorboard
+import tunemax.gpt.tensorboard
+import tunemax.search.workers.loggers
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.trainer import Trainer
 from tunemax.search.storage import attributes
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question, create
 from tunemax.search.workers.events import Event, Reported
-from tunemax.search.workers.tensorboard import Boards
+from tunemax.search.workers.loggers import TrialLoggers
 
 Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
@@ -72,7 +72,7 @@ class Tab:
 @pytest.fixture
 def done(ask: Ask, work: Work) -> Question:
     question = ask(compare=["softmax", "constantmax", "polymax"], space=SPACE, budget={"trials": 3})
-    work(question, watchers=[Boards(question, pytest.fail)])
+    work(question, watchers=[TrialLoggers(question, pytest.fail)])
     return question
 
 
@@ -126,7 +126,7 @@ def test_how_trials_ended_can_be_told_apart(ask: Ask, work: Work) -> None:
     question = ask(
         compare=["softmax"], space=space, sampler="grid", budget=budget, base={"grad_clip": 0, "warmup_fraction": 0}
     )
-    work(question, watchers=[Boards(question, pytest.fail)])
+    work(question, watchers=[TrialLoggers(question, pytest.fail)])
     tab = Tab(runs(question))
     for trial in question.trials()["q/softmax"]:
         run = f"q/softmax/{trial.number:05}"
@@ -145,7 +145,7 @@ def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(
         "base": {"tensorboard": False, "constantmax.beta": -80},
     }
     question = ask(**plan, budget={"trials": 1})
-    work(question, watchers=[Boards(question, pytest.fail)])
+    work(question, watchers=[TrialLoggers(question, pytest.fail)])
     assert not list(runs(question).rglob("*tfevents*"))
     assert passes == [2], "once, for both at their end"
     found = {name: trial.user_attrs[attributes.GUARDED] for name, (trial,) in question.trials().items()}
@@ -155,14 +155,14 @@ def test_without_tensorboard_nothing_is_written_and_the_guard_still_counted(
 
 def test_histograms_of_a_study_are_asked_for_in_its_base(ask: Ask, work: Work) -> None:
     question = ask(compare=["constantmax"], base={"tensorboard_histograms": True}, budget={"trials": 1})
-    work(question, watchers=[Boards(question, pytest.fail)])
+    work(question, watchers=[TrialLoggers(question, pytest.fail)])
     found = events(runs(question) / "q/constantmax/00000")
     tags = ["softmax_learnables/beta", "softmax_learnables/gamma", "softmax_log10_weights/layer0"]
     assert sorted(found.Tags()["histograms"]) == tags
     for tag in tags:
         assert [event.step for event in found.Histograms(tag)] == [10, 20]
     later = ask(compare=["constantmax"], base={"tensorboard_histograms": False}, budget={"trials": 2})
-    work(later, watchers=[Boards(later, pytest.fail)])
+    work(later, watchers=[TrialLoggers(later, pytest.fail)])
     assert events(runs(later) / "q/constantmax/00001").Scalars("loss/validation")
     assert events(runs(later) / "q/constantmax/00001").Tags()["histograms"] == []
 
@@ -172,12 +172,12 @@ def test_a_trial_that_is_trained_again_has_one_curve(ask: Ask, work: Work) -> No
     reports: list[Event] = []
     interrupted = lambda: len(reports) >= 3  # noqa: E731
     hear = lambda event: reports.append(event) if isinstance(event, Reported) else None  # noqa: E731
-    work(question, watchers=[Boards(question, pytest.fail)], stopping=interrupted, on=hear)
+    work(question, watchers=[TrialLoggers(question, pytest.fail)], stopping=interrupted, on=hear)
     folder = runs(question) / "q/softmax/00000"
     assert events(folder).Scalars("loss/validation")
     ended = events(folder).PluginTagToContent("hparams")
     assert "_hparams_/session_end_info" not in ended
-    work(question, watchers=[Boards(question, pytest.fail)])
+    work(question, watchers=[TrialLoggers(question, pytest.fail)])
     assert len(list(folder.iterdir())) == 2
     assert [event.step for event in events(folder).Scalars("loss/validation")] == [10, 20, 30, 40]
     assert [event.step for event in events(folder).Scalars("softmax/layer0/row_max")] == [10, 20, 30, 40]
@@ -190,11 +190,11 @@ def test_a_trial_that_somebody_else_finishes_is_left_as_it_is(ask: Ask, work: Wo
         if isinstance(event, Reported) and event.trial == 0:
             question.study("q/softmax").tell(0, 1.0)
 
-    boards = Boards(question, pytest.fail)
-    work(question, watchers=[boards], on=tell)
+    loggers = TrialLoggers(question, pytest.fail)
+    work(question, watchers=[loggers], on=tell)
     contents = [events(runs(question) / f"q/softmax/0000{number}").PluginTagToContent("hparams") for number in (0, 1)]
     assert ["_hparams_/session_end_info" in content for content in contents] == [False, True]
-    assert not boards._open
+    assert not loggers._open
 
 
 def test_members_that_stop_together_are_measured_by_one_pass(
@@ -202,7 +202,7 @@ def test_members_that_stop_together_are_measured_by_one_pass(
 ) -> None:
     passes = counted_passes(monkeypatch)
     question = ask(budget={"trials": 2})
-    work(question, watchers=[Boards(question, pytest.fail)])
+    work(question, watchers=[TrialLoggers(question, pytest.fail)])
     assert passes == [4, 4]
 
 
@@ -233,9 +233,9 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_result(
 ) -> None:
     question = ask(compare=["softmax"])
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(tunemax.search.workers.tensorboard, "trial_folder", lambda *_: tmp_path / "file")
+    monkeypatch.setattr(tunemax.search.workers.loggers, "trial_folder", lambda *_: tmp_path / "file")
     told: list[str] = []
-    work(question, watchers=[Boards(question, told.append)])
+    work(question, watchers=[TrialLoggers(question, told.append)])
     (line,) = told
     assert "file: TensorBoard events cannot be written" in line
     assert line.endswith("; trials go on without theirs")
@@ -245,17 +245,17 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_costs_no_result(
 def test_a_disk_that_fills_up_on_the_way_costs_no_result(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     question = ask(compare=["softmax"])
     told: list[str] = []
-    boards = Boards(question, told.append)
+    loggers = TrialLoggers(question, told.append)
 
     def full(event: Event) -> None:
         if isinstance(event, Reported):
-            monkeypatch.setattr(tunemax.gpt.event_file.EventFile, "write", refuse)
+            monkeypatch.setattr(tunemax.gpt.tensorboard.EventFile, "write", refuse)
 
     def refuse(file: Any, *_: Any) -> None:
         raise file._unwritable(OSError(28, "No space left on device"))
 
-    work(question, watchers=[boards], on=full)
+    work(question, watchers=[loggers], on=full)
     assert len(told) == 1
     assert "No space left on device" in told[0]
-    assert not boards._open
+    assert not loggers._open
     assert {trial.state.name for trial in question.trials()["q/softmax"]} == {"COMPLETE"}

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.trainer import Trainer, divergence_cap
+from tunemax.gpt.divergence import divergence_cap
+from tunemax.gpt.trainer import Trainer
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question, create, extend
