@@ -1,23 +1,23 @@
-"""AdamW on rows: every member has its own learning rates, decay, moments' decays and clip.
+"""Optimizers on rows: every member has its own learning rates, decay, moments' decays and clip.
 
-One update (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2) in two forms: by torch's own kernel, for eager mode,
-and as a formula in tensors, for a compiler.
+An update has two forms: in place, as fast as torch's own kernels are, for eager mode; and as a formula in tensors, for
+a compiler.
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tunemax.gpt.config import TrainConfig
 from tunemax.gpt.layout import KINDS, Kind
 
 EPSILON = 1e-8
-COEFFICIENTS = len(KINDS) + 7
-"""How many numbers `Update.coefficients` has."""
 NORM_EPSILON = 1e-6
 """Added to the norm that a clip divides by, as torch.nn.utils.clip_grad_norm_ does."""
 
@@ -29,9 +29,9 @@ class Rows:
     theta: Tensor
     """Parameters, (K, P)."""
     first: Tensor
-    """AdamW's first moment, (K, P)."""
+    """The optimizer's first moment, (K, P)."""
     second: Tensor
-    """AdamW's second moment, (K, P)."""
+    """Its second moment, (K, P); zeros where it has none."""
     count: Tensor
     """Updates done so far, (K, 1)."""
 
@@ -68,14 +68,11 @@ class Update:
     number: int
     """Which update of its member it is; the first is 1."""
 
-    @property
-    def coefficients(self) -> tuple[float, ...]:
-        """What `adamw` needs of it, the differences to 1 in double precision."""
-        one, two = 1 - self.beta1**self.number, 1 - self.beta2**self.number
-        steps = [self.rates[kind] / one for kind in KINDS]
-        shrink = 1 - self.rates["matrix"] * self.decay
-        limit = self.clip or math.inf
-        return (*steps, shrink, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, two**-0.5, limit)
+
+def clipped(grad: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    """As `clip_`, as a formula: the gradient after it, and the norms before. limits: (K,); infinite does not clip."""
+    norms = grad.square().sum(1).sqrt()
+    return grad * (limits / (norms + NORM_EPSILON)).clamp(max=1.0)[:, None], norms
 
 
 def clip_(grad: Tensor, limits: Tensor) -> Tensor:
@@ -90,50 +87,82 @@ def clip_(grad: Tensor, limits: Tensor) -> Tensor:
     return norms
 
 
-def adamw_(rows: Rows, grad: Tensor, spans: Mapping[Kind, slice], updates: Sequence[Update]) -> None:
-    """One update of rows in place, by their gradient (K, P), clipped before. spans: the columns of each kind. updates:
-    one a row.
+class Optimizer(ABC):
+    """What moves the rows of members, given their gradients."""
 
-    The kernel is torch.optim.AdamW's own (`fused=True`), row by row: one pass over memory where a formula in tensors of
-    (K, P) needs eight.
-    """
-    rows.count.add_(1)
-    for row, update in enumerate(updates):
-        for kind, columns in spans.items():
-            torch._fused_adamw_(
-                [rows.theta[row, columns]],
-                [grad[row, columns]],
-                [rows.first[row, columns]],
-                [rows.second[row, columns]],
-                [],
-                [rows.count[row]],
-                lr=update.rates[kind],
-                beta1=update.beta1,
-                beta2=update.beta2,
-                weight_decay=update.decay if kind == "matrix" else 0.0,
-                eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-            )
+    width: ClassVar[int]
+    """How many coefficients an update has."""
+
+    @abstractmethod
+    def step_(self, rows: Rows, grad: Tensor, spans: Mapping[Kind, slice], updates: Sequence[Update]) -> None:
+        """One update of rows in place, but for their count, by their gradient (K, P), clipped before.
+
+        spans: the columns of each kind. updates: one a row.
+        """
+
+    @abstractmethod
+    def coefficients(self, update: Update) -> tuple[float, ...]:
+        """What `step` needs of an update, `width` numbers."""
+
+    @abstractmethod
+    def step(
+        self, theta: Tensor, grad: Tensor, first: Tensor, second: Tensor, spans: Mapping[Kind, slice], steps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same as a formula: theta, first and second (K, P) after an update by a gradient that was clipped before.
+
+        steps: (K, `width`), the coefficients of each member.
+        """
 
 
-def adamw(
-    theta: Tensor, grad: Tensor, first: Tensor, second: Tensor, spans: Mapping[Kind, slice], coefficients: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same with the clip, as a formula: theta, first and second (K, P) after an update, and the norms before the
-    clip, (K,).
+class AdamW(Optimizer):
+    """Loshchilov and Hutter, arXiv 1711.05101, algorithm 2."""
 
-    coefficients: (K, COEFFICIENTS), a row of `Update.coefficients` each.
-    """
-    *steps, shrink, beta1, rest1, beta2, rest2, root, limit = coefficients.unbind(1)
-    norms = grad.square().sum(1).sqrt()
-    grad = grad * (limit / (norms + NORM_EPSILON)).clamp(max=1.0)[:, None]
-    first = first * beta1[:, None] + grad * rest1[:, None]
-    second = second * beta2[:, None] + grad.square() * rest2[:, None]
-    move = first / (second.sqrt() * root[:, None] + EPSILON)
-    place = torch.arange(theta.shape[1], device=theta.device)
-    rate, keep = steps[0][:, None], shrink[:, None]  # of matrices, which come first; (K, P) with the others behind them
-    for kind, step in zip(KINDS[1:], steps[1:], strict=True):
-        before = place < spans[kind].start
-        rate, keep = torch.where(before, rate, step[:, None]), torch.where(before, keep, 1.0)
-    return theta * keep - rate * move, first, second, norms
+    width = len(KINDS) + 6
+
+    def step_(self, rows: Rows, grad: Tensor, spans: Mapping[Kind, slice], updates: Sequence[Update]) -> None:
+        """By the kernel of torch.optim.AdamW (`fused=True`), row by row: one pass over memory where a formula in
+        tensors of (K, P) needs eight."""
+        for row, update in enumerate(updates):
+            for kind, columns in spans.items():
+                torch._fused_adamw_(
+                    [rows.theta[row, columns]],
+                    [grad[row, columns]],
+                    [rows.first[row, columns]],
+                    [rows.second[row, columns]],
+                    [],
+                    [rows.count[row]],
+                    lr=update.rates[kind],
+                    beta1=update.beta1,
+                    beta2=update.beta2,
+                    weight_decay=update.decay if kind == "matrix" else 0.0,
+                    eps=EPSILON,
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+    def coefficients(self, update: Update) -> tuple[float, ...]:
+        """The differences to 1 in double precision."""
+        beta1, beta2 = update.beta1, update.beta2
+        one, two = 1 - beta1**update.number, 1 - beta2**update.number
+        rates = [update.rates[kind] / one for kind in KINDS]
+        return (*rates, 1 - update.rates["matrix"] * update.decay, beta1, 1 - beta1, beta2, 1 - beta2, two**-0.5)
+
+    def step(
+        self, theta: Tensor, grad: Tensor, first: Tensor, second: Tensor, spans: Mapping[Kind, slice], steps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        *rates, shrink, beta1, rest1, beta2, rest2, root = steps.unbind(1)
+        first = first * beta1[:, None] + grad * rest1[:, None]
+        second = second * beta2[:, None] + grad.square() * rest2[:, None]
+        move = first / (second.sqrt() * root[:, None] + EPSILON)
+        # Matrices come first; (K, P) with the others behind them
+        place = torch.arange(theta.shape[1], device=theta.device)
+        rate, keep = rates[0][:, None], shrink[:, None]
+        for kind, other in zip(KINDS[1:], rates[1:], strict=True):
+            before = place < spans[kind].start
+            rate, keep = torch.where(before, rate, other[:, None]), torch.where(before, keep, 1.0)
+        return theta * keep - rate * move, first, second
+
+
+def optimizer_of(train: TrainConfig) -> Optimizer:
+    """The one that a configuration asks for."""
+    return AdamW()

@@ -25,7 +25,7 @@ from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.layout import Kind, Layout
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import Lane, Observer, forward, parameters
-from tunemax.gpt.optimizer import Rows, Update
+from tunemax.gpt.optimizer import Rows, Update, optimizer_of
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
 from tunemax.gpt.snapshot import Snapshot, by_name
@@ -96,7 +96,7 @@ class Trainer:
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
         self.layout = Layout(parameters(config.model, corpus.manifest.vocab_size))
-        eager = Eager(self.layout, self.model, self.bf16)
+        eager = Eager(self.layout, self.model, self.bf16, optimizer_of(config.train))
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
         self._rows = Rows.empty(self.layout.size, dtype, self.device)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from tunemax.gpt.config import ModelConfig
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import Lane, Observer, losses
-from tunemax.gpt.optimizer import COEFFICIENTS, Rows, Update, adamw, adamw_, clip_
+from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped
 from tunemax.gpt.random import Dropout
 
 TYPICAL = 8
@@ -57,6 +58,7 @@ class Eager:
     layout: Layout
     model: ModelConfig
     bf16: bool
+    optimizer: Optimizer
     name: ClassVar[str] = "eager"
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
@@ -69,7 +71,8 @@ class Eager:
         loss, grad = self.gradient(rows.theta, tokens, lanes, dropout)
         norms = clip_(grad, torch.tensor([update.clip for update in updates], dtype=grad.dtype, device=grad.device))
         with torch.no_grad():
-            adamw_(rows, grad, self.layout.spans, updates)
+            rows.count.add_(1)
+            self.optimizer.step_(rows, grad, self.layout.spans, updates)
         return loss, norms
 
     def gradient(
@@ -109,7 +112,7 @@ class Graphs:
     def __init__(self, eager: Eager, key: str) -> None:
         # Each registered variant may add columns to theta, so a key tells all of them.
         columns = hashlib.sha256(repr(eager.layout.parameters).encode()).hexdigest()
-        self._eager, self._key = eager, f"{key} {columns}"
+        self._eager, self._key = eager, f"{key} {type(eager.optimizer).__name__} {columns}"
         self._parts: list[_Part] = []
         if fault := compiler_fault():
             _tell(fault)
@@ -195,9 +198,10 @@ class Graphs:
                 drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device)
                 for site, shape, dtype in _sites[key]
             ]
-        numbers = [update.coefficients for update in updates[part.rows]]
+        optimizer = self._eager.optimizer
+        numbers = [(update.clip or math.inf, *optimizer.coefficients(update)) for update in updates[part.rows]]
         coefficients = torch.tensor(
-            numbers or [[0.0] * COEFFICIENTS] * len(batch), dtype=own.theta.dtype, device=own.theta.device
+            numbers or [[0.0] * (1 + optimizer.width)] * len(batch), dtype=own.theta.dtype, device=own.theta.device
         )
         return [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 
@@ -237,7 +241,8 @@ class Graphs:
             lanes = [lane.with_scalars(given) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
             loss, grad = self._eager.gradient(theta, tokens, lanes, _Given(masks) if masks else None)
-            *after, norms = adamw(theta, grad, first, second, spans, coefficients)
+            grad, norms = clipped(grad, coefficients[:, 0])
+            after = self._eager.optimizer.step(theta, grad, first, second, spans, coefficients[:, 1:])
             for row, new in zip((theta, first, second), after, strict=True):
                 row.copy_(new)
             return loss, norms

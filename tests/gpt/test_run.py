@@ -25,6 +25,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.matmul import current_route
+from tunemax.gpt.optimizer import AdamW
 from tunemax.gpt.snapshot import Snapshot
 
 Make = Callable[..., Config]
@@ -182,7 +183,7 @@ def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
 ) -> None:
     folder = tmp_path / "run"
     config = small(**FIELDS, out_dir=str(folder))
-    update, evaluate = tunemax.gpt.compile.step.adamw_, tunemax.gpt.trainer.Trainer.evaluate
+    update, evaluate = AdamW.step_, tunemax.gpt.trainer.Trainer.evaluate
 
     def interrupt(function: Callable[..., Any], on_call: int) -> Callable[..., Any]:
         calls = 0
@@ -196,7 +197,7 @@ def test_ctrl_c_within_an_update_or_an_evaluation_loses_nothing(
 
         return wrapped
 
-    monkeypatch.setattr(tunemax.gpt.compile.step, "adamw_", interrupt(update, 15))
+    monkeypatch.setattr(AdamW, "step_", interrupt(update, 15))
     with pytest.raises(KeyboardInterrupt):
         run.train(config, quiet)
     assert last(folder).iteration == 15

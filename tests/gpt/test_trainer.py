@@ -16,6 +16,7 @@ import tunemax.gpt.trainer
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.optimizer import AdamW
 from tunemax.gpt.probe import probe
 from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.trainer import Member, Trainer
@@ -303,7 +304,7 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
 ) -> None:
     config = small(softmax_variant="constantmax")
     trainer, member = started(config, corpus)
-    update = tunemax.gpt.compile.step.adamw_
+    update = AdamW.step_
     done = 0
 
     def interrupted(*arguments: Any) -> None:
@@ -313,7 +314,7 @@ def test_an_interrupt_waits_for_the_update_to_be_whole(
             signal.raise_signal(signal.SIGINT)
         update(*arguments)
 
-    monkeypatch.setattr(tunemax.gpt.compile.step, "adamw_", interrupted)
+    monkeypatch.setattr(AdamW, "step_", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.step(10)
     assert member.iteration == 3
