@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunemax.gpt.config import ModelConfig
+from tunemax.gpt.config import Config, ModelConfig
 from tunemax.gpt.layout import Parameter
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.softmax import Variant, from_column, variants
@@ -69,6 +69,13 @@ def losses(
     logits = forward(views, inputs, model, lanes, dropout, observe)  # (K, B, T, V)
     logits = logits.float() if logits.dtype == torch.bfloat16 else logits
     return CrossEntropy.apply(logits, targets).mean(-1)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def objective(
+    views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Dropout | None = None
+) -> Tensor:
+    """What training minimises of each member, (K,): its mean loss. tokens: (K, B, T + 1)."""
+    return losses(views, tokens, config.model, lanes, dropout).mean(1)
 
 
 class CrossEntropy(torch.autograd.Function):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,6 +67,13 @@ class Update:
     """Largest norm of the gradient; 0 does not clip."""
     number: int
     """Which update of its member it is; the first is 1."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], rate: float, number: int) -> Update:
+        """values: the active fields of a member as they are now. rate: its learning rate."""
+        learnable = rate * values.get("variant_lr_ratio", 0.0)
+        rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": learnable}
+        return cls(rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], number)
 
 
 def clipped(grad: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:

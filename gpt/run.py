@@ -22,7 +22,7 @@ from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
-from tunemax.gpt.logger import Loggers
+from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
 

@@ -22,10 +22,10 @@ from tunemax.gpt.divergence import Event, first_event
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
-from tunemax.gpt.layout import Kind, Layout
+from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import Lane, Observer, forward, parameters
-from tunemax.gpt.optimizer import Rows, Update, optimizer_of
+from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
 from tunemax.gpt.snapshot import Snapshot, by_name
@@ -67,6 +67,11 @@ class Member:
         return float(self.values["learning_rate"]) * lr_factor(self.config.train, self.iteration)
 
     @property
+    def update(self) -> Update:
+        """The next one of its row."""
+        return Update.of(self.values, self.learning_rate, self.iteration + 1)
+
+    @property
     def evaluation_due(self) -> bool:
         """Whether it stands where it is to be evaluated: at each `eval_interval`, and at its horizon."""
         train = self.config.train
@@ -96,7 +101,7 @@ class Trainer:
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
         self.layout = Layout(parameters(config.model, corpus.manifest.vocab_size))
-        eager = Eager(self.layout, self.model, self.bf16, optimizer_of(config.train))
+        eager = Eager(self.layout, config)
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
         self._rows = Rows.empty(self.layout.size, dtype, self.device)
@@ -193,7 +198,7 @@ class Trainer:
             if not trace:
                 self._way.prepare(self._rows, batch, lanes, dropout)
             with held_back():
-                loss, norms = self._way(self._rows, batch, lanes, [_update(member) for member in self.members], dropout)
+                loss, norms = self._way(self._rows, batch, lanes, [member.update for member in self.members], dropout)
                 for member in self.members:
                     member.iteration += 1
             trace.append(torch.cat((loss[:, None], norms[:, None], self._rows.theta[:, learnable]), dim=1))
@@ -376,11 +381,3 @@ class Trainer:
 
     def _tensor(self, values: list[Any]) -> Tensor:
         return torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
-
-
-def _update(member: Member) -> Update:
-    values, rate = member.values, member.learning_rate
-    rates: dict[Kind, float] = {"matrix": rate, "vector": rate, "learnable": rate * values.get("variant_lr_ratio", 0.0)}
-    return Update(
-        rates, values["weight_decay"], values["beta1"], values["beta2"], values["grad_clip"], member.iteration + 1
-    )

@@ -28,7 +28,7 @@ from tunemax.envs.rollouts import run
 from tunemax.envs.steering import corpus_of
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import held_back
-from tunemax.gpt.logger import Loggers
+from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.random import key
 
 

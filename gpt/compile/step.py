@@ -26,11 +26,11 @@ from torch.fx import GraphModule
 
 from tunemax.gpt.compile.decompositions import decompositions
 from tunemax.gpt.compile.library import Compiled, Traced, compiled, compiler_fault, digest, share_cache_folder, without
-from tunemax.gpt.config import ModelConfig
+from tunemax.gpt.config import Config
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
-from tunemax.gpt.model import Lane, Observer, losses
-from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped
+from tunemax.gpt.model import Lane, Observer, losses, objective
+from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped, optimizer_of
 from tunemax.gpt.random import Dropout
 
 TYPICAL = 8
@@ -56,10 +56,17 @@ class Eager:
     """An iteration as torch computes it, operation by operation."""
 
     layout: Layout
-    model: ModelConfig
-    bf16: bool
-    optimizer: Optimizer
+    config: Config
+    """Of any member: its fields that all of them share."""
     name: ClassVar[str] = "eager"
+
+    @property
+    def bf16(self) -> bool:
+        return self.config.train.precision == "bf16"
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return optimizer_of(self.config.train)
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Nothing has to be."""
@@ -81,14 +88,14 @@ class Eager:
         """Loss (K,), and its gradient (K, P)."""
         theta = theta.detach().requires_grad_()
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
-            loss = losses(self.layout.split(theta), tokens, self.model, lanes, dropout).mean(1)
+            loss = objective(self.layout.split(theta), tokens, self.config, lanes, dropout)
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         return loss.detach(), grad
 
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
         """Loss of each window, (K, B), without dropout; nothing changes. tokens: (K, B, T + 1)."""
         with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
-            return losses(self.layout.split(theta), tokens, self.model, lanes, observe=observe)
+            return losses(self.layout.split(theta), tokens, self.config.model, lanes, observe=observe)
 
 
 @dataclass(frozen=True)
@@ -209,7 +216,7 @@ class Graphs:
         """Where the model drops, in order, with the shape that a member has there; found by running it."""
         recorder = _Recorder()
         with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self._eager.bf16):
-            losses(self._eager.layout.split(theta), tokens, self._eager.model, part.lanes, recorder)
+            objective(self._eager.layout.split(theta), tokens, self._eager.config, part.lanes, recorder)
         return recorder.sites
 
     def _has(self, key: str, part: _Part, trace: Callable[[], Traced], what: str = "") -> bool:

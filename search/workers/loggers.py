@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from tunemax.gpt.files import Guard
-from tunemax.gpt.logger import Loggers
+from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.run import Row
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.paths import trial_folder

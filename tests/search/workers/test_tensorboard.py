@@ -19,8 +19,8 @@ from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+import tunemax.gpt.loggers.tensorboard
 import tunemax.gpt.probe
-import tunemax.gpt.tensorboard
 import tunemax.search.workers.loggers
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.trainer import Trainer
@@ -249,7 +249,7 @@ def test_a_disk_that_fills_up_on_the_way_costs_no_result(ask: Ask, work: Work, m
 
     def full(event: Event) -> None:
         if isinstance(event, Reported):
-            monkeypatch.setattr(tunemax.gpt.tensorboard.EventFile, "write", refuse)
+            monkeypatch.setattr(tunemax.gpt.loggers.tensorboard.EventFile, "write", refuse)
 
     def refuse(file: Any, *_: Any) -> None:
         raise file._unwritable(OSError(28, "No space left on device"))

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import pytest
 
-from tunemax.gpt import logger, run
+from tunemax.gpt import run
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import Guard
-from tunemax.gpt.logger import LOGGERS, Loggers
+from tunemax.gpt.loggers import LOGGERS, Loggers, base
 from tunemax.gpt.probe import Probe
 
 Make = Callable[..., Config]
@@ -55,7 +55,7 @@ class Full(Notebook):
 def notebook(monkeypatch: pytest.MonkeyPatch) -> type[Notebook]:
     """A second kind of logger beside TensorBoard."""
     Notebook.pages = []
-    monkeypatch.setattr(logger, "LOGGERS", (*LOGGERS, Notebook))
+    monkeypatch.setattr(base, "LOGGERS", (*LOGGERS, Notebook))
     return Notebook
 
 
@@ -84,7 +84,7 @@ def test_a_guarded_logger_that_fails_is_closed_and_the_others_go_on(
     small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Notebook.pages = []
-    monkeypatch.setattr(logger, "LOGGERS", (Full, Notebook))
+    monkeypatch.setattr(base, "LOGGERS", (Full, Notebook))
     told: list[str] = []
     guard = Guard(told.append, "trials go on without theirs")
     trainings = [Loggers(lambda kind: kind.open(tmp_path, None), guard) for _ in range(2)]
@@ -101,7 +101,7 @@ def test_a_guarded_logger_that_fails_is_closed_and_the_others_go_on(
 
 def test_without_a_guard_the_error_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Notebook.pages = []
-    monkeypatch.setattr(logger, "LOGGERS", (Full,))
+    monkeypatch.setattr(base, "LOGGERS", (Full,))
     loggers = Loggers(lambda kind: kind.open(tmp_path, None))
     with pytest.raises(TunemaxError, match="full"):
         loggers.log({}, 4)

@@ -24,6 +24,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.loggers.base import Logger
 from tunemax.gpt.probe import STANDS_FOR, WEIGHT_EDGES, Probe
 
 MEASURES = ("row_max", "denominator", "row_sum", "guarded")
@@ -32,7 +33,7 @@ Value = Any
 """A named value of a summary; protocol buffers have no types that mypy could see."""
 
 
-class TensorBoard:
+class TensorBoard(Logger):
     """Writes the events of one training; every call is on disk when it returns. What is not finite is left out.
 
     Tags: ``loss/train|validation|perplexity|bits_per_byte``, ``train/learning_rate|grad_norm``, ``speed/tokens_per_s``,

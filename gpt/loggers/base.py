@@ -1,25 +1,32 @@
-"""Where the numbers of a training go while it runs: what a logger is, and all loggers of a training as one."""
+"""What a logger is, and all loggers of a training as one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.files import Guard
 from tunemax.gpt.probe import Probe
-from tunemax.gpt.tensorboard import TensorBoard
+
+LOGGERS: list[type[Logger]] = []
+"""Every kind of logger."""
 
 
-class Logger(Protocol):
+class Logger(ABC):
     """Shows one training somewhere. What was logged is kept when a call returns.
 
     Raises TunemaxError, in every call, if that cannot be done.
     """
 
+    def __init_subclass__(cls) -> None:
+        LOGGERS.append(cls)
+
     @classmethod
+    @abstractmethod
     def open(
         cls,
         folder: Path,
@@ -41,15 +48,13 @@ class Logger(Protocol):
             labels: what else tells it from others, by column.
         """
 
+    @abstractmethod
     def log(self, values: Mapping[str, float], iteration: int, probe: Probe | None = None) -> None:
         """Scalars by their tags, and what was measured of the softmax at the same iteration."""
 
+    @abstractmethod
     def close(self, completed: bool | None = None) -> None:
         """The training is over, and has reached its horizon or not; None if it may go on later."""
-
-
-LOGGERS: tuple[type[Logger], ...] = (TensorBoard,)
-"""Every kind of logger. Another one is a file beside this one, and its class here."""
 
 
 class Loggers:

@@ -22,8 +22,8 @@ from tunemax.gpt import run
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.loggers.tensorboard import TensorBoard
 from tunemax.gpt.probe import WEIGHT_EDGES, WINDOWS, Probe, probe
-from tunemax.gpt.tensorboard import TensorBoard
 from tunemax.gpt.trainer import Trainer
 
 Make = Callable[..., Config]
