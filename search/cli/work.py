@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import positive, revived, storage_flag
+from tunemax.search.cli.common import count_flag, revived, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.storage.paths import default_storage
 
@@ -38,19 +38,12 @@ def register(actions: Subcommands) -> None:
         actions, "confirm", "train a tuned question's winners anew on fresh seeds, and compare them", confirm
     )
     parser.add_argument("question", metavar="QUESTION")
-    parser.add_argument(
-        "--seeds",
-        type=positive("--seeds"),
-        metavar="N",
-        help="seeds for each winner (default: as the study says, else 12)",
-    )
-    parser.add_argument("--top", type=positive("--top"), metavar="N", help="only the reference and the N best others")
+    count_flag(parser, "--seeds", "seeds for each winner (default: as the study says, else 12)")
+    count_flag(parser, "--top", "only the reference and the N best others")
     parser.add_argument(
         "--reference", metavar="CANDIDATE", help="compare with this one (default: as the study says, else softmax)"
     )
-    parser.add_argument(
-        "--longer", type=positive("--longer"), default=1, metavar="F", help="at F times the tuned horizon"
-    )
+    count_flag(parser, "--longer", "at F times the tuned horizon", metavar="F", default=1)
     strength_flags(parser)
     storage_flag(parser)
 
@@ -201,13 +194,6 @@ def strength(arguments: argparse.Namespace) -> dict[str, int | None]:
 
 
 def strength_flags(parser: Parser) -> None:
-    parser.add_argument(
-        "--workers", type=positive("--workers"), metavar="N", help="worker processes (default: as the study says)"
-    )
-    parser.add_argument(
-        "--slots",
-        type=positive("--slots"),
-        metavar="N",
-        help="members that a worker trains at once (default: as the study says)",
-    )
-    parser.add_argument("--seconds", type=positive("--seconds"), metavar="N", help="start no new trial after this long")
+    count_flag(parser, "--workers", "worker processes (default: as the study says)")
+    count_flag(parser, "--slots", "members that a worker trains at once (default: as the study says)")
+    count_flag(parser, "--seconds", "start no new trial after this long")
