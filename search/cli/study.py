@@ -200,10 +200,8 @@ def best(arguments: argparse.Namespace) -> None:
     question = opened(arguments, name)
     if question.definition.confirms:
         of = question.definition.confirms.question
-        raise TunemaxError(
-            f"{name}: a confirmation has no best trial, only lucky seeds; see "
-            f"{typed(question.storage.url, 'study', 'leaderboard', of)}"
-        )
+        confirmed = typed(question.storage.url, "study", "leaderboard", of)
+        raise TunemaxError(f"{name}: a confirmation has no best trial, only lucky seeds; see {confirmed}")
     board = rank(question)
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
