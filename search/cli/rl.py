@@ -85,9 +85,8 @@ def train(arguments: argparse.Namespace) -> None:
     algorithm = checked(arguments.algo)
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
-    plan = Plan(
-        scene_of(arguments, action), algorithm, preset, arguments.seed, arguments.steps, arguments.envs, arguments.round
-    )
+    size = (arguments.steps, arguments.envs, arguments.round)
+    plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
     storage = open_storage(arguments.storage or default_storage(), create=True)
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
@@ -188,9 +187,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
     if not paths and not tuned:
         again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
-        raise TunemaxError(
-            f"{scene.id}: neither an agent nor a tuned baseline is there to be compared; begin with {again}"
-        )
+        nothing = "neither an agent nor a tuned baseline is there to be compared"
+        raise TunemaxError(f"{scene.id}: {nothing}; begin with {again}")
     agents = [(Agent.load(path), path) for path in paths]
     folder = Path(arguments.out) if arguments.out else runs_folder(str(storage.url)) / study_name(scene) / "verdict"
     report = partial(print, file=sys.stderr, flush=True)

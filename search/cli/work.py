@@ -80,10 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
     if ended.waiting:
         print(f"The time is spent. Go on with {again}")
     elif ended.elsewhere:
-        print(
-            f"{ended.elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with "
-            f"{again}"
-        )
+        elsewhere = f"{ended.elsewhere} trials run elsewhere, so winners may change"
+        print(f"{elsewhere}; once they have ended, confirm them with {again}")
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -96,18 +94,16 @@ def confirm(arguments: argparse.Namespace) -> None:
     given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference")}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
-        raise TunemaxError(
-            f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; five or fewer can never show a difference"
-        )
+        few = "five or fewer can never show a difference"
+        raise TunemaxError(f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; {few}")
     where = arguments.storage or default_storage()
     words = [f"--{key}={value}" for key, value in asked.items()]
     words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
     again = typed(where, "study", "confirm", question.name, *words)
     stage = (question.definition.confirm or Confirm()).model_copy(update=asked)
     with interruptible(where, again):
-        ended = confirm_study(
-            question.name, where, stage, longer=arguments.longer, **strength(arguments), show=on_screen
-        )
+        longer = arguments.longer
+        ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, question.name)}")
     if ended.waiting:
         print(f"The time is spent. Go on with {again}")
@@ -127,9 +123,8 @@ def resume(arguments: argparse.Namespace) -> None:
     if not counts["waiting"]:
         elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
         more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
-        raise TunemaxError(
-            f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}"
-        )
+        ended = counts.total() - counts["running"]
+        raise TunemaxError(f"{name}: no trial waits; {ended} have ended{elsewhere}; {more}")
     run(arguments)
 
 
