@@ -77,8 +77,9 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def say(row: Row) -> None:
     """A line of a run for the screen."""
-    measured = f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
-    measured = "" if math.isnan(row.validation_loss) else measured
+    measured = ""
+    if not math.isnan(row.validation_loss):
+        measured = f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
     print(
         f"iteration {row.iteration}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
         f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s",

@@ -41,10 +41,8 @@ def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
     if n < LEAST_PAIRS or not math.isfinite(found):
         return Correlation(n, found)
     rng = np.random.default_rng(0)
-    even = [np.full(len(group), 1 / len(group)) for group in filled]
-    drawn = _spearman(
-        [(group, rng.multinomial(len(group), p, BOOTSTRAP)) for group, p in zip(filled, even, strict=True)]
-    )
+    counts = [rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP) for group in filled]
+    drawn = _spearman(list(zip(filled, counts, strict=True)))
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, (ALPHA / 2, 1 - ALPHA / 2)) if len(drawn) > BOOTSTRAP / 2 else (math.nan, math.nan)
     return Correlation(n, found, float(low), float(high))

@@ -35,7 +35,9 @@ ENDED = tuple(map(_count, ("complete", "pruned", "diverged")))
 DUPLICATE, FAILED, RUNNING, WAITING, TOKENS = map(_count, ("duplicate", "failed", "running", "waiting", "tokens"))
 STEPS = Column[Entry]("steps", at("member_steps"), rounding.count, "member_steps")
 TRIAL = Column[Entry]("trial", at("best.number"), name="best_trial")
-SETTINGS = Column[Entry]("best settings", at("best.params"), lambda it: plain(it) or "defaults", words=True, none="")
+SETTINGS = Column[Entry](
+    "best settings", at("best.params"), lambda params: plain(params) or "defaults", words=True, none=""
+)
 RANKED = (
     "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of "
     "all trials."

@@ -58,10 +58,11 @@ def importance(findings: Findings) -> Section:
             left_out.append(f"{candidate.name}: {shares}.")
         else:
             figures.append(pictures.importance(candidate, hue, shares))
-    explained = "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth."
-    return Section(
-        "Parameter importance", "", (f"{explained} It needs many trials to be exact.", *left_out), tuple(figures)
+    explained = (
+        "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth. It needs many trials "
+        "to be exact."
     )
+    return Section("Parameter importance", "", (explained, *left_out), tuple(figures))
 
 
 def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | str:
