@@ -9,7 +9,7 @@ policy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -49,16 +49,6 @@ class Tunable(Protocol):
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Policy: ...
-
-
-Score = Callable[[npt.NDArray[np.float64]], float]
-Tuner = Callable[[tuple[Bound, ...], Score], npt.NDArray[np.float64]]
-"""Finds the vector of the highest score. `search` passes one in: Optuna's CMA-ES, or what it likes."""
-
-
-def tuned(kind: type[Tunable], task: Task, score: Callable[[Policy], float], tuner: Tuner) -> Policy:
-    """The policy of a kind that a tuner finds best. score: how good a policy is, more is better."""
-    return kind.of(task, tuner(kind.bounds(task), lambda vector: score(kind.of(task, vector))))
 
 
 @dataclass(frozen=True)

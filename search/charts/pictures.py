@@ -87,9 +87,8 @@ def intervals(question: str, confirmed: Confirmation, candidates: Sequence[Candi
     rows = []
     for entry in confirmed.entries:
         if mean := entry.estimate:
-            dots = [
-                Dot(loss, f"{entry.candidate}, seed {seed}: {loss:.4f}") for seed, loss in sorted(entry.losses.items())
-            ]
+            losses = sorted(entry.losses.items())
+            dots = [Dot(loss, f"{entry.candidate}, seed {seed}: {loss:.4f}") for seed, loss in losses]
             main = Dot(mean.mean, f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})")
             hue = hues(candidates).get(entry.candidate, 0)
             rows.append(Row(entry.candidate, hue, main, (mean.low, mean.high), dots))
@@ -218,35 +217,19 @@ def importance(candidate: Candidate, hue: int, shares: Mapping[str, float]) -> R
 
 def slices(candidate: Candidate, hue: int) -> list[Curves]:
     """Loss over each numeric parameter: complete trials as dots, pruned ones as rings where they stopped."""
-    trials = [
-        trial
-        for trial in candidate.trials
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.value is not None
-    ]
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    trials = [trial for trial in candidate.trials if trial.state in ended and trial.value is not None]
     complete = sorted(trial.value for trial in trials if state(trial) == "complete" and trial.value is not None)
     if len(complete) < 2:
         return []
     high = complete[-1 if len(complete) < 8 else -(len(complete) // 8) - 1]
     pictures = []
     for name in dict.fromkeys(name for trial in trials for name in trial.params):
-        having = [
-            trial
-            for trial in trials
-            if isinstance(trial.params.get(name), (int, float)) and not isinstance(trial.params[name], bool)
-        ]
+        having = [trial for trial in trials if type(trial.params.get(name)) in (int, float)]
         values = [float(trial.params[name]) for trial in having]
         if len(set(values)) < 2:
             continue
-        points = [
-            Point(
-                value,
-                trial.value,
-                text=f"trial {trial.number}: {name} {trial.params[name]:.4g}, {trial.value:.4f}",
-                hollow=trial.state == TrialState.PRUNED,
-            )
-            for trial, value in zip(having, values, strict=True)
-            if trial.value is not None
-        ]
+        points = [_slice(trial, name) for trial in having]
         picture = Curves(
             label=f"{candidate.name}: loss over {name}; complete trials as dots, pruned ones as rings.",
             x=Axis(name, log=bool(getattr(having[0].distributions[name], "log", False))).around(values),
@@ -267,6 +250,12 @@ def _iterations(curves: Sequence[Curve]) -> Axis:
 def _losses(candidate: Candidate, hue: int, trial: FrozenTrial, look: Look) -> Curve:
     points = [Point(step, loss) for step, loss in sorted(trial.intermediate_values.items())]
     return Curve(candidate.name, hue, points, look, f"trial {trial.number}", result=points[-1].y)
+
+
+def _slice(trial: FrozenTrial, name: str) -> Point:
+    value, loss = float(trial.params[name]), trial.values[0]
+    text = f"trial {trial.number}: {name} {value:.4g}, {loss:.4f}"
+    return Point(value, loss, text=text, hollow=trial.state == TrialState.PRUNED)
 
 
 def _at_rate(name: str, at: AtRate) -> Point:

@@ -152,13 +152,8 @@ def _layout(words: Words, y: str) -> Figure:
 
 def _axis(title: str) -> Figure:
     line = "rgba(138,143,152,0.25)"
-    return {
-        "title": {"text": title, "standoff": 10},
-        "gridcolor": line,
-        "zeroline": False,
-        "linecolor": line,
-        "automargin": True,
-    }
+    axis: Figure = {"title": {"text": title, "standoff": 10}, "gridcolor": line, "zeroline": False}
+    return axis | {"linecolor": line, "automargin": True}
 
 
 def _short(value: float) -> float:

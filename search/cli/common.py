@@ -41,10 +41,25 @@ def storage_flag(parser: Parser, *, as_json: bool = False) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
-def positive(flag: str) -> Callable[[str], int]:
+def count_flag(
+    parser: argparse._ActionsContainer,
+    flag: str,
+    help: str,
+    metavar: str = "N",
+    default: int | None = None,
+    **more: Any,
+) -> None:
+    """A flag that takes a whole number of at least 1."""
+    parser.add_argument(flag, type=whole(flag, 1), metavar=metavar, help=help, default=default, **more)
+
+
+def whole(flag: str, least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads the value of a flag, a whole number. Raises TunemaxError for anything else."""
+
     def read(text: str) -> int:
-        if not text.isdecimal() or int(text) == 0:
-            raise TunemaxError(f"{flag} = {text}: expected a whole number ≥ 1")
+        if not text.isdecimal() or not least <= int(text) <= (most or math.inf):
+            valid = f"≥ {least}" if most is None else f"from {least} to {most}"
+            raise TunemaxError(f"{flag} = {text}: expected a whole number {valid}")
         return int(text)
 
     return read

@@ -9,10 +9,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.common import whole
 from tunemax.search.cli.parser import add_command
 from tunemax.search.storage.paths import default_storage
 
@@ -29,11 +30,15 @@ def register(commands: Subcommands) -> None:
     parser = add_command(commands, "dashboard", "show studies in optuna-dashboard and TensorBoard, until Ctrl-C", run)
     parser.add_argument("--storage", metavar="URL", help="path or SQLAlchemy URL, as tunemax study takes it")
     parser.add_argument(
-        "--port", type=_port("--port"), default=PORT, metavar="N", help=f"of the dashboard (default {PORT}; 0: any)"
+        "--port",
+        type=whole("--port", 0, 65535),
+        default=PORT,
+        metavar="N",
+        help=f"of the dashboard (default {PORT}; 0: any)",
     )
     parser.add_argument(
         "--tensorboard-port",
-        type=_port("--tensorboard-port"),
+        type=whole("--tensorboard-port", 0, 65535),
         default=TENSORBOARD_PORT,
         metavar="N",
         help=f"of TensorBoard (default {TENSORBOARD_PORT}; 0: any)",
@@ -109,10 +114,8 @@ def _wait(servers: list[Server]) -> None:
     while not all(server.answers for server in servers):
         _check(servers)
         if time.monotonic() > end:
-            raise TunemaxError(
-                f"no answer within {PATIENCE:.0f} s from {' and '.join(s.name for s in servers if not s.answers)}; try "
-                "again"
-            )
+            silent = " and ".join(server.name for server in servers if not server.answers)
+            raise TunemaxError(f"no answer within {PATIENCE:.0f} s from {silent}; try again")
         time.sleep(0.1)
 
 
@@ -121,9 +124,8 @@ def _check(servers: list[Server]) -> None:
     for server in servers:
         if fate := server.fate:
             others = [other.name for other in servers if other is not server and not other.fate]
-            raise TunemaxError(
-                f"{server.name} has ended ({fate})" + "".join(f"; {name} is stopped too" for name in others)
-            )
+            stopped = "".join(f"; {name} is stopped too" for name in others)
+            raise TunemaxError(f"{server.name} has ended ({fate}){stopped}")
 
 
 def _check_port(host: str, port: int, flag: str, about: str) -> None:
@@ -161,12 +163,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _port(flag: str) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) > 65535:
-            raise TunemaxError(f"{flag} = {text}: expected a whole number from 0 to 65535")
-        return int(text)
-
-    return read

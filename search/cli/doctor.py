@@ -35,9 +35,8 @@ def register(commands: Subcommands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the findings, or calibrate. Raises TunemaxError if something has to be mended."""
     if arguments.study and not arguments.calibrate:
-        raise TunemaxError(
-            f"{arguments.study}: a study is only looked at with --calibrate; add it, or leave the study out"
-        )
+        only = "a study is only looked at with --calibrate"
+        raise TunemaxError(f"{arguments.study}: {only}; add it, or leave the study out")
     if arguments.calibrate:
         _calibrate(arguments.study)
         return
@@ -56,10 +55,9 @@ def _calibrate(study: str | None) -> None:
 
     config = _config(study)
     model = config.model
-    print(
-        f"{model.n_layer} layers x {model.n_embd}, context {model.block_size}, batches of {config.train.batch_size}, "
-        f"{config.train.precision}, eager\nworkers  threads  slots  member-steps/s"
-    )
+    shape = f"{model.n_layer} layers x {model.n_embd}, context {model.block_size}"
+    print(f"{shape}, batches of {config.train.batch_size}, {config.train.precision}, eager")
+    print("workers  threads  slots  member-steps/s")
 
     def report(found: Measurement) -> None:
         layout = found.shares
@@ -67,14 +65,10 @@ def _calibrate(study: str | None) -> None:
         print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {rate:>14}", flush=True)
 
     best = calibrate(config, report)
-    told = (
-        f"{best.workers} worker{'' if best.workers == 1 else 's'} of {best.threads} "
-        f"thread{'' if best.threads == 1 else 's'}"
-    )
-    print(
-        f"Best here: {told} with {best.slots} slots; studies of this size on the CPU that say nothing else use it from "
-        "now on."
-    )
+    workers = f"{best.workers} worker{'' if best.workers == 1 else 's'}"
+    threads = f"{best.threads} thread{'' if best.threads == 1 else 's'}"
+    use = "studies of this size on the CPU that say nothing else use it from now on"
+    print(f"Best here: {workers} of {threads} with {best.slots} slots; {use}.")
 
 
 def _config(study: str | None) -> Config:

@@ -22,15 +22,9 @@ def add_field_flags(parser: Parser, specs: Iterable[FieldSpec]) -> None:
     for spec in specs:
         if spec.group not in groups:
             groups[spec.group] = parser.add_argument_group(spec.group)
-        flag, dest, help = f"--{spec.name}", _DEST + spec.name, explained(spec).replace("%", "%%")
-        if spec.annotation is bool:
-            groups[spec.group].add_argument(
-                flag, dest=dest, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help
-            )
-        else:
-            groups[spec.group].add_argument(
-                flag, dest=dest, default=argparse.SUPPRESS, metavar=_metavar(spec), help=help
-            )
+        flag, help = f"--{spec.name}", explained(spec).replace("%", "%%")
+        kind = {"action": argparse.BooleanOptionalAction} if spec.annotation is bool else {"metavar": _metavar(spec)}
+        groups[spec.group].add_argument(flag, dest=_DEST + spec.name, default=argparse.SUPPRESS, help=help, **kind)
         for name in _spellings(spec.name):
             parser.spellings |= {f"--{name}": flag, f"--no-{name}": f"--no-{spec.name}"}
 
@@ -55,9 +49,9 @@ def condition(spec: FieldSpec) -> str:
         return [f"{name} = {' or '.join(shown(value) for value in allowed)}" for name, allowed in condition.items()]
 
     either = " or ".join(" and ".join(words(alternative)) for alternative in spec.any_of)
-    return " and ".join(
-        [*words(spec.when), *([f"({either})" if len(spec.any_of) > 1 and spec.when else either] if either else [])]
-    )
+    if len(spec.any_of) > 1 and spec.when:
+        either = f"({either})"
+    return " and ".join([*words(spec.when), *([either] if either else [])])
 
 
 def _metavar(spec: FieldSpec) -> str:

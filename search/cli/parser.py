@@ -1,5 +1,4 @@
-"""The argument parser of every command: one line for a mistake, and flags that may be read from the fields when
-needed."""
+"""The argument parser of every command: a mistake is one line, and flags may be filled in when they are needed."""
 
 from __future__ import annotations
 

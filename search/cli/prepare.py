@@ -26,7 +26,6 @@ def run(arguments: argparse.Namespace) -> None:
     folder = prepare(arguments.dataset)
     manifest = load(folder).manifest
     counts = ", ".join(f"{part} {count:,}" for part, count in manifest.token_counts.items())
-    print(
-        f"{manifest.name}: tokens: {counts}; vocabulary {manifest.vocab_size} ({manifest.tokenizer})", file=sys.stderr
-    )
+    vocabulary = f"vocabulary {manifest.vocab_size} ({manifest.tokenizer})"
+    print(f"{manifest.name}: tokens: {counts}; {vocabulary}", file=sys.stderr)
     print(folder)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import opened, positive, print_json, storage_flag
+from tunemax.search.cli.common import count_flag, opened, print_json, storage_flag
 from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ def register(actions: Subcommands) -> None:
     parser.add_argument(
         "--warmup", type=_number, metavar="SHARE", help="share of the horizon before anything is pruned"
     )
-    parser.add_argument("--reduction", type=positive("--reduction"), metavar="N", help="asha: one in N goes on")
-    parser.add_argument(
-        "--startup", type=positive("--startup"), metavar="N", help="median: finished trials before anything is pruned"
-    )
+    count_flag(parser, "--reduction", "asha: one in N goes on")
+    count_flag(parser, "--startup", "median: finished trials before anything is pruned")
     storage_flag(parser, as_json=True)
 
 
@@ -54,13 +52,11 @@ def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
     from tunemax.search.question.pruners import Pruner
 
     name = arguments.pruner or own.name
-    given = {
-        key: getattr(arguments, key)
-        for key in ("warmup", "reduction", "startup")
-        if getattr(arguments, key) is not None
-    }
+    flags = {key: getattr(arguments, key) for key in ("warmup", "reduction", "startup")}
+    given = {key: value for key, value in flags.items() if value is not None}
+    usual = own.model_dump() if name == own.name else {"name": name}
     try:
-        return Pruner.model_validate({**(own.model_dump() if name == own.name else {"name": name}), **given})
+        return Pruner.model_validate(usual | given)
     except pydantic.ValidationError as error:
         flag = error.errors(include_url=False)[0]["loc"]
         raise TunemaxError(f"{'--' if flag else '--pruner '}{explain(error)}") from error
@@ -68,12 +64,11 @@ def _asked(arguments: argparse.Namespace, own: Pruner) -> Pruner:
 
 def _told(found: list[Replayed], pruner: Pruner) -> str:
     from tunemax.search.views.tables import replayed
+    from tunemax.search.views.words import settings
     from tunemax.search.views.writers.terminal import aligned, wrapped
 
     options = [name for name in pruner.options() if name not in ("cooled", "spared")]  # which a replay does not weigh
-    values = {name: getattr(pruner, name) for name in options}
-    shown = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
-    how = ", ".join([f"Pruner {pruner.name}", *shown])
+    how = ", ".join([f"Pruner {pruner.name}", *settings({name: getattr(pruner, name) for name in options}, 3)])
     cut = sum(each.cut for each in found)
     sentences = [
         f"{how}: trials one after the other, in the order of their numbers. Spent, needed: member-steps of the trials "

@@ -7,14 +7,15 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import steer
-from tunemax.search.cli.common import positive, storage_flag
+from tunemax.search.cli.common import count_flag, storage_flag
 from tunemax.search.cli.parser import add_command
-from tunemax.search.cli.scenes import scene_flags, scene_of, scene_words
+from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of, scene_words
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
@@ -36,23 +37,9 @@ def register(commands: Subcommands) -> None:
     parser.add_argument(
         "--seed", type=_seed, default=1, metavar="N", help="of networks, instances and exploration (default 1)"
     )
-    parser.add_argument(
-        "--steps",
-        type=positive("--steps"),
-        required=True,
-        metavar="N",
-        help="of the environment, all trainings together",
-    )
-    parser.add_argument(
-        "--envs", type=positive("--envs"), default=16, metavar="N", help="trainings at once, as one model (default 16)"
-    )
-    parser.add_argument(
-        "--round",
-        type=positive("--round"),
-        default=5,
-        metavar="N",
-        help="episodes of each between two looks at validation (default 5)",
-    )
+    count_flag(parser, "--steps", "of the environment, all trainings together", required=True)
+    count_flag(parser, "--envs", "trainings at once, as one model (default 16)", default=16)
+    count_flag(parser, "--round", "episodes of each between two looks at validation (default 5)", default=5)
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
     parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/presets)")
     parser.add_argument("--out", metavar="DIR", help="folder of the agent (default: beside the storage, in runs/rl/)")
@@ -61,12 +48,7 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "tune", "tune the baselines that agents are compared with", tune)
     scene_flags(parser)
     parser.add_argument("--policy", metavar="A,B", help="only these baselines (default: all that mean something here)")
-    parser.add_argument(
-        "--member-steps",
-        type=positive("--member-steps"),
-        metavar="N",
-        help="for each baseline (default: what the dearest agent has cost)",
-    )
+    count_flag(parser, "--member-steps", "for each baseline (default: what the dearest agent has cost)")
     storage_flag(parser)
 
     parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
@@ -77,9 +59,7 @@ def register(commands: Subcommands) -> None:
     parser.add_argument(
         "--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)"
     )
-    parser.add_argument(
-        "--instances", type=positive("--instances"), default=32, metavar="N", help="of each set (default 32)"
-    )
+    count_flag(parser, "--instances", "of each set (default 32)", default=32)
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
@@ -105,17 +85,15 @@ def train(arguments: argparse.Namespace) -> None:
     algorithm = checked(arguments.algo)
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
-    plan = Plan(
-        scene_of(arguments, action), algorithm, preset, arguments.seed, arguments.steps, arguments.envs, arguments.round
-    )
+    size = (arguments.steps, arguments.envs, arguments.round)
+    plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
     storage = open_storage(arguments.storage or default_storage(), create=True)
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
     for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
         words += [flag, str(value)] if value != usual else []
     words += ["--absolute"] * arguments.absolute
-    for flag, given in (("--preset", arguments.preset), ("--out", arguments.out), ("--storage", arguments.storage)):
-        words += [flag, given] if given else []
+    words += flags_of(arguments, "preset", "out", "storage")
     _train(plan, folder, storage, shlex.join(["tunemax", "rl", "train", *words]))
 
 
@@ -168,20 +146,16 @@ def tune(arguments: argparse.Namespace) -> None:
             f"{scene.id}: no agent is trained yet, so nobody knows what it costs; "
             f"give --member-steps N, at least {least_budget(scene.task):,}"
         )
-    given = [(flag, word) for flag, word in (("--policy", arguments.policy), ("--storage", arguments.storage)) if word]
-    words = [*scene_words(arguments), "--member-steps", str(budget), *(word for pair in given for word in pair)]
+    words = [*scene_words(arguments), "--member-steps", str(budget), *flags_of(arguments, "policy", "storage")]
     again = shlex.join(["tunemax", "rl", "tune", *words])
     for kind in kinds:
         with storage_errors(storage.url), bar(kind, budget, "member-steps") as (move, say):
             try:
-                found = tune_baseline(storage, scene, kind, budget, _Better(kind, budget, move, say))
+                found = tune_baseline(storage, scene, kind, budget, _better(kind, budget, move, say))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"finished candidates are kept; go on with {again}") from None
-        print(
-            f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {found.member_steps:,} "
-            "member-steps",
-            flush=True,
-        )
+        cost = f"{found.member_steps:,} member-steps"
+        print(f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {cost}", flush=True)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -213,16 +187,16 @@ def evaluate(arguments: argparse.Namespace) -> None:
     tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
     if not paths and not tuned:
         again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
-        raise TunemaxError(
-            f"{scene.id}: neither an agent nor a tuned baseline is there to be compared; begin with {again}"
-        )
+        nothing = "neither an agent nor a tuned baseline is there to be compared"
+        raise TunemaxError(f"{scene.id}: {nothing}; begin with {again}")
     agents = [(Agent.load(path), path) for path in paths]
     folder = Path(arguments.out) if arguments.out else runs_folder(str(storage.url)) / study_name(scene) / "verdict"
+    report = partial(print, file=sys.stderr, flush=True)
     found = []
     for name in names:
         where = folder / f"{name}-{arguments.instances}"
         try:
-            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, where / "runs", _tell))
+            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, where / "runs", report))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
         write(verdict, where)
@@ -253,11 +227,8 @@ def study(arguments: argparse.Namespace) -> None:
     default = default_storage(path.parent if path == Path(arguments.file) else None)
     where = arguments.storage or default
     storage = open_storage(where, create=True)
-    print(
-        f"{asked.question}\n{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps "
-        "each",
-        flush=True,
-    )
+    trainings = f"{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
+    print(f"{asked.question}\n{trainings}", flush=True)
     try:
         with storage_errors(storage.url):
             preset = tune_agent(storage, asked, lambda line: print(line, flush=True))
@@ -267,22 +238,20 @@ def study(arguments: argparse.Namespace) -> None:
     print(f"The best hyperparameters are in {preset}; use them with tunemax rl train --preset {preset}")
 
 
-class _Better:
+def _better(
+    kind: str, budget: int, move: Callable[[int], None], say: Callable[[str], None]
+) -> Callable[[int, float], None]:
     """Tells how far a tuning is, and each candidate that is better than all before."""
+    leader = -math.inf
 
-    def __init__(self, kind: str, budget: int, move: Callable[[int], None], say: Callable[[str], None]) -> None:
-        self.kind, self.budget, self.move, self.say = kind, budget, move, say
-        self.best = -math.inf
+    def report(spent: int, best: float) -> None:
+        nonlocal leader
+        move(spent)
+        if best > leader:
+            leader = best
+            say(f"{kind}: {spent:,}/{budget:,} member-steps  best return {best:.4f}")
 
-    def __call__(self, spent: int, best: float) -> None:
-        self.move(spent)
-        if best > self.best:
-            self.best = best
-            self.say(f"{self.kind}: {spent:,}/{self.budget:,} member-steps  best return {best:.4f}")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return report
 
 
 def _seed(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import positive
+from tunemax.search.cli.common import count_flag
 from tunemax.search.cli.parser import Parser
 
 if TYPE_CHECKING:
@@ -18,12 +18,8 @@ def scene_flags(parser: Parser) -> None:
     group.add_argument(
         "--env", required=True, metavar="ID", help="an id of docs/environments.md, such as Constantmax-v0"
     )
-    group.add_argument(
-        "--horizon", type=positive("--horizon"), metavar="N", help="iterations of an episode (default: the id's)"
-    )
-    group.add_argument(
-        "--frame-skip", type=positive("--frame-skip"), metavar="N", help="iterations of a step (default: the id's)"
-    )
+    count_flag(group, "--horizon", "iterations of an episode (default: the id's)")
+    count_flag(group, "--frame-skip", "iterations of a step (default: the id's)")
     group.add_argument("--controls", metavar="A,B", help="fields that are moved (default: the id's)")
     group.add_argument(
         "--set",
@@ -58,10 +54,11 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
 def scene_words(arguments: argparse.Namespace) -> list[str]:
     """The same flags again, for a command to go on with."""
     words = ["--env", arguments.env]
-    for flag, value in (
-        ("--horizon", arguments.horizon),
-        ("--frame-skip", arguments.frame_skip),
-        ("--controls", arguments.controls),
-    ):
-        words += [flag, str(value)] if value else []
+    words += flags_of(arguments, "horizon", "frame-skip", "controls")
     return words + [word for text in arguments.set for word in ("--set", text)]
+
+
+def flags_of(arguments: argparse.Namespace, *names: str) -> list[str]:
+    """Those of some flags that were given, with their values."""
+    values = {f"--{name}": getattr(arguments, name.replace("-", "_")) for name in names}
+    return [word for flag, value in values.items() if value for word in (flag, str(value))]

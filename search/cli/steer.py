@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunemax.search.cli.common import positive
+from tunemax.search.cli.common import count_flag
 from tunemax.search.cli.parser import Parser, add_command
-from tunemax.search.cli.train import say
+from tunemax.search.cli.train import say, say_end
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -24,12 +24,8 @@ def _fill(parser: Parser) -> None:
     from tunemax.search.cli.flags import add_field_flags
 
     parser.add_argument("agent", metavar="AGENT", help="folder of an agent, or its file")
-    parser.add_argument(
-        "--every",
-        type=positive("--every"),
-        metavar="N",
-        help="iterations between two moves (default: as many moves as in the agent's episodes)",
-    )
+    every = "iterations between two moves (default: as many moves as in the agent's episodes)"
+    count_flag(parser, "--every", every)
     add_field_flags(parser, all_specs().values())
 
 
@@ -45,14 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     pilot = Pilot(Agent.load(Path(arguments.agent)), config_from(arguments), arguments.every)
     train = pilot.config.train
-    print(
-        f"{pilot.name} moves {', '.join(pilot.task.controls)} every {pilot.every} of {train.max_iters} iterations",
-        flush=True,
-    )
+    controls = ", ".join(pilot.task.controls)
+    print(f"{pilot.name} moves {controls} every {pilot.every} of {train.max_iters} iterations", flush=True)
     result = runs.train(pilot.config, say, pilot)
-    end = (
-        f"stopped at iteration {result.iteration}: {result.event}"
-        if result.event
-        else f"finished at iteration {result.iteration}"
-    )
-    print(f"{end}; the run is in {result.folder}")
+    say_end(result)

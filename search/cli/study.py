@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
-from tunemax.search.cli.common import opened, positive, print_json, revived, storage_flag
+from tunemax.search.cli.common import count_flag, opened, print_json, revived, storage_flag
 from tunemax.search.cli.parser import add_command
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
-    from tunemax.search.results.leaderboard import Entry
 
 
 def register(commands: Subcommands) -> None:
@@ -38,9 +37,7 @@ def register(commands: Subcommands) -> None:
 
     parser = add_command(actions, "extend", "give a question more trials", extend)
     parser.add_argument("question", metavar="QUESTION")
-    parser.add_argument(
-        "--trials", type=positive("--trials"), required=True, metavar="N", help="trials more, for each candidate"
-    )
+    count_flag(parser, "--trials", "trials more, for each candidate", required=True)
     storage_flag(parser)
 
     parser = add_command(actions, "cancel", "withdraw a question's waiting trials; what is finished stays", cancel)
@@ -128,10 +125,8 @@ def cancel(arguments: argparse.Namespace) -> None:
     if not count and not counts["running"]:
         raise TunemaxError(f"{question.name}: nothing to cancel; its {counts.total()} trials have ended")
     hint = "asked with the stock tools" if arguments.now else "to their end; withdraw them, too, with --now"
-    print(
-        f"{question.name}: {count} trials withdrawn"
-        + (f"; {counts['running']} go on, {hint}" if counts["running"] else "")
-    )
+    others = f"; {counts['running']} go on, {hint}" if counts["running"] else ""
+    print(f"{question.name}: {count} trials withdrawn{others}")
 
 
 def delete(arguments: argparse.Namespace) -> None:
@@ -198,46 +193,32 @@ def show(arguments: argparse.Namespace) -> None:
 
 def best(arguments: argparse.Namespace) -> None:
     from tunemax.search.results.leaderboard import leaderboard as rank
-    from tunemax.search.results.winners import command, shell
-    from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.commands import training, typed
+    from tunemax.search.views.words import settings
 
     name, _, candidate = arguments.study.partition("/")
     question = opened(arguments, name)
     if question.definition.confirms:
         of = question.definition.confirms.question
-        raise TunemaxError(
-            f"{name}: a confirmation has no best trial, only lucky seeds; see "
-            f"{typed(question.storage.url, 'study', 'leaderboard', of)}"
-        )
+        confirmed = typed(question.storage.url, "study", "leaderboard", of)
+        raise TunemaxError(f"{name}: a confirmation has no best trial, only lucky seeds; see {confirmed}")
     board = rank(question)
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
         raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
-    best = min(
-        (entry for entry in board.entries if entry.winner and entry.name == (candidate or entry.name)),
-        key=_value,
-        default=None,
-    )
-    if best is None or best.winner is None:
+    winners = [(entry.study, entry.winner) for entry in board.entries if entry.winner and candidate in ("", entry.name)]
+    if not winners:
         again = typed(question.storage.url, "study", "run", name)
         raise TunemaxError(f"{arguments.study}: no trial of ours is complete yet; run it with {again}")
-    entry, found = best, best.winner
-    words = command(found)
+    study, found = min(winners, key=lambda winner: winner[1].value)
+    assert found.config is not None
+    words = training(found.config)
     if arguments.json:
-        print_json(
-            {
-                "study": entry.study,
-                "number": found.number,
-                "value": found.value,
-                "params": dict(found.params),
-                "command": words,
-            }
-        )
+        result = {"number": found.number, "value": found.value, "params": dict(found.params)}
+        print_json({"study": study, **result, "command": words})
         return
-    print(f"{entry.study} trial {found.number}: validation loss {found.value:.4f} (tuned, not confirmed)")
-    for field, value in found.params.items():
-        print(f"  {field} {value:.6g}" if isinstance(value, float) else f"  {field} {value}")
-    print(shell(words))
+    print(f"{study} trial {found.number}: validation loss {found.value:.4f} (tuned, not confirmed)")
+    print("\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), shlex.join(words)]))
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:
@@ -257,10 +238,6 @@ def schema(_arguments: argparse.Namespace) -> None:
     from tunemax.search.question.schema import json_schema
 
     print_json(json_schema())
-
-
-def _value(entry: Entry) -> float:
-    return entry.winner.value if entry.winner else math.inf
 
 
 def _counted(counts: dict[str, int]) -> str:

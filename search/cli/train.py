@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.common import whole
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
-    from tunemax.gpt.run import Row
+    from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
 
 
@@ -31,7 +32,9 @@ def _fill(parser: Parser) -> None:
     start.add_argument(
         "--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them"
     )
-    start.add_argument("--trial", type=_number, metavar="N", help="with --from: this trial instead of the best")
+    start.add_argument(
+        "--trial", type=whole("--trial", 0), metavar="N", help="with --from: this trial instead of the best"
+    )
     start.add_argument(
         "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
     )
@@ -60,12 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
         result = runs.train(config, say)
-    end = (
-        f"stopped at iteration {result.iteration}: {result.event}"
-        if result.event
-        else f"finished at iteration {result.iteration}"
-    )
-    print(f"{end}; the run is in {result.folder}")
+    say_end(result)
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -79,11 +77,9 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def say(row: Row) -> None:
     """A line of a run for the screen."""
-    measured = (
-        ""
-        if math.isnan(row.validation_loss)
-        else f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
-    )
+    measured = ""
+    if not math.isnan(row.validation_loss):
+        measured = f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
     print(
         f"iteration {row.iteration}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
         f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s",
@@ -91,7 +87,7 @@ def say(row: Row) -> None:
     )
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise TunemaxError(f"--trial = {text}: expected a whole number ≥ 0")
-    return int(text)
+def say_end(result: Result) -> None:
+    """How a run has ended, and where it is kept."""
+    end = f"stopped at iteration {result.iteration}: {result.event}"
+    print(f"{end if result.event else f'finished at iteration {result.iteration}'}; the run is in {result.folder}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import positive, revived, storage_flag
+from tunemax.search.cli.common import count_flag, revived, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.storage.paths import default_storage
 
@@ -38,19 +38,12 @@ def register(actions: Subcommands) -> None:
         actions, "confirm", "train a tuned question's winners anew on fresh seeds, and compare them", confirm
     )
     parser.add_argument("question", metavar="QUESTION")
-    parser.add_argument(
-        "--seeds",
-        type=positive("--seeds"),
-        metavar="N",
-        help="seeds for each winner (default: as the study says, else 12)",
-    )
-    parser.add_argument("--top", type=positive("--top"), metavar="N", help="only the reference and the N best others")
+    count_flag(parser, "--seeds", "seeds for each winner (default: as the study says, else 12)")
+    count_flag(parser, "--top", "only the reference and the N best others")
     parser.add_argument(
         "--reference", metavar="CANDIDATE", help="compare with this one (default: as the study says, else softmax)"
     )
-    parser.add_argument(
-        "--longer", type=positive("--longer"), default=1, metavar="F", help="at F times the tuned horizon"
-    )
+    count_flag(parser, "--longer", "at F times the tuned horizon", metavar="F", default=1)
     strength_flags(parser)
     storage_flag(parser)
 
@@ -87,10 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
     if ended.waiting:
         print(f"The time is spent. Go on with {again}")
     elif ended.elsewhere:
-        print(
-            f"{ended.elsewhere} trials run elsewhere, so winners may change; once they have ended, confirm them with "
-            f"{again}"
-        )
+        elsewhere = f"{ended.elsewhere} trials run elsewhere, so winners may change"
+        print(f"{elsewhere}; once they have ended, confirm them with {again}")
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -103,18 +94,16 @@ def confirm(arguments: argparse.Namespace) -> None:
     given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference")}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
-        raise TunemaxError(
-            f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; five or fewer can never show a difference"
-        )
+        few = "five or fewer can never show a difference"
+        raise TunemaxError(f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; {few}")
     where = arguments.storage or default_storage()
     words = [f"--{key}={value}" for key, value in asked.items()]
     words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
     again = typed(where, "study", "confirm", question.name, *words)
     stage = (question.definition.confirm or Confirm()).model_copy(update=asked)
     with interruptible(where, again):
-        ended = confirm_study(
-            question.name, where, stage, longer=arguments.longer, **strength(arguments), show=on_screen
-        )
+        longer = arguments.longer
+        ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, question.name)}")
     if ended.waiting:
         print(f"The time is spent. Go on with {again}")
@@ -134,9 +123,8 @@ def resume(arguments: argparse.Namespace) -> None:
     if not counts["waiting"]:
         elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
         more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
-        raise TunemaxError(
-            f"{name}: no trial waits; {counts.total() - counts['running']} have ended{elsewhere}; {more}"
-        )
+        ended = counts.total() - counts["running"]
+        raise TunemaxError(f"{name}: no trial waits; {ended} have ended{elsewhere}; {more}")
     run(arguments)
 
 
@@ -201,13 +189,6 @@ def strength(arguments: argparse.Namespace) -> dict[str, int | None]:
 
 
 def strength_flags(parser: Parser) -> None:
-    parser.add_argument(
-        "--workers", type=positive("--workers"), metavar="N", help="worker processes (default: as the study says)"
-    )
-    parser.add_argument(
-        "--slots",
-        type=positive("--slots"),
-        metavar="N",
-        help="members that a worker trains at once (default: as the study says)",
-    )
-    parser.add_argument("--seconds", type=positive("--seconds"), metavar="N", help="start no new trial after this long")
+    count_flag(parser, "--workers", "worker processes (default: as the study says)")
+    count_flag(parser, "--slots", "members that a worker trains at once (default: as the study says)")
+    count_flag(parser, "--seconds", "start no new trial after this long")

@@ -10,6 +10,7 @@ dashboards and everything else treat it as they treat any question.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,8 +50,7 @@ class Confirmed:
     versus: Comparison | None
     """To the reference. None for the reference itself, and before two pairs of seeds are done."""
     verdict: str
-    """better, worse or tie; mixed if the side with the lower loss has lost more runs; diverged if none was left; else
-    empty."""
+    """better, worse or tie; mixed if the better side has lost more runs; diverged if none was left; else empty."""
 
     @property
     def runs(self) -> int:
@@ -73,8 +73,7 @@ class Confirmation:
     storage: str
     """Its URL."""
     looks: int = 1
-    """How often a verdict was to be had, this time included: once more for each time that seeds were added to a
-    complete one."""
+    """How often a verdict was to be had: once more for each time that seeds were added to a complete one."""
 
     @property
     def left(self) -> int:
@@ -91,26 +90,22 @@ class Confirmation:
     @property
     def verdict(self) -> str:
         """The answer in one sentence: how the best candidate beside the reference compares with it."""
-        rival = next((entry for entry in self.entries if entry.versus), None) or self._lost
+        lost = next((entry for entry in self.entries if entry.verdict == "diverged"), None)
+        rival = next((entry for entry in self.entries if entry.versus), lost)
         if rival:
-            said = self.sentence(rival)
+            answer = self.sentence(rival)
         elif len(self.entries) == 1 and self.entries[0].estimate:
-            only, found = self.entries[0].candidate, self.entries[0].estimate
-            interval = f"95 % interval {found.low:.4f} … {found.high:.4f}, {found.n} seeds"
-            said = f"{only} has validation loss {found.mean:.4f} ({interval}); there is nothing to compare it with."
+            only, mean = self.entries[0].candidate, self.entries[0].estimate
+            interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
+            answer = f"{only} has validation loss {mean.mean:.4f} ({interval}); there is nothing to compare it with."
         else:
-            said = "Nothing can be said before two seeds of the reference and of another candidate are done."
-        return f"{self.left} runs still to come; so far: {said}" if self.left else said
+            answer = "Nothing can be said before two seeds of the reference and of another candidate are done."
+        return f"{self.left} runs still to come; so far: {answer}" if self.left else answer
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """How each candidate compares with the reference, best first."""
         return tuple(self.sentence(entry) for entry in self.entries if entry.versus or entry.verdict == "diverged")
-
-    @property
-    def _lost(self) -> Confirmed | None:
-        """A candidate of which nothing is left to compare."""
-        return next((entry for entry in self.entries if entry.verdict == "diverged"), None)
 
     def sentence(self, entry: Confirmed) -> str:
         """How one candidate compares with the reference."""
@@ -121,45 +116,32 @@ class Confirmation:
         mean, within, digits = extent(versus, "seeds")
         sides = [one for one in (entry, self.entry(self.reference)) if one]
         if entry.verdict == "mixed":
-            lost = " and ".join(f"{one.candidate} in {len(one.diverged)} of {one.runs} runs" for one in sides)
+            lost = [f"{one.candidate} in {len(one.diverged)} of {one.runs} runs" for one in sides]
+            refused = f"{entry.candidate} is not called {versus.verdict} than {self.reference}"
             both = f"where both trained to the end it is {mean:.{digits}f} % {versus.verdict} ({within})"
-            return (
-                f"{entry.candidate} is not called {versus.verdict} than {self.reference}: {lost} diverged; {both}, "
-                f"{where}."
-            )
-        told = claim(versus, "validation loss", "seeds", where)
-        lost = " and ".join(
-            f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged
-        )
-        return f"{told}; {lost} diverged and are left out." if lost else f"{told}."
+            return f"{refused}: {' and '.join(lost)} diverged; {both}, {where}."
+        sentence = claim(versus, "validation loss", "seeds", where)
+        lost = [f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged]
+        return f"{sentence}; {' and '.join(lost)} diverged and are left out." if lost else f"{sentence}."
 
     @property
     def remedies(self) -> tuple[str, ...]:
         """What would have to be done to separate the ties, and what these seeds could never show."""
-        ties = [entry for entry in self.entries if entry.versus and entry.verdict == "tie"]
-        told = []
-        for entry in ties:
-            assert entry.versus is not None
-            needed = entry.versus.seeds_needed
+        compared = [entry.versus for entry in self.entries if entry.versus]
+        ties = [entry.versus for entry in self.entries if entry.versus and entry.verdict == "tie"]
+        remedies = []
+        for tie in ties:
+            needed, both = tie.seeds_needed, f"{tie.name} and {self.reference}"
             if needed is None or needed > MOST_SEEDS:
                 many = f"more than {MOST_SEEDS:,}" if needed is None else f"about {needed:,}"
-                told.append(
-                    f"A difference as small as that of {entry.candidate} and {self.reference} would need {many} seeds."
-                )
+                remedies.append(f"A difference as small as that of {both} would need {many} seeds.")
             else:
-                command = self.command(max(needed, self.seeds + 1))
-                told.append(
-                    f"If {entry.candidate} and {self.reference} differ by so much, about {needed} seeds would show it: "
-                    f"{command}"
-                )
-        count = min((entry.versus.n for entry in ties if entry.versus), default=0)
-        note = separable_note(count, sum(entry.versus is not None for entry in self.entries)) if count else None
-        return (*([note] if note else []), *told)
-
-    def command(self, seeds: int) -> str:
-        """What to type for more seeds."""
-        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
-        return typed(self.storage, "study", "confirm", self.question, "--seeds", str(seeds), *longer)
+                longer = ["--longer", str(self.factor)] if self.factor > 1 else []
+                words = ["study", "confirm", self.question, "--seeds", str(max(needed, self.seeds + 1)), *longer]
+                more = typed(self.storage, *words)
+                remedies.append(f"If {both} differ by so much, about {needed} seeds would show it: {more}")
+        note = separable_note(min(tie.n for tie in ties), len(compared)) if ties else None
+        return (*([note] if note else []), *remedies)
 
     def to_json(self) -> dict[str, Any]:
         entries = [
@@ -208,16 +190,13 @@ def confirmation(opened: Question) -> Confirmation:
     definition = opened.definition
     confirms = definition.confirms
     assert confirms is not None
-    trials = {study.rpartition("/")[2]: found for study, found in opened.trials().items()}
-    losses = {name: _losses(found) for name, found in trials.items()}
+    trials = {study.rpartition("/")[2]: runs for study, runs in opened.trials().items()}
+    losses = {name: _losses(runs) for name, runs in trials.items()}
     looks = 1 + len(confirms.looks)
-    versus = (
-        {each.name: each for each in compare(losses, confirms.reference, looks)} if confirms.reference in losses else {}
-    )
-    lost = {
-        name: tuple(sorted(_seed(trial) for trial in found if state(trial) == "diverged"))
-        for name, found in trials.items()
-    }
+    compared = compare(losses, confirms.reference, looks) if confirms.reference in losses else []
+    versus = {comparison.name: comparison for comparison in compared}
+    lost = {name: _diverged(runs) for name, runs in trials.items()}
+    lost_reference = len(lost.get(confirms.reference, ()))
     entries = [
         Confirmed(
             candidate=name,
@@ -231,16 +210,12 @@ def confirmation(opened: Question) -> Confirmation:
             trials=trials[name],
             estimate=estimate(list(losses[name].values())),
             versus=versus.get(name),
-            verdict=_verdict(
-                versus.get(name), len(losses[name]), len(lost[name]), len(lost.get(confirms.reference, ()))
-            ),
+            verdict=_verdict(versus.get(name), len(losses[name]), len(lost[name]), lost_reference),
         )
         for name, frozen in confirms.winners.items()
         if name in trials
     ]
-    entries.sort(
-        key=lambda entry: (entry.estimate is None, entry.estimate.mean if entry.estimate else 0.0, entry.candidate)
-    )
+    entries.sort(key=lambda entry: (entry.estimate.mean if entry.estimate else math.inf, entry.candidate))
     return Confirmation(
         name=opened.name,
         question=confirms.question,
@@ -264,29 +239,24 @@ def changed(board: Leaderboard, found: Confirmation) -> list[str]:
 def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
     """What to say of candidates whose winner has changed since it was confirmed."""
     remove = typed(found.storage, "study", "delete", found.name, "--yes")
-    return (
-        f"{', '.join(candidates)}: tuning has found a better trial since; what is confirmed is the one before. For a "
-        f"new one: {remove}"
-    )
+    since = "tuning has found a better trial since; what is confirmed is the one before"
+    return f"{', '.join(candidates)}: {since}. For a new one: {remove}"
 
 
 def _verdict(versus: Comparison | None, kept: int, lost: int, reference_lost: int) -> str:
-    """Of a candidate of which so many runs reached the horizon and so many diverged: a lower loss of fewer runs is no
-    better one."""
+    """Of a candidate with so many runs kept and so many diverged: a lower loss of fewer runs is no better one."""
     if versus is None:
         return "diverged" if lost and not kept else ""
-    mixed = (
-        lost > reference_lost
-        if versus.verdict == "better"
-        else lost < reference_lost
-        if versus.verdict == "worse"
-        else False
-    )
-    return "mixed" if mixed else versus.verdict
+    mixed = {"better": lost > reference_lost, "worse": lost < reference_lost}
+    return "mixed" if mixed.get(versus.verdict) else versus.verdict
 
 
 def _losses(trials: Iterable[FrozenTrial]) -> dict[int, float]:
     return {_seed(trial): trial.value for trial in trials if state(trial) == "complete" and trial.value is not None}
+
+
+def _diverged(trials: Iterable[FrozenTrial]) -> tuple[int, ...]:
+    return tuple(sorted(_seed(trial) for trial in trials if state(trial) == "diverged"))
 
 
 def _seed(trial: FrozenTrial) -> int:

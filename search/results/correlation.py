@@ -18,8 +18,7 @@ LEAST_PAIRS = 8
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation of n pairs; NaN if one side does not vary. low, high: its 95 % interval, NaN for too few
-    pairs."""
+    """Of n pairs; NaN if one side does not vary. low, high: its 95 % interval, NaN for too few pairs."""
 
     n: int
     value: float
@@ -42,9 +41,8 @@ def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
     if n < LEAST_PAIRS or not math.isfinite(found):
         return Correlation(n, found)
     rng = np.random.default_rng(0)
-    drawn = _spearman(
-        [(group, rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP)) for group in filled]
-    )
+    counts = [rng.multinomial(len(group), np.full(len(group), 1 / len(group)), BOOTSTRAP) for group in filled]
+    drawn = _spearman(list(zip(filled, counts, strict=True)))
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, (ALPHA / 2, 1 - ALPHA / 2)) if len(drawn) > BOOTSTRAP / 2 else (math.nan, math.nan)
     return Correlation(n, found, float(low), float(high))
@@ -56,8 +54,7 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def spearman_rows(a: Array, b: Array) -> Array:
-    """Spearman's correlation of each row of a with that row of b, (R,); NaN where one of the two does not vary. a, b:
-    (R, n)."""
+    """Spearman's correlation of each row of a, (R, n), with that row of b, (R,); NaN where one does not vary."""
     first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in map(_row_ranks, (a, b)))
     size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     found: Array = np.divide((first * second).sum(axis=1), size, out=np.full_like(size, math.nan), where=size > 0)

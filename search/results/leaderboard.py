@@ -1,5 +1,4 @@
-"""The leaderboard of a question: what tuning found for each candidate, and whether a repeat would find the same
-order."""
+"""The leaderboard of a question: what tuning found for each candidate, and whether a repeat would agree."""
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ from tunemax.search.storage.questions import Question
 
 TOP = 5
 SEPARABLE = 0.7
-"""Least rank correlation between two repeats at which an order of candidates is called one: nine of ten must reach
-it."""
+"""Rank correlation that nine of ten pairs of repeats must reach before an order of candidates is called one."""
 RESAMPLES = 200
 LEAST = 4
 """Results a candidate must have before anything is said of a repeat: two in each half."""
@@ -34,8 +32,7 @@ class Entry:
     best: Outcome | None
     """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token."""
     winner: Outcome | None
-    """The best one whose configuration is known, so that it can be trained again: not one that was told by somebody
-    else."""
+    """The best one whose configuration is known: not one that somebody else has told."""
     median_of_top: float | None
     """Median value of the five best; less lucky than the best alone."""
     complete: int
@@ -55,8 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Repeatability:
-    """Spearman correlation between the orders that two repeats of a search would give. low: nine of ten pairs of halves
-    reach it."""
+    """Spearman correlation between the orders of two repeats of a search. low: nine of ten pairs of halves reach it."""
 
     expected: float
     low: float
@@ -86,15 +82,12 @@ class Leaderboard:
         """Whether a repeat would give the same order, as the end of a sentence; None while nobody can say."""
         if self.repeatability is None:
             return None
-        agreement = (
-            f"rank correlation with a repeat {self.repeatability.expected:.2f}, in one of ten below "
-            f"{self.repeatability.low:.2f}"
-        )
+        expected, low = self.repeatability.expected, self.repeatability.low
+        agreement = f"rank correlation with a repeat {expected:.2f}, in one of ten below {low:.2f}"
         if self.separable:
             return agreement
-        return (
-            f"not separable at this budget ({agreement}; {SEPARABLE} needed); give it more trials or a longer horizon"
-        )
+        remedy = "give it more trials or a longer horizon"
+        return f"not separable at this budget ({agreement}; {SEPARABLE} needed); {remedy}"
 
     @property
     def verdict(self) -> str:
@@ -142,9 +135,8 @@ def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
     """The leaderboard of candidates that are read already."""
     entries = [_entry(candidate.name, candidate.study, candidate.trials) for candidate in found]
     entries.sort(key=lambda entry: (entry.best is None, entry.best.value if entry.best else 0.0, entry.name))
-    return Leaderboard(
-        question.definition.question, question.name, tuple(entries), repeatability([entry.values for entry in entries])
-    )
+    order = repeatability([entry.values for entry in entries])
+    return Leaderboard(question.definition.question, question.name, tuple(entries), order)
 
 
 def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -156,14 +148,11 @@ def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 def repeatability(values: Sequence[Sequence[float]]) -> Repeatability | None:
     """How well two repeats of a search would agree on the order of the candidates.
 
-    values: for each candidate the results of its trials. Again and again every candidate's trials are split at random
-    into two halves that share no trial, and the candidates are ranked by their best in each half. The mean correlation
-    of the two orders is that of two searches of half the size; Spearman and Brown's formula, 2r / (1 + r), makes it
-    that of two whole ones. The
-    lowest decile is left as halves have it, to be careful: it decides, and it does not know what other seeds would
-    change. (Drawing with replacement would give both sides the same lucky best, and find order where there is none.)
-    Chance of the seed is not in it, since all trials have the tuning seed. None for fewer than two candidates, or fewer
-    than LEAST results of one.
+    values: for each candidate the results of its trials, which are split at random into two halves RESAMPLES times; the
+    candidates are ranked by their best in each half. Spearman and Brown's formula, 2r / (1 + r), makes the mean
+    correlation of halves that of whole searches; the lowest decile is left as it is, to be careful. (Drawing with
+    replacement would give both sides the same lucky best.) Chance of the seed is not in it: all trials have the tuning
+    seed. None for fewer than two candidates, or fewer than LEAST results of one.
     """
     filled = sorted(sorted(results) for results in values if results)  # in whatever order they come, the same splits
     if len(filled) < 2 or min(map(len, filled)) < LEAST:

@@ -1,5 +1,4 @@
-"""Was pruning justified? How well the loss at a rung foretells the order at the horizon, and what the spared trials
-say.
+"""Was pruning justified? How well the loss at a rung foretells that at the horizon, and what spared trials say.
 
 Only trials that are trained to the horizon tell. Those that the pruner let through are its choice, so a few of those
 that it would have stopped are let through on purpose (`spared` in a study file); each stands for as many as the inverse
@@ -33,8 +32,7 @@ OWN = 12
 LEAST = 5
 """Pairs below which nothing is said of a correlation."""
 MOST = 8
-"""Iterations of a candidate that are looked at, spread evenly; a pruner that may stop a trial at every evaluation has
-more."""
+"""Iterations of a candidate that are looked at, spread evenly, where a pruner may stop a trial at more."""
 POOLED = "all"
 """The name of the pool of all candidates."""
 
@@ -91,12 +89,10 @@ def fidelity(definition: StudyDefinition, found: Sequence[Candidate]) -> Fidelit
 
 
 def _iterations(definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> list[int]:
-    """Where trials of a candidate have been judged: at the pruner's rungs, or the next evaluation; without rungs a few
-    of all evaluations."""
+    """Where trials of a candidate were judged: at the pruner's rungs, or the evaluation next to each; else at a few."""
     horizon, pruner = definition.budget.horizon, definition.pruner
-    reported = sorted(
-        {step for trial in trials for step in trial.intermediate_values if pruner.asked_at(step, horizon)}
-    )
+    steps = {step for trial in trials for step in trial.intermediate_values}
+    reported = sorted(step for step in steps if pruner.asked_at(step, horizon))
     if rungs := pruner.rungs(horizon):
         return sorted({step for rung in rungs if (step := next((s for s in reported if s >= rung), None)) is not None})
     if len(reported) > MOST:
@@ -109,11 +105,9 @@ def _rung(name: str, step: tuple[int, int], groups: Sequence[Sequence[FrozenTria
     before, iteration = step
     ended = [[trial for trial in group if _tells(trial, iteration)] for group in groups]
     pairs = [[_pair(trial, iteration) for trial in group] for group in ended]
-    told = [trial for group in ended for trial in group]
-    stopped = [trial for group in groups for trial in group if before < (_stopped_at(trial) or 0) <= iteration]
-    return Rung(
-        name, iteration, rank_correlation(pairs), sum(SPARED in trial.user_attrs for trial in told), len(stopped)
-    )
+    stopped = sum(before < (_stopped_at(trial) or 0) <= iteration for group in groups for trial in group)
+    spared = sum(SPARED in trial.user_attrs for group in ended for trial in group)
+    return Rung(name, iteration, rank_correlation(pairs), spared, stopped)
 
 
 def _tells(trial: FrozenTrial, iteration: int) -> bool:
@@ -145,13 +139,8 @@ def _uncorrelated(rungs: Sequence[Rung], remedy: str) -> list[str]:
     for rung in rungs:
         judged = rung if rung.correlation.n >= OWN else pool.get(rung.iteration, rung)
         seen = judged.correlation.n >= LEAST and judged.spared > 0
-        if (
-            rung.candidate != POOLED
-            and rung.stopped
-            and seen
-            and judged.correlation.value < JUSTIFIED
-            and judged not in low
-        ):
+        poor = seen and judged.correlation.value < JUSTIFIED
+        if poor and rung.candidate != POOLED and rung.stopped and judged not in low:
             low.append(judged)
     if not low:
         return []
@@ -175,11 +164,9 @@ def _missed(own: Mapping[str, Sequence[FrozenTrial]], remedy: str) -> list[str]:
             count += 1
             if len(others) >= LEAST and (loss := float(trial.values[0])) < statistics.median(others):
                 place = 1 + sum(other < loss for other in losses)
-                told = (
-                    f"{name} trial {trial.number}, which iteration {trial.user_attrs[SPARED]:,} would have stopped, "
-                    "ended"
-                )
-                missed.append((place / len(losses), f"{told} as number {place} of {len(losses)} with {loss:.4f}"))
+                spared = f"{name} trial {trial.number}, which iteration {trial.user_attrs[SPARED]:,} would have stopped"
+                ended = f"ended as number {place} of {len(losses)} with {loss:.4f}"
+                missed.append((place / len(losses), f"{spared}, {ended}"))
     if not missed:
         return []
     return [
@@ -189,8 +176,7 @@ def _missed(own: Mapping[str, Sequence[FrozenTrial]], remedy: str) -> list[str]:
 
 
 def _remedy(definition: StudyDefinition, rungs: Sequence[Rung]) -> str:
-    """What to change in the study file: a warm-up behind the last rung that is not justified, no pruning, or cooled
-    rungs."""
+    """What to change in the study file: a warm-up behind the last poor rung, no pruning, or cooled rungs."""
     pool = [rung for rung in rungs if rung.candidate == POOLED] or rungs
     told = [rung for rung in pool if rung.correlation.n >= LEAST]
     last = max((rung.iteration for rung in told if rung.correlation.value < JUSTIFIED), default=0)
@@ -200,9 +186,8 @@ def _remedy(definition: StudyDefinition, rungs: Sequence[Rung]) -> str:
     share = math.ceil(100 * min(later, default=0) / definition.budget.horizon) / 100
     options = [f"pruner.warmup: {share:g}"] if min(later, default=0) > first and share < 1 else []
     options += ["pruner: none"]
-    options += (
-        [] if definition.pruner.cooled else ["cooled rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"]
-    )
+    cooled = "cooled rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"
+    options += [] if definition.pruner.cooled else [cooled]
     return f"try {', '.join(options[:-1])}{' or ' * (len(options) > 1)}{options[-1]}"
 
 

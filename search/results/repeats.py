@@ -32,8 +32,7 @@ class Spread:
     over: Estimate | None
     """Of these; None before two repeats have one."""
     difference: tuple[float | None, ...]
-    """Confirmed mean difference to the reference, as a share of the reference's mean, after each repeat; at the
-    shortest horizon."""
+    """After each repeat: confirmed difference to the reference, as a share of its mean; at the shortest horizon."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,8 @@ class Repeats:
         """What the repeats say, in words."""
         told = []
         if math.isfinite(self.correlation):
-            told.append(
-                f"{len(self.names)} repeats of the tuning: rank correlation of their leaderboards "
-                f"{self.correlation:.2f}."
-            )
+            agreement = f"rank correlation of their leaderboards {self.correlation:.2f}"
+            told.append(f"{len(self.names)} repeats of the tuning: {agreement}.")
         for spread in self.spreads:
             shares = [100 * share for share in spread.difference if share is not None]
             if len(shares) > 1:
@@ -69,25 +66,15 @@ class Repeats:
         return asdict(self) | {"correlation": self.correlation if math.isfinite(self.correlation) else None}
 
 
-def repeat_name(question: str, index: int) -> str:
-    """``q.repeat-2``; the first repeat is the question itself."""
-    return question if index == 1 else f"{question}.repeat-{index}"
-
-
 def lay_out_repeats(question: Question) -> list[Question]:
-    """Create the repeats that a question's definition asks for, or bring them up to it; gives all but the first, in
-    order."""
+    """Create the repeats that a definition asks for, or bring them up to it. Returns all but the first, in order."""
     definition = question.definition
     opened = []
     with alone(question.storage):
         for index in range(2, definition.repeats + 1):
             repeat = Repeat(question=definition.name, index=index, seed=definition.seed)
-            change = {
-                "name": repeat_name(definition.name, index),
-                "seed": definition.seed + index - 1,
-                "repeats": 1,
-                "repeat": repeat,
-            }
+            name, seed = f"{definition.name}.repeat-{index}", definition.seed + index - 1
+            change = {"name": name, "seed": seed, "repeats": 1, "repeat": repeat}
             opened.append(lay_out(question.storage, definition.model_copy(update=change)))
     return opened
 
@@ -112,9 +99,8 @@ def repeats(question: Question) -> Repeats | None:
         {entry.candidate: entry.versus.relative[0] for entry in found.entries if entry.versus} if found else {}
         for found in confirmed
     ]
-    return summary(
-        question.name, [each.name for each in every], boards, shares, next((c.reference for c in confirmed if c), None)
-    )
+    reference = next((confirmation.reference for confirmation in confirmed if confirmation), None)
+    return summary(question.name, [each.name for each in every], boards, shares, reference)
 
 
 def summary(

@@ -1,9 +1,8 @@
 """Another pruner on recorded curves, without training: what it would have saved, and what it would have lost.
 
 Optuna's own pruner is asked, on a study in memory, wherever a worker would ask it. Trials come in the order of their
-numbers,
-which is about the order in which they were begun, and each comes to its end before the next begins: a pruner that knows
-only finished trials knows more here than among workers that train side by side.
+numbers, each to its end before the next begins: a pruner that knows only finished trials knows more here than among
+workers that train side by side.
 """
 
 from __future__ import annotations
@@ -36,8 +35,7 @@ class Replayed:
     full: int
     """Trials with a full curve: complete or diverged."""
     cut: int
-    """Trials that were stopped before the other pruner would have stopped them: they end where they ended, which is not
-    exact."""
+    """Trials that were stopped before the other pruner would have: they end where they ended, which is not exact."""
     stopped: int
     """Trials with a full curve that the other pruner would have stopped."""
     spent: int
@@ -68,24 +66,20 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
     """
     definition = question.definition
     if definition.confirms:
-        raise TunemaxError(
-            f"{question.name}: a confirmation, in which nothing is pruned; replay {definition.confirms.question}"
-        )
+        of = definition.confirms.question
+        raise TunemaxError(f"{question.name}: a confirmation, in which nothing is pruned; replay {of}")
     if pruner.cooled and (pruner.warmup, pruner.reduction) != (definition.pruner.warmup, definition.pruner.reduction):
         rungs = ", ".join(map(str, definition.pruner.rungs(definition.budget.horizon)))
-        raise TunemaxError(
-            f"{question.name}: cooled rungs are recorded at {rungs} and nowhere else; leave --warmup and --reduction "
-            "out, or take median"
-        )
+        remedy = "leave --warmup and --reduction out, or take median"
+        raise TunemaxError(f"{question.name}: cooled rungs are recorded at {rungs} and nowhere else; {remedy}")
     changed = definition.model_copy(update={"pruner": pruner})
     check_phases(changed)
     studies = question.trials()
     left = sum(not trial.state.is_finished() for trials in studies.values() for trial in trials)
     if left:
-        raise TunemaxError(
-            f"{question.name}: {left} trials are still to come; finish it with tunemax study run {question.name}, or "
-            f"withdraw them with tunemax study cancel {question.name}"
-        )
+        name = question.name
+        remedy = f"finish it with tunemax study run {name}, or withdraw them with tunemax study cancel {name}"
+        raise TunemaxError(f"{name}: {left} trials are still to come; {remedy}")
     found = [
         _replay(name, trials, changed)
         for name, trials in studies.items()

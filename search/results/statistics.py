@@ -24,8 +24,7 @@ LOOK = 4
 """By so much p is multiplied for each look beyond the first."""
 POWER = 0.8
 MANY = 30
-"""From so many values on an interval is BCa's: below, its 95 % covers less (88.5 % at 8, 92.7 % at 12), and t is
-used."""
+"""From so many values on an interval is BCa's, below t's: there BCa's 95 % cover less (92.7 % at 12)."""
 EXACT = 16
 """Up to so many pairs all signs are tried; above, DRAWS random ones."""
 DRAWS = 100_000
@@ -37,8 +36,7 @@ BOOTSTRAP = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or what else was asked for, with its 95 % interval. sd: of the values. method: ``t``, ``BCa`` or
-    ``bootstrap``."""
+    """A mean, or another statistic, with its 95 % interval. sd: of the values. method: t, BCa or bootstrap."""
 
     n: int
     mean: float
@@ -106,12 +104,11 @@ def estimate(values: Sequence[float]) -> Estimate | None:
         return Estimate(len(given), mean, mean - half, mean + half, sd, "t")
     from scipy.stats import bootstrap
 
+    rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         # Of data so degenerate that the acceleration is not defined; the interval is then NaN
         warnings.simplefilter("ignore")
-        drawn = bootstrap(
-            (given,), np.mean, confidence_level=CONFIDENCE, method="BCa", rng=np.random.default_rng(0)
-        ).confidence_interval
+        drawn = bootstrap((given,), np.mean, confidence_level=CONFIDENCE, method="BCa", rng=rng).confidence_interval
     return Estimate(len(given), mean, float(drawn.low), float(drawn.high), sd, "BCa")
 
 
@@ -135,19 +132,12 @@ def over_grid(grid: Array, of: Callable[[Array], Array]) -> Estimate:
     rows = rng.integers(0, runs, (BOOTSTRAP, runs, 1))
     columns = rng.integers(0, instances, (BOOTSTRAP, 1, instances))
     low, high = np.quantile(of(grid[rows, columns]), (ALPHA / 2, 1 - ALPHA / 2))
-    return Estimate(
-        grid.size,
-        float(of(grid)),
-        float(low),
-        float(high),
-        float(grid.std(ddof=1)) if grid.size > 1 else 0.0,
-        "bootstrap",
-    )
+    sd = float(grid.std(ddof=1)) if grid.size > 1 else 0.0
+    return Estimate(grid.size, float(of(grid)), float(low), float(high), sd, "bootstrap")
 
 
 def improvement(own: Array, other: Array) -> Estimate:
-    """P(own < other) on one instance, a tie counting half; with its interval. own: (runs, instances); other:
-    (instances,)."""
+    """P(own < other) on an instance; a tie counts half. own: (runs, instances); other: (instances,)."""
     ahead = (own < other) + 0.5 * (own == other)
     return over_grid(ahead, lambda grid: grid.mean(axis=(-2, -1)))
 
@@ -187,8 +177,7 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's correction of several p, in the order given: the smallest is multiplied by their number, the next by one
-    less, …"""
+    """Holm's correction of several p, in the order given: the smallest times their number, the next one less, …"""
     corrected, so_far = [0.0] * len(ps), 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
         so_far = max(so_far, min(1.0, (len(ps) - rank) * ps[index]))
@@ -207,9 +196,8 @@ def separable_note(n: int, family: int = 1) -> str | None:
         return None
     enough = next(count for count in range(n, 60) if least_p(count, family) < ALPHA)
     among = f" among {family} comparisons" if family > 1 else ""
-    return (
-        f"{n} seeds can never show a difference{among} (smallest p {least_p(n, family):.2g}); {enough} or more could."
-    )
+    least = f"smallest p {least_p(n, family):.2g}"
+    return f"{n} seeds can never show a difference{among} ({least}); {enough} or more could."
 
 
 def seeds_for(difference: float, sd: float, family: int = 1) -> int | None:
@@ -250,13 +238,10 @@ def compare(losses: Mapping[str, Mapping[int, float]], reference: str, looks: in
 
     Raises KeyError if the reference is not among them.
     """
-    found = [
-        one
-        for name, own in losses.items()
-        if name != reference and (one := _paired(name, reference, own, losses[reference])) is not None
-    ]
-    corrected = holm([one.p for one in found])
-    return [_judged(one, p, len(found), looks) for one, p in zip(found, corrected, strict=True)]
+    others = [_paired(name, reference, own, losses[reference]) for name, own in losses.items() if name != reference]
+    compared = [comparison for comparison in others if comparison]
+    corrected = holm([comparison.p for comparison in compared])
+    return [_judged(one, p, len(compared), looks) for one, p in zip(compared, corrected, strict=True)]
 
 
 def _paired(name: str, reference: str, own: Mapping[int, float], other: Mapping[int, float]) -> Comparison | None:
@@ -268,6 +253,9 @@ def _paired(name: str, reference: str, own: Mapping[int, float], other: Mapping[
         return None
     base = float(b.mean())
     pooled = math.sqrt((float(a.var(ddof=1)) + float(b.var(ddof=1))) / 2)
+    effect = math.copysign(math.inf, difference.mean) if difference.mean else 0.0
+    if pooled:
+        effect = difference.mean / pooled
     varied = np.ptp(a) > 0 and np.ptp(b) > 0
     above = a[:, None] - b[None, :]
     return Comparison(
@@ -281,11 +269,7 @@ def _paired(name: str, reference: str, own: Mapping[int, float], other: Mapping[
         p_least=math.nan,
         superiority=float(np.mean(above < 0) + np.mean(above == 0) / 2),
         correlation=float(np.corrcoef(a, b)[0, 1]) if varied else math.nan,
-        effect=difference.mean / pooled
-        if pooled
-        else math.copysign(math.inf, difference.mean)
-        if difference.mean
-        else 0.0,
+        effect=effect,
         verdict="tie",
         seeds_needed=None,
     )
@@ -296,9 +280,8 @@ def _judged(one: Comparison, p: float, family: int, looks: int) -> Comparison:
     p = min(1.0, p * LOOK ** (looks - 1))
     verdict = "tie" if p >= ALPHA else "better" if one.difference.mean < 0 else "worse"
     needed = seeds_for(one.difference.mean, one.difference.sd, family * LOOK**looks)
-    return replace(
-        one, p_holm=p, p_least=least_p(one.n, family * LOOK ** (looks - 1)), verdict=verdict, seeds_needed=needed
-    )
+    least = least_p(one.n, family * LOOK ** (looks - 1))
+    return replace(one, p_holm=p, p_least=least, verdict=verdict, seeds_needed=needed)
 
 
 def claim(versus: Comparison, metric: str, pairs: str, where: str) -> str:
@@ -309,10 +292,8 @@ def claim(versus: Comparison, metric: str, pairs: str, where: str) -> str:
     """
     mean, within, digits = extent(versus, pairs)
     if versus.verdict != "tie":
-        return (
-            f"{versus.name} is {mean:.{digits}f} % {versus.verdict} than {versus.reference} in {metric} ({within}), "
-            f"{where}"
-        )
+        than = f"{versus.verdict} than {versus.reference} in {metric}"
+        return f"{versus.name} is {mean:.{digits}f} % {than} ({within}), {where}"
     tie = f"{versus.name} and {versus.reference} tie in {metric}: {mean:+.{digits}f} % ({within}), {where}"
     if versus.difference.low > 0 or versus.difference.high < 0:
         tie += f"; the interval by itself leaves 0 out, but p is {versus.p_holm:.2g}"
@@ -320,8 +301,7 @@ def claim(versus: Comparison, metric: str, pairs: str, where: str) -> str:
 
 
 def extent(versus: Comparison, pairs: str) -> tuple[float, str, int]:
-    """The difference in percent of the reference, positive for a better or worse one; its interval in words; digits to
-    write."""
+    """The difference in percent of the reference, without its sign unless it is a tie; its interval; its digits."""
     sign = -1 if versus.verdict == "better" else 1
     digits = percent_digits(*versus.relative[1:])
     mean, low, high = (100 * sign * part for part in versus.relative)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from optuna.trial import TrialState
 
-from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Choices, Range, Value
 from tunemax.search.question.definition import Budget, StudyDefinition
@@ -18,7 +16,7 @@ from tunemax.search.question.samplers import Grid
 from tunemax.search.question.stages import Confirm, Confirms, Frozen, confirmation_name
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
-from tunemax.search.storage.attributes import CONFIG, WORKER, Outcome, outcomes
+from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, study_id
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
@@ -35,14 +33,11 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     storage = open_storage(where, create=False)
     known = questions(storage)
     names = list(load(storage, study).siblings) if study in known else [study]
-    of = next(
-        (load(storage, question).definition.confirms for question, studies in known.items() if names[0] in studies),
-        None,
-    )
+    owner = next((question for question, studies in known.items() if names[0] in studies), None)
+    of = load(storage, owner).definition.confirms if owner else None
     if of and number is None:
-        raise TunemaxError(
-            f"{study}: a confirmation has no best trial, only lucky seeds; name what it confirms: {of.question}"
-        )
+        lucky = "a confirmation has no best trial, only lucky seeds"
+        raise TunemaxError(f"{study}: {lucky}; name what it confirms: {of.question}")
     trials = [trial for name in names for trial in storage.get_all_trials(study_id(storage, name), deepcopy=False)]
     if number is not None:
         if len(names) > 1:
@@ -51,36 +46,15 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
         if chosen is None:
             raise TunemaxError(f"--trial {number}: {study} has {len(trials)} trials, numbered from 0")
         if CONFIG not in chosen.system_attrs:
-            raise TunemaxError(
-                f"--trial {number}: {chosen.state.name.lower()}, its configuration is not recorded; take another trial"
-            )
+            ended = chosen.state.name.lower()
+            raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
         return dict(json.loads(chosen.system_attrs[CONFIG]))
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    ranked = [found for found in outcomes(complete) if found.config is not None]
-    if not ranked:
-        raise TunemaxError(
-            f"{study}: no trial is complete yet; run it with tunemax study run {study.partition('/')[0]}"
-        )
-    assert ranked[0].config is not None
-    return ranked[0].config
-
-
-def command(found: Outcome) -> list[str]:
-    """The words of a command that trains this trial's configuration again; defaults are left out."""
-    if found.config is None:
-        return []
-    words = ["tunemax", "train"]
-    for name, value in Config.of(found.config).active().items():
-        if value != all_specs()[name].default:
-            words += (
-                [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
-            )
-    return words
-
-
-def shell(words: list[str]) -> str:
-    """The words as one line for a shell."""
-    return shlex.join(words) if words else "told by somebody else: its configuration is not recorded"
+    best = next((outcome.config for outcome in outcomes(complete) if outcome.config is not None), None)
+    if best is None:
+        question = study.partition("/")[0]
+        raise TunemaxError(f"{study}: no trial is complete yet; run it with tunemax study run {question}")
+    return best
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
@@ -108,36 +82,26 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
 
 
 def _ending(question: Question, board: Leaderboard) -> str:
-    """How to come to an end with trials that are still to come: those that wait, or those that are trained, here or
-    elsewhere."""
+    """How to come to an end with trials that wait, or that are trained here or elsewhere."""
     url, name = question.storage.url, question.name
     if any(entry.waiting for entry in board.entries):
-        return (
-            f"finish them with {typed(url, 'study', 'run', name)}, or withdraw them with "
-            f"{typed(url, 'study', 'cancel', name)}"
-        )
-    running = [
-        (study, trial)
-        for study, trials in question.trials().items()
-        for trial in trials
-        if not trial.state.is_finished()
-    ]
-    stock = next(((study, trial.number) for study, trial in running if WORKER not in trial.user_attrs), None)
-    if stock is None:
-        return "other workers train them; wait for them, or withdraw them with " + typed(
-            url, "study", "cancel", name, "--now"
-        )
-    study, number = stock
-    end = f"optuna tell --study-name {study} --trial-number {number} --state fail --storage URL"
-    return f"trial {number} of {study} was asked with the stock tools; tell it, or end it with {end}"
+        run, cancel = (typed(url, "study", action, name) for action in ("run", "cancel"))
+        return f"finish them with {run}, or withdraw them with {cancel}"
+    for study, trials in question.trials().items():
+        for trial in trials:
+            if not trial.state.is_finished() and WORKER not in trial.user_attrs:
+                end = f"optuna tell --study-name {study} --trial-number {trial.number} --state fail --storage URL"
+                return f"trial {trial.number} of {study} was asked with the stock tools; tell it, or end it with {end}"
+    cancel = typed(url, "study", "cancel", name, "--now")
+    return f"other workers train them; wait for them, or withdraw them with {cancel}"
 
 
 def _frozen(config: Mapping[str, Value], fixed: Mapping[str, Value], *, compiled: bool) -> dict[str, Value]:
-    """The fields of a winner that its seeds share. fixed: what its study says. compiled: whether all winners are, if it
-    says nothing.
+    """The fields of a winner that its seeds share.
 
-    bf16 is for screening: near the edge of stability it differs. That trials were not compiled tells of their machine
-    and horizon only, so whoever confirms decides anew then.
+    fixed: what its study says. compiled: whether all winners are, if it says nothing. bf16 is for screening: near the
+    edge of stability it differs. That trials were not compiled tells of their machine and horizon only, so whoever
+    confirms decides anew then.
     """
     fields = {**config, "precision": "fp32"}
     del fields["compile"]
@@ -153,18 +117,14 @@ def _definition(
     frozen = dict(confirms.winners) if confirms else {}
     reference = _reference(board, stage, confirms.reference if confirms else None)
     chosen = _chosen(board, stage, reference) - frozen.keys()
-    winners = {
-        entry.name: (entry.study, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner
-    }
+    winners = [(entry, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner]
     # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
     earlier: list[Mapping[str, Value]] = [each.fields for each in frozen.values()]
-    compiled = any(
-        fields.get("compile") for fields in earlier or [winner.config or {} for _, winner in winners.values()]
-    )
-    for name, (study, winner) in winners.items():
+    compiled = any(fields.get("compile") for fields in earlier or [winner.config or {} for _, winner in winners])
+    for entry, winner in winners:
         if winner.config:
-            fields = _frozen(winner.config, question.siblings[study], compiled=compiled)
-            frozen[name] = Frozen(study=study, trial=winner.number, fields=fields)
+            fields = _frozen(winner.config, question.siblings[entry.study], compiled=compiled)
+            frozen[entry.name] = Frozen(study=entry.study, trial=winner.number, fields=fields)
     if reference not in frozen:
         raise TunemaxError(
             f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"

@@ -1,5 +1,4 @@
-"""An agent's own hyperparameters, tuned: every candidate is a training, and the poor ones are stopped at a look that
-they lose.
+"""An agent's own hyperparameters, tuned: every candidate is a training, and poor ones are stopped.
 
 A file in `studies/` that begins with ``rl_`` says what is asked; its trials lie in ``rl/Constantmax-v0/sac``.
 """
@@ -29,13 +28,14 @@ from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.random import key
 from tunemax.search.question.yaml_lines import read_yaml
-from tunemax.search.rl.trials import evaluated, kept, open_study, revive, study_name
+from tunemax.search.rl.trials import evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.ownership import finish, owned_trials
 from tunemax.search.storage.paths import trial_folder
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.queue import ask
 from tunemax.search.storage.recovery import mark
+from tunemax.search.views.words import settings
 
 Count = Annotated[int, Field(ge=1)]
 PRESET = "preset.yaml"
@@ -55,9 +55,8 @@ class Range(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Range:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(
-                f"{self.low:g} to {self.high:g} is no range; low must be less than high, and above 0 if log"
-            )
+            remedy = "low must be less than high, and above 0 if log"
+            raise ValueError(f"{self.low:g} to {self.high:g} is no range; {remedy}")
         return self
 
 
@@ -95,9 +94,8 @@ def read(path: Path) -> AgentStudy:
     preset = load(study.algorithm)
     for name in study.space:
         if name not in type(preset).model_fields or name == "source":
-            raise TunemaxError(
-                f"{path}: space.{name}: no such hyperparameter{did_you_mean(name, type(preset).model_fields)}"
-            )
+            near = did_you_mean(name, type(preset).model_fields)
+            raise TunemaxError(f"{path}: space.{name}: no such hyperparameter{near}")
     assert study.scene
     return study
 
@@ -153,10 +151,8 @@ def _train(storage: RDBStorage, trial: optuna.Trial, asked: AgentStudy) -> str:
         finish(storage, trial, mark(), TrialState.PRUNED, trained.evaluations[-1].total)
     else:
         finish(storage, trial, mark(), TrialState.COMPLETE, best)
-    params = "  ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.params.items()
-    )
-    return f"trial {trial.number}: {'pruned' if trained.stopped else 'complete'}, return {best:.4f}  {params}"
+    end, params = "pruned" if trained.stopped else "complete", "  ".join(settings(trial.params, 3))
+    return f"trial {trial.number}: {end}, return {best:.4f}  {params}"
 
 
 def _suggested(trial: optuna.Trial, preset: Preset, name: str, within: Range | list[Any]) -> Any:
@@ -170,13 +166,9 @@ def _suggested(trial: optuna.Trial, preset: Preset, name: str, within: Range | l
 def _preset(storage: RDBStorage, study: optuna.Study, asked: AgentStudy) -> Path:
     """Write the best candidate's hyperparameters, with the result that they come from."""
     best = study.best_trial
-    named = (
-        f"trial {best.number} of {study_name(asked.scene, asked.algorithm)}, return {best.value:.4f} on validation "
-        "instances"
-    )
-    values = load(asked.algorithm).changed(
-        **best.params, source=f"{named}; best of {asked.trials} of {asked.steps} steps"
-    )
+    result = f"trial {best.number} of {study.study_name}, return {best.value:.4f} on validation instances"
+    source = f"{result}; best of {asked.trials} of {asked.steps} steps"
+    values = load(asked.algorithm).changed(**best.params, source=source)
     path = trial_folder(str(storage.url), study.study_name, best.number).with_name(PRESET)
     write_whole(path, yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode())
     return path

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import CmaEsSampler, TPESampler
@@ -20,18 +20,16 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.envs.agents.scene import Scene
-from tunemax.envs.instances import find_set
+from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.policies import (
     Bound,
     Constant,
     LogLinear,
     Plateau,
     Policy,
-    Score,
     Spline,
     Tunable,
     WarmupCosine,
-    tuned,
 )
 from tunemax.envs.rollouts import Outcome, run
 from tunemax.envs.task import Task
@@ -53,14 +51,15 @@ KINDS: dict[str, type[Tunable]] = {
     "log_linear": LogLinear,
     "plateau": Plateau,
 }
-"""The baselines that are tuned. constant is the best static setting; spline the best schedule; log_linear the simplest
-feedback."""
+"""The baselines that are tuned: constant is the best static setting, log_linear the simplest feedback."""
 NEED_RATE = ("warmup_cosine", "plateau")
 """They steer the learning rate, and mean nothing where it is not a control."""
 SAMPLE = 16
 """Training instances that every candidate is tried on."""
 FINALISTS = 4
 """Candidates that are looked at on validation instances."""
+Measured = tuple[float, int]
+"""A mean return, and the member-steps that it has cost."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ def check_kind(kind: str, task: Task) -> None:
     if kind not in KINDS:
         raise TunemaxError(f"policy = {kind}: no such baseline{did_you_mean(kind, KINDS)}")
     if kind not in kinds_for(task):
+        others = ", ".join(kinds_for(task))
         raise TunemaxError(
-            f"policy = {kind}: it steers the learning rate, which is no control here; choose of "
-            f"{', '.join(kinds_for(task))}"
+            f"policy = {kind}: it steers the learning rate, which is no control here; choose of {others}"
         )
 
 
@@ -98,31 +97,32 @@ def tune(
 ) -> Tuned:
     """Tune a baseline until its trials have cost so many member-steps, those of earlier calls included.
 
-    report: told what was spent so far and the best return. The last candidate may overshoot, and so does the choice at
-    the end; both are counted in the result. Raises TunemaxError for a budget that does not pay two candidates and the
-    choice.
+    report: told what was spent so far and the best return. The last candidate may overshoot. Raises TunemaxError for a
+    budget that does not pay two candidates and the choice.
     """
     task = scene.task
     check_kind(kind, task)
-    if member_steps < least_budget(task):
-        raise TunemaxError(
-            f"member-steps = {member_steps:,}: too few to tune anything; give at least {least_budget(task):,}"
-        )
+    if member_steps < (least := least_budget(task)):
+        raise TunemaxError(f"member-steps = {member_steps:,}: too few to tune anything; give at least {least:,}")
     train, validation = ([find_set(name).draw(task, i) for i in range(SAMPLE)] for name in ("train", "validation"))
-    tuning = _Tuning(storage, scene, kind, member_steps - FINALISTS * SAMPLE * task.horizon, report)
+    baseline = KINDS[kind]
 
-    def choose(bounds: tuple[Bound, ...], score: Score) -> npt.NDArray[np.float64]:
-        tuning.search(bounds, score)
-        return tuning.choose(bounds, lambda vector: outcomes(KINDS[kind].of(task, vector), "validation"))
+    def measure(instances: list[Instance], vector: list[float]) -> Measured:
+        outcomes = run(task, instances, baseline.of(task, np.array(vector)))
+        return mean_return(outcomes), sum(outcome.member_steps for outcome in outcomes)
 
-    def outcomes(policy: Policy, name: str) -> float:
-        results = run(task, train if name == "train" else validation, policy)
-        tuning.last = sum(outcome.member_steps for outcome in results)
-        return mean_return(results)
-
-    tuned(KINDS[kind], task, lambda policy: outcomes(policy, "train"), choose)
-    assert tuning.chosen is not None
-    return tuning.chosen
+    bounds = baseline.bounds(task)
+    starts = {bound.name: min(max(bound.start, bound.low), bound.high) for bound in bounds}
+    before = find_study(storage, scene, kind)
+    begun = len(before.get_trials(deepcopy=False)) if before else 0
+    study = open_study(storage, scene, kind, _sampler(scene, kind, starts, begun))
+    with storage_errors(storage.url):
+        with alone(storage):
+            if not study.get_trials(deepcopy=False):
+                study.enqueue_trial(starts)
+        budget = member_steps - FINALISTS * SAMPLE * task.horizon
+        _search(storage, study, bounds, budget, partial(measure, train), report)
+    return _choose(study, kind, bounds, partial(measure, validation))
 
 
 def least_budget(task: Task) -> int:
@@ -141,64 +141,48 @@ def chosen(storage: RDBStorage, scene: Scene, kind: str) -> Tuned | None:
     return Tuned(**json.loads(text)) if text else None
 
 
-class _Tuning:
-    """One baseline's study, worked on."""
+def _search(
+    storage: RDBStorage,
+    study: optuna.Study,
+    bounds: Sequence[Bound],
+    budget: int,
+    measure: Callable[[list[float]], Measured],
+    report: Callable[[int, float], None],
+) -> None:
+    """Try candidates until the budget is spent: first where the baseline starts, then what CMA-ES asks for."""
+    while (spent := _spent(study)) < budget:
+        revive(storage, study)
+        trial = ask(study, mark())
+        with kept(storage, trial):
+            vector = [trial.suggest_float(each.name, each.low, each.high, log=each.log) for each in bounds]
+            value, steps = measure(vector)
+            writes = PendingWrites(user={attributes.ITERATIONS: steps})
+            if finish(storage, trial, mark(), TrialState.COMPLETE, value, writes):  # it is still ours
+                report(spent + steps, study.best_value)
 
-    def __init__(
-        self, storage: RDBStorage, scene: Scene, kind: str, budget: int, report: Callable[[int, float], None]
-    ) -> None:
-        self.storage, self.scene, self.kind, self.budget, self.report = storage, scene, kind, budget, report
-        self.last = 0
-        """Member-steps of the latest candidate."""
-        self.chosen: Tuned | None = None
-        self._study: optuna.Study | None = None
 
-    def search(self, bounds: tuple[Bound, ...], score: Score) -> None:
-        """Try candidates until the budget is spent: first where the baseline starts, then what CMA-ES asks for."""
-        starts = {bound.name: min(max(bound.start, bound.low), bound.high) for bound in bounds}
-        before = find_study(self.storage, self.scene, self.kind)
-        begun = len(before.get_trials(deepcopy=False)) if before else 0
-        study = self._study = open_study(
-            self.storage, self.scene, self.kind, _sampler(self.scene, self.kind, starts, begun)
-        )
-        with storage_errors(self.storage.url):
-            with alone(self.storage):
-                if not study.get_trials(deepcopy=False):
-                    study.enqueue_trial(starts)
-            while (spent := _spent(study)) < self.budget:
-                revive(self.storage, study)
-                trial = ask(study, mark())
-                with kept(self.storage, trial):
-                    vector = [trial.suggest_float(each.name, each.low, each.high, log=each.log) for each in bounds]
-                    value = score(np.array(vector))
-                    writes = PendingWrites(user={attributes.ITERATIONS: self.last})
-                    if finish(self.storage, trial, mark(), TrialState.COMPLETE, value, writes):  # it is still ours
-                        self.report(spent + self.last, study.best_value)
-
-    def choose(
-        self, bounds: tuple[Bound, ...], validate: Callable[[npt.NDArray[np.float64]], float]
-    ) -> npt.NDArray[np.float64]:
-        """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
-        study = self._study
-        assert study is not None
-        best = sorted(_complete(study), key=lambda trial: -(trial.value or 0.0))[:FINALISTS]
-        vectors = {trial.number: [float(trial.params[bound.name]) for bound in bounds] for trial in best}
-        looked: dict[str, tuple[float, int]] = dict(study.user_attrs.get(attributes.VALIDATED, {}))
-        for number, vector in vectors.items():
-            if str(number) not in looked:
-                looked[str(number)] = (validate(np.array(vector)), self.last)
-                study.set_user_attr(attributes.VALIDATED, looked)
-        winner = max(vectors, key=lambda number: looked[str(number)][0])
-        vector, price = vectors[winner], _spent(study) + sum(cost for _, cost in looked.values())
-        self.chosen = Tuned(self.kind, winner, vector, looked[str(winner)][0], price)
-        study.set_user_attr(attributes.CHOSEN, json.dumps(asdict(self.chosen)))
-        return np.array(vector)
+def _choose(
+    study: optuna.Study, kind: str, bounds: Sequence[Bound], measure: Callable[[list[float]], Measured]
+) -> Tuned:
+    """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
+    best = sorted(_complete(study), key=lambda trial: -(trial.value or 0.0))[:FINALISTS]
+    vectors = {trial.number: [float(trial.params[bound.name]) for bound in bounds] for trial in best}
+    looked: dict[str, Measured] = dict(study.user_attrs.get(attributes.VALIDATED, {}))
+    for number, vector in vectors.items():
+        if str(number) not in looked:
+            looked[str(number)] = measure(vector)
+            study.set_user_attr(attributes.VALIDATED, looked)
+    winner = max(vectors, key=lambda number: looked[str(number)][0])
+    price = _spent(study) + sum(cost for _, cost in looked.values())
+    choice = Tuned(kind, winner, vectors[winner], looked[str(winner)][0], price)
+    study.set_user_attr(attributes.CHOSEN, json.dumps(asdict(choice)))
+    return choice
 
 
 def _sampler(scene: Scene, kind: str, starts: dict[str, float], begun: int) -> CmaEsSampler:
     """CMA-ES from where the baseline starts; it needs two dimensions, so a single one is TPE's.
 
-    begun: trials that the study has; one seed again after a restart would repeat the same points.
+    begun: trials that the study has; the same seed after a restart would repeat the same points.
     """
     seed = key(0, "baseline", scene.name, kind, begun) % 2**32
     with warnings.catch_warnings():

@@ -23,11 +23,11 @@ def pictures(contest: Contest) -> list[Curves]:
     """One a control, then the validation loss: medians over the instances, and the middle half of them as a band."""
     names = [*(each.name for each in contest.contenders if each.role == "agent"), *SHOWN, contest.schedule]
     shown = [each for each in contest.contenders if each.name in names]
-    dials = contest.scene.task.dials
-    controls = [
-        _picture(contest, shown, dial.name, _control(dial.name), log=dial.move == "multiplicative") for dial in dials
-    ]
-    return [*controls, _picture(contest, shown, "validation loss (nats a token)", lambda past: past.loss, log=False)]
+    drawn = []
+    for dial in contest.scene.task.dials:
+        log = dial.move == "multiplicative"
+        drawn.append(_picture(contest, shown, dial.name, _control(dial.name), log=log))
+    return [*drawn, _picture(contest, shown, "validation loss (nats a token)", lambda past: past.loss, log=False)]
 
 
 def _control(name: str) -> Value:

@@ -36,9 +36,9 @@ Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
 @dataclass(frozen=True)
 class Contender:
-    """What is compared. name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the
-    mean over its seeds.
+    """What is compared.
 
+    name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the mean over its seeds.
     runs: for each seed (one for a baseline), the outcome of every instance in their order.
     """
 
@@ -111,22 +111,18 @@ def hold(
 
 def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
     """What has no gradients. task: one whose actions are moves, since that is what baselines answer with."""
-    yield _Run("static", "baseline", "static", 0, "", _under(task, Static.for_task(task)))
-    yield _Run(
-        "random", "baseline", "random", 0, "", lambda own: run(task, own, Random(task, key(0, "contest") % 2**32))
-    )
+    yield _baseline("static", _under(task, Static.for_task(task)))
+    yield _baseline("random", lambda instances: run(task, instances, Random(task, key(0, "contest") % 2**32)))
     if any(dial.learnables for dial in task.dials):  # else it would be `static` again
-        yield _Run("left_to_sgd", "baseline", "left_to_sgd", 0, "", lambda own: left_to_sgd(task, own))
-    yield _Run("population", "baseline", "population", 0, str(POPULATION), lambda own: _populations(task, own))
+        yield _baseline("left_to_sgd", lambda instances: left_to_sgd(task, instances))
+    yield _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
     for each in tuned:
-        yield _Run(
-            each.kind,
-            "baseline",
-            each.kind,
-            each.member_steps,
-            json.dumps(each.vector),
-            _under(task, each.policy(task)),
-        )
+        steered = _under(task, each.policy(task))
+        yield _baseline(each.kind, steered, identity=json.dumps(each.vector), cost=each.member_steps)
+
+
+def _baseline(name: str, outcomes: Steered, *, identity: str = "", cost: int = 0) -> _Run:
+    return _Run(name, "baseline", name, cost, identity, outcomes)
 
 
 def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run]:
@@ -139,9 +135,8 @@ def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run
         if label in known:
             raise TunemaxError(f"{path}: called {label}, as {known[label]} is; rename one of their folders")
         known[label] = path
-        cost = (
-            last or agent.header
-        ).spent.member_steps  # the best agent is as dear as the whole training that it was found in
+        # The best agent is as dear as the whole training that it was found in
+        cost = (last or agent.header).spent.member_steps
         identity = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         yield _Run(name, "agent", label, cost, identity, _under(agent.task, agent))
         for what in ABLATIONS:
@@ -149,8 +144,7 @@ def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run
 
 
 def name_of(agent: Agent, path: Path) -> str:
-    """What agents that differ by their seed alone are called: as their folders are, or files, without the seed: `sac`
-    for sac-1/."""
+    """What agents that differ by their seed alone are called: as their folders, or files, are without it: `sac`."""
     own = path.parent.name if path.name == BEST else path.stem
     return own.removesuffix(f"-{agent.header.seed}")
 
@@ -180,23 +174,17 @@ def _ablated(agent: Agent, what: str, instances: Sequence[Instance]) -> Policy:
 
 
 def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path) -> Sequence[Outcome]:
-    """The outcomes of a run: from its file if that is of the same run on the same instances, else run now and
-    written."""
+    """The outcomes of a run: from its file if that is of the same run on the same instances, else run now."""
     path = folder / f"{each.label.replace(' ', '-')}.json"
     data = corpus_of(scene.task.config.train.dataset).manifest.fingerprint
-    told = [
-        each.identity,
-        scene.model_dump_json(),
-        data,
-        *(json.dumps(asdict(instance), sort_keys=True) for instance in instances),
-    ]
-    identity = hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest()
+    drawn = (json.dumps(asdict(instance), sort_keys=True) for instance in instances)
+    parts = "\n".join([each.identity, scene.model_dump_json(), data, *drawn])
+    identity = hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
     if path.exists() and (known := _read(path, identity)) is not None:
         return known
     outcomes = each.outcomes(instances)
-    write_whole(
-        path, json.dumps({"identity": identity, "outcomes": [asdict(outcome) for outcome in outcomes]}).encode()
-    )
+    content = {"identity": identity, "outcomes": [asdict(outcome) for outcome in outcomes]}
+    write_whole(path, json.dumps(content).encode())
     return outcomes
 
 

@@ -1,5 +1,4 @@
-"""Trainings of agents and tunings of baselines as trials: studies whose names begin with ``rl/``, which are no
-questions.
+"""Trainings of agents and tunings of baselines as trials of studies whose names begin with ``rl/``.
 
 ``rl/Constantmax-v0`` has one trial an agent's training; ``rl/Constantmax-v0/spline`` one trial a candidate of a
 baseline's tuning. All are maximised: a trial's value is a mean return, log of the first validation loss over the last.
@@ -38,8 +37,7 @@ MOST_SEED = 2**31 - 1
 
 
 def study_name(scene: Scene, policy: str | None = None) -> str:
-    """The study of a scene's agents, or of the tuning of a baseline; changed arguments of the environment make another
-    one."""
+    """The study of a scene's agents, or of a baseline's tuning; changed arguments of the environment make another."""
     arguments = json.dumps(scene.arguments, sort_keys=True)
     absolute = ["absolute"] if scene.action == "absolute" else []
     changed = [hashlib.blake2b(arguments.encode(), digest_size=3).hexdigest()] if scene.arguments else []
@@ -117,29 +115,21 @@ def evaluated(storage: RDBStorage, trial: optuna.Trial, evaluations: Iterable[Ev
 
 
 def of_folder(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
-    """The trials of the agent in a folder, oldest first: one, and one more for each time that a finished training was
-    prolonged."""
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.user_attrs.get(attributes.FOLDER) == str(folder.absolute())
-    ]
+    """The trials of the agent in a folder, oldest first: one more for each time that its training was prolonged."""
+    trials, name = study.get_trials(deepcopy=False), str(folder.absolute())
+    return [trial for trial in trials if trial.user_attrs.get(attributes.FOLDER) == name]
 
 
 def finished_folders(study: optuna.Study) -> list[Path]:
     """The folders of all agents whose training was finished, in order of algorithm and seed."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ordered = sorted(complete, key=lambda trial: (str(trial.params["algorithm"]), int(trial.params["seed"])))
-    return list(
-        dict.fromkeys(
-            Path(trial.user_attrs[attributes.FOLDER]) for trial in ordered if attributes.FOLDER in trial.user_attrs
-        )
-    )
+    folders = [trial.user_attrs[attributes.FOLDER] for trial in ordered if attributes.FOLDER in trial.user_attrs]
+    return [Path(folder) for folder in dict.fromkeys(folders)]
 
 
 def dearest(storage: RDBStorage, scene: Scene) -> int | None:
-    """Member-steps of the dearest of a scene's finished agents, None without one: what a baseline's tuning may cost,
-    too."""
+    """Member-steps of the dearest of a scene's finished agents, which a baseline's tuning may cost, too; or None."""
     study = find_study(storage, scene)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if study else []
     return max((int(trial.user_attrs.get(attributes.ITERATIONS, 0)) for trial in complete), default=None)

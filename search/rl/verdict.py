@@ -39,9 +39,8 @@ FEW_SEEDS = 3
 class Reach:
     """How soon the final validation loss of the best static setting is reached on the same instance.
 
-    reached: on so many instances, of all seeds. steps: iterations saved, the mean over all; where it is not reached,
-    none are.
-    share: the same as a share of the horizon.
+    reached: on so many instances, of all seeds. steps: iterations saved, the mean over all; none where it is not
+    reached. share: the same as a share of the horizon.
     """
 
     reached: Share
@@ -51,8 +50,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Line:
-    """One contender. versus_*: None for the reference itself, and where that is missing. by_seed: mean test loss by
-    run."""
+    """One contender. versus_*: None for, or without, the reference itself. by_seed: mean test loss by run."""
 
     name: str
     role: str
@@ -71,8 +69,7 @@ class Line:
 
     @property
     def break_even(self) -> int | None:
-        """Runs after which the saved iterations have paid for its training; None for one that is not better than the
-        best static."""
+        """Runs after which the saved iterations have paid for its training; None if not better than the best static."""
         better = self.versus_static is not None and self.versus_static.verdict == "better"
         if not better or self.reach is None or self.reach.steps <= 0:
             return None
@@ -93,39 +90,28 @@ class Verdict:
         task = self.contest.scene.task
         model, data = task.config.model, task.config.train.dataset.rstrip("/").rpartition("/")[2]
         size = f"{model.n_layer}×{model.n_embd}"
-        if self.contest.set == "test":
-            return f"at {task.horizon:,} iterations of a {size} model on {data}"
-        return (
-            f"on the transfer set {self.contest.set}, trained at {task.horizon:,} iterations of a {size} model on "
-            f"{data}"
-        )
+        trained = f"at {task.horizon:,} iterations of a {size} model on {data}"
+        return trained if self.contest.set == "test" else f"on the transfer set {self.contest.set}, trained {trained}"
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """The answer: for each agent, how it compares with the best static setting and the best schedule."""
-        told = []
+        sentences: list[str] = []
         for line in self.lines:
-            if line.role != "agent":
-                continue
-            for versus in (line.versus_static, line.versus_schedule):
-                told.append(f"{claim(versus, 'test loss', 'instances', self.where)}." if versus else "")
-            told.append(self._price(line))
-        if not any(told):
-            return ("Nothing can be said without an agent and a tuned baseline.",)
-        return tuple(sentence for sentence in told if sentence)
+            if line.role == "agent":
+                sentences += [self._claim(versus) for versus in (line.versus_static, line.versus_schedule) if versus]
+                sentences.append(self._price(line))
+        return tuple(sentences) or ("Nothing can be said without an agent and a tuned baseline.",)
+
+    def _claim(self, versus: Comparison) -> str:
+        return f"{claim(versus, 'test loss', 'instances', self.where)}."
 
     def _price(self, line: Line) -> str:
         runs, seeds = line.break_even, len(line.by_seed)
         when = f"paid back after {runs:,} runs" if runs else "never paid back by runs"
-        few = (
-            f" {seeds} seed{'s' * (seeds > 1)} of it say{'s' * (seeds == 1)} little about the next one."
-            if seeds < FEW_SEEDS
-            else ""
-        )
-        return (
-            f"To train one agent of {line.name} has cost {line.cost:,} member-steps: {when} that stop at the loss of "
-            f"{STATIC}.{few}"
-        )
+        few = f" {seeds} seed{'s' * (seeds > 1)} of it say{'s' * (seeds == 1)} little about the next one."
+        cost = f"To train one agent of {line.name} has cost {line.cost:,} member-steps"
+        return f"{cost}: {when} that stop at the loss of {STATIC}.{few if seeds < FEW_SEEDS else ''}"
 
     @property
     def compute(self) -> str:
@@ -139,14 +125,11 @@ class Verdict:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Whether compute was equal, what the observation is worth to each agent, and what so few instances could never
-        show."""
-        told = [f"{claim(versus, 'test loss', 'instances', self.where)}." for versus in self.ablations]
-        note = separable_note(
-            len(self.contest.instances), max(1, sum(line.versus_static is not None for line in self.lines))
-        )
+        """Whether compute was equal, what the observation is worth, and what so few instances could never show."""
+        compared = sum(line.versus_static is not None for line in self.lines)
+        note = separable_note(len(self.contest.instances), max(1, compared))
         compute = [self.compute] if self.compute and self.contest.chosen else []
-        return (*compute, *told, *([note.replace("seeds", "instances")] if note else []))
+        return (*compute, *map(self._claim, self.ablations), *([note.replace("seeds", "instances")] if note else []))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -168,25 +151,23 @@ def judge(contest: Contest) -> Verdict:
     static, schedule = _versus(main, STATIC), _versus(main, contest.schedule)
     reference = contest.contender(STATIC)
     horizons = [instance.horizon for instance in contest.instances]
-    lines = [
-        _line(each, static.get(each.name), schedule.get(each.name), reference, horizons) for each in contest.contenders
-    ]
+    lines = []
+    for each in contest.contenders:
+        lines.append(_line(each, static.get(each.name), schedule.get(each.name), reference, horizons))
     rank = {"agent": 0, "baseline": 1, "ablation": 2}
     lines.sort(key=lambda line: (rank[line.role], line.mean))
-    own = []
+    ablations = [each for each in contest.contenders if each.role == "ablation"]
+    worth: list[Comparison] = []
     for agent in (each for each in main if each.role == "agent"):
-        ablated = [
-            each for each in contest.contenders if each.role == "ablation" and each.name.startswith(f"{agent.name} ")
-        ]
-        own += list(_versus([agent, *ablated], agent.name).values())
-    return Verdict(contest, tuple(lines), tuple(own))
+        ablated = [each for each in ablations if each.name.startswith(f"{agent.name} ")]
+        worth += _versus([agent, *ablated], agent.name).values()
+    return Verdict(contest, tuple(lines), tuple(worth))
 
 
 def losses(contender: Contender) -> Array:
     """Test losses (seeds, instances), in nats a token; a training that diverged counts as the cap."""
-    grid: Array = np.array(
-        [[outcome.test_loss for outcome in outcomes] for outcomes in contender.runs.values()], dtype=float
-    )
+    runs = contender.runs.values()
+    grid: Array = np.array([[outcome.test_loss for outcome in outcomes] for outcomes in runs], dtype=float)
     return grid
 
 

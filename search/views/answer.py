@@ -40,12 +40,8 @@ def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
 
 
 def _repeated(again: Repeats) -> list[str]:
-    return [
-        *aligned(tables.repeats(again)),
-        "",
-        "Best tuned loss in each repeat of the tuning.",
-        *wrapped(*again.sentences),
-    ]
+    heading = "Best tuned loss in each repeat of the tuning."
+    return [*aligned(tables.repeats(again)), "", heading, *wrapped(*again.sentences)]
 
 
 def _tuned(findings: Findings) -> list[str]:

@@ -21,11 +21,8 @@ def line(event: Finished) -> str:
 
 def status(progress: Progress) -> str:
     """How far a run is and how long it still takes."""
-    parts = [
-        f"{progress.done}/{progress.total} trials",
-        f"{progress.running} running",
-        f"{clock(progress.elapsed)} elapsed",
-    ]
+    parts = [f"{progress.done}/{progress.total} trials", f"{progress.running} running"]
+    parts.append(f"{clock(progress.elapsed)} elapsed")
     if progress.eta is not None:
         parts.append(f"{about(progress.eta)} left")
     if progress.rate:
@@ -36,10 +33,8 @@ def status(progress: Progress) -> str:
 def summary(progress: Progress) -> str:
     """What a run has come to: the trials of the whole question, the time and the mean speed of this run."""
     counts = ", ".join(f"{count} {end}" for end, count in progress.counts().items() if count)
-    parts = [
-        f"{progress.done}/{progress.total} trials" + (f": {counts}" if counts else ""),
-        f"{clock(progress.elapsed)} elapsed",
-    ]
+    trials = f"{progress.done}/{progress.total} trials" + (f": {counts}" if counts else "")
+    parts = [trials, f"{clock(progress.elapsed)} elapsed"]
     if progress.steps:
         parts.append(f"{progress.steps / max(progress.elapsed, 1e-9):,.0f} member-steps/s")
     return "  ".join(parts)
@@ -53,8 +48,7 @@ def clock(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """A length of time that is not known to the second: ``about 40 s``, ``about 12 min``, ``about 3 h 10 min``, ``about
-    2 d 4 h``."""
+    """A length of time: ``about 40 s``, ``about 12 min``, ``about 3 h 10 min``, ``about 2 d 4 h``."""
     if seconds < 90:
         return f"about {max(5, 5 * math.ceil(seconds / 5 - 1e-9))} s"
     minutes = round(seconds / 60)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from tunemax.envs.instances import find_set
-from tunemax.envs.policies import Constant, LogLinear, Plateau, Policy, Random, Spline, Static, WarmupCosine, tuned
+from tunemax.envs.policies import Constant, LogLinear, Plateau, Random, Spline, Static, WarmupCosine
 from tunemax.envs.rollouts import left_to_sgd, population, run
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError
@@ -125,21 +125,18 @@ def test_every_tunable_kind_is_made_from_its_bounds(kind: Any, tiny: Make) -> No
         kind.of(task, [math.nan] * len(bounds))
 
 
-def test_a_tuner_finds_the_policy_that_scores_best(tiny: Make) -> None:
+def test_vectors_are_policies_and_one_scores_best(tiny: Make) -> None:
     task = tiny()
     chosen = instances(task, 2)
-    asked = []
+    draw = np.random.default_rng(1)
+    bounds = Constant.bounds(task)
+    vectors = [draw.uniform([b.low for b in bounds], [b.high for b in bounds]) for _ in range(4)]
 
-    def tuner(bounds: Any, score: Callable[[npt.NDArray[np.float64]], float]) -> npt.NDArray[np.float64]:
-        draw = np.random.default_rng(1)
-        vectors = [draw.uniform([b.low for b in bounds], [b.high for b in bounds]) for _ in range(4)]
-        asked.extend(score(vector) for vector in vectors)
-        return max(vectors, key=score)
+    def score(vector: npt.NDArray[np.float64]) -> float:
+        return sum(outcome.total for outcome in run(task, chosen, Constant.of(task, vector)))
 
-    def score(policy: Policy) -> float:
-        return sum(outcome.total for outcome in run(task, chosen, policy))
-
-    assert score(tuned(Constant, task, score, tuner)) == max(asked) > min(asked)
+    asked = [score(vector) for vector in vectors]
+    assert score(max(vectors, key=score)) == max(asked) > min(asked)
 
 
 def test_policies_that_need_a_learning_rate_say_so(tiny: Make) -> None:

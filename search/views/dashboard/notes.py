@@ -38,16 +38,14 @@ def of_a_tuning(
     sure = confirmed[0].verdict if confirmed else board.sentence
     data = definition.data.rstrip("/").rpartition("/")[2]
     budget = f"{definition.budget.horizon:,} iterations, {definition.budget.trials} trials for each candidate"
-    plan = (
-        f"{data}, {budget}, sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}."
-    )
+    how = f"sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}"
     compare = ",".join(map(str, ids.values()))
     lines = [
         f"# {board.question}",
         "",
         f"**{sure}**",
         "",
-        plan,
+        f"{data}, {budget}, {how}.",
         "",
         *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
         *(["## Tuned", ""] if confirmed else []),
@@ -106,17 +104,15 @@ def _commands(question: Question, board: Leaderboard, confirmed: Sequence[Confir
     """What to type next."""
     longer = str(4 * question.definition.budget.horizon)
     next_stage = [] if board.left or any(not each.left for each in confirmed) else [["study", "confirm", question.name]]
-    return _in_storage(
-        question,
-        [
-            ["study", "run" if board.left else "leaderboard", question.name],
-            *next_stage,
-            ["study", "best", study],
-            ["train", "--from", study, "--max_iters", longer],
-            ["report", question.name],
-            ["dashboard"],
-        ],
-    )
+    commands = [
+        ["study", "run" if board.left else "leaderboard", question.name],
+        *next_stage,
+        ["study", "best", study],
+        ["train", "--from", study, "--max_iters", longer],
+        ["report", question.name],
+        ["dashboard"],
+    ]
+    return _in_storage(question, commands)
 
 
 def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
@@ -130,6 +126,7 @@ def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
 def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str:
     """Of the study of one winner: what is confirmed, the comparison, and how to go on."""
     entry = next(entry for entry in found.entries if entry.study == name)
+    again = ["study", "confirm", found.question, "--seeds", str(2 * found.seeds)]
     lines = [
         f"# {question.definition.question}",
         "",
@@ -143,13 +140,7 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
         "## Go on",
         "",
         "```",
-        *_in_storage(
-            question,
-            [
-                ["study", "confirm", found.question, "--seeds", str(2 * found.seeds)],
-                ["study", "leaderboard", found.question],
-            ],
-        ),
+        *_in_storage(question, [again, ["study", "leaderboard", found.question]]),
         "```",
     ]
     return "\n".join(lines)

@@ -1,5 +1,4 @@
-"""What a question says of itself in optuna-dashboard: one note and a few figures on each of its studies, kept up to
-date in place."""
+"""What a question says of itself in optuna-dashboard: a note and a few figures on each of its studies."""
 
 from __future__ import annotations
 
@@ -119,10 +118,8 @@ def _shared(
         shown["learning_rate"] = rates
     for each in confirmed:
         shown[f"confirmed-{each.factor}x"] = pictures.intervals(board.question, each, found)
-    return {
-        name: Drawing(plotly.draw(picture), {f"{name}.png": cache(partial(png.draw, picture))})
-        for name, picture in shown.items()
-    }
+    stills = {name: {f"{name}.png": cache(partial(png.draw, picture))} for name, picture in shown.items()}
+    return {name: Drawing(plotly.draw(picture), stills[name]) for name, picture in shown.items()}
 
 
 def _learnables(found: Sequence[Candidate], *, several: bool) -> dict[str, Drawing]:
@@ -143,9 +140,8 @@ def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, D
     storage = question.cached
     key = study_id(storage, study.study_name)
     before: dict[str, str] = storage.get_study_system_attrs(key).get(PUBLISHED, {})
-    texts = {
-        name: json.dumps(drawing.figure, separators=(",", ":"), allow_nan=False) for name, drawing in drawn.items()
-    }
+    dumps = partial(json.dumps, separators=(",", ":"), allow_nan=False)
+    texts = {name: dumps(drawing.figure) for name, drawing in drawn.items()}
     after = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}
     for name, text in texts.items():
         if before.get(name) == after[name]:

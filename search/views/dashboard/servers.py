@@ -22,7 +22,6 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -64,10 +63,9 @@ class Server:
             env=environment,
         )
         assert self._process.stdin
+        line = json.dumps([serve.__name__, {"host": host, "port": port, **what}])
         with contextlib.suppress(BrokenPipeError):  # it has died already; `fate` says why
-            self._process.stdin.write(
-                json.dumps([serve.__name__, {"host": host, "port": port, **what}]).encode() + b"\n"
-            )
+            self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
 
     @property
@@ -136,8 +134,7 @@ def get(url: str, seconds: float) -> bytes | None:
 def fault_of(host: str, port: int) -> OSError | None:
     """Why nobody can listen there now; None if one can. Port 0 is any."""
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family):
+        with _listening(host, port):
             return None
     except OSError as error:
         return error
@@ -145,24 +142,25 @@ def fault_of(host: str, port: int) -> OSError | None:
 
 def free_port(host: str, wanted: Iterable[int] = (0,)) -> int:
     """The first of some ports that is free, or any."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in [*wanted, 0]:
-        with contextlib.suppress(OSError), socket.create_server((host, port), family=family) as found:
-            return int(found.getsockname()[1])
+        with contextlib.suppress(OSError), _listening(host, port) as listener:
+            return int(listener.getsockname()[1])
     raise OSError(f"{host}: no port is free")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 def serve_dashboard(
     listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str
 ) -> None:
-    """optuna-dashboard on a storage URL, with the files of an artifact folder. listens: told the port. about: the
-    storage's name."""
+    """optuna-dashboard on a storage URL and an artifact folder. listens: told the port. about: the storage's name."""
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
 
-    # Optuna's plain storage: it reads without locking, where our own (search/storage/database.py) would hold up the
-    # workers.
+    # Optuna's plain storage reads without locking, where ours would hold up the workers.
     with storage_errors(storage):
         opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
     app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
@@ -195,10 +193,10 @@ def guarded(app: Any, about: str, local: bool) -> Any:
         origin: str = environ.get("HTTP_ORIGIN", "")
         foreign = origin != "" and urlsplit(origin).netloc != asked.netloc
         if (local and asked.hostname not in LOCAL) or (foreign and environ["REQUEST_METHOD"] not in ("GET", "HEAD")):
-            start(_status(HTTPStatus.FORBIDDEN), [("Content-Type", "text/plain")])
+            start("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"This dashboard answers only to 127.0.0.1 and localhost.\n"]
         if environ["PATH_INFO"] == ABOUT:
-            start(_status(HTTPStatus.OK), [("Content-Type", "application/json")])
+            start("200 OK", [("Content-Type", "application/json")])
             return [about.encode()]
 
         def careful(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -223,10 +221,6 @@ class _Server6(_Server):
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
-
-
-def _status(status: HTTPStatus) -> str:
-    return f"{status.value} {status.phrase}"
 
 
 def _end_with_starter() -> None:

@@ -67,8 +67,6 @@ class Pace:
 def _mean_beyond(lengths: Counter[int], iteration: int, horizon: int) -> float:
     """The mean length of the trials that were longer than this."""
     longer = {length: count for length, count in lengths.items() if length > iteration}
-    return (
-        sum(length * count for length, count in longer.items()) / sum(longer.values())
-        if longer
-        else max(horizon, iteration)
-    )
+    if not longer:
+        return max(horizon, iteration)
+    return sum(length * count for length, count in longer.items()) / sum(longer.values())

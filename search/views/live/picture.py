@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from tunemax.search.views.live.progress import Candidate, Happening, Progress, Slot
+from tunemax.search.views.live.progress import ENDS, Candidate, Happening, Progress, Slot
 from tunemax.search.views.words import about, clock, number, sparkline
 from tunemax.search.workers.events import Note
 
@@ -79,9 +79,8 @@ def overall(progress: Progress, width: int) -> Text:
 def _candidates(progress: Progress, width: int) -> list[Text]:
     """A bar a candidate, coloured by how its trials have ended, with the counts and the best loss."""
     names = [_short(name) for name in progress.candidates]
-    ends = ["complete", "pruned", "diverged", "duplicate"] + [
-        end for end in ("failed", "dropped") if progress.counts()[end]
-    ]
+    total = progress.counts()
+    ends = [end for end in ENDS if end not in ("failed", "dropped") or total[end]]
     titles = ["dup" if end == "duplicate" and width < 100 else end for end in ends]
     most = len(str(max((candidate.total for candidate in progress.candidates.values()), default=0)))
     columns = [
@@ -137,11 +136,8 @@ def _slots(progress: Progress, width: int, height: int) -> list[Text]:
 
 def _slot(slot: Slot, columns: Sequence[Column]) -> list[Cell]:
     dim, losses = "dim" if slot.end else "", list(slot.losses.values())
-    how = (
-        _bar(slot.iteration, slot.horizon, columns[3].width, "blue")
-        if slot.end is None
-        else Text(slot.end, style=STYLES.get(slot.end, "dim"))
-    )
+    bar = _bar(slot.iteration, slot.horizon, columns[3].width, "blue")
+    how = bar if slot.end is None else Text(slot.end, style=STYLES.get(slot.end, "dim"))
     return [
         Text(str(slot.worker), style="dim"),
         Text(_short(slot.study), style=dim),
@@ -165,8 +161,7 @@ def _chosen(slots: Sequence[Slot], count: int) -> list[Slot]:
 
 
 def _happening(happening: Happening, names: int) -> Text:
-    """What has happened, in the columns of the slots: when, the candidate in `names` characters, the trial, and how it
-    ended."""
+    """What has happened, in the columns of the slots. names: characters for the candidate."""
     text = Text(f"{clock(happening.seconds):>6}{GAP}", style="dim")
     event = happening.event
     if isinstance(event, Note):
@@ -186,10 +181,8 @@ def _budget(candidate: Candidate, width: int) -> Text:
     """The budget as a bar: a stretch for each way to end, one for what runs, the rest is open."""
     counts = candidate.counts()
     stretches = [(counts[end], DONE, STYLES[end]) for end in counts]
-    stretches += [
-        (candidate.running, GOING, "blue"),
-        (candidate.total - candidate.done - candidate.running, OPEN, "dim"),
-    ]
+    waiting = candidate.total - candidate.done - candidate.running
+    stretches += [(candidate.running, GOING, "blue"), (waiting, OPEN, "dim")]
     text, upto, drawn = Text(), 0, 0
     for count, glyph, style in stretches:
         upto += count
@@ -208,10 +201,8 @@ def _bar(done: int, total: int, width: int, style: str) -> Text:
 def _table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> list[Text]:
     head = Text(GAP).join([_fit(Text(column.title), column) for column in columns])
     head.stylize("dim")
-    return [
-        head,
-        *(Text(GAP).join([_fit(cell, column) for cell, column in zip(row, columns, strict=False)]) for row in rows),
-    ]
+    cells = ([_fit(cell, column) for cell, column in zip(row, columns, strict=False)] for row in rows)
+    return [head, *map(Text(GAP).join, cells)]
 
 
 def _fit(cell: Cell, column: Column) -> Text:

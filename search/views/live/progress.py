@@ -66,8 +66,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Happening:
-    """Something for the user to read. seconds: into the run. leads: what the trial is the best of so far: of its
-    candidate, of all."""
+    """Something for the user to read. seconds: into the run. leads: what the trial is the best of so far."""
 
     seconds: float
     event: Finished | Note
@@ -87,8 +86,7 @@ class Progress:
     look: Callable[[], Mapping[str, Sequence[FrozenTrial]]] | None = None
     now: Callable[[], float] = time.monotonic
     slots: list[Slot] = field(default_factory=list)
-    """In the order in which they were first filled. A trial takes the place of one of its worker's that has ended: its
-    own, if it has run before."""
+    """In the order in which they were first filled. A trial takes the place of one of its worker's that has ended."""
     recent: deque[Happening] = field(default_factory=lambda: deque(maxlen=20))
     notes: list[Note] = field(default_factory=list)
     steps: int = 0
@@ -146,13 +144,8 @@ class Progress:
                     continue  # its worker tells more, and what the storage knows by now it tells in a moment
                 if trial.state.is_finished():
                     end = state(trial)
-                    self._end(
-                        candidate,
-                        trial.number,
-                        end,
-                        trial.value,
-                        0 if end == "duplicate" else trial.user_attrs.get(ITERATIONS),
-                    )
+                    length = 0 if end == "duplicate" else trial.user_attrs.get(ITERATIONS)
+                    self._end(candidate, trial.number, end, trial.value, length)
                 else:
                     self._reopen(candidate, trial.number)  # it was dropped here, since another machine has it
                     self._curves[name, trial.number] = trial.intermediate_values
@@ -185,10 +178,8 @@ class Progress:
         self._vacate(key, event.state)
         leads = ""
         if event.state in ENDS and self._end(candidate, event.trial, event.state, event.value, event.iteration):
-            ahead = any(
-                other.best and candidate.best and other.best < candidate.best for other in self.candidates.values()
-            )
-            leads = f"of {event.study.rpartition('/')[2]}" if ahead else "of all"
+            best = min(other.best for other in self.candidates.values() if other.best)
+            leads = "of all" if candidate.best == best else f"of {event.study.rpartition('/')[2]}"
         self.recent.append(Happening(self.elapsed, event, leads))
 
     def _vacate(self, key: tuple[str, int], end: str) -> None:

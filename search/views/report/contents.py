@@ -45,11 +45,9 @@ def _answer(findings: Findings) -> Section:
         running = sum(entry.running for entry in board.entries)
         lead = f"No trial is complete yet: {board.left} are still to come, {running} of them are being trained."
         more = []
-    again = dict.fromkeys(name for each in confirmations for name in changed(board, each))
-    if again:
-        more.append(
-            f"Tuning has found a better trial since of {', '.join(again)}; what is confirmed is the one before."
-        )
+    if again := dict.fromkeys(name for each in confirmations for name in changed(board, each)):
+        since = f"Tuning has found a better trial since of {', '.join(again)}"
+        more.append(f"{since}; what is confirmed is the one before.")
     return Section("Answer", lead, tuple(more))
 
 
@@ -79,13 +77,10 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
 
 def _tuned(findings: Findings) -> Section:
     ranking = pictures.ranking(findings.board, findings.candidates)
-    explained = (
-        "Validation loss at the horizon, on tuning text and tuning seed: of the best trial, and the median of the best "
-        "five."
-    )
-    return Section(
-        "Tuned", "", (explained,), figures=(ranking,) if ranking.rows else (), tables=(tables.winners(findings.board),)
-    )
+    measured = "Validation loss at the horizon, on tuning text and tuning seed"
+    explained = f"{measured}: of the best trial, and the median of the best five."
+    figures = (ranking,) if ranking.rows else ()
+    return Section("Tuned", "", (explained,), figures, (tables.winners(findings.board),))
 
 
 def _curves(findings: Findings) -> Section:
@@ -110,9 +105,7 @@ def _pruning(findings: Findings) -> Section:
         found = rung.correlation
         value = f"{found.value:.2f}" if math.isfinite(found.value) else "–"
         interval = f"{found.low:.2f} … {found.high:.2f}" if math.isfinite(found.low) else "–"
-        rows.append(
-            (rung.candidate, f"{rung.iteration:,}", str(rung.stopped), str(found.n), str(rung.spared), value, interval)
-        )
+        rows.append((rung.candidate, f"{rung.iteration:,}", rung.stopped, found.n, rung.spared, value, interval))
     explained = (
         "Spearman's correlation between the loss at an iteration at which trials may be stopped, and the loss at the "
         "horizon, over the trials that have both. Spared: trials that the pruner would have stopped and that were "

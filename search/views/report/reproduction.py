@@ -9,7 +9,7 @@ from tunemax.gpt.fields import Choices
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.schema import study_file
 from tunemax.search.results.findings import Findings
-from tunemax.search.results.winners import command, shell
+from tunemax.search.storage.commands import training
 from tunemax.search.views.document import Section, tabulated
 
 
@@ -18,12 +18,11 @@ def configuration(definition: StudyDefinition) -> Section:
     fixed = next(iter(definition.siblings().values()))
     config = Config.of({name: value for name, value in fixed.items() if name not in definition.space})
     specs = all_specs()
-    chosen = {
-        name: value
+    rows = [
+        (name, str(value), "fixed")
         for name, value in config.active().items()
-        if value != specs[name].default or name in definition.base
-    }
-    rows = [(name, str(value), "fixed") for name, value in chosen.items() if name != definition.per]
+        if (value != specs[name].default or name in definition.base) and name != definition.per
+    ]
     for name, dimension in definition.space.items():
         if isinstance(dimension, Choices):
             where = ", ".join(map(str, dimension.values))
@@ -50,5 +49,5 @@ def commands(findings: Findings) -> Section:
         lines.append(shlex.join(["tunemax", *words]))
     for entry in findings.board.entries:
         if entry.best and entry.best.config:
-            lines += ["", f"# {entry.name}, trial {entry.best.number}", shell(command(entry.best))]
+            lines += ["", f"# {entry.name}, trial {entry.best.number}", shlex.join(training(entry.best.config))]
     return Section("Reproduce", code=tuple(lines))

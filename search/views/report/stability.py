@@ -45,9 +45,8 @@ def sensitivity(definition: StudyDefinition, found: Sequence[Candidate]) -> Sect
     for name, points in sorted(curves.items(), key=lambda item: lr_sensitivity(item[1])):
         cells = {point.rate: point.text for point in points}
         best = min(points, key=lambda point: point.mean if math.isfinite(point.mean) else math.inf)
-        rows.append(
-            (name, f"{best.rate:g}", f"{lr_sensitivity(points):.3f}", *(cells.get(rate, "–") for rate in rates))
-        )
+        measured = (cells.get(rate, rounding.NONE) for rate in rates)
+        rows.append((name, f"{best.rate:g}", f"{lr_sensitivity(points):.3f}", *measured))
     explained = (
         "Loss at the horizon by learning rate: the mean over seeds ± half of its 95 % interval, and how many runs "
         "diverged. Sensitivity (Wortsman et al., arXiv 2309.14322): how much worse than at the best learning rate a "

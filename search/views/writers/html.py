@@ -60,9 +60,8 @@ def render(title: str, sections: Sequence[Section]) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
         f"<h1>{escape(title)}</h1>",
     ]
-    return "\n".join(
-        [*head, *(line for section in sections for line in _section(section)), "</main></body></html>", ""]
-    )
+    body = [line for section in sections for line in _section(section)]
+    return "\n".join([*head, *body, "</main></body></html>", ""])
 
 
 def _section(section: Section) -> list[str]:

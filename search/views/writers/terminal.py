@@ -12,12 +12,11 @@ def aligned(table: Table[Any]) -> list[str]:
     """Names to the left, all else to the right. The column of the names has no head."""
     rows = [("", *table.heads[1:]), *table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for name, *cells in rows:
+        figures = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([name.ljust(widths[0]), *figures]).rstrip())
+    return lines
 
 
 def wrapped(*sentences: str) -> list[str]:

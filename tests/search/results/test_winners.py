@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +17,17 @@ from tunemax.gpt.fields import Range
 from tunemax.gpt.softmax import variants
 from tunemax.search.cli import build
 from tunemax.search.cli.flags import config_from
-from tunemax.search.results.winners import command, fields, shell
+from tunemax.search.results.winners import fields
 from tunemax.search.storage import attributes
-from tunemax.search.storage.attributes import Outcome, outcome
+from tunemax.search.storage.attributes import outcome
+from tunemax.search.storage.commands import training
 from tunemax.search.storage.questions import Question
 
 Ask = Callable[..., Question]
 
 
-def found(config: Config) -> Outcome:
-    return Outcome(0, 3.0, {}, json.loads(json.dumps(config.flat())), 40, 2560, None, None)
+def recorded(config: Config) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(config.flat())))
 
 
 @st.composite
@@ -59,7 +61,7 @@ def configs(draw: st.DrawFn) -> Config:
 
 @given(configs())
 def test_the_command_names_the_same_training(config: Config) -> None:
-    words = command(found(config))
+    words = training(recorded(config))
     assert words[:2] == ["tunemax", "train"]
     typed = Config.of(config_from(build().parse_args(words[1:])))
     assert typed.identity == config.identity
@@ -69,13 +71,13 @@ def test_the_command_names_the_same_training(config: Config) -> None:
 def test_the_command_leaves_out_defaults() -> None:
     config = Config.of({"softmax_variant": "constantmax", "constantmax.beta": -1.5, "bias": True, "tie_weights": False})
     line = "tunemax train --bias --no-tie_weights --softmax_variant constantmax --constantmax.beta -1.5"
-    assert shell(command(found(config))) == line
+    assert shlex.join(training(recorded(config))) == line
 
 
-def test_a_trial_of_somebody_else_has_no_command(ask: Ask) -> None:
+def test_a_trial_of_somebody_else_has_no_configuration_to_train(ask: Ask) -> None:
     study = ask(compare=["softmax"]).study("q/softmax")
     study.tell(study.ask(), 0.5)
-    assert shell(command(outcome(study.get_trials()[0]))) == "told by somebody else: its configuration is not recorded"
+    assert outcome(study.get_trials()[0]).config is None
 
 
 @pytest.fixture
