@@ -24,6 +24,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.storage.attributes import CONFIG, DUPLICATE_OF, ITERATIONS, state
+from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question
 
 
@@ -77,17 +78,18 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
     studies = question.trials()
     left = sum(not trial.state.is_finished() for trials in studies.values() for trial in trials)
     if left:
-        name = question.name
-        remedy = f"finish it with tunemax study run {name}, or withdraw them with tunemax study cancel {name}"
-        raise TunemaxError(f"{name}: {left} trials are still to come; {remedy}")
+        run, cancel = (typed(question.storage.url, "study", action, question.name) for action in ("run", "cancel"))
+        remedy = f"finish it with {run}, or withdraw them with {cancel}"
+        raise TunemaxError(f"{question.name}: {left} trials are still to come; {remedy}")
     found = [
         _replay(name, trials, changed)
         for name, trials in studies.items()
         if any(state(trial) == "complete" for trial in trials)
     ]
     if not found:
-        more = f"give it more with tunemax study extend {question.name} --trials N"
-        raise TunemaxError(f"{question.name}: no trial is complete, so there is nothing to keep or to lose; {more}")
+        more = typed(question.storage.url, "study", "extend", question.name, "--trials", "N")
+        nothing = "no trial is complete, so there is nothing to keep or to lose"
+        raise TunemaxError(f"{question.name}: {nothing}; give it more with {more}")
     return found
 
 

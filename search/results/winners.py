@@ -17,7 +17,7 @@ from tunemax.search.question.stages import Confirm, Confirms, Frozen, confirmati
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
-from tunemax.search.storage.commands import typed
+from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import open_storage, study_id
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
 
@@ -52,8 +52,8 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = next((outcome.config for outcome in outcomes(complete) if outcome.config is not None), None)
     if best is None:
-        question = study.partition("/")[0]
-        raise TunemaxError(f"{study}: no trial is complete yet; run it with tunemax study run {question}")
+        run = typed(where, "study", "run", study.partition("/")[0])
+        raise TunemaxError(f"{study}: no trial is complete yet; run it with {run}")
     return best
 
 
@@ -65,10 +65,9 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
     TunemaxError if trials are still to come, no candidate has a winner, or the reference has none.
     """
     if question.definition.confirms:
-        of = question.definition.confirms.question
-        raise TunemaxError(
-            f"{question.name}: a confirmation itself; give it more seeds with tunemax study confirm {of} --seeds N"
-        )
+        tuned = question.definition.confirms.question
+        more = typed(question.storage.url, "study", "confirm", tuned, "--seeds", "N")
+        raise TunemaxError(f"{question.name}: a confirmation itself; give it more seeds with {more}")
     with alone(question.storage):
         board = leaderboard(question)
         if board.left:
@@ -90,7 +89,7 @@ def _ending(question: Question, board: Leaderboard) -> str:
     for study, trials in question.trials().items():
         for trial in trials:
             if not trial.state.is_finished() and WORKER not in trial.user_attrs:
-                end = f"optuna tell --study-name {study} --trial-number {trial.number} --state fail --storage URL"
+                end = fail(url, study, trial.number)
                 return f"trial {trial.number} of {study} was asked with the stock tools; tell it, or end it with {end}"
     cancel = typed(url, "study", "cancel", name, "--now")
     return f"other workers train them; wait for them, or withdraw them with {cancel}"

@@ -29,6 +29,11 @@ def stock(where: str, command: str, *words: str) -> str:
     return shlex.join(["optuna", command, "--storage", place if "://" in place else f"sqlite:///{place}", *words])
 
 
+def fail(where: str, study: str, number: int) -> str:
+    """The stock command that ends a trial which was asked with the stock tools."""
+    return stock(where, "tell", "--study-name", study, "--trial-number", str(number), "--state", "fail")
+
+
 def training(config: Mapping[str, Any]) -> list[str]:
     """The words of a command that trains a configuration again; defaults are left out."""
     words = ["tunemax", "train"]

@@ -31,6 +31,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import known_points
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
+from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
 from tunemax.search.storage.queue import enqueue
 
@@ -116,7 +117,7 @@ def extend(question: Question, trials: int) -> Question:
     with alone(question.storage):
         definition = load(question.storage, question.name).definition
         if definition.confirms:
-            more = f"tunemax study confirm {definition.confirms.question} --seeds N"
+            more = typed(question.storage.url, "study", "confirm", definition.confirms.question, "--seeds", "N")
             raise TunemaxError(f"{question.name}: a confirmation; give it more seeds with {more}")
         if definition.repeat:
             of = definition.repeat.question

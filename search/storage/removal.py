@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import shutil
 from collections.abc import Sequence
 
@@ -14,7 +13,8 @@ from optuna.trial import TrialState
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import remove_artifacts
-from tunemax.search.storage.database import shown, study_id
+from tunemax.search.storage.commands import fail, typed
+from tunemax.search.storage.database import study_id
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question, alone, load
 
@@ -55,14 +55,12 @@ def _check_quiet(question: Question) -> None:
     ]
     for study, trial in running:
         if attributes.WORKER not in trial.user_attrs:
-            path = shown(question.storage.url)
-            url = path if "://" in path else f"sqlite:///{path}"
-            words = ["--storage", url, "--study-name", study, "--trial-number", str(trial.number), "--state", "fail"]
-            command = shlex.join(["optuna", "tell", *words])
+            command = fail(question.storage.url, study, trial.number)
             raise TunemaxError(
                 f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {command}"
             )
     if running:
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
-        stop = f"stop them there with Ctrl-C, or with tunemax study cancel {question.name} --now"
+        cancel = typed(question.storage.url, "study", "cancel", question.name, "--now")
+        stop = f"stop them there with Ctrl-C, or with {cancel}"
         raise TunemaxError(f"{question.name}: {len(running)} trials run on {hosts}; {stop}")

@@ -190,7 +190,8 @@ def test_nothing_is_deleted_while_a_trial_runs(
 
     work(question, slots=1, on=delete)
     host = mark().partition(":")[0]
-    assert said == [f"q: 1 trials run on {host}; stop them there with Ctrl-C, or with tunemax study cancel q --now"]
+    cancel = f"tunemax study cancel q --now --storage {where}"
+    assert said == [f"q: 1 trials run on {host}; stop them there with Ctrl-C, or with {cancel}"]
     assert counted(question) == {"complete": 3}
 
     question.study("q/softmax").ask()

@@ -452,7 +452,8 @@ def test_a_trial_that_runs_elsewhere_keeps_winners_open(
         "1 trials run elsewhere, so winners may change; once they have ended, confirm them with tunemax"
     )
     line = refused(capsys, "study", "confirm", "q", "--storage", storage)
-    end = f"optuna tell --study-name q/softmax --trial-number {asked.number} --state fail --storage URL"
+    url = f"--storage sqlite:///{storage}"
+    end = f"optuna tell {url} --study-name q/softmax --trial-number {asked.number} --state fail"
     assert line.endswith(
         f"trial {asked.number} of q/softmax was asked with the stock tools; tell it, or end it with {end}\n"
     )

@@ -131,7 +131,8 @@ def test_cooled_rungs_are_replayed_with_their_branches_and_at_no_other_place(ask
 def test_what_cannot_be_replayed_is_refused(ask: Ask) -> None:
     question = ask()
     with pytest.raises(
-        TunemaxError, match="q: 6 trials are still to come; finish it with tunemax study run q, or withdraw them with"
+        TunemaxError,
+        match=r"6 trials are still to come; finish it with tunemax study run q --storage \S+, or withdraw them",
     ):
         replay(question, Asha())
     taken = question.study("q/softmax").ask()
