@@ -1,5 +1,4 @@
-"""What follows a tuning: what a study file asks of confirmation, and what the definitions of confirmations and repeats
-hold."""
+"""What follows a tuning: how a study file asks for a confirmation, and what confirmations and repeats are of."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ MOST_SEEDS = 1000
 
 
 class Confirm(pydantic.BaseModel):
-    """How the winners of a study are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has
-    seen."""
+    """How winners are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has seen."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -123,7 +123,7 @@ def extend(question: Question, trials: int) -> Question:
             raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")
         if definition.sampler.is_grid:
             raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
-        return lay_out(question.storage, _with_trials(definition, definition.budget.trials + trials))
+        return lay_out(question.storage, definition.with_trials(definition.budget.trials + trials))
 
 
 def load(storage: RDBStorage, name: str) -> Question:
@@ -198,10 +198,6 @@ def _longest_context(definition: StudyDefinition) -> int:
             int(fixed.get("block_size", all_specs()["block_size"].default)) for fixed in definition.siblings().values()
         )
     return max(map(int, dimension.values)) if isinstance(dimension, Choices) else int(dimension.high)
-
-
-def _with_trials(definition: StudyDefinition, trials: int) -> StudyDefinition:
-    return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": trials})})
 
 
 def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
