@@ -16,7 +16,8 @@ MOST_SEEDS = 1000
 
 
 class Confirm(pydantic.BaseModel):
-    """How winners are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has seen."""
+    """How the winners of a study are confirmed: trained anew on fresh seeds, and evaluated on text that no tuning has
+    seen."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
