@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import shutil
 from collections.abc import Sequence
 
@@ -14,7 +13,8 @@ from optuna.trial import TrialState
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import remove_artifacts
-from tunemax.search.storage.database import shown, study_id
+from tunemax.search.storage.commands import stock
+from tunemax.search.storage.database import study_id
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question, alone, load
 
@@ -47,21 +47,14 @@ def _remove(question: Question) -> None:
 
 def _check_quiet(question: Question) -> None:
     """Raise TunemaxError if a trial runs, with the way to end it."""
-    running = [
-        (study, trial)
-        for study, trials in question.trials().items()
-        for trial in trials
-        if trial.state == TrialState.RUNNING
-    ]
+    trials = [(study, trial) for study, trials in question.trials().items() for trial in trials]
+    running = [(study, trial) for study, trial in trials if trial.state == TrialState.RUNNING]
     for study, trial in running:
         if attributes.WORKER not in trial.user_attrs:
-            path = shown(question.storage.url)
-            url = path if "://" in path else f"sqlite:///{path}"
-            words = ["--storage", url, "--study-name", study, "--trial-number", str(trial.number), "--state", "fail"]
-            command = shlex.join(["optuna", "tell", *words])
-            raise TunemaxError(
-                f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {command}"
-            )
+            which = ("--study-name", study, "--trial-number", str(trial.number))
+            command = stock(question.storage.url, "tell", *which, "--state", "fail")
+            about = f"{study}: trial {trial.number} was asked with the stock tools and runs"
+            raise TunemaxError(f"{about}; end it with {command}")
     if running:
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
         stop = f"stop them there with Ctrl-C, or with tunemax study cancel {question.name} --now"
