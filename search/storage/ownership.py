@@ -98,9 +98,8 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
         with _transaction(storage) as connection:
             state = tables.locked_state(connection, trial_id)
             taken = running and state == TrialState.RUNNING
-            if state == TrialState.WAITING or (
-                taken and tables.user_attribute(connection, trial_id, attributes.WORKER)
-            ):
+            marked = taken and tables.user_attribute(connection, trial_id, attributes.WORKER)
+            if state == TrialState.WAITING or marked:
                 tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
                 tables.set_finished(connection, trial_id, TrialState.FAIL)
                 count += 1

@@ -59,9 +59,8 @@ class Branches:
             if start == self._trunk.iteration and rung not in self._under_way:
                 trunk = self._trainer.snapshot(self._trunk)
                 config, values = trunk.config.replace({"max_iters": rung}), {**trunk.values, "max_iters": rung}
-                self._under_way[rung] = Branch(
-                    self._trainer.restore(replace(trunk, config=config, values=values)), trunk
-                )
+                member = self._trainer.restore(replace(trunk, config=config, values=values))
+                self._under_way[rung] = Branch(member, trunk)
 
     def judged(self) -> Member:
         """The member whose loss the trial reports here: at a rung its branch, else the trunk."""
