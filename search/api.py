@@ -41,11 +41,12 @@ Show = Callable[[Question, Progress, WorkerSettings], AbstractContextManager[Cal
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run has ended. waiting: trials that nobody has trained, since the time was spent. elsewhere: those that
-    workers of another run train."""
+    """How a run has ended."""
 
     waiting: int = 0
+    """Trials that nobody has trained, since the time was spent."""
     elsewhere: int = 0
+    """Those that workers of another run train."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,8 +1,6 @@
-"""How to share out a machine's cores: processes, threads of each, and members in each, by a short measurement that is
-remembered.
+"""How to share out a machine's cores: processes, their threads and members, by a measurement that is remembered.
 
-One thread a process is the usual answer, and the default. More than one pays where few members are left, or none can be
-added.
+One thread a process is the usual answer, and the default. More pay where few members are left, or none can be added.
 """
 
 from __future__ import annotations
@@ -33,11 +31,9 @@ SECONDS = 1.0
 SLOWEST = 5.0
 """Seconds of an iteration above which no more members are tried."""
 TIE = 0.95
-"""A layout with fewer members is taken if it is this near to the fastest: it needs less memory, and its sampler learns
-sooner."""
+"""A layout with fewer members is taken if it is this near to the fastest: it needs less memory, and learns sooner."""
 SIZES = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "precision")
-"""Fields that a layout depends on. Biases, norms and the like are a small part of an iteration, and all is measured
-eager on a CPU."""
+"""Fields that a layout depends on; biases, norms and the like are a small part of an iteration."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +64,21 @@ def calibrate(config: Config, report: Callable[[Measurement], None] = lambda mea
     of memory most often, is none; the others still count. Raises TunemaxError if there are no others, or no data.
     """
     warm()
-    found = []
+    measurements = []
     route = matmul.route_for(config)
     for workers, threads in _shares(cores()):
         with _Team(config, workers, threads, route) as team:
             for slots in SLOTS:
                 measurement = team.measure(slots)
                 report(measurement)
-                found.append(measurement)
+                measurements.append(measurement)
                 if measurement.seconds > SLOWEST:
                     break
-    best = max(found, key=lambda each: each.rate)
-    if not best.rate:
+    best = max(measurement.rate for measurement in measurements)
+    if not best:
         raise TunemaxError("calibration: a process dies of so few members already; free some memory")
-    near = [each for each in found if each.rate >= TIE * best.rate]
-    chosen = min(near, key=lambda each: (each.shares.threads, each.shares.workers * each.shares.slots)).shares
+    near = [measurement.shares for measurement in measurements if measurement.rate >= TIE * best]
+    chosen = min(near, key=lambda shares: (shares.threads, shares.workers * shares.slots))
     _remember(config, chosen)
     return chosen
 
@@ -148,8 +144,7 @@ class _Team:
     def measure(self, slots: int) -> Measurement:
         """Raises TunemaxError if a process cannot begin."""
         self._all(slots, 1)  # builds what later iterations reuse
-        slow = self._all(slots, 1)
-        iterations = max(1, round(SECONDS / slow))
+        iterations = max(1, round(SECONDS / self._all(slots, 1)))
         one = self._all(slots, iterations) / iterations
         workers, threads = self._of_each
         return Measurement(Shares(workers, threads, slots), workers * slots / one, one)
@@ -157,19 +152,19 @@ class _Team:
     def _all(self, slots: int, iterations: int) -> float:
         """Seconds that the slowest of them takes, all working at once; infinitely many once one is dead."""
         for link in self._links:
-            with contextlib.suppress(OSError):  # it has ended; what it said last is still to be heard
+            with contextlib.suppress(OSError):  # it has ended; its last answer is still to be read
                 link.send((slots, iterations))
         return max(_seconds(link) for link in self._links)
 
 
 def _seconds(link: Connection) -> float:
     try:
-        said: float | TunemaxError = link.recv()
+        answer: float | TunemaxError = link.recv()
     except (EOFError, OSError):
         return math.inf
-    if isinstance(said, TunemaxError):
-        raise said
-    return said
+    if isinstance(answer, TunemaxError):
+        raise answer
+    return answer
 
 
 def _train(link: Connection, config: Config, threads: int, route: matmul.Route) -> None:

@@ -74,8 +74,8 @@ def _compiler() -> str:
     name = os.environ.get("CXX", "g++")
     if shutil.which(name) is None:
         return f"none ({name} is not there): everything trains in eager mode"
-    told = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
-    return f"{told[0] if told else name}; functions are kept in {_writable(cache_folder())}"
+    lines = subprocess.run([name, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
+    return f"{lines[0] if lines else name}; functions are kept in {_writable(cache_folder())}"
 
 
 def _storage(where: str) -> str:
@@ -87,15 +87,15 @@ def _storage(where: str) -> str:
 
 
 def _writable(folder: Path) -> str:
-    """The folder's name, if something can be written there; the nearest one above it that exists decides.
-
-    Raises OSError if not.
-    """
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    tempfile.TemporaryFile(dir=there).close()
+    """The folder's name, if something can be written there. Raises OSError if not."""
+    tempfile.TemporaryFile(dir=_nearest(folder)).close()
     return str(folder)
 
 
 def _space(folder: Path) -> str:
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    return f"{shutil.disk_usage(there).free / 1e9:.0f} GB free on its disk"
+    return f"{shutil.disk_usage(_nearest(folder)).free / 1e9:.0f} GB free on its disk"
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())

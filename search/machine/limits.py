@@ -14,22 +14,19 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may use, at least one: those it may run on, or as many as its control groups give it the
-    time of."""
+    """Cores that this process may use, at least one: those it may run on, or the time its control groups allow."""
     runs_on = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([runs_on, *(math.ceil(share) for folder in groups("cpu") for share in _shares(folder))]))
 
 
 def free() -> float:
     """Bytes that new processes may take: of the machine, or of what its control groups leave to this process."""
-    return min(
-        [float(psutil.virtual_memory().available), *(left for folder in groups("memory") for left in _left(folder))]
-    )
+    left = [left for folder in groups("memory") for left in _left(folder)]
+    return min([float(psutil.virtual_memory().available), *left])
 
 
 def groups(controller: str) -> Iterator[Path]:
-    """Folders of the control groups that limit this process, its own first; of both versions, as a system may have
-    either.
+    """Folders of the control groups, of either version, that limit this process, its own first.
 
     In a container the names are those of the machine, and not all of them are there; the outermost folder always is.
     """

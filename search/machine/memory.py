@@ -1,8 +1,7 @@
 """How much memory a worker needs, measured before it is needed: processes like it train and evaluate a few members.
 
-What torch takes grows with every member by the same amount once a few are there; what a process takes for it besides,
-only a measurement tells. An evaluation has to be told apart, since it takes a few members at a time, with more windows
-than a batch has.
+What torch takes grows with every member by the same amount once a few are there; what else a process takes, only a
+measurement tells. An evaluation is another matter: it takes a few members at a time, with more windows than a batch.
 """
 
 from __future__ import annotations
@@ -36,9 +35,8 @@ PROCESS = 700e6
 BESIDE = 20e6
 """Bytes that a worker takes besides training, for the storage, figures and files of its trials."""
 COMPILER = 570e6
-"""Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it.
-Measured at 2 layers x 32 and 4 x 64. It is not known before which workers will, and those that find all compiled do
-without."""
+"""Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it
+(measured at 2 layers x 32 and 4 x 64)."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +71,17 @@ def estimated(config: Config) -> Footprint:
 
 
 def measured(configs: Sequence[Config], slots: int, route: matmul.Route) -> Footprint:
-    """Of a worker that trains so many members of these configurations, eagerly, by turns, on the CPU. Never trains more
-    at once.
+    """Of a worker that trains so many members of these configurations, and never more, by turns, eagerly, on the CPU.
 
     Raises TunemaxError if even a part of them does not fit.
     """
     few = min(slots, MOST)
     half, judged = max(few // 2, 1), min(few, TOGETHER)
-    seen = aside(_trained, list(configs), [half, few], route=route)
-    found = seen and aside(_evaluated, list(configs), judged, route=route)
-    if seen is None or found is None:
+    trained = aside(_trained, list(configs), [half, few], route=route)
+    evaluated = trained and aside(_evaluated, list(configs), judged, route=route)
+    if trained is None or evaluated is None:
         raise TunemaxError(f"memory: not enough for {few} members of a worker")
-    (first, second), (most, row) = seen, found
+    (first, second), (most, row) = trained, evaluated
     member = max(second - first, 0.0) / max(few - half, 1)
     alone = second - few * member
     return Footprint(alone + BESIDE, member, row, max(most - alone - judged * row, 0.0) / judged)
@@ -102,8 +99,7 @@ def _trained(configs: list[Config], counts: list[int]) -> list[float]:
 
 
 def _evaluated(configs: list[Config], count: int) -> tuple[float, float]:
-    """The most memory of this process after it has trained and evaluated so many members, and what is of a member's
-    rows."""
+    """The most memory of this process after it has trained and evaluated so many members, and that of a row."""
     for group in _turns(configs, count):
         trainers = _stacked(group)
         for _ in range(2):  # the second time it finds the memory in pieces

@@ -1,5 +1,4 @@
-"""How a run will train: with how many members at once, compiled or not; and what its user should know before it
-begins."""
+"""How a run will train: with how many members at once, compiled or not; and what its user should know before."""
 
 from __future__ import annotations
 
@@ -19,18 +18,16 @@ from tunemax.search.machine.limits import cores, free
 from tunemax.search.machine.memory import Footprint
 from tunemax.search.machine.processes import WorkerSettings
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import defaults
+from tunemax.search.question.dimension import defaults, extremes
 
 VOCABULARY = 256
 """Of bytes: near enough for an estimate."""
 COMPILING = 60.0
 """Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
 SAVED, NARROW = 0.35, 32
-"""The share of eager training that is saved at this width or less; wider, less in proportion
-(benchmarks/RESULTS.md)."""
+"""The share of eager training that is saved up to this width; wider, less in proportion (benchmarks/RESULTS.md)."""
 BUSY = 0.7
-"""The share of a processor's matrix products a second that an eager step reaches: half for tiny models, more for
-others."""
+"""The share of a processor's matrix products a second that an eager step reaches; less for tiny models."""
 WORKERS = 2
 """At most, where neither the user nor the study says anything, and this machine was not calibrated."""
 SLOTS = ((2e8, 8), (2e9, 4))
@@ -43,8 +40,6 @@ FULL = 0.85
 """The share of free memory that workers may take."""
 NEAR = 0.5
 """The share of free memory below which a guess is enough, and nothing is measured."""
-
-
 SIZES = ("n_layer", "n_embd", "block_size", "batch_size")
 """What memory and the size of products depend on."""
 
@@ -60,26 +55,24 @@ def plan(
     """How to train a question's trials, as far as memory has room for it.
 
     workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the
-    question
-    has, trained ones too: so a run that goes on trains as the one before did. begun: whether one of them has ended.
+    question has, trained ones too: so a run that goes on trains as the one before did. begun: one of them has ended.
     """
     shares = _shares(_typical(definition))
     asked = workers or definition.workers
     threads = shares.threads if asked is None else 1
     workers, slots = asked or shares.workers, slots or definition.slots or shares.slots
-    lines = [*_precision(definition, begun)]
+    lines = list(_precision(definition, begun))
     if workers > (usable := cores()):
         lines.append(f"{workers} workers on {usable} core{'' if usable == 1 else 's'}: they will slow each other down")
-    compiled, said = _compiled(definition, trials, workers)
-    lines += said
+    compiled, remarks = _compiled(definition, trials, workers)
+    lines += remarks
     workers = max(min(workers, trials), 1)
     workers, slots, short = _with_room(definition, workers, max(min(slots, -(-trials // workers)), 1), compiled)
     return WorkerSettings(workers, threads, slots, compiled, (*lines, *short), _route(definition))
 
 
 def _shares(config: Config) -> Shares:
-    """How to train without being told: as this machine was calibrated to, else as is usual, with one thread a
-    process."""
+    """How to train where nobody says so: as this machine was calibrated to, else with one thread a process."""
     workers = min(WORKERS, cores())
     if not _on_cpu(config):
         return Shares(workers, threads=1, slots=MOST)
@@ -97,9 +90,8 @@ def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
     if not definition.confirms:
         if not begun and (warning := precision.turned(definition, _route(definition))):
             yield warning
-        yield (
-            "precision = bf16: winners are confirmed in fp32, since bf16 may rank otherwise near the edge of stability"
-        )
+        reason = "since bf16 may rank otherwise near the edge of stability"
+        yield f"precision = bf16: winners are confirmed in fp32, {reason}"
 
 
 def _typical(definition: StudyDefinition) -> Config:
@@ -130,14 +122,14 @@ def _with_room(
         footprint = memory.measured(largest, slots, _route(definition))
         footprint = footprint.compiling() if compiles else footprint
     except TunemaxError as error:  # not even those of one worker fit
-        fitting = _fitting(guess, workers, max(slots // 4, 1), FULL * room)
-        return *fitting, (f"{error}: training {fitting[0]} x {fitting[1]}",)
+        count, each = _fitting(guess, workers, max(slots // 4, 1), FULL * room)
+        return count, each, (f"{error}: training {count} x {each}",)
     needed = workers * footprint.of(slots)
     if needed <= FULL * room:
         return workers, slots, ()
-    fitting = _fitting(footprint, workers, slots, FULL * room)
-    told = f"memory: {workers} x {slots} members need {_gigabytes(needed)}, and {_gigabytes(room)} are free"
-    return *fitting, (f"{told}: training {fitting[0]} x {fitting[1]}",)
+    count, each = _fitting(footprint, workers, slots, FULL * room)
+    shortage = f"memory: {workers} x {slots} members need {needed / 1e9:.1f} GB, and {room / 1e9:.1f} GB are free"
+    return count, each, (f"{shortage}: training {count} x {each}",)
 
 
 def _fitting(footprint: Footprint, workers: int, slots: int, room: float) -> tuple[int, int]:
@@ -149,10 +141,6 @@ def _fitting(footprint: Footprint, workers: int, slots: int, room: float) -> tup
     return 1, 1
 
 
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
-
-
 def _route(definition: StudyDefinition) -> matmul.Route:
     """The one that suits the smallest models of a question."""
     routes = {matmul.route_for(config) for config in _sized(definition, min)}
@@ -162,12 +150,8 @@ def _route(definition: StudyDefinition) -> matmul.Route:
 def _sized(definition: StudyDefinition, extreme: Callable[[Iterable[Any]], Any]) -> Iterator[Config]:
     """Of each sibling, the configuration with the largest, or the smallest, of every size that is searched."""
     for fixed in definition.siblings().values():
-        sizes: dict[str, Value] = {}
-        for name, dimension in definition.dimensions(fixed).items():
-            if name in SIZES:
-                sizes[name] = extreme(
-                    dimension.values if isinstance(dimension, Choices) else (int(dimension.low), int(dimension.high))
-                )
+        searched = {name: dim for name, dim in definition.dimensions(fixed).items() if name in SIZES}
+        sizes = {name: extreme(extremes(all_specs()[name], dim)) for name, dim in searched.items()}
         try:
             yield Config.of({**fixed, **sizes})
         except TunemaxError:  # these do not go together, as a width with other heads
@@ -179,21 +163,19 @@ def _sized(definition: StudyDefinition, extreme: Callable[[Iterable[Any]], Any])
 
 def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[bool | None, tuple[str, ...]]:
     """Whether to compile, if that is not left to each trial, and what the user should know of it."""
-    told = [fixed["compile"] for fixed in definition.siblings().values() if "compile" in fixed]
-    saved = 0.0 if told else _saved(definition, trials, workers)
-    if (saved or any(told)) and (fault := compiler_fault()):
+    asked = [fixed["compile"] for fixed in definition.siblings().values() if "compile" in fixed]
+    saved = 0.0 if asked else _saved(definition, trials, workers)
+    if (saved or any(asked)) and (fault := compiler_fault()):
         return False, (without(fault),)  # here, and not by each worker
     if not saved:
         return None, ()
     minutes = f"{saved:.0f} minutes" if saved >= 1.5 else "a minute"
-    return True, (
-        f"compile: on, it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)",
-    )
+    remark = f"it saves about {minutes} of this study (equal to rounding; compile: false in base turns it off)"
+    return True, (f"compile: on, {remark}",)
 
 
 def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
-    """Minutes that compiling saves, by a cautious estimate; 0 where it would not pay at least twice for its own
-    time."""
+    """Minutes that compiling saves, by a cautious estimate; 0 where it does not pay twice for its own time."""
     config = _typical(definition)
     if not _on_cpu(config):
         return 0.0
@@ -206,16 +188,15 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
 
 
 def _graphs(definition: StudyDefinition, fixed: Mapping[str, Value]) -> int:
-    """So many functions a sibling would have to compile, at most: one for each combination of what is no float, with
-    dropout or without."""
+    """Functions that a sibling may have to compile: one a combination of what is no float, with dropout or without."""
     specs, values = all_specs(), {**defaults(), **fixed}
-    found = 2 if "dropout" in definition.dimensions(fixed) else 1
+    graphs = 2 if "dropout" in definition.dimensions(fixed) else 1
     for name, dimension in definition.dimensions(fixed).items():
         spec = specs[name]
         own_path = spec.declared.shared or ("." in name and spec.annotation is not float)
         if own_path and spec.active(values):
-            found *= len(dimension.values) if isinstance(dimension, Choices) else _levels(dimension)
-    return found
+            graphs *= len(dimension.values) if isinstance(dimension, Choices) else _levels(dimension)
+    return graphs
 
 
 def _levels(dimension: Range) -> int:

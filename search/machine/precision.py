@@ -33,19 +33,17 @@ Losses = dict[str, list[float]]
 def turned(definition: StudyDefinition, route: Route) -> str | None:
     """A line that warns if bf16 turns the order of two candidates around that fp32 tells apart; None if it does not."""
     configs = _drawn(definition)
-    found = aside(_train, configs, route=route)
-    if not found:
+    losses = aside(_train, configs, route=route)
+    if not losses:
         return None
-    pairs = itertools.combinations(zip(found["fp32"], found["bf16"], strict=True), 2)
+    pairs = itertools.combinations(zip(losses["fp32"], losses["bf16"], strict=True), 2)
     clear = [(a, b) for a, b in pairs if abs(a[0] - b[0]) > CLEAR]
     wrong = [(a, b) for a, b in clear if (a[0] < b[0]) != (a[1] < b[1])]
     if not wrong:
         return None
     gap = max(abs(a[0] - b[0]) for a, b in wrong)
-    return (
-        f"precision = bf16: in a probe of {len(configs)} candidates it turned {len(wrong)} of {len(clear)} clear "
-        f"differences around, one of {gap:.3f} nats; tune in fp32 if near ties matter"
-    )
+    probe = f"in a probe of {len(configs)} candidates it turned {len(wrong)} of {len(clear)} clear differences around"
+    return f"precision = bf16: {probe}, one of {gap:.3f} nats; tune in fp32 if near ties matter"
 
 
 def _drawn(definition: StudyDefinition) -> list[Config]:
@@ -53,22 +51,17 @@ def _drawn(definition: StudyDefinition) -> list[Config]:
     name, fixed = next(iter(definition.siblings().items()))
     draw = np.random.default_rng(key(definition.seed, "precision", name))
     ranges = distributions(definition, fixed)
-    points = [{own: _value(over, draw) for own, over in ranges.items()} for _ in range(POINTS)]
-    return [
-        Config.of({**suggest(FixedTrial(point), definition, fixed), "precision": "fp32", "compile": False})
-        for point in points
-    ]
+    plain = {"precision": "fp32", "compile": False}
+    points = [{field: _value(over, draw) for field, over in ranges.items()} for _ in range(POINTS)]
+    return [Config.of(suggest(FixedTrial(point), definition, fixed) | plain) for point in points]
 
 
 def _value(over: BaseDistribution, draw: np.random.Generator) -> Any:
     if isinstance(over, CategoricalDistribution):
         return over.choices[draw.integers(len(over.choices))]
     assert isinstance(over, (FloatDistribution, IntDistribution))
-    value = (
-        math.exp(draw.uniform(math.log(over.low), math.log(over.high)))
-        if over.log
-        else draw.uniform(over.low, over.high)
-    )
+    low, high = (math.log(over.low), math.log(over.high)) if over.log else (over.low, over.high)
+    value = math.exp(draw.uniform(low, high)) if over.log else draw.uniform(low, high)
     if over.step:
         value = over.low + over.step * round((value - over.low) / over.step)
     return min(max(int(value) if isinstance(over, IntDistribution) else value, over.low), over.high)

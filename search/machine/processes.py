@@ -1,5 +1,4 @@
-"""Processes beside this one: the one that workers are forked from, a worker as it begins, and a measurement that leaves
-nothing behind.
+"""Processes beside this one: the one that workers are forked from, a worker's, and one for a measurement.
 
 The first loads torch and the rest while its parent plans; a worker is there at once then, also one that replaces a dead
 one, and workers share the memory of what was loaded. It never computes, so torch has no threads yet, and those of
@@ -27,10 +26,9 @@ from tunemax.gpt import hardware, matmul
 from tunemax.gpt.errors import TunemaxError
 
 T = TypeVar("T")
+Context = ForkServerContext | SpawnContext
 STARTING = multiprocessing.get_context("spawn")
-FORKING: ForkServerContext | SpawnContext = (
-    multiprocessing.get_context("forkserver") if sys.platform == "linux" else STARTING
-)
+FORKING: Context = multiprocessing.get_context("forkserver") if sys.platform == "linux" else STARTING
 UNKNOWN = 255
 """Exit status of a worker whose server has died before it: nobody knows how it ended."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,8 +49,7 @@ class WorkerSettings:
     """workers: processes. threads: of each. slots: members that each trains at once.
 
     compiled: whether all trials train compiled; None leaves it to their own configuration. lines: for the user, in
-    plain words.
-    route: of matrix products, the same for all workers: a trial may go on in another one.
+    plain words. route: of matrix products, the same for all workers: a trial may go on in another one.
     """
 
     workers: int
@@ -64,8 +61,7 @@ class WorkerSettings:
 
 
 def warm() -> None:
-    """Begin to load what workers need, in the process that they will be forked from: it takes seconds, in which a
-    caller may plan.
+    """Begin to load what workers need, in the process that they will be forked from, which takes seconds.
 
     Does nothing where workers are not forked, or where this process has such a server already.
     """
@@ -77,8 +73,7 @@ def warm() -> None:
 
 
 def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """A process that runs a function of a module, as workers are: deaf to Ctrl-C, and with the streams and environment
-    of this one."""
+    """A process that runs a function as workers do: deaf to Ctrl-C, with the streams and environment of this one."""
     streams = [Connection(os.dup(number), readable=False) for number in STREAMS]
     try:
         try:
@@ -91,15 +86,9 @@ def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
             stream.close()
 
 
-def _started(
-    context: ForkServerContext | SpawnContext,
-    streams: Sequence[Connection],
-    body: Callable[..., None],
-    arguments: tuple[Any, ...],
-) -> BaseProcess:
-    process: BaseProcess = context.Process(
-        target=_settled, args=(streams, dict(os.environ), body, arguments), daemon=True
-    )
+def _started(context: Context, streams: Sequence[Connection], body: Callable[..., None], arguments: Any) -> BaseProcess:
+    order = (streams, dict(os.environ), body, arguments)
+    process: BaseProcess = context.Process(target=_settled, args=order, daemon=True)
     try:
         with _as_workers_are():
             process.start()
@@ -144,8 +133,7 @@ def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any
 
 @contextlib.contextmanager
 def _as_workers_are() -> Iterator[None]:
-    """What starts meanwhile has large pages, and is deaf to Ctrl-C, which goes to the whole group; what it forks
-    inherits both."""
+    """What starts meanwhile, and what it forks, has large pages and is deaf to Ctrl-C, which the whole group gets."""
     resource_tracker.ensure_running()  # it would start together with a process, and that unblocks what is blocked here
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

@@ -88,15 +88,11 @@ class StudyDefinition(pydantic.BaseModel):
     def siblings(self) -> dict[str, dict[str, Value]]:
         """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
         if self.confirms:
-            same: dict[str, Value] = {
-                "dataset": self.data,
-                "max_iters": self.budget.horizon,
-                "eval_slice": "confirmation",
-            }
-            return {
-                f"{self.name}/{name}": _without_seed(frozen.fields) | same
-                for name, frozen in self.confirms.winners.items()
-            }
+            siblings = {f"{self.name}/{name}": dict(frozen.fields) for name, frozen in self.confirms.winners.items()}
+            for fields in siblings.values():
+                fields.pop("seed", None)
+                fields |= {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
+            return siblings
         fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
         if self.per is None:
             return {self.name: fixed}
@@ -112,19 +108,16 @@ class StudyDefinition(pydantic.BaseModel):
         worker: its index. begun: how many trials the study has begun; none of its points are repeated after a restart.
         Raises TunemaxError if a package is missing.
         """
-        task = Task(
-            seed=self.seed,
-            trials=self.budget.trials,
-            conditional=conditional(self.dimensions(self.siblings()[study_name])),
-            pruned=self.pruner.prunes,
-            worker=worker,
-            begun=begun,
-        )
-        return self.sampler.make(task)
+        nested = conditional(self.dimensions(self.siblings()[study_name]))
+        return self.sampler.make(Task(self.seed, self.budget.trials, nested, self.pruner.prunes, worker, begun))
 
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""
         return self.model_copy(update={"fingerprint": fingerprint})
+
+    def with_trials(self, trials: int) -> StudyDefinition:
+        """This definition, with so many trials for each sibling."""
+        return self.model_copy(update={"budget": self.budget.model_copy(update={"trials": trials})})
 
     def to_json(self) -> str:
         return self.model_dump_json()
@@ -136,7 +129,3 @@ class StudyDefinition(pydantic.BaseModel):
             return cls.model_validate_json(text, context=STORED)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error
-
-
-def _without_seed(fields: Mapping[str, Value]) -> dict[str, Value]:
-    return {name: value for name, value in fields.items() if name != "seed"}

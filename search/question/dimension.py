@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -17,6 +17,9 @@ Dimension = Range | Choices
 
 Space = Mapping[str, Dimension]
 """Dimensions by flat field name."""
+
+Values = Callable[[FieldSpec, Dimension], Sequence[Value]]
+"""Those of a dimension that are tried."""
 
 MOST_POINTS = 10_000
 """Steps of a range, at most, for its values to be listed one by one."""
@@ -64,10 +67,9 @@ def shown(value: Any) -> str:
 
 
 def read_dimension(spec: FieldSpec, given: Any, where: Where) -> Dimension:
-    """A dimension as a study file writes it: ``default``, a list, ``{choices: [...]}`` or ``{low:, high:, log:,
-    step:}``.
+    """A dimension as a study file writes it: ``default``, a list, ``{choices: [...]}`` or a range.
 
-    What a range leaves out comes from the field's own search range. Raises Fault.
+    A range is ``{low:, high:, log:, step:}``; what it leaves out comes from the field's own. Raises Fault.
     """
     if not spec.declared.identity:
         raise Fault(where, "does not change what is trained, so it cannot be searched; set it in base")
@@ -80,11 +82,8 @@ def read_dimension(spec: FieldSpec, given: Any, where: Where) -> Dimension:
         return _choices(spec, given["choices"], (*where, "choices"))
     if isinstance(given, dict) and given:
         return _range(spec, given, where)
-    raise Fault(
-        where,
-        f"{shown(given)} is no dimension; write default, a list, or {{low:, high:, log:}}; a single value goes into "
-        "base",
-    )
+    ways = "default, a list, or {low:, high:, log:}"
+    raise Fault(where, f"{shown(given)} is no dimension; write {ways}; a single value goes into base")
 
 
 def contains(dimension: Dimension, value: Value) -> bool:
@@ -107,6 +106,13 @@ def points(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
     return tuple(int(number) if spec.annotation is int else number for number in numbers)
 
 
+def extremes(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
+    """All choices, or the two ends of a range."""
+    if isinstance(dimension, Choices):
+        return dimension.values
+    return tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
+
+
 def active_dimensions(space: Space, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
     """The dimensions that can mean anything beside these fixed values, each behind those that its condition names."""
     return {name: dimension for name, dimension in _by_condition(space) if inert_because(name, space, fixed) is None}
@@ -120,11 +126,10 @@ def conditional(space: Space) -> bool:
 def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | None:
     """Why a field can never mean anything beside these dimensions and fixed values; None if it can."""
     spec = all_specs()[name]
-    reason = _impossible(spec.when, space, fixed)
+    if reason := _impossible(spec.when, space, fixed):
+        return reason
     alternatives = [_impossible(condition, space, fixed) for condition in spec.any_of]
-    if reason is None and alternatives and None not in alternatives:
-        reason = alternatives[0]
-    return reason
+    return alternatives[0] if alternatives and None not in alternatives else None
 
 
 def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
@@ -138,22 +143,21 @@ def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) 
     return None
 
 
-def combinations(
-    space: Space, fixed: Mapping[str, Value], values: Callable[[FieldSpec, Dimension], Sequence[Value]]
-) -> Iterator[dict[str, Value]]:
+def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> Iterator[dict[str, Value]]:
     """Every combination of some values of each dimension, inert dimensions left out, so none comes twice."""
-    specs = all_specs()
-    dimensions = list(active_dimensions(space, fixed).items())
+    start, dimensions = {**defaults(), **fixed}, list(active_dimensions(space, fixed).items())
 
     def extend(chosen: dict[str, Value], rest: Sequence[tuple[str, Dimension]]) -> Iterator[dict[str, Value]]:
         if not rest:
             yield chosen
-        elif not specs[rest[0][0]].active({**defaults(), **fixed, **chosen}):
-            yield from extend(chosen, rest[1:])
-        else:
-            name, dimension = rest[0]
-            for value in values(specs[name], dimension):
-                yield from extend({**chosen, name: value}, rest[1:])
+            return
+        (name, dimension), *others = rest
+        spec = all_specs()[name]
+        if not spec.active({**start, **chosen}):
+            yield from extend(chosen, others)
+            return
+        for value in values(spec, dimension):
+            yield from extend({**chosen, name: value}, others)
 
     return extend({}, dimensions)
 
@@ -176,9 +180,8 @@ def _default(spec: FieldSpec, where: Where) -> Dimension:
     if spec.name == "softmax_variant":
         return Choices(tuple(variants()))
     if spec.declared.search is None:
-        raise Fault(
-            where, f"{spec.name} has no default range; write {{low:, high:}} or a list of values ({spec.valid()})"
-        )
+        remedy = f"write {{low:, high:}} or a list of values ({spec.valid()})"
+        raise Fault(where, f"{spec.name} has no default range; {remedy}")
     return spec.declared.search
 
 
@@ -199,7 +202,9 @@ def _range(spec: FieldSpec, given: dict[str, Any], where: Where) -> Range:
     if spec.annotation not in (int, float):
         raise Fault(where, f"a range needs numbers, but {spec.name} is {spec.valid()}; list its values")
     declared = spec.declared.search if isinstance(spec.declared.search, Range) else None
-    low, high = (_end(spec, end, given, declared, where) for end in ("low", "high"))
+    lowest, highest = (declared.low, declared.high) if declared else (None, None)
+    low = _end(spec, "low", given.get("low"), lowest, where)
+    high = _end(spec, "high", given.get("high"), highest, where)
     if not low < high:
         raise Fault(where, f"low = {low:g} is not below high = {high:g}; change one of them")
 
@@ -210,40 +215,34 @@ def _range(spec: FieldSpec, given: dict[str, Any], where: Where) -> Range:
         raise Fault(where, f"low = {low:g}: a log range needs low > 0; raise low or write log: false")
     step: float | None
     if given.get("step") is not None:
-        step = _step(spec, given["step"], low, high, log, where)
+        step = _step(spec, given["step"], low, high, log, (*where, "step"))
     else:
         step = None if log or "step" in given else (declared.step if declared else None)
         step = 1.0 if spec.annotation is int and not log and step is None else step
     if step is not None and not _whole((high - low) / step):
         reached = low + math.floor((high - low) / step) * step
-        raise Fault(
-            where,
-            f"high = {high:g} is no whole number of steps of {step:g} above low = {low:g}; the last one is {reached:g}",
-        )
+        steps = f"no whole number of steps of {step:g} above low = {low:g}"
+        raise Fault(where, f"high = {high:g} is {steps}; the last one is {reached:g}")
     return Range(low, high, log, step)
 
 
-def _end(
-    spec: FieldSpec, end: Literal["low", "high"], given: dict[str, Any], declared: Range | None, where: Where
-) -> float:
-    if given.get(end) is not None:
-        return float(check_value(spec, given[end], (*where, end)))
+def _end(spec: FieldSpec, end: str, given: Any, declared: float | None, where: Where) -> float:
+    if given is not None:
+        return float(check_value(spec, given, (*where, end)))
     if declared is None:
         raise Fault(where, f"{end} is missing, and {spec.name} has no default range")
-    return declared.low if end == "low" else declared.high
+    return declared
 
 
 def _step(spec: FieldSpec, given: Any, low: float, high: float, log: bool, where: Where) -> float:
     if log:
-        raise Fault((*where, "step"), "a log range has no step; leave out one of them")
+        raise Fault(where, "a log range has no step; leave out one of them")
     if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= high - low:
-        raise Fault(
-            (*where, "step"), f"{shown(given)}: expected a number above 0 and not above high − low = {high - low:g}"
-        )
+        raise Fault(where, f"{shown(given)}: expected a number above 0 and not above high − low = {high - low:g}")
     if given * MOST_STEPS < high - low:
-        raise Fault((*where, "step"), f"{given!r}: more than {MOST_STEPS:g} steps; leave step out")
+        raise Fault(where, f"{given!r}: more than {MOST_STEPS:g} steps; leave step out")
     if spec.annotation is int and not _whole(given):
-        raise Fault((*where, "step"), f"{shown(given)}: {spec.name} is a whole number, so its step is one too")
+        raise Fault(where, f"{shown(given)}: {spec.name} is a whole number, so its step is one too")
     return float(given)
 
 

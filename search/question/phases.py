@@ -7,13 +7,13 @@ decay for every trial, whatever its schedule's fractions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from tunemax.gpt.config import Config, TrainConfig
-from tunemax.gpt.fields import Choices, FieldSpec, Value
+from tunemax.gpt.fields import Value
 from tunemax.gpt.schedule import decay_start, lr_factor, warmup_end
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import Dimension, combinations, shown
+from tunemax.search.question.dimension import combinations, extremes, shown
 from tunemax.search.question.yaml_lines import Fault
 
 SHAPE = ("schedule", "warmup_fraction", "decay_fraction")
@@ -23,8 +23,7 @@ LOOKS = 500
 
 
 def check_phases(definition: StudyDefinition) -> None:
-    """Raise Fault if trials would be compared in different phases, or if a cooled rung cannot be reached by a full
-    decay."""
+    """Raise Fault if trials would be compared in different phases, or a cooled rung is reached by no full decay."""
     check = _check_cooled if definition.pruner.cooled else _check_same
     if definition.pruner.prunes:
         for fixed in definition.siblings().values():
@@ -41,36 +40,27 @@ def _check_same(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None
     for train in _schedules(definition, fixed):
         factors = tuple(lr_factor(train, iteration) for iteration in looks)
         if alike is not None and max(abs(a - b) for a, b in zip(alike, factors, strict=True)) > 1e-9:
-            asha = (
-                ""
-                if "schedule" in searched
-                else ", or cool its rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"
-            )
-            raise Fault(
-                ("space", searched[0]),
-                "the pruner would compare trials in different phases of their learning rate; fix "
-                f"{' and '.join(searched)} in base, or write pruner: none{asha}",
-            )
+            clash = "the pruner would compare trials in different phases of their learning rate"
+            remedy = f"fix {' and '.join(searched)} in base, or write pruner: none"
+            if "schedule" not in searched:
+                remedy += ", or cool its rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"
+            raise Fault(("space", searched[0]), f"{clash}; {remedy}")
         alike = factors
 
 
 def _check_cooled(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
-    """Every schedule of the sibling is wsd, and its branches leave the trunk between its warm-up and their own
-    decay."""
+    """Every schedule of the sibling is wsd, and its branches leave the trunk after its warm-up."""
     where = ("pruner", "cooled")
     for train in _schedules(definition, fixed):
         if train.schedule != "wsd":
-            raise Fault(
-                where,
-                f"needs schedule: wsd in base, since a branch leaves a stable rate; it is {shown(train.schedule)}",
-            )
+            needs = "needs schedule: wsd in base, since a branch leaves a stable rate"
+            raise Fault(where, f"{needs}; it is {shown(train.schedule)}")
         for rung in definition.pruner.cooled_rungs(definition.budget.horizon):
             start = decay_start(train, rung)
             at = f"the branch to rung {rung} decays from iteration {start} (decay_fraction {train.decay_fraction:g})"
             if rung - start < 2:
-                raise Fault(
-                    where, f"{at}, which is too short to decay; take a longer horizon or a larger decay_fraction"
-                )
+                remedy = "take a longer horizon or a larger decay_fraction"
+                raise Fault(where, f"{at}, which is too short to decay; {remedy}")
             if start < warmup_end(train):
                 until = f"the warm-up ends at {warmup_end(train)} (warmup_fraction {train.warmup_fraction:g})"
                 raise Fault(where, f"{at}, but {until}; lower one of the fractions, or take a later pruner.warmup")
@@ -80,13 +70,5 @@ def _schedules(definition: StudyDefinition, fixed: Mapping[str, Value]) -> Itera
     """The schedules that a sibling's trials may have: of ranges the ends, between which a rate lies between theirs."""
     space = {name: dimension for name, dimension in definition.dimensions(fixed).items() if name in SHAPE}
     given = {name: value for name, value in fixed.items() if name in TrainConfig.model_fields}
-    for chosen in combinations(space, given, _extremes):
+    for chosen in combinations(space, given, extremes):
         yield Config.of({**given, **chosen}).train
-
-
-def _extremes(spec: FieldSpec, dimension: Dimension) -> Sequence[Value]:
-    return (
-        dimension.values
-        if isinstance(dimension, Choices)
-        else tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
-    )

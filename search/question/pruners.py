@@ -52,8 +52,7 @@ class Pruner(Named, key="pruner"):
 
     @abstractmethod
     def make(self, horizon: int) -> BasePruner:
-        """Optuna's pruner of trials that report at iterations up to the horizon. Ask it only where `asked_at` says
-        so."""
+        """Optuna's pruner of trials that report up to the horizon. Ask it only where `asked_at` says so."""
 
     def first_rung(self, horizon: int) -> int:
         """The first iteration at which a trial may be stopped early."""

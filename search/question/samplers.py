@@ -25,16 +25,16 @@ GP_TRIALS = 300
 
 @dataclass(frozen=True)
 class Task:
-    """What a sampler has to know: the study's seed and budget, whether some of its dimensions mean something only at
-    some values of others and whether trials are stopped early; the index of the worker that asks, and how many trials
-    the study has begun."""
+    """What a sampler has to know of a study, and of the worker that asks."""
 
     seed: int
     trials: int
     conditional: bool = False
+    """Whether some dimensions mean something only at some values of others."""
     pruned: bool = False
     worker: int = 0
     begun: int = 0
+    """Trials that the study has begun."""
 
     @property
     def shared_seed(self) -> int:
@@ -66,10 +66,8 @@ class Sampler(Named, key="sampler"):
     def make(self, task: Task) -> BaseSampler:
         """Optuna's sampler for this task. Raises TunemaxError if a package is missing."""
         if self.package and importlib.util.find_spec(self.package) is None:
-            package = self.package
-            raise TunemaxError(
-                f"sampler = {self.name}: needs the Python package {package}; `pip install {package}`, or take tpe"
-            )
+            remedy = f"`pip install {self.package}`, or take tpe"
+            raise TunemaxError(f"sampler = {self.name}: needs the Python package {self.package}; {remedy}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # QMCSampler, and `group` of TPE
             return self.build(task)

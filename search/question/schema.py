@@ -59,13 +59,11 @@ def json_schema() -> dict[str, Any]:
     for inner in INNER:
         del properties[inner]
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
-    properties["space"]["properties"] = {
-        name: _dimension_schema(spec) for name, spec in {**searchable, "seed": all_specs()["seed"]}.items()
-    }
+    in_space = {**searchable, "seed": all_specs()["seed"]}
+    properties["space"]["properties"] = {name: _dimension_schema(spec) for name, spec in in_space.items()}
     properties["name"]["pattern"] = f"^{NAME}$"
-    properties["confirm"] = {
-        "anyOf": [{"type": "integer", "minimum": 2}, {"$ref": "#/$defs/Confirm"}, {"type": "null"}]
-    } | {"description": properties["confirm"]["description"]}
+    properties["confirm"].pop("default")
+    properties["confirm"]["anyOf"].insert(0, {"type": "integer", "minimum": 2})
     for part in ("base", "space"):
         properties[part]["additionalProperties"] = False
     properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}

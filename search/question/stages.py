@@ -1,5 +1,4 @@
-"""What follows a tuning: what a study file asks of confirmation, and what the definitions of confirmations and repeats
-hold."""
+"""What follows a tuning: how a study file asks for a confirmation, and what confirmations and repeats are of."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import pydantic
 
@@ -20,6 +20,7 @@ from tunemax.search.question.dimension import (
     Space,
     check_value,
     combinations,
+    extremes,
     inert_because,
     options,
     points,
@@ -35,7 +36,7 @@ from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 CLASH_LIMIT = 400
 """Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
 
-M = TypeVar("M", bound=pydantic.BaseModel)
+NAME_RULE = "at most 80 letters a-z, digits, _ and -"
 
 
 def load_study_file(file: str | Path) -> StudyDefinition:
@@ -52,19 +53,16 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     """Check the plain data of a study file. name: the study's, if the data does not give one. Raises Fault."""
     known = [key for key in StudyDefinition.model_fields if key not in INNER]
     if not isinstance(data, dict):
-        raise Fault(
-            (), f"a study file is a mapping of {', '.join(known)}; this is {'empty' if data is None else shown(data)}"
-        )
+        content = "empty" if data is None else shown(data)
+        raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {content}")
     for key in data:
         if key not in known:
             raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
     given = {key: value for key, value in data.items() if value is not None}
     if "name" not in given and not is_name(name):
-        raise Fault(
-            (), f"the file's name {name} cannot name a study; add `name:` with at most 80 letters a-z, digits, _ and -"
-        )
+        raise Fault((), f"the file's name {name} cannot name a study; add `name:` with {NAME_RULE}")
     if isinstance(given.get("name"), str) and not is_name(given["name"]):
-        raise Fault(("name",), f"{shown(given['name'])}, expected at most 80 letters a-z, digits, _ and -")
+        raise Fault(("name",), f"{shown(given['name'])}, expected {NAME_RULE}")
     base = _read_base(_mapping(given, "base"))
     space = _read_space(_mapping(given, "space"), base)
     per, compare = _read_per(given, base, space)
@@ -75,16 +73,15 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     for key in ("sampler", "pruner"):
         if isinstance(given.get(key), str):
             named[key] = {"name": given[key]}
-    if type(given.get("confirm")) is int:
-        named["confirm"] = {"seeds": given["confirm"]}
-    elif not isinstance(given.get("confirm"), (dict, type(None))):
-        raise Fault(
-            ("confirm",),
-            f"{shown(given['confirm'])}, expected a number of seeds, such as 12, or a mapping with options",
-        )
+    confirm = given.get("confirm")
+    if type(confirm) is int:
+        named["confirm"] = {"seeds": confirm}
+    elif not isinstance(confirm, (dict, type(None))):
+        expected = "a number of seeds, such as 12, or a mapping with options"
+        raise Fault(("confirm",), f"{shown(confirm)}, expected {expected}")
     if Sampler.chosen(named.get("sampler")).is_grid and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
-    definition = _model(StudyDefinition, named)
+    definition = _checked(named)
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
@@ -92,19 +89,15 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     if not definition.sampler.is_grid:
         return definition
     size = _grid_size(definition)
-    if given["budget"].get("trials", size) != size:
-        raise Fault(
-            ("budget", "trials"),
-            f"{given['budget']['trials']}, but the grid has {size} points and trains each once; leave trials out",
-        )
-    return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": size})})
+    trials = given["budget"].get("trials", size)
+    if trials != size:
+        reason = f"the grid has {size} points and trains each once; leave trials out"
+        raise Fault(("budget", "trials"), f"{trials}, but {reason}")
+    return definition.with_trials(size)
 
 
 def _read_base(given: Mapping[str, Any]) -> dict[str, Value]:
-    base: dict[str, Value] = {}
-    for spec, key, value in _fields("base", given):
-        base[spec.name] = check_value(spec, value, ("base", key))
-    return base
+    return {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
 
 
 def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str, Dimension]:
@@ -117,7 +110,7 @@ def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str
 
 
 def _read_per(
-    given: Mapping[str, Any], base: Mapping[str, Value], space: Mapping[str, Dimension]
+    given: Mapping[str, Any], base: Mapping[str, Value], space: Space
 ) -> tuple[str | None, tuple[Value, ...]]:
     """The field that tells siblings apart, and its values."""
     if "per" not in given:
@@ -129,9 +122,8 @@ def _read_per(
     ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
     for place, names in (("base", base), ("space", space)):
         if spec.name in names:
-            raise Fault(
-                (place, spec.name), f"`per` decides {spec.name}, one sibling study a value; take it out of {place}"
-            )
+            remedy = f"take it out of {place}"
+            raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; {remedy}")
     if not spec.declared.identity:
         raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
     values = given.get("compare", list(options(spec)))
@@ -164,10 +156,8 @@ def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) ->
 def _check_seeds(definition: StudyDefinition) -> None:
     """A seed is nothing to be tuned: only a grid may have several, to train each of its points on all of them."""
     if "seed" in definition.space and not definition.sampler.is_grid:
-        raise Fault(
-            ("space", "seed"),
-            "a seed is no setting to tune; with sampler: grid several may be listed, else leave it to `confirm`",
-        )
+        remedy = "with sampler: grid several may be listed, else leave it to `confirm`"
+        raise Fault(("space", "seed"), f"a seed is no setting to tune; {remedy}")
 
 
 def _check_siblings(definition: StudyDefinition) -> None:
@@ -189,27 +179,25 @@ def _check_stage(definition: StudyDefinition) -> None:
     if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
         compared = list(map(shown, searched.values))
     if reference is not None and reference not in compared:
-        raise Fault(
-            ("confirm", "reference"), f"{reference}, no candidate of this study{did_you_mean(reference, compared)}"
-        )
+        near = did_you_mean(reference, compared)
+        raise Fault(("confirm", "reference"), f"{reference}, no candidate of this study{near}")
 
 
 def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
-    Fields restrict each other within a group only (the model's shape, one variant's own), so groups are tried one by
-    one.
+    Fields restrict each other only within a group (the model's shape, one variant's own): groups are tried one by one.
     """
     specs = all_specs()
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
     for group in sorted(set(groups.values())):
         names = {name for name in groups if groups[name] == group}
         names |= {other for name in names for other in specs[name].depends_on}
-        possible, clash = 0, ""
+        possible, clash = False, ""
         for chosen in _tried({name: dimension for name, dimension in definition.space.items() if name in names}, fixed):
             try:
                 Config.of({**fixed, **chosen})
-                possible += 1
+                possible = True
             except TunemaxError as error:
                 clash = clash or str(error)
             if clash and possible:
@@ -224,7 +212,7 @@ def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value
     def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
         if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
             return points(spec, dimension)
-        return tuple(spec.annotation(end) for end in (dimension.low, dimension.high))
+        return extremes(spec, dimension)
 
     first = list(itertools.islice(combinations(space, fixed, values), CLASH_LIMIT))
     yield from first
@@ -246,9 +234,8 @@ def _grid_size(definition: StudyDefinition) -> int:
         raise Fault(("space",), f"the grid has more than {GRID_LIMIT} points; list fewer values")
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise Fault(
-            ("space",), f"the siblings' grids differ in size ({listed}), so their budgets would; make one study of each"
-        )
+        remedy = "make one study of each"
+        raise Fault(("space",), f"the siblings' grids differ in size ({listed}), so their budgets would; {remedy}")
     return sizes.popitem()[1]
 
 
@@ -259,16 +246,16 @@ def _mapping(given: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _model(model: type[M], values: dict[str, Any]) -> M:
+def _checked(values: dict[str, Any]) -> StudyDefinition:
     """Pydantic's check, its first complaint as a Fault with our words for unknown keys."""
     try:
-        return model.model_validate(values)
+        return StudyDefinition.model_validate(values)
     except pydantic.ValidationError as error:
         # A misspelt key is told before the one that is missing because of it.
         first = min(error.errors(include_url=False), key=lambda mistake: mistake["type"] != "extra_forbidden")
         where: Where = first["loc"]
         if first["type"] == "extra_forbidden":
-            part = model.model_fields[str(where[0])].annotation
+            part = StudyDefinition.model_fields[str(where[0])].annotation
             options = [
                 option
                 for kind in get_args(part) or (part,)

@@ -36,9 +36,8 @@ def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, V
 
 def distributions(definition: StudyDefinition, fixed: Mapping[str, Value]) -> dict[str, BaseDistribution]:
     """Optuna's distribution of every dimension of the sibling, those included that only some of its trials have."""
-    return {
-        name: _distribution(all_specs()[name], dimension) for name, dimension in definition.dimensions(fixed).items()
-    }
+    specs = all_specs()
+    return {name: _distribution(specs[name], dim) for name, dim in definition.dimensions(fixed).items()}
 
 
 def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[dict[str, Any]]:
@@ -58,15 +57,12 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
         for settings in find_variant(variant).baselines:
             named = {"softmax_variant": variant, **{f"{variant}.{name}": value for name, value in settings.items()}}
             values: dict[str, Value] = {**start, **named}
+            active = {name: dim for name, dim in dimensions.items() if specs[name].active(values)}
+            params = {name: values[name] for name, dim in active.items() if contains(dim, values[name])}
             reachable = all(
                 contains(dimensions[name], value) if name in dimensions else start[name] == value
                 for name, value in named.items()
             )
-            params = {
-                name: values[name]
-                for name, dim in dimensions.items()
-                if specs[name].active(values) and contains(dim, values[name])
-            }
             if reachable and params and params not in known:
                 known.append(params)
     return known
@@ -75,17 +71,16 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
 def _ask(trial: BaseTrial, spec: FieldSpec, dimension: Dimension) -> Value:
     if isinstance(dimension, Choices):
         return cast(Value, trial.suggest_categorical(spec.name, dimension.values))  # none of them is None
+    low, high, log, step = dimension.low, dimension.high, dimension.log, dimension.step
     if spec.annotation is int:
-        step = int(dimension.step or 1)
-        return trial.suggest_int(spec.name, int(dimension.low), int(dimension.high), step=step, log=dimension.log)
-    return trial.suggest_float(spec.name, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+        return trial.suggest_int(spec.name, int(low), int(high), step=int(step or 1), log=log)
+    return trial.suggest_float(spec.name, low, high, step=step, log=log)
 
 
 def _distribution(spec: FieldSpec, dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Choices):
         return CategoricalDistribution(dimension.values)
+    low, high, log, step = dimension.low, dimension.high, dimension.log, dimension.step
     if spec.annotation is int:
-        return IntDistribution(
-            int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1)
-        )
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        return IntDistribution(int(low), int(high), log, int(step or 1))
+    return FloatDistribution(low, high, log, step)

@@ -56,11 +56,9 @@ class Located:
 def read_yaml(file: Path) -> Located:
     """Read a YAML file. Raises TunemaxError, with file and line where there is one."""
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise TunemaxError(
-                f"{file}: {file.stat().st_size} bytes are too many for a YAML file written by hand; is it the right "
-                "file?"
-            )
+        if (size := file.stat().st_size) > LARGEST_FILE:
+            many = f"{size} bytes are too many for a YAML file written by hand"
+            raise TunemaxError(f"{file}: {many}; is it the right file?")
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         others = [str(other) for pattern in ("*.yaml", "*.yml") for other in file.parent.glob(pattern)]
@@ -82,9 +80,8 @@ def parse_yaml(text: str) -> Located:
         node = _Loader(text).get_single_node()
         return Located(_plain(node, (), lines), lines)
     except yaml.reader.ReaderError as error:
-        raise _Broken(
-            f"not YAML: a character that may not be in it (#x{int(error.character):04x})", _line_at(text, error)
-        ) from None
+        line = text.count("\n", 0, error.position) + 1
+        raise _Broken(f"not YAML: a character that may not be in it (#x{int(error.character):04x})", line) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _Broken(f"not YAML: {error.problem or error.context}", mark.line + 1 if mark else 1) from None
@@ -159,7 +156,3 @@ def _mapping(node: yaml.MappingNode, where: Where, lines: dict[Where, int]) -> d
         lines[path] = line
         data[key.value] = _plain(value, path, lines)
     return data
-
-
-def _line_at(text: str, error: yaml.reader.ReaderError) -> int:
-    return text.count("\n", 0, error.position) + 1

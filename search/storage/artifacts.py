@@ -36,33 +36,26 @@ def make_artifact_folder(storage_url: str) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise TunemaxError(
-            f"{folder}: artifacts cannot be written there ({error.strerror}); mend its rights, or name another place "
-            "with TUNEMAX_RUNS"
-        ) from error
+        remedy = "mend its rights, or name another place with TUNEMAX_RUNS"
+        raise TunemaxError(f"{folder}: artifacts cannot be written there ({error.strerror}); {remedy}") from error
     return folder
 
 
 def attach(storage: BaseStorage, storage_url: str, study_id: int, name: str, content: bytes) -> None:
-    """Put a file beside a study in the dashboard, in place of the one of this name.
-
-    Raises TunemaxError if it cannot be written.
-    """
+    """Put a file beside a study in the dashboard, in place of one of this name. Raises TunemaxError if it cannot."""
     # One id for good: the next version overwrites the file, and pages that show it need not hear of another.
     meta = ArtifactMeta(str(uuid.uuid5(uuid.NAMESPACE_URL, f"tunemax:{study_id}:{name}")), name, "image/png", None)
+    folder = artifact_folder(storage_url)
     try:
-        write_whole(artifact_folder(storage_url) / meta.artifact_id, content)
+        write_whole(folder / meta.artifact_id, content)
     except OSError as error:
-        raise TunemaxError(
-            f"{artifact_folder(storage_url)}: {name} cannot be written there ({error.strerror})"
-        ) from error
+        raise TunemaxError(f"{folder}: {name} cannot be written there ({error.strerror})") from error
     if KEY + meta.artifact_id not in storage.get_study_system_attrs(study_id):
         storage.set_study_system_attr(study_id, KEY + meta.artifact_id, json.dumps(asdict(meta)))
 
 
 def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> None:
-    """Delete the files of trials and studies that are about to be deleted themselves. owners: their system
-    attributes."""
+    """Delete the files of trials and studies that are to be deleted themselves. owners: their system attributes."""
     store = FileSystemArtifactStore(artifact_folder(storage_url))
     for attributes in owners:
         for meta in uploaded(attributes):
@@ -71,7 +64,6 @@ def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> N
 
 
 def uploaded(attributes: Mapping[str, Any]) -> list[ArtifactMeta]:
-    """What has been uploaded for a trial or study with these system attributes; without what was deleted in the
-    dashboard."""
+    """What is uploaded for a trial or study with these system attributes; not what was deleted in the dashboard."""
     records = (json.loads(value) for key, value in attributes.items() if key.startswith(KEY))
     return [ArtifactMeta(**meta) for meta in records if meta]

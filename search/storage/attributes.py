@@ -1,5 +1,4 @@
-"""What tunemax writes on studies and trials beside Optuna's own columns: every key in one place, and the reading of
-it."""
+"""What tunemax writes on studies and trials beside Optuna's own columns: every key, and how it is read."""
 
 from __future__ import annotations
 
@@ -23,15 +22,13 @@ SCENE = "tunemax:scene"
 CHOSEN = "tunemax:chosen"
 """What the tuning of a baseline has come to, as JSON text: see `tunemax.search.rl.baselines.Tuned`."""
 VALIDATED = "tunemax:validated"
-"""Of a baseline's tuning: by number of the trial, its return on validation instances and what that has cost in
-member-steps."""
+"""Of a baseline's tuning, by number of the trial: its return on validation instances and their member-steps."""
 
 # on a trial
 FOLDER = "folder"
 """Of the training of an agent: where its files are."""
 WORKER = "tunemax:worker"
-"""Host, process and its start time of the worker that trains the trial, or has trained it to its end; a waiting one has
-none."""
+"""Host, process and start time of the worker that trains the trial, or has trained it; a waiting one has none."""
 FAILURES = "failures"
 """The workers that died on the trial: a list of {"iteration": of its last report, "reason"}."""
 IDENTITY = "identity"
@@ -42,8 +39,7 @@ TRAIN_LOSS = "train_loss"
 RATE = "final_learning_rate"
 """The learning rate where the training ended."""
 GUARDED = "guarded"
-"""The share of attention entries at which the variant's guard acts where the training ended, in the layer and head that
-has most."""
+"""The share of attention entries that the variant's guard changes at the end, in the layer and head that has most."""
 PATH = "path"
 """Which way the arithmetic took: eager or compiled, precision, who multiplied matrices."""
 DIVERGED = "diverged"

@@ -27,10 +27,9 @@ from tunemax.search.storage import tables
 
 @dataclass
 class PendingWrites:
-    """What a trial is given and is yet to be written. params: name → value as it is stored, and its distribution as
-    JSON."""
+    """What a trial is given and is yet to be written."""
 
-    params: dict[str, tuple[float, str]] = field(default_factory=dict)
+    params: tables.Params = field(default_factory=dict)
     user: dict[str, Any] = field(default_factory=dict)
     system: dict[str, Any] = field(default_factory=dict)
 
@@ -81,11 +80,8 @@ class TrialCache(_CachedStorage):
             seen = self._look(study_id)
             wanted = {trial for trial, (state, _) in seen.items() if states is None or state in states}
             stale = {trial for trial in wanted if self._read.get(trial) != seen[trial]}
-            stale |= {
-                trial
-                for trial in wanted
-                if seen[trial][0] == TrialState.RUNNING and not self._is_fresh(study_id, trial)
-            }
+            running = {trial for trial in wanted if seen[trial][0] == TrialState.RUNNING}
+            stale |= {trial for trial in running if not self._is_fresh(study_id, trial)}
             if stale:
                 self._add_trials_to_cache(study_id, self._in_full(stale))
                 self._read |= {trial: seen[trial] for trial in stale}
@@ -162,8 +158,7 @@ class TrialCache(_CachedStorage):
 
     @contextlib.contextmanager
     def holding(self, trial: optuna.Trial) -> Iterator[PendingWrites]:
-        """Hold back the parameters and attributes that a trial is given in this block; whoever holds them writes
-        them."""
+        """Hold back what a trial is given in this block, parameters and attributes; whoever holds it writes it."""
         with self._holding() as pending:
             yield pending[trial._trial_id]
 

@@ -102,9 +102,8 @@ def study_id(storage: optuna.storages.BaseStorage, name: str) -> int:
         return storage.get_study_id_from_name(name)
     except KeyError:
         known = study_names(storage)
-        raise TunemaxError(
-            f"study {name}: not in this storage{did_you_mean(name, known) if known else ', which has none'}"
-        ) from None
+        near = did_you_mean(name, known) if known else ", which has none"
+        raise TunemaxError(f"study {name}: not in this storage{near}") from None
 
 
 @contextlib.contextmanager
@@ -143,9 +142,8 @@ def storage_url(where: str | Path) -> URL:
     except NoSuchModuleError:
         raise TunemaxError(f"storage {scheme}://…: no such kind of database{did_you_mean(scheme, _SCHEMES)}") from None
     except (ArgumentError, ValueError):
-        raise TunemaxError(
-            f"storage {scheme}://…: not a URL of the form scheme://user:password@host:port/database"
-        ) from None
+        form = "scheme://user:password@host:port/database"
+        raise TunemaxError(f"storage {scheme}://…: not a URL of the form {form}") from None
     if url.get_backend_name() != "sqlite":
         return url
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
@@ -171,23 +169,20 @@ def _prepare_file(url: URL, create: bool) -> None:
     if not path.exists():
         if not create:
             others = [other.name for other in path.parent.glob("*.db")]
-            raise TunemaxError(
-                f"{path}: no such database{did_you_mean(path.name, others) if others else '; no *.db is in its folder'}"
-            )
+            near = did_you_mean(path.name, others) if others else "; no *.db is in its folder"
+            raise TunemaxError(f"{path}: no such database{near}")
         _make_file(path)
     # Look at the file through SQLite only: to close it after a plain read would drop this process's locks on it
     # (POSIX), and the next connection to close would then tear the file under the others.
-    with contextlib.closing(
-        sqlite3.connect(path, timeout=float(str(url.query["timeout"])), isolation_level=None)
-    ) as connection:
+    timeout = float(str(url.query["timeout"]))
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "version_info" not in tables:
             raise TunemaxError(f"{path}: a SQLite database of something else, without studies; name another file")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
-            raise TunemaxError(
-                f"{path}: SQLite cannot keep a write-ahead log here (a network folder?); use a local disk or a server"
-            )
+            remedy = "use a local disk or a server"
+            raise TunemaxError(f"{path}: SQLite cannot keep a write-ahead log here (a network folder?); {remedy}")
 
 
 def _check_schema(storage: optuna.storages.RDBStorage) -> None:
@@ -203,8 +198,7 @@ def _check_schema(storage: optuna.storages.RDBStorage) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """Make a database with Optuna's tables under a name of our own, then give it its name, unless somebody was
-    faster."""
+    """Make a database with Optuna's tables under a draft's name, then name it, unless somebody was faster."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         storage = optuna.storages.RDBStorage(_for_optuna(URL.create("sqlite", database=str(draft))))
@@ -218,10 +212,8 @@ def _make_file(path: Path) -> None:
 def _explain(error: BaseException, url: URL) -> str:
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     if isinstance(cause, ImportError):
-        return (
-            f"needs the Python package {cause.name or url.get_driver_name()}; install it, or name another driver, as "
-            "in postgresql+psycopg://"
-        )
+        remedy = "install it, or name another driver, as in postgresql+psycopg://"
+        return f"needs the Python package {cause.name or url.get_driver_name()}; {remedy}"
     text = str(getattr(cause, "orig", None) or cause).strip()
     first = text.splitlines()[0] if text else type(cause).__name__
     if url.get_backend_name() != "sqlite":
@@ -229,9 +221,8 @@ def _explain(error: BaseException, url: URL) -> str:
             return "holds no studies yet; create one first"
         return f"the database server says: {first}; check host, port, user and password, and that it runs"
     if "is locked" in text or "is busy" in text:
-        return (
-            f"locked by another process for longer than {url.query.get('timeout', TIMEOUT)} s; wait for it or stop it"
-        )
+        seconds = url.query.get("timeout", TIMEOUT)
+        return f"locked by another process for longer than {seconds} s; wait for it or stop it"
     if "unable to open" in text or "readonly" in text or isinstance(cause, OSError):
         return f"cannot be read and written ({first}); check the rights of the file and of its folder"
     if "not a database" in text:

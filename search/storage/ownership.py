@@ -32,14 +32,14 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class OwnedTrial:
-    """A running trial that carries a worker's mark. silent: seconds since its last heartbeat; NaN if it never had
-    one."""
+    """A running trial that carries a worker's mark."""
 
     _trial_id: int
     study: str
     number: int
     mark: str
     silent: float
+    """Seconds since its last heartbeat; NaN if it never had one."""
 
 
 AnyTrial = optuna.Trial | FrozenTrial | OwnedTrial
@@ -97,15 +97,12 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
     for trial_id in ids:
         with _transaction(storage) as connection:
             state = tables.locked_state(connection, trial_id)
-            if state is None or state.is_finished():
-                continue
-            if state == TrialState.RUNNING and not (
-                running and tables.user_attribute(connection, trial_id, attributes.WORKER)
-            ):
-                continue
-            tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
-            tables.set_finished(connection, trial_id, TrialState.FAIL)
-            count += 1
+            taken = running and state == TrialState.RUNNING
+            marked = taken and tables.user_attribute(connection, trial_id, attributes.WORKER)
+            if state == TrialState.WAITING or marked:
+                tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
+                tables.set_finished(connection, trial_id, TrialState.FAIL)
+                count += 1
     return count
 
 
@@ -147,11 +144,7 @@ def finish(
     value: float | None,
     pending: PendingWrites | None = None,
 ) -> bool:
-    """End a trial with its value, if it has one, and with what it was given and is yet to be written, in one
-    transaction.
-
-    False if it runs no more, or under another mark.
-    """
+    """End a trial, with its value and what is yet to be written of it; False if it is not running under this mark."""
     with _transaction(storage) as connection:
         if not _runs_under(connection, trial._trial_id, mark):
             return False
@@ -165,15 +158,13 @@ def finish(
 
 def owned_trials(storage: BaseStorage, studies: Iterable[str]) -> list[OwnedTrial]:
     """The running trials of these studies that carry a worker's mark."""
-    trials, beats = tables.TRIALS, tables.HEARTBEATS
+    trials, beats, study_name = tables.TRIALS, tables.HEARTBEATS, tables.STUDIES.c.study_name
     wanted = (
-        select(
-            trials.c.trial_id, tables.STUDIES.c.study_name, trials.c.number, tables.USER.c.value_json, beats.c.heartbeat
-        )
+        select(trials.c.trial_id, study_name, trials.c.number, tables.USER.c.value_json, beats.c.heartbeat)
         .join(tables.STUDIES, tables.STUDIES.c.study_id == trials.c.study_id)
         .join(tables.USER, _MARK)
         .outerjoin(beats, beats.c.trial_id == trials.c.trial_id)
-        .where(tables.STUDIES.c.study_name.in_(list(studies)), trials.c.state == TrialState.RUNNING)
+        .where(study_name.in_(list(studies)), trials.c.state == TrialState.RUNNING)
     )
     with _transaction(storage) as connection:
         # The server's clock, as heartbeats are
@@ -215,10 +206,8 @@ def stuck(failures: Sequence[dict[str, Any]], iteration: int) -> int:
     return count
 
 
-@contextlib.contextmanager
-def _transaction(storage: BaseStorage) -> Iterator[Connection]:
-    with uncached(storage).engine.begin() as connection:
-        yield connection
+def _transaction(storage: BaseStorage) -> contextlib.AbstractContextManager[Connection]:
+    return uncached(storage).engine.begin()
 
 
 def _runs_under(connection: Connection, trial_id: int, mark: str | None) -> bool:

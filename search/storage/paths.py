@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
 
 STUDIES, HERE = Path("studies"), Path()
 DATABASE = "tunemax.db"
@@ -35,7 +31,9 @@ def runs_folder(storage_url: str) -> Path:
     """
     if named := os.environ.get("TUNEMAX_RUNS"):
         return Path(named)
-    url = _read(storage_url)
+    from sqlalchemy.engine import make_url  # not above: who asks for help needs no database
+
+    url = make_url(storage_url)
     if url.get_backend_name() != "sqlite" or not url.database:
         return STUDIES / "runs"
     file = Path(url.database)
@@ -45,9 +43,3 @@ def runs_folder(storage_url: str) -> Path:
 def trial_folder(storage_url: str, study: str, number: int) -> Path:
     """The folder of one trial: `runs/question/candidate/00007`. It is made by whoever first writes into it."""
     return runs_folder(storage_url) / study / f"{number:05}"
-
-
-def _read(storage_url: str) -> URL:
-    from sqlalchemy.engine import make_url  # not above: who asks for help needs no database
-
-    return make_url(storage_url)

@@ -25,9 +25,10 @@ from sqlalchemy.engine import make_url
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Choices, Value
+from tunemax.gpt.fields import Value
 from tunemax.search.question.changes import joined
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.dimension import extremes
 from tunemax.search.question.suggest import known_points
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
@@ -73,8 +74,7 @@ class Question:
             return {name: self.study(name).get_trials(deepcopy=False) for name in self.siblings}
 
     def begun(self, name: str) -> int:
-        """How many trials of a sibling have been taken by somebody, those included that were given back with their
-        parameters."""
+        """How many trials of a sibling somebody has taken, those included that were given back with parameters."""
         trials = self.study(name).get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in trials)
 
@@ -97,8 +97,7 @@ class Question:
 
 
 def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Question:
-    """Create a question in the storage at a path or URL, or join it if it is there: then new candidates and trials are
-    added.
+    """Create a question in the storage at a path or URL; if it is there, add new candidates and trials to it.
 
     A smaller budget is no change: a study file need not follow each `study extend`. Raises TunemaxError if the
     definition contradicts the one in the storage, with the difference, or if the text is shorter than a context.
@@ -124,7 +123,7 @@ def extend(question: Question, trials: int) -> Question:
             raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")
         if definition.sampler.is_grid:
             raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
-        return lay_out(question.storage, _with_trials(definition, definition.budget.trials + trials))
+        return lay_out(question.storage, definition.with_trials(definition.budget.trials + trials))
 
 
 def load(storage: RDBStorage, name: str) -> Question:
@@ -136,13 +135,11 @@ def load(storage: RDBStorage, name: str) -> Question:
     if name not in known and name in study_names(storage):
         if attributes.SCENE in optuna.load_study(study_name=name, storage=storage).user_attrs:
             raise TunemaxError(f"{name}: trainings of agents, not a question; see them with tunemax dashboard")
-        raise TunemaxError(
-            f"{name}: a study that tunemax did not define; create one from a study file with tunemax study create FILE"
-        )
+        remedy = "create one from a study file with tunemax study create FILE"
+        raise TunemaxError(f"{name}: a study that tunemax did not define; {remedy}")
     if name not in known:
-        raise TunemaxError(
-            f"{name}: no such question in this storage{did_you_mean(name, known) if known else '; it is empty'}"
-        )
+        near = did_you_mean(name, known) if known else "; it is empty"
+        raise TunemaxError(f"{name}: no such question in this storage{near}")
     definition = StudyDefinition.from_json(list(known[name].values())[-1][attributes.DEFINITION])
     siblings = {study: fixed for study, fixed in definition.siblings().items() if study in known[name]}
     return Question(storage, definition, siblings)
@@ -193,16 +190,10 @@ def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
 
 def _longest_context(definition: StudyDefinition) -> int:
     """The largest block_size that a trial can have."""
-    dimension = definition.space.get("block_size")
-    if dimension is None:
-        return max(
-            int(fixed.get("block_size", all_specs()["block_size"].default)) for fixed in definition.siblings().values()
-        )
-    return max(map(int, dimension.values)) if isinstance(dimension, Choices) else int(dimension.high)
-
-
-def _with_trials(definition: StudyDefinition, trials: int) -> StudyDefinition:
-    return definition.model_copy(update={"budget": definition.budget.model_copy(update={"trials": trials})})
+    spec = all_specs()["block_size"]
+    if dimension := definition.space.get("block_size"):
+        return max(map(int, extremes(spec, dimension)))
+    return max(int(fixed.get("block_size", spec.default)) for fixed in definition.siblings().values())
 
 
 def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
@@ -215,13 +206,11 @@ def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
     study = optuna.load_study(study_name=name, storage=storage)
     if study.directions != [StudyDirection.MINIMIZE]:
         directions = ", ".join(direction.name.lower() for direction in study.directions)
-        raise TunemaxError(
-            f"study {name}: exists with direction {directions}; a tunemax study minimises one loss; use another name"
-        )
+        remedy = "a tunemax study minimises one loss; use another name"
+        raise TunemaxError(f"study {name}: exists with direction {directions}; {remedy}")
     if attributes.QUESTION not in study.user_attrs and (trials := study.get_trials(deepcopy=False)):
-        raise TunemaxError(
-            f"study {name}: exists with {len(trials)} trials that tunemax did not define; use another name"
-        )
+        about = f"exists with {len(trials)} trials that tunemax did not define"
+        raise TunemaxError(f"study {name}: {about}; use another name")
     if study.metric_names is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -233,9 +222,6 @@ def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
 def alone(storage: RDBStorage) -> Iterator[None]:
     """One creator at a time on a SQLite file, so that two that start together do not both fill the budget."""
     url = make_url(storage.url)
-    if url.get_backend_name() != "sqlite":
-        with storage_errors(url):
-            yield
-        return
-    with filelock.FileLock(f"{url.database}.lock"), storage_errors(url):
+    is_file = url.get_backend_name() == "sqlite"
+    with filelock.FileLock(f"{url.database}.lock") if is_file else contextlib.nullcontext(), storage_errors(url):
         yield

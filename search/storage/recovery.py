@@ -43,8 +43,7 @@ def mark() -> str:
 
 
 def cause(fault: BaseException | None) -> str | None:
-    """What a worker dies of, if it may be a trial's fault; not an interrupt, a storage out of reach, or what the user
-    can mend."""
+    """What a worker dies of; None if no trial is at fault: an interrupt, the storage, or what the user can mend."""
     if not isinstance(fault, Exception) or isinstance(fault, (TunemaxError, SQLAlchemyError, StorageInternalError)):
         return None
     return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]

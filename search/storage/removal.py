@@ -47,18 +47,13 @@ def _remove(question: Question) -> None:
 
 def _check_quiet(question: Question) -> None:
     """Raise TunemaxError if a trial runs, with the way to end it."""
-    running = [
-        (study, trial)
-        for study, trials in question.trials().items()
-        for trial in trials
-        if trial.state == TrialState.RUNNING
-    ]
+    trials = [(study, trial) for study, trials in question.trials().items() for trial in trials]
+    running = [(study, trial) for study, trial in trials if trial.state == TrialState.RUNNING]
     for study, trial in running:
         if attributes.WORKER not in trial.user_attrs:
             command = fail(question.storage.url, study, trial.number)
-            raise TunemaxError(
-                f"{study}: trial {trial.number} was asked with the stock tools and runs; end it with {command}"
-            )
+            about = f"{study}: trial {trial.number} was asked with the stock tools and runs"
+            raise TunemaxError(f"{about}; end it with {command}")
     if running:
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
         cancel = typed(question.storage.url, "study", "cancel", question.name, "--now")

@@ -34,6 +34,9 @@ MOST = 500
 Sight = tuple[TrialState, datetime | None]
 """A trial's state, and when it was last taken."""
 
+Params = dict[str, tuple[float, str]]
+"""Name → value as it is stored, and its distribution as JSON."""
+
 STUDIES: Table = StudyModel.__table__
 TRIALS: Table = TrialModel.__table__
 PARAMS: Table = TrialParamModel.__table__
@@ -44,14 +47,17 @@ SYSTEM: Table = TrialSystemAttributeModel.__table__
 HEARTBEATS: Table = TrialHeartbeatModel.__table__
 
 _ID: BindParameter[int] = bindparam("id")
+_NAME: BindParameter[str] = bindparam("name")
 _OF_TRIAL = TRIALS.c.trial_id == _ID
+_OF_STUDY = TRIALS.c.study_id == bindparam("study")
+
+
+_IDS: BindParameter[list[int]] = bindparam("ids", expanding=True)
 
 
 def _of_some(table: Table, *columns: str) -> Select[Any]:
     """A query for the rows of trials: which trial, and these columns."""
-    return select(table.c.trial_id, *(table.c[name] for name in columns)).where(
-        table.c.trial_id.in_(bindparam("ids", expanding=True))
-    )
+    return select(table.c.trial_id, *(table.c[name] for name in columns)).where(table.c.trial_id.in_(_IDS))
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -102,13 +108,10 @@ def _by_trial(connection: Connection, query: Select[Any], trial_ids: list[int]) 
     return rows
 
 
-_SIGHTS = select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start).where(
-    TRIALS.c.study_id == bindparam("study")
-)
-_OPEN = _SIGHTS.where(
-    TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING)) | (TRIALS.c.trial_id > bindparam("known"))
-)
-_THESE = _SIGHTS.where(TRIALS.c.trial_id.in_(bindparam("ids", expanding=True)))
+_SIGHTS = select(TRIALS.c.trial_id, TRIALS.c.state, TRIALS.c.datetime_start).where(_OF_STUDY)
+_UNFINISHED = TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
+_OPEN = _SIGHTS.where(_UNFINISHED | (TRIALS.c.trial_id > bindparam("known")))
+_THESE = _SIGHTS.where(TRIALS.c.trial_id.in_(_IDS))
 
 
 def look(connection: Connection, study_id: int, known: Mapping[int, Sight]) -> dict[int, Sight]:
@@ -117,14 +120,12 @@ def look(connection: Connection, study_id: int, known: Mapping[int, Sight]) -> d
     sights = {trial: (state, start) for trial, state, start in rows}
     ended = (trial for trial, (state, _) in known.items() if not state.is_finished() and trial not in sights)
     for some in _chunks(ended):
-        sights |= {
-            trial: (state, start)
-            for trial, state, start in connection.execute(_THESE, {"study": study_id, "ids": some})
-        }
+        rows = connection.execute(_THESE, {"study": study_id, "ids": some})
+        sights |= {trial: (state, start) for trial, state, start in rows}
     return sights
 
 
-_STUDY = select(STUDIES.c.study_id).where(STUDIES.c.study_name == bindparam("name"))
+_STUDY = select(STUDIES.c.study_id).where(STUDIES.c.study_name == _NAME)
 
 
 def study(connection: Connection, name: str) -> int | None:
@@ -137,7 +138,7 @@ _SIGN = case((VALUES.c.value_type == _KINDS.INF_NEG, -1), (VALUES.c.value_type =
 _COMPLETE = (
     select(TRIALS.c.trial_id)
     .join(VALUES, VALUES.c.trial_id == TRIALS.c.trial_id)
-    .where(TRIALS.c.study_id == bindparam("study"), TRIALS.c.state == TrialState.COMPLETE, VALUES.c.objective == 0)
+    .where(_OF_STUDY, TRIALS.c.state == TrialState.COMPLETE, VALUES.c.objective == 0)
     .limit(1)
 )
 _BEST = {
@@ -155,15 +156,14 @@ _STATE = select(TRIALS.c.state).where(_OF_TRIAL).with_for_update()
 
 
 def locked_state(connection: Connection, trial_id: int) -> TrialState | None:
-    """The state of a trial, which nobody else changes until the transaction ends (SQLite's begins by locking the whole
-    file).
+    """The state of a trial, which nobody else changes until the transaction ends; None if it was deleted.
 
-    None if it was deleted.
+    SQLite's transaction begins by locking the whole file.
     """
     return connection.execute(_STATE, {"id": trial_id}).scalar_one_or_none()
 
 
-_ONE_USER = select(USER.c.value_json).where(USER.c.trial_id == _ID, USER.c.key == bindparam("name"))
+_ONE_USER = select(USER.c.value_json).where(USER.c.trial_id == _ID, USER.c.key == _NAME)
 
 
 def user_attribute(connection: Connection, trial_id: int, key: str) -> Any:
@@ -207,9 +207,8 @@ def write_value(connection: Connection, trial_id: int, value: float) -> None:
     connection.execute(_NEW[VALUES], {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind})
 
 
-def write_params(connection: Connection, trial_id: int, params: Mapping[str, tuple[float, str]]) -> None:
-    """Give a trial parameters that it has not yet. params: name → value as it is stored, and its distribution as
-    JSON."""
+def write_params(connection: Connection, trial_id: int, params: Params) -> None:
+    """Give a trial parameters that it has not yet."""
     names = ("trial_id", "param_name", "param_value", "distribution_json")
     if params:
         rows = [dict(zip(names, (trial_id, name, value, text), strict=True)) for name, (value, text) in params.items()]
@@ -218,26 +217,20 @@ def write_params(connection: Connection, trial_id: int, params: Mapping[str, tup
 
 def write_reports(connection: Connection, reports: Mapping[int, tuple[int, float]]) -> None:
     """Write what trials report: trial → step and value. A step that a trial has reported before stays as it is."""
-    before = {
-        (trial, step) for trial, rows in _by_trial(connection, _REPORTS, list(reports)).items() for step, _, _ in rows
-    }
+    before = _by_trial(connection, _REPORTS, list(reports))
     new = []
     for trial, (step, value) in sorted(reports.items()):
-        if (trial, step) not in before:
+        if step not in (known for known, _, _ in before[trial]):
             stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
             new.append({"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
     if new:
         connection.execute(_NEW[REPORTS], new)
 
 
-_NAMED = {
-    table: select(table.c.key).where(table.c.trial_id == _ID, table.c.key.in_(bindparam("names", expanding=True)))
-    for table in (USER, SYSTEM)
-}
+_NAMES: BindParameter[list[str]] = bindparam("names", expanding=True)
+_KEYS = {table: select(table.c.key).where(table.c.trial_id == _ID, table.c.key.in_(_NAMES)) for table in (USER, SYSTEM)}
 _CHANGE = {
-    table: update(table)
-    .where(table.c.trial_id == _ID, table.c.key == bindparam("name"))
-    .values(value_json=bindparam("text"))
+    table: update(table).where(table.c.trial_id == _ID, table.c.key == _NAME).values(value_json=bindparam("text"))
     for table in (USER, SYSTEM)
 }
 
@@ -249,26 +242,24 @@ def write_attributes(connection: Connection, table: Table, trial_id: int, attrib
     """
     if not attributes:
         return
-    there = set(connection.scalars(_NAMED[table], {"id": trial_id, "names": list(attributes)}))
+    there = set(connection.scalars(_KEYS[table], {"id": trial_id, "names": list(attributes)}))
     texts = {key: json.dumps(value) for key, value in attributes.items()}
-    if new := [
-        {"trial_id": trial_id, "key": key, "value_json": text} for key, text in texts.items() if key not in there
-    ]:
-        connection.execute(_NEW[table], new)
-    if changed := [{"id": trial_id, "name": key, "text": texts[key]} for key in there]:
-        connection.execute(_CHANGE[table], changed)
+    missing = [key for key in texts if key not in there]
+    if missing:
+        rows = [{"trial_id": trial_id, "key": key, "value_json": texts[key]} for key in missing]
+        connection.execute(_NEW[table], rows)
+    if there:
+        connection.execute(_CHANGE[table], [{"id": trial_id, "name": key, "text": texts[key]} for key in there])
 
 
-_UNNAME = USER.delete().where(USER.c.trial_id == _ID, USER.c.key == bindparam("name"))
+_UNNAME = USER.delete().where(USER.c.trial_id == _ID, USER.c.key == _NAME)
 
 
 def delete_attribute(connection: Connection, trial_id: int, key: str) -> None:
     connection.execute(_UNNAME, {"id": trial_id, "name": key})
 
 
-_BEAT = (
-    update(HEARTBEATS).where(HEARTBEATS.c.trial_id.in_(bindparam("ids", expanding=True))).values(heartbeat=func.now())
-)
+_BEAT = update(HEARTBEATS).where(HEARTBEATS.c.trial_id.in_(_IDS)).values(heartbeat=func.now())
 _FIRST_BEAT = _NEW[HEARTBEATS].values(heartbeat=func.now())
 _LAST_BEAT = HEARTBEATS.delete().where(HEARTBEATS.c.trial_id == _ID)
 

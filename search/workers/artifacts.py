@@ -1,5 +1,4 @@
-"""What a trial leaves to look at, uploaded while it runs: its configuration, its curve as a picture, a text that it has
-written.
+"""What a trial leaves to look at, uploaded while it runs: its configuration, its curve, a text that it has written.
 
 Optuna takes artifacts of running trials only, so this is a worker's watcher. None of them is HTML, which a dashboard
 would run.
@@ -45,8 +44,7 @@ class Seen:
 
 
 class Artifacts:
-    """Watches the trials of a worker. CONFIG is uploaded when one starts; when it ends CURVE, and SAMPLE if it leads
-    its study.
+    """Watches a worker's trials: uploads CONFIG when one starts, and CURVE when it ends, and SAMPLE if it is the best.
 
     A trial that is returned gets the rest when it ends for good. A full disk must not cost a result: what cannot be
     written is left out, which is told once.
@@ -57,8 +55,8 @@ class Artifacts:
     """
 
     def __init__(self, storage_url: str, note: Callable[[str], None]) -> None:
-        self._store = FileSystemArtifactStore(artifact_folder(storage_url))
         self._folder = artifact_folder(storage_url)
+        self._store = FileSystemArtifactStore(self._folder)
         self._guard = Guard(note, "trials go on without theirs")
         self._seen: dict[Member, Seen] = {}
 
@@ -107,17 +105,15 @@ class Artifacts:
 
 def curve(job: Job, end: str, seen: Seen) -> bytes:
     """The losses of a trial that ends, as PNG."""
-    params = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in job.trial.params.items()
-    )
+    params = job.trial.params.items()
+    shown = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params)
     lines = []
     for name, losses, colour in (("validation", seen.validation, COLOURS[0]), ("training", seen.training, COLOURS[4])):
         points = sorted(losses.items())
         if points:
             lines.append(Line(f"{name} {points[-1][1]:.4f}", points, colour))
-    title = f"{job.trial.study.study_name}, trial {job.trial.number}: {end} at iteration {job.member.iteration:,}"
-    return draw(title, params, "iteration; loss in nats a token", lines)
+    title = f"{job.study}, trial {job.number}: {end} at iteration {job.member.iteration:,}"
+    return draw(title, ", ".join(shown), "iteration; loss in nats a token", lines)
 
 
 def sample(job: Job) -> str:
@@ -126,10 +122,8 @@ def sample(job: Job) -> str:
     prompt = corpus.slices["tuning"][:PROMPT]
     (written,) = generate(job.trainer, job.member, prompt, TOKENS, temperature=TEMPERATURE)
     given, continued = (_printable(corpus.decode(tokens)) for tokens in (prompt, written))
-    head = (
-        f"{job.trial.study.study_name}, trial {job.trial.number}, iteration {job.member.iteration}, temperature "
-        f"{TEMPERATURE:g}"
-    )
+    trial = f"{job.study}, trial {job.number}, iteration {job.member.iteration}"
+    head = f"{trial}, temperature {TEMPERATURE:g}"
     return f"{head}\n\n---- given (validation text)\n{given}\n\n---- written\n{continued}\n"
 
 

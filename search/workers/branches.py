@@ -1,5 +1,4 @@
-"""Cooled rungs: a trial is judged at a rung by a branch that has decayed fully, while its trunk trains on at the stable
-rate.
+"""Cooled rungs: a trial is judged there by a branch that has decayed fully, while its trunk trains on at a stable rate.
 
 A branch is a fork of the trial's member, with the same settings and a horizon that ends at the rung. Batches and
 dropout are functions of seed and iteration, so branch and trunk see the same.
@@ -59,10 +58,8 @@ class Branches:
         for rung, start in self._starts.items():
             if start == self._trunk.iteration and rung not in self._under_way:
                 trunk = self._trainer.snapshot(self._trunk)
-                config = trunk.config.replace({"max_iters": rung})
-                member = self._trainer.restore(
-                    replace(trunk, config=config, values={**trunk.values, "max_iters": rung})
-                )
+                config, values = trunk.config.replace({"max_iters": rung}), {**trunk.values, "max_iters": rung}
+                member = self._trainer.restore(replace(trunk, config=config, values=values))
                 self._under_way[rung] = Branch(member, trunk)
 
     def judged(self) -> Member:

@@ -90,8 +90,8 @@ def _work(
         with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
             link.send(message)
 
-    def note(line: str) -> None:
-        say(Note(index, line))
+    def closing() -> bool:
+        return deadline is not None and time.time() > deadline
 
     try:
         question = load_from(where, name)
@@ -99,17 +99,7 @@ def _work(
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data)
             question.check_data(corpus)
-            closing = (lambda: False) if deadline is None else (lambda: time.time() > deadline)
-            watching = watchers(question, note)
-            Worker(
-                question,
-                corpus,
-                index,
-                settings.slots,
-                report=say,
-                stopping=link.poll,
-                closing=closing,
-                watchers=watching,
-            ).run()
+            watching = watchers(question, lambda line: say(Note(index, line)))
+            Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching).run()
     except TunemaxError as error:  # the user's to mend; another start would meet it again
         say(error)

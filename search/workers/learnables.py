@@ -55,15 +55,12 @@ class Trajectories:
 
     def _note(self, job: Job) -> None:
         probe = job.measured
-        shown = {
-            **probe.learnables,
-            **{STANDS_FOR[name]: getattr(probe, STANDS_FOR[name]) for name in probe.learnables if name in STANDS_FOR},
-        }
+        meant = [STANDS_FOR[name] for name in probe.learnables if name in STANDS_FOR]
+        shown = {**probe.learnables, **{name: getattr(probe, name) for name in meant}}
         if not all(values.isfinite().all() for values in shown.values()):  # it has just diverged
             return
-        means = {
-            name: [float(f"{value:.6g}") for value in values.mean(dim=1).tolist()] for name, values in shown.items()
-        }
+        layers = {name: values.mean(dim=1).tolist() for name, values in shown.items()}
+        means = {name: [float(f"{value:.6g}") for value in values] for name, values in layers.items()}
         self._noted[job.member][job.member.iteration] = means
         path = self._path(job)
         with contextlib.suppress(OSError):  # of a full disk the snapshots tell; a curve with a gap is no reason to stop
@@ -72,14 +69,11 @@ class Trajectories:
                 file.write(json.dumps([job.member.iteration, means]) + "\n")
 
     def _path(self, job: Job) -> Path:
-        return trial_folder(self._url, job.trial.study.study_name, job.trial.number) / FILE
+        return trial_folder(self._url, job.study, job.number) / FILE
 
 
 def _read(path: Path) -> dict[int, Means]:
-    """What was noted before an interrupt.
-
-    What was noted after the snapshot comes again, the same; a last line may be cut short.
-    """
+    """What was noted before an interrupt. After the snapshot it comes again; a last line may be cut short."""
     noted: dict[int, Means] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in path.read_text().splitlines():

@@ -32,7 +32,7 @@ class TrialLoggers:
         self._open: dict[Member, Loggers] = {}
 
     def started(self, job: Job) -> None:
-        question, study, number = self._question.name, job.trial.study.study_name, job.trial.number
+        question, study, number = self._question.name, job.study, job.number
         folder = trial_folder(self._question.storage.url, study, number)
         resumed_at = job.member.iteration + 1 if os.path.exists(folder) else None
         self._open[job.member] = Loggers(
@@ -48,8 +48,7 @@ class TrialLoggers:
         )
 
     def evaluated(self, job: Job) -> None:
-        """job.value is what the trial has reported: for one that has diverged the cap, so that no earlier loss stays
-        its last."""
+        """job.value is what the trial has reported: the cap if it has diverged, so that no earlier loss stays last."""
         if loggers := self._open[job.member]:
             row = Row.of(job.trainer, job.member, job.value)
             loggers.log(row.tags(), row.iteration, job.measured)

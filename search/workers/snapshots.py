@@ -48,10 +48,7 @@ class Snapshots:
             checkpoint.save(snapshot, path, self.fingerprint)
 
     def member(self, trainer: Trainer, config: Config, study: str, number: int) -> Member:
-        """A trial's member: from its snapshot, or new if it has none.
-
-        One that cannot be used is told, and left aside.
-        """
+        """A trial's member: from its snapshot, or new if it has none, or one that cannot be used, which is told."""
         path = self._path(study, number)
         if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
             return trainer.add(config)
@@ -64,10 +61,8 @@ class Snapshots:
             self.note(f"{study} trial {number} is trained from the start: {error}")
             return trainer.add(config)
         if trainer.arithmetic_of(member) != member.before != "":
-            self.note(
-                f"{study} trial {number}: trained as {member.before} so far, goes on as {trainer.arithmetic}: equal to "
-                "rounding only"
-            )
+            before = f"{study} trial {number}: trained as {member.before} so far"
+            self.note(f"{before}, goes on as {trainer.arithmetic}: equal to rounding only")
         return member
 
     def remove(self, study: str, number: int) -> None:

@@ -20,8 +20,7 @@ from tunemax.search.workers.crew import Crew
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Reported, Started
 
 RESTARTS = 5
-"""How often in a row a worker is started again that died before it had reported anything. More than a trial has
-attempts."""
+"""Restarts in a row of a worker that dies before it has reported anything; more than a trial has attempts."""
 REAPING = 30.0
 """Seconds between two looks for trials of dead workers, also of other machines."""
 
@@ -72,9 +71,8 @@ def run(
                     if status:
                         deaths[index] += 1
                         going = going and deaths[index] <= RESTARTS
-                        report(
-                            Note(index, f"worker {index} died ({_fate(status)}){'; started again' if going else ''}")
-                        )
+                        again = "; started again" if going else ""
+                        report(Note(index, f"worker {index} died ({_fate(status)}){again}"))
                     if going and (status or freed):  # what was freed may be another run's, for which no worker is left
                         crew.start(index)
             if time.monotonic() - reaped > REAPING:
@@ -87,9 +85,8 @@ def run(
         for number, handler in before.items():
             signal.signal(number, handler)
     if max(deaths.values(), default=0) > RESTARTS and not refusal and not interrupted.is_set():
-        refusal = TunemaxError(
-            f"{name}: a worker died {RESTARTS + 1} times in a row; what is finished is kept, the rest waits"
-        )
+        deaths_in_a_row = f"a worker died {RESTARTS + 1} times in a row"
+        refusal = TunemaxError(f"{name}: {deaths_in_a_row}; what is finished is kept, the rest waits")
     if refusal:
         raise refusal
     return not interrupted.is_set()
@@ -97,19 +94,19 @@ def run(
 
 def _follow(event: Event, begun: dict[int, set[tuple[str, int]]], deaths: Counter[int]) -> None:
     """Keep the account of the trials that each worker has, and of its deaths without progress."""
+    progress = isinstance(event, Reported)
     if isinstance(event, Started):
         begun[event.worker].add((event.study, event.trial))
     elif isinstance(event, Finished):
         begun[event.worker].discard((event.study, event.trial))
-    if isinstance(event, Reported) or (
-        isinstance(event, Finished) and event.state in ("complete", "pruned", "diverged", "duplicate")
-    ):
-        deaths[event.worker] = 0  # what a worker that breaks gives back, or has failed, is no progress
+        # what a worker that breaks gives back, or has failed, is no progress
+        progress = event.state in ("complete", "pruned", "diverged", "duplicate")
+    if progress:
+        deaths[event.worker] = 0
 
 
 def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Iterator[Finished]:
-    """Those trials of a worker that have ended although it could say so no more: it died a moment later, or once too
-    often."""
+    """Those trials of a worker that have ended and of which it could not tell: it died a moment later, or too often."""
     for study, number in sorted(trials):
         trial = question.study(study).get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
@@ -119,6 +116,6 @@ def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Ite
 
 def _fate(status: int) -> str:
     """What a process died of, by its exit status."""
-    return (
-        f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}; the lines above say why"
-    )
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}; the lines above say why"

@@ -40,10 +40,8 @@ def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mappi
 def trained_before(study: optuna.Study, config: Config) -> FrozenTrial | None:
     """The first finished trial of the study that trained the same thing (a duplicate is never the first)."""
     for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        if (
-            other.user_attrs.get(attributes.IDENTITY) == config.identity
-            and attributes.DUPLICATE_OF not in other.user_attrs
-        ):
+        attrs = other.user_attrs
+        if attrs.get(attributes.IDENTITY) == config.identity and attributes.DUPLICATE_OF not in attrs:
             return other
     return None
 
@@ -81,9 +79,16 @@ class Job:
     """Those by which the trial is judged at cooled rungs."""
 
     def __post_init__(self) -> None:
-        self.branches = Branches(
-            self.trainer, self.member, self.definition.pruner.cooled_rungs(self.definition.budget.horizon)
-        )
+        rungs = self.definition.pruner.cooled_rungs(self.definition.budget.horizon)
+        self.branches = Branches(self.trainer, self.member, rungs)
+
+    @property
+    def study(self) -> str:
+        return self.trial.study.study_name
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
 
     @property
     def measured(self) -> Probe:
@@ -106,13 +111,11 @@ class Job:
 
     @property
     def stride(self) -> int:
-        """Iterations to the next look at the stop signal, at most CHUNK: from an evaluation on the same ones,
-        interrupted or not."""
+        """Iterations to the next look at the stop signal, counted from an evaluation, whether interrupted or not."""
         return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
 
     def take(self, loss: float) -> None:
-        """Take the loss at an evaluation point: `value` is what the trial is to report, for one that has diverged the
-        cap."""
+        """Take the loss at an evaluation point: `value` is what the trial is to report, the cap if it has diverged."""
         cap = divergence_cap(self.member.config, self.trainer.corpus)
         event = self.member.event or self.branches.judged().event
         self.reason = event.reason if event else None if loss <= cap else "diverged: validation loss above the cap"
@@ -136,7 +139,7 @@ class Job:
         frozen(self.trial).intermediate_values[done] = self.value  # the pruner looks there
         if not self.trial.should_prune():
             return None
-        if not spares(self.definition, self.trial.study.study_name, self.trial.number):
+        if not spares(self.definition, self.study, self.number):
             return "pruned"
         set_system_attr(self.trial, attributes.SPARED_SHARE, pruner.spared)
         self.trial.set_user_attr(attributes.SPARED, done)
@@ -169,8 +172,7 @@ class Job:
 
 
 def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
-    """Whether a trial trains on when the pruner would stop it: drawn by its number, so that it is the same after an
-    interrupt."""
+    """Whether a trial trains on when the pruner would stop it: drawn by its number, the same after an interrupt."""
     return key(definition.seed, "spared", study_name, number) < definition.pruner.spared * 2**63
 
 

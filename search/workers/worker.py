@@ -1,5 +1,4 @@
-"""A worker: takes waiting trials, trains them side by side in slots, reports, prunes, tells, and refills a slot at
-once.
+"""A worker: takes waiting trials, trains them side by side in slots, reports, prunes, and refills a slot at once.
 
 Workers know nothing of each other; they meet in the storage. Any number of them may work on one question.
 """
@@ -35,8 +34,7 @@ from tunemax.search.workers.trial import Job, configuration, mark_duplicate, tra
 ADVANCED = 0.5
 """Least seconds between two words on how far the members have come."""
 EVERY = 1.0
-"""Least seconds between two snapshots of a trial, which are written where it is evaluated: training less anew costs
-less."""
+"""Least seconds between two snapshots of a trial, written where it is evaluated; to train less anew costs less."""
 TAKEN = "somebody else has finished it, or taken it over"
 
 
@@ -50,8 +48,7 @@ class Watcher(Protocol):
         """It was evaluated and has reported `job.value`."""
 
     def ending(self, job: Job, end: str) -> None:
-        """It is complete, pruned or diverged, or it is returned, and still ours in the storage; or dropped, and ours no
-        more."""
+        """It is complete, pruned, diverged or returned, and still ours in the storage; or dropped, and ours no more."""
 
 
 @dataclass
@@ -111,27 +108,20 @@ class Worker:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
 
         In a confirmation those with the most do, so that the seeds of one winner stand side by side: a stack of one
-        variant is faster.
-
-        A trial on which workers have died gets all slots, once they are free, so that it takes no other with it.
+        variant is faster. A trial on which workers have died gets all slots, once they are free, so that it takes no
+        other with it.
         """
-        empty: set[str] = set()
-        while (
-            len(self._jobs) < self.slots
-            and not self.stopping()
-            and not self.closing()
-            and not any(job.alone for job in self._jobs)
-        ):
-            here = Counter(job.trial.study.study_name for job in self._jobs)
-            names = list(self.question.siblings)
-            turned = names[self.index % len(names) :] + names[: self.index % len(names)]
-            open_names = [name for name in turned if name not in empty]
-            if not open_names:
+        names = list(self.question.siblings)
+        turn = self.index % len(names)
+        left = names[turn:] + names[:turn]
+        choose = max if self.question.definition.confirms else min
+        while left and len(self._jobs) < self.slots and not any(job.alone for job in self._jobs):
+            if self.stopping() or self.closing():
                 return
-            choose = max if self.question.definition.confirms else min
-            name = choose(open_names, key=lambda name: here[name])
+            here = Counter(job.study for job in self._jobs)
+            name = choose(left, key=lambda name: here[name])
             if not self._start(name):
-                empty.add(name)
+                left.remove(name)
 
     def _start(self, name: str) -> bool:
         """Take a trial of a study and put it into a slot (or finish it, if it is a duplicate). False if none waits."""
@@ -143,7 +133,7 @@ class Worker:
         try:
             job = self._begin(name, trial)
         except UpdateFinishedTrialError:
-            self.report(Finished(self.index, name, trial.number, 0, "dropped", None, TAKEN))
+            self._report_end(trial, 0, "dropped", None, TAKEN)
             return True
         except BaseException as error:
             release(self.question.storage, trial, self._mark, cause(error))
@@ -152,9 +142,8 @@ class Worker:
             self._jobs.append(job)
             for watcher in self.watchers:
                 watcher.started(job)
-            self.report(
-                Started(self.index, name, trial.number, job.member.config.train.max_iters, job.member.iteration)
-            )
+            member = job.member
+            self.report(Started(self.index, name, trial.number, member.config.train.max_iters, member.iteration))
         return True
 
     def _begin(self, name: str, trial: optuna.Trial) -> Job | None:
@@ -168,15 +157,13 @@ class Worker:
             # somebody has enqueued what no configuration, or no dimension, can have
             with self._finishing(trial, TrialState.FAIL, None):
                 trial.set_user_attr(attributes.REASON, str(error))
-            self.report(Finished(self.index, name, trial.number, 0, "failed", None, str(error)))
+            self._report_end(trial, 0, "failed", None, str(error))
             return None
         if original:
             with self._finishing(trial, original.state, original.value):
                 mark_duplicate(trial, original)
             self._snapshots.remove(name, trial.number)
-            self.report(
-                Finished(self.index, name, trial.number, 0, "duplicate", original.value, f"as trial {original.number}")
-            )
+            self._report_end(trial, 0, "duplicate", original.value, f"as trial {original.number}")
             return None
         trainer = self._pool.trainer(config)
         member = self._snapshots.member(trainer, config, name, trial.number)
@@ -217,7 +204,7 @@ class Worker:
 
     def _see(self, job: Job) -> None:
         """Decide on a trial that has reported: it ends here, or trains on."""
-        name, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
+        at = job.member.iteration
         try:
             end = job.end()
             for watcher in self.watchers:
@@ -229,13 +216,13 @@ class Worker:
             return
         if end is None:
             if time.monotonic() - job.saved >= EVERY:
-                self._snapshots.save(job.branches.snapshot(), name, number)
+                self._snapshots.save(job.branches.snapshot(), job.study, job.number)
                 job.saved = time.monotonic()
-            self.report(Reported(self.index, name, number, at, job.value))
+            self.report(Reported(self.index, job.study, job.number, at, job.value))
             return
-        self._snapshots.remove(name, number)
+        self._snapshots.remove(job.study, job.number)
         self._leave(job)
-        self.report(Finished(self.index, name, number, at, end, job.value, job.reason))
+        self._report_end(job.trial, at, end, job.value, job.reason)
 
     def _end(self, job: Job, end: str) -> None:
         """Finish a trial that has reported. Raises UpdateFinishedTrialError if it is ours no more."""
@@ -263,36 +250,34 @@ class Worker:
             for watcher in self.watchers:
                 watcher.ending(job, "dropped")
         self._leave(job)
-        study, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
-        self.report(Finished(self.index, study, number, at, "dropped", None, TAKEN))
+        self._report_end(job.trial, job.member.iteration, "dropped", None, TAKEN)
 
     def _return(self, job: Job, fault: BaseException | None) -> None:
         """Put an interrupted trial back among the waiting ones, to go on from where it is.
 
         After a fault its member may be in any state, and an old snapshot is better than one of that.
         """
-        study, number, at = job.trial.study.study_name, job.trial.number, job.member.iteration
+        at, reason = job.member.iteration, cause(fault)
         if not owned(self.question.storage, job.trial, self._mark):
             self._drop(job)
             return
         if fault is None and job.member.event is None and at:
-            self._snapshots.save(job.branches.snapshot(), study, number)
+            self._snapshots.save(job.branches.snapshot(), job.study, job.number)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
-        failed = release(self.question.storage, job.trial, self._mark, cause(fault)) == TrialState.FAIL
+        failed = release(self.question.storage, job.trial, self._mark, reason) == TrialState.FAIL
         self._leave(job)
-        self.report(Finished(self.index, study, number, at, "failed" if failed else "returned", None, cause(fault)))
+        self._report_end(job.trial, at, "failed" if failed else "returned", None, reason)
 
     def _report_advance(self) -> None:
         """Say now and then how far the members have come."""
         if time.monotonic() - self._advanced > ADVANCED:
             self._advanced = time.monotonic()
-            self.report(
-                Advanced(
-                    self.index,
-                    {(job.trial.study.study_name, job.trial.number): job.member.iteration for job in self._jobs},
-                )
-            )
+            iterations = {(job.study, job.number): job.member.iteration for job in self._jobs}
+            self.report(Advanced(self.index, iterations))
+
+    def _report_end(self, trial: optuna.Trial, at: int, end: str, value: float | None, reason: str | None) -> None:
+        self.report(Finished(self.index, trial.study.study_name, trial.number, at, end, value, reason))
 
     def _leave(self, job: Job) -> None:
         job.leave()
