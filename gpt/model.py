@@ -72,7 +72,7 @@ def losses(
 
 
 def objective(
-    views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Dropout | None = None
+    views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Drop | None = None
 ) -> Tensor:
     """What training minimises of each member, (K,): its mean loss. tokens: (K, B, T + 1)."""
     return losses(views, tokens, config.model, lanes, dropout).mean(1)
