@@ -53,7 +53,7 @@ class Agent:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read an agent: a file, or the best of a training's folder. Raises TunemaxError if missing, damaged or outdated."""
+        """Read an agent: a file, or the best in a folder. Raises TunemaxError if missing, damaged or outdated."""
         path = path / BEST if path.is_dir() else path
         header, tensors = file.load(path)
         check_version(header, path)

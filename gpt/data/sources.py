@@ -174,7 +174,7 @@ def text_file(path: Path) -> Source:
 
 
 def text_folder(folder: Path) -> Source:
-    """The text files of a folder and those in it, by bytes, split by hash of the path, without hidden or binary ones."""
+    """The text files of a folder and those in it, by bytes, split by hash of the path, without hidden and binary."""
     names = _files(folder, re.compile(r"\..*"))
     states = [(name, (folder / name).stat()) for name in names]
     return Source(
