@@ -1,5 +1,4 @@
-"""Small charts as PNG, drawn with Pillow: for a picture beside every trial, Matplotlib would take longer than the
-trial."""
+"""Small charts as PNG, drawn with Pillow: Matplotlib would take longer than the trial that a picture shows."""
 
 from __future__ import annotations
 
@@ -33,8 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Row:
-    """One name of a chart of rows: its value, the ends of its interval if it has one, and single results as small
-    dots."""
+    """One name of a chart of rows: its value, the ends of its interval if it has one, and single results as dots."""
 
     name: str
     value: float
@@ -68,8 +66,7 @@ class Frame:
 class Canvas:
     """White paper of so many pixels. Lines and areas are drawn FINE times as large; texts come last, on top.
 
-    letters: as many times as large are letters drawn, 1 or FINE. They are crisp with 1; small ones are spaced more
-    evenly with FINE.
+    letters: as many times as large are letters drawn: crisp with 1; with FINE, small ones are spaced more evenly.
     """
 
     def __init__(self, width: int, height: int, letters: int = 1) -> None:
@@ -105,8 +102,7 @@ class Canvas:
         return image.reduce(self._letters)
 
     def png(self, colours: Iterable[str]) -> bytes:
-        """colours: in which it is drawn, beside those of text and grid. With their shades they are all that it has, and
-        few colours make a small file."""
+        """colours: in which it is drawn, beside those of text and grid. It has their shades only, for a small file."""
         file = io.BytesIO()
         shades = _shades(frozenset((INK, FAINT, GRID, *colours)))
         self.image().quantize(palette=shades, dither=Image.Dither.NONE).save(file, "PNG", compress_level=3)
@@ -145,8 +141,7 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
 
 
 def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
-    """Values side by side on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in
-    `draw`."""
+    """Values on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in `draw`."""
     left = LEFT + 7 * max((len(row.name) for row in rows), default=0)
     ends = [end for row in rows for end in (row.value, *(row.interval or ()), *row.dots) if math.isfinite(end)]
     frame = Frame(left, TOP, WIDTH - RIGHT, TOP + 30 * max(len(rows), 1), _span(ends, pad=0.04))
@@ -177,8 +172,7 @@ def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
 
 @lru_cache
 def _shades(colours: frozenset[str]) -> Image.Image:
-    """A palette of colours and of what smooth edges make of them: mixtures with the paper, but none that passes for
-    paper."""
+    """A palette of colours and of their mixtures with the paper at smooth edges, but none that passes for paper."""
     inks, paper = [ImageColor.getrgb(colour)[:3] for colour in sorted(colours)], ImageColor.getrgb(PAPER)[:3]
     steps = min(16, 255 // len(inks))
     mixtures = [

@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Control, Move, shown
+from tunemax.gpt.fields import Move, shown
 
 Moves = npt.NDArray[np.float64]
 Form = Literal["box", "absolute", "multidiscrete", "discrete"]
@@ -59,8 +59,7 @@ class Dial:
         return (self.name,) if all_specs()[self.name].declared.learnable else ()
 
     def moved(self, value: float, action: float) -> float:
-        """The value after an action in [-1, 1]; after 0 it is the same number, and rounding never moves it the other
-        way."""
+        """The value after an action in [-1, 1]; 0 leaves the same number, and rounding never moves it the other way."""
         if not action:
             return value
         further = max if action > 0 else min
@@ -133,14 +132,14 @@ def find_dial(name: str, config: Config) -> Dial:
     values = config.active()
     specs = all_specs()
     movable = {
-        other: spec.declared.control for other, spec in specs.items() if spec.declared.control and other in values
+        field: spec.declared.control for field, spec in specs.items() if spec.declared.control and field in values
     }
     if name == GAIN:
         if GAMMA not in values:
             raise TunemaxError(
                 f"control gain: means nothing for {config.softmax.name}; it needs softmax_variant = constantmax"
             )
-        control, at_zero = _control(GAMMA), gain(values[BETA], 0.0, values[BASE])
+        control, at_zero = movable[GAMMA], gain(values[BETA], 0.0, values[BASE])
         return Gain(GAIN, "additive", at_zero - math.log(control.high), at_zero - math.log(control.low))
     if "." not in name and name not in specs:
         raise TunemaxError(f"control {shown(name)}: no such field{did_you_mean(name, [*movable, GAIN])}")
@@ -151,14 +150,8 @@ def find_dial(name: str, config: Config) -> Dial:
         )
     if known not in movable:
         raise TunemaxError(f"control {known}: means nothing in this configuration; choose of {', '.join(movable)}")
-    control = _control(known)
+    control = movable[known]
     return Dial(known, control.move, float(control.low), float(control.high))
-
-
-def _control(name: str) -> Control:
-    control = all_specs()[name].declared.control
-    assert control is not None
-    return control
 
 
 class Actions:
@@ -188,10 +181,7 @@ class Actions:
         return spaces.Box(-1.0, 1.0, (self.dials,), np.float32)
 
     def read(self, action: Any) -> Moves:
-        """Numbers (dials,) in [-1, 1]; those of a box are clipped.
-
-        Raises TunemaxError for a wrong shape or kind, and for NaN.
-        """
+        """Numbers (dials,) in [-1, 1]; a box is clipped. Raises TunemaxError for a wrong shape or kind, and for NaN."""
         given = np.asarray(action)
         if self.form == "discrete":
             count = len(STEPS) ** self.dials

@@ -1,7 +1,4 @@
-"""The environments as Gymnasium knows them: one training, one agent.
-
-What happens inside is in `tunemax.envs.steering`.
-"""
+"""The environments as Gymnasium knows them: one training, one agent. What happens inside is in `steering`."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ RESET_OPTIONS = ("instance",)
 
 @dataclass(frozen=True)
 class EnvironmentState:
-    """All there is to an environment: its training, and the state of the generator that draws instances.
-
-    Both are None where there is none yet.
-    """
+    """All there is to an environment: its training, and the generator that draws instances; None where none is yet."""
 
     training: State | None
     generator: Any
@@ -112,13 +106,8 @@ class Steer(gymnasium.Env[Observation, Any]):
         render_mode: str | None = None,
         name: str = STEER,
     ) -> None:
-        given = {
-            "controls": controls,
-            "horizon": horizon,
-            "frame_skip": frame_skip,
-            "windows": windows,
-            "test_windows": test_windows,
-        }
+        numbers = {"horizon": horizon, "frame_skip": frame_skip, "windows": windows, "test_windows": test_windows}
+        given = {"controls": controls, **numbers}
         others = {"config": config, "action": action, "set": set, "render_mode": render_mode, "name": name}
         self._arguments = {**given, **others}
         if render_mode is not None and render_mode not in RENDER_MODES:
@@ -143,16 +132,12 @@ class Steer(gymnasium.Env[Observation, Any]):
         return begun.observation, begun.info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Act, train for `frame_skip` iterations, look.
-
-        Raises TunemaxError before a reset, after the end, for an impossible action.
-        """
+        """Act, train, look. Raises TunemaxError before a reset, after the end, and for an impossible action."""
         done = self._steering.advance({0: self.task.actions.read(action)})[0]
         return done.observation, done.reward, done.terminated, False, done.info
 
     def render(self) -> Any:
-        """The training so far: pixels (height, width, 3) for rgb_array, a line of text for ansi, nothing without a
-        render mode."""
+        """The training so far: pixels (height, width, 3) for rgb_array, a line for ansi, None without a render mode."""
         if self.render_mode is None:
             return None
         episode = self._steering.episode()
@@ -162,14 +147,11 @@ class Steer(gymnasium.Env[Observation, Any]):
 
     def get_state(self) -> EnvironmentState:
         """Everything that decides how this environment goes on; it can be set as often as wanted."""
-        return EnvironmentState(self._steering.state() if self._steering.begun(0) else None, state_of(self._np_random))
+        return EnvironmentState(self._steering.state(), state_of(self._np_random))
 
     def set_state(self, state: EnvironmentState) -> None:
         """Go on from a state of an environment with the same arguments. Raises TunemaxError for one of another task."""
-        if state.training is not None:
-            self._steering.put(0, state.training)
-        else:
-            self._steering.clear(0)
+        self._steering.put(0, state.training)
         self._np_random = generator_of(state.generator)
 
     def fork(self) -> Self:

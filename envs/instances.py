@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunemax.envs.task import Task
@@ -17,8 +17,7 @@ from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.random import key
 
 WRONG = math.log(10)
-"""How far initial controls are off at most, in the coordinate of their dial: a factor of 10, or as much in log-odds or
-nats."""
+"""How far initial controls are off at most, in a dial's coordinate: a factor of 10, or as much in log-odds or nats."""
 SHARE = 0.05
 """The part of the training text that one instance sees."""
 
@@ -44,10 +43,6 @@ class Instance:
         start, end = self.data
         own = {"seed": self.seed, "data_start": start, "data_end": end, "max_iters": self.horizon}
         return task.config.replace({**self.size, **self.controls, **own})
-
-    def starting_at(self, controls: Mapping[str, float]) -> Instance:
-        """The same training from other values of some fields."""
-        return replace(self, controls={**self.controls, **controls})
 
 
 @dataclass(frozen=True)
@@ -77,10 +72,8 @@ class InstanceSet:
             controls |= dial.fields(dial.shifted(dial.read(values), off), values)
         model = task.config.model
         size = {"n_layer": model.n_layer * self.larger, "n_embd": model.n_embd * self.larger} if self.larger > 1 else {}
-        horizon = task.horizon * self.longer[index % len(self.longer)]
-        return Instance(
-            f"{self.name}/{index}", self.seeds_from + index, (start, start + SHARE), horizon, controls, size
-        )
+        horizon, part = task.horizon * self.longer[index % len(self.longer)], (start, start + SHARE)
+        return Instance(f"{self.name}/{index}", self.seeds_from + index, part, horizon, controls, size)
 
 
 SETS = {
@@ -93,8 +86,7 @@ SETS = {
         InstanceSet("longer", 5_000_000, (0.925, 1.0), count=64, longer=(2, 4)),
     )
 }
-"""Learn on train, choose on validation, report test; larger (twice the width and depth) and longer (2 and 4 horizons)
-ask for transfer."""
+"""Learn on train, choose on validation, report test; larger and longer trainings ask for transfer."""
 
 
 def find_set(name: str) -> InstanceSet:

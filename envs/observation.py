@@ -1,5 +1,4 @@
-"""What an agent sees of a training: a few numbers, normalised once and for all, so that no statistics travel with an
-agent."""
+"""What an agent sees of a training: a few numbers, normalised by constants, so that no statistics travel with it."""
 
 from __future__ import annotations
 
@@ -92,8 +91,7 @@ class Features:
 class Measure:
     """What is measured of one member after a step.
 
-    loss: on the task's validation windows, in nats a token. update: norm of the weights' change in the step, relative
-    to theirs.
+    loss: on the task's validation windows, in nats a token. update: norm of the weights' change, relative to theirs.
     row_sum: mean sum of a row of attention weights. guarded: share of guarded entries.
     beta, log_gamma, gain: constantmax's, one a layer and, if SGD learns them so, a head; else nothing.
     """
@@ -112,33 +110,24 @@ class Measure:
 def measure(
     trainer: Trainer, members: list[Member], windows: npt.NDArray[Any], before: Tensor | None = None
 ) -> dict[Member, Measure]:
-    """Measure some members of a trainer, in its order, on windows (n, T + 1). before: `trainer.rows()` when the step
-    began."""
+    """Measure members of a trainer, in its order, on windows (n, T + 1). before: its `rows()` when the step began."""
     if not members:
         return {}
     changes = _changes(trainer, members, before)
-    loss, row_sum, guarded = _attention(trainer, members, windows)
+    attention = _attention(trainer, members, windows)
     result = {}
     for row, member in enumerate(members):
         beta, log_gamma = _constants(trainer, member)
         base = float(member.values.get(BASE, math.e))
-        result[member] = Measure(
-            float(loss[row]),
-            member.train_loss,
-            member.grad_norm,
-            float(changes[row]),
-            float(row_sum[row]),
-            float(guarded[row]),
-            beta,
-            log_gamma,
-            np.array([gain(b, g, base) for b, g in zip(beta, log_gamma, strict=True)]),
-        )
+        gains = np.array([gain(b, g, base) for b, g in zip(beta, log_gamma, strict=True)])
+        loss, row_sum, guarded = attention[:, row].tolist()
+        seen = loss, member.train_loss, member.grad_norm, float(changes[row]), row_sum, guarded
+        result[member] = Measure(*seen, beta, log_gamma, gains)
     return result
 
 
 def _attention(trainer: Trainer, members: list[Member], windows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Loss, mean row sum and share of guarded entries of each member on windows (n, T + 1): (3, members), from one
-    forward pass."""
+    """Loss, mean row sum and share of guarded entries of each member on windows (n, T + 1): (3, members)."""
 
     def sums(variant: Variant, logits: Tensor, mask: Tensor) -> list[Tensor]:
         row_sums = variant.weights(logits, mask).sum(-1).mean((1, 2, 3))  # (k,), of logits (k, B, H, T, T)
@@ -162,8 +151,7 @@ def _changes(trainer: Trainer, members: list[Member], before: Tensor | None) -> 
 
 
 def _constants(trainer: Trainer, member: Member) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """β and ln γ of a constantmax member, one number each for every layer and head that has its own, and empty for
-    another variant."""
+    """β and ln γ of a member for every layer and head that has its own; empty where it is no constantmax."""
     if GAMMA not in member.values:
         return np.zeros(0), np.zeros(0)
     learned = {name: values.double().flatten().numpy() for name, values in trainer.learnables(member).items()}
@@ -189,8 +177,7 @@ class Watch:
     action: list[float] = field(default_factory=list)
 
     def see(self, found: Measure, log_loss: float, action: Sequence[float]) -> None:
-        """Take in a measure. log_loss: what the loss counts as, which for a diverged training is not what was
-        measured."""
+        """Take in a measure. log_loss: what its loss counts as; for a diverged training that is not what was seen."""
         if math.isnan(self.first):
             self.first = self.last = log_loss
         slope = log_loss - self.last
@@ -233,8 +220,7 @@ class Watch:
 
 
 def _by_name(found: Measure) -> tuple[tuple[str, npt.NDArray[np.float64], float], ...]:
-    """The constants of each layer, and what a variant without them shows: the centre, so that the observation has a
-    0."""
+    """The constants of each layer, and what a variant without them shows: the centre, a 0 in the observation."""
     centres = {feature.name: feature.centre for feature in FEATURES}
     return tuple((name, getattr(found, name), centres[f"{name}_mean"]) for name in ("beta", "log_gamma", "gain"))
 

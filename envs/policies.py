@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -92,15 +92,13 @@ class Targets:
         raise NotImplementedError
 
     def act(self, observation: npt.ArrayLike) -> Action:
-        wanted = self.targets(observation)
-        return np.array(
-            [
-                dial.action_towards(dial.at(self.features.raw(observation, f"at/{dial.name}")), wanted[dial.name])
-                if dial.name in wanted
-                else 0.0
-                for dial in self.task.dials
-            ]
-        )
+        action = np.zeros(len(self.task.dials))
+        targets = self.targets(observation)
+        for i, dial in enumerate(self.task.dials):
+            if dial.name in targets:
+                value = dial.at(self.features.raw(observation, f"at/{dial.name}"))
+                action[i] = dial.action_towards(value, targets[dial.name])
+        return action
 
 
 class Constant(Targets):
@@ -119,10 +117,8 @@ class Constant(Targets):
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:
-        return cls(
-            task,
-            {dial.name: dial.at(place) for dial, place in zip(task.dials, _checked(cls, task, vector), strict=True)},
-        )
+        places = _checked(cls, task, vector)
+        return cls(task, {dial.name: dial.at(place) for dial, place in zip(task.dials, places, strict=True)})
 
 
 class WarmupCosine(Targets):
@@ -151,11 +147,8 @@ class WarmupCosine(Targets):
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
         start = float(task.config.train.learning_rate)
-        return (
-            Bound("peak", 1e-4, 0.3, start, log=True),
-            Bound("warmup", 0.0, 0.5, 0.05),
-            Bound("floor", 0.0, 1.0, 0.1),
-        )
+        peak, warmup = Bound("peak", 1e-4, 0.3, start, log=True), Bound("warmup", 0.0, 0.5, 0.05)
+        return (peak, warmup, Bound("floor", 0.0, 1.0, 0.1))
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:
@@ -163,10 +156,7 @@ class WarmupCosine(Targets):
 
 
 class Spline(Targets):
-    """An open-loop schedule: the place of each control is a piecewise linear function of progress.
-
-    Nothing else is looked at.
-    """
+    """An open-loop schedule: the place of each control is a piecewise linear function of progress alone."""
 
     KNOTS = 4
 
@@ -185,10 +175,8 @@ class Spline(Targets):
 
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
-        starts = {dial.name: dial.unit(dial.read(task.config.active())) for dial in task.dials}
-        return tuple(
-            Bound(f"{name}/{knot}", -1.0, 1.0, start) for name, start in starts.items() for knot in range(cls.KNOTS)
-        )
+        constant, knots = Constant.bounds(task), range(cls.KNOTS)
+        return tuple(replace(bound, name=f"{bound.name}/{knot}") for bound in constant for knot in knots)
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:
@@ -196,8 +184,7 @@ class Spline(Targets):
 
 
 class LogLinear:
-    """Feedback in a few numbers: each action is tanh of a linear function of a few features, most of which are
-    logarithms.
+    """Feedback in a few numbers: each action is tanh of a linear function of a few features, most of them logarithms.
 
     The control's own place is one of them, so that a policy can say where it wants to be.
     """
@@ -211,15 +198,10 @@ class LogLinear:
         self.weights = np.asarray(weights, dtype=np.float64).reshape(len(task.dials), 2 + len(self.SEEN))
 
     def act(self, observation: npt.ArrayLike) -> Action:
-        numbers = np.asarray(observation, dtype=np.float64)
-        places = [numbers[self.features.names.index(f"at/{dial.name}")] for dial in self.dials]
-        seen = [numbers[self.features.names.index(name)] for name in self.SEEN]
-        return np.array(
-            [
-                math.tanh(float(row @ np.array([1.0, place, *seen])))
-                for row, place in zip(self.weights, places, strict=True)
-            ]
-        )
+        numbers = dict(zip(self.features.names, np.asarray(observation, dtype=np.float64), strict=True))
+        seen = [numbers[name] for name in self.SEEN]
+        inputs = [np.array([1.0, numbers[f"at/{dial.name}"], *seen]) for dial in self.dials]
+        return np.array([math.tanh(float(row @ x)) for row, x in zip(self.weights, inputs, strict=True)])
 
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
@@ -235,8 +217,7 @@ class Plateau:
     """The rule that everybody knows: when the loss stops falling, lower the learning rate."""
 
     def __init__(self, task: Task, threshold: float = 0.005, action: float = -1.0) -> None:
-        """threshold: least fall of the log loss a step, over the last ten steps or so. action: what is done below
-        it."""
+        """threshold: least fall of the log loss a step, over the last ten or so. action: what is done below it."""
         if "learning_rate" not in task.controls:
             raise TunemaxError("plateau: this task does not control learning_rate")
         self.names = [dial.name for dial in task.dials]

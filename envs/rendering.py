@@ -31,8 +31,7 @@ def status(episode: Episode) -> str:
 
 
 def frame(task: Task, episode: Episode) -> npt.NDArray[np.uint8]:
-    """The whole training so far, (HEIGHT, WIDTH, 3): loss beside the reference, controls, gradient norm, β and ln γ by
-    layer."""
+    """The training so far, (HEIGHT, WIDTH, 3): loss beside the reference, controls, gradient norm, β and ln γ."""
     canvas = Canvas(WIDTH, HEIGHT, letters=FINE)
     left, right, middle = (0, WIDTH // 2), (WIDTH // 2, WIDTH), (TITLE + HEIGHT) // 2
     upper, lower = (TITLE, middle), (middle, HEIGHT)
@@ -58,10 +57,7 @@ def frame(task: Task, episode: Episode) -> npt.NDArray[np.uint8]:
 
 
 def reference(task: Task, instance: Instance, until: int | None = None) -> list[tuple[float, float]]:
-    """Iterations and losses of an instance whose controls are left alone, to an iteration or to its end.
-
-    It is trained as far as it has been asked for, once a process.
-    """
+    """Iterations and losses of an instance left alone, to an iteration or its end; trained once a process, so far."""
     steering = _reference(_Asked(task, instance))
     if not steering.begun(0):
         steering.start({0: instance})
@@ -70,9 +66,8 @@ def reference(task: Task, instance: Instance, until: int | None = None) -> list[
         rest = [dial.unit(steering.episode().history[0].controls[dial.name]) for dial in task.dials]
     while steering.running(0) and (until is None or steering.episode().iteration < until):
         steering.advance({0: rest})
-    return [
-        (past.iteration, past.loss) for past in steering.episode().history if until is None or past.iteration <= until
-    ]
+    history = steering.episode().history
+    return [(past.iteration, past.loss) for past in history if until is None or past.iteration <= until]
 
 
 class _Asked:
@@ -103,8 +98,7 @@ def _plot(
     horizon: int,
     legend_above: bool = False,
 ) -> None:
-    """Curves over the horizon in one quarter of the picture; names in its upper right corner, if asked for above all
-    curves."""
+    """Curves over the horizon in one quarter of the picture; their names in its upper right corner, or above them."""
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
     values = [y for line in lines for _, y in line.points if math.isfinite(y)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
@@ -131,8 +125,7 @@ def _plot(
 
 
 def _heat(canvas: Canvas, across: tuple[int, int], down: tuple[int, int], episode: Episode) -> None:
-    """β and ln γ, a row of cells each layer (or head) and a column each step, from the least in blue to the greatest in
-    orange."""
+    """β and ln γ, a row of cells each layer (or head) and a column each step, from the least in blue to orange."""
     x0, x1, y0, y1 = across[0] + 44, across[1] - 14, down[0] + 22, down[1] - 22
     past = episode.history
     canvas.text((x0, down[0] + 4), "beta and ln gamma, by layer", 12, INK)

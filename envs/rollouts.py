@@ -1,5 +1,4 @@
-"""What becomes of instances under a policy, under SGD alone, and in a population: functions of the core, without an
-environment."""
+"""What becomes of instances under a policy, under SGD alone, and in a population; no environment is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tunemax.envs.instances import Instance
-from tunemax.envs.policies import Policy
+from tunemax.envs.policies import Policy, Static
 from tunemax.envs.steering import Episode, Past, Steering
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError
@@ -36,10 +35,8 @@ class Outcome:
     @classmethod
     def of(cls, episode: Episode, member_steps: int | None = None) -> Outcome:
         steps = episode.iteration if member_steps is None else member_steps
-        history = tuple(episode.history)
-        return cls(
-            episode.instance.name, episode.total, episode.loss, episode.test_loss, episode.diverged, steps, history
-        )
+        name, history = episode.instance.name, tuple(episode.history)
+        return cls(name, episode.total, episode.loss, episode.test_loss, episode.diverged, steps, history)
 
 
 def run(task: Task, instances: Sequence[Instance], policy: Policy, slots: int = 16) -> list[Outcome]:
@@ -63,15 +60,9 @@ def run(task: Task, instances: Sequence[Instance], policy: Policy, slots: int = 
     return [outcomes[number] for number in range(len(instances))]
 
 
-class _Nothing:
-    def act(self, observation: Any) -> Any:
-        return np.zeros(0)
-
-
-def left_to_sgd(task: Task, instances: Sequence[Instance], slots: int = 16) -> list[Outcome]:
-    """The instances with nothing controlled: SGD learns β and γ, or what else the variant has, from where the instance
-    starts them."""
-    return run(task.left_to_sgd(), instances, _Nothing(), slots)
+def left_to_sgd(task: Task, instances: Sequence[Instance]) -> list[Outcome]:
+    """The instances with nothing controlled: SGD learns what the variant has, from where the instance starts it."""
+    return run(task.left_to_sgd(), instances, Static(0))
 
 
 def population(
@@ -100,11 +91,9 @@ def population(
         running = [slot for slot in range(size) if steering.running(slot)]
         if not running:
             break
-        moves = {
-            slot: generator.uniform(-1, 1, len(task.dials)) if slot in explore else np.zeros(len(task.dials))
-            for slot in running
-        }
-        steering.advance(moves)
+        rest = np.zeros(len(task.dials))
+        drawn = {slot: generator.uniform(-1, 1, len(rest)) for slot in running if slot in explore}
+        steering.advance({slot: drawn.get(slot, rest) for slot in running})
         spent += len(running) * task.frame_skip
         explore = set()
         if step % interval == 0 and step < steps:

@@ -90,13 +90,22 @@ class _Slot:
     episode: Episode
     trainer: Trainer
     member: Member | None
+    """None once the training has ended."""
+
+    @property
+    def live(self) -> Member:
+        assert self.member is not None
+        return self.member
+
+    @property
+    def cap(self) -> float:
+        return divergence_cap(self.live.config, self.trainer.corpus)
 
 
 class Steering:
     """N slots, each with one training of a task, advanced together.
 
-    Slots are numbered from 0. A slot is empty until `start`; a training that has ended keeps its slot, but trains no
-    more.
+    Slots are numbered from 0, and empty until `start`; a training that has ended keeps its slot, but trains no more.
     """
 
     def __init__(self, task: Task, slots: int = 1) -> None:
@@ -124,13 +133,6 @@ class Steering:
         """Whether the slot has a training, running or ended."""
         return self._slots[slot] is not None
 
-    def clear(self, slot: int) -> None:
-        """Let go of the training in a slot."""
-        there = self._slots[slot]
-        if there is not None and there.member is not None:
-            there.trainer.remove(there.member)
-        self._slots[slot] = None
-
     # ------------------------------------------------------------------------------------------------------ steps
 
     def start(self, instances: Mapping[int, Instance]) -> dict[int, Transition]:
@@ -142,12 +144,9 @@ class Steering:
         trainers = {slot: self._pool.trainer(config) for slot, config in configs.items()}
         for slot, config in configs.items():
             self.task.steps(config.train.max_iters)
-            train, block_size = config.train, config.model.block_size
-            trainers[slot].corpus.batch_offsets(
-                train.seed, 0, train.batch_size, block_size, train.data_start, train.data_end
-            )
+            trainers[slot].offsets(config.train, 0)
         for slot, config in configs.items():  # nothing can be refused any more
-            self.clear(slot)
+            self._clear(slot)
             self._slots[slot] = _Slot(Episode(instances[slot]), trainers[slot], trainers[slot].add(config))
         found = self._measured(list(instances))
         return {slot: self._begin(self._slot(slot), found[slot]) for slot in instances}
@@ -159,16 +158,13 @@ class Steering:
         """
         for slot in moves:
             if not self.running(slot):
-                raise TunemaxError(
-                    f"step: {'this episode has ended' if self.begun(slot) else 'no training has begun'}; call reset"
-                )
+                reason = "this episode has ended" if self.begun(slot) else "no training has begun"
+                raise TunemaxError(f"step: {reason}; call reset")
         if left_out := [slot for slot in range(self.size) if self.running(slot) and slot not in moves]:
             raise TunemaxError(f"step: no action for training {left_out[0]}; running trainings advance together")
         actions = {slot: np.asarray(move, dtype=np.float64) for slot, move in moves.items()}
         for slot, action in actions.items():
-            there = self._slot(slot)
-            assert there.member is not None
-            move(there.trainer, there.member, self.task, action)
+            move(self._slot(slot).trainer, self._slot(slot).live, self.task, action)
         before = {}
         for trainer in self._trainers(moves):
             before[trainer] = trainer.rows()
@@ -180,14 +176,19 @@ class Steering:
 
     # ----------------------------------------------------------------------------------------------------- states
 
-    def state(self, slot: int = 0) -> State:
-        """A copy of the training in a slot."""
-        there = self._slot(slot)
+    def state(self, slot: int = 0) -> State | None:
+        """A copy of the training in a slot, None for an empty one."""
+        there = self._slots[slot]
+        if there is None:
+            return None
         snapshot = there.trainer.snapshot(there.member) if there.member else None
         return State(copy.deepcopy(there.episode), snapshot)
 
-    def put(self, slot: int, state: State) -> None:
-        """Let a slot go on from a state. Raises TunemaxError for one of another task."""
+    def put(self, slot: int, state: State | None) -> None:
+        """Let a slot go on from a state, or be empty. Raises TunemaxError for a state of another task."""
+        if state is None:
+            self._clear(slot)
+            return
         config = state.episode.instance.config(self.task)
         if state.snapshot is not None and state.snapshot.config != config:
             raise TunemaxError(
@@ -195,7 +196,7 @@ class Steering:
             )
         trainer = self._pool.trainer(config)
         member = None if state.snapshot is None else trainer.restore(state.snapshot)
-        self.clear(slot)
+        self._clear(slot)
         self._slots[slot] = _Slot(copy.deepcopy(state.episode), trainer, member)
 
     # ----------------------------------------------------------------------------------------------------- inside
@@ -205,6 +206,11 @@ class Steering:
         if there is None:
             raise TunemaxError("no training has begun here; call reset")
         return there
+
+    def _clear(self, slot: int) -> None:
+        if self.running(slot):
+            self._slot(slot).trainer.remove(self._slot(slot).live)
+        self._slots[slot] = None
 
     def _trainers(self, slots: Iterable[int]) -> list[Trainer]:
         """Those of some slots, each once."""
@@ -223,7 +229,7 @@ class Steering:
         return found
 
     def _begin(self, there: _Slot, found: Measure) -> Transition:
-        cap = self._cap(there)
+        cap = there.cap
         there.episode.loss = found.loss if found.loss <= cap else cap
         there.episode.watch.see(found, math.log(there.episode.loss), [0.0] * len(self.task.dials))
         self._remember(there, found)
@@ -231,9 +237,7 @@ class Steering:
 
     def _judge(self, there: _Slot, found: Measure, action: npt.NDArray[np.float64]) -> None:
         """Take in what a step has done; find out whether it was the last."""
-        episode, member = there.episode, there.member
-        assert member is not None
-        cap = self._cap(there)
+        episode, member, cap = there.episode, there.live, there.cap
         episode.iteration = member.iteration
         episode.diverged = member.event is not None or not found.loss <= cap
         episode.ended = episode.diverged or member.iteration >= member.config.train.max_iters
@@ -251,13 +255,11 @@ class Steering:
             there = self._slot(slot)
             past = there.episode.history
             reward = math.log(past[-2].loss) - math.log(past[-1].loss)
-            result[slot] = Transition(
-                self._observation(there, found[slot]), reward, there.episode.ended, self._info(there)
-            )
+            observation = self._observation(there, found[slot])
+            result[slot] = Transition(observation, reward, there.episode.ended, self._info(there))
         for slot in ended:
             there = self._slot(slot)
-            assert there.member is not None
-            there.trainer.remove(there.member)
+            there.trainer.remove(there.live)
             there.member = None
         return result
 
@@ -265,31 +267,20 @@ class Steering:
         """Measure trainings that have ended on the test slice; one that has diverged gets the cap."""
         for trainer in self._trainers(slots):
             of_trainer = [self._slot(slot) for slot in slots if self._slot(slot).trainer is trainer]
-            members = [there.member for there in of_trainer if there.member and not there.episode.diverged]
+            members = [there.live for there in of_trainer if not there.episode.diverged]
             windows = trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows)
             losses = trainer.mean_losses(members, windows, TESTED_AT_ONCE)
             for there in of_trainer:
-                assert there.member is not None
-                cap = self._cap(there)
-                there.episode.test_loss = min(losses.get(there.member, cap), cap)
-
-    def _cap(self, there: _Slot) -> float:
-        assert there.member is not None
-        return divergence_cap(there.member.config, there.trainer.corpus)
+                there.episode.test_loss = min(losses.get(there.live, there.cap), there.cap)
 
     def _observation(self, there: _Slot, found: Measure) -> Observation:
-        assert there.member is not None
-        return self.features.normalised(
-            there.episode.watch.raw(found, there.member, self.task.frame_skip, self.task.dials)
-        )
+        raw = there.episode.watch.raw(found, there.live, self.task.frame_skip, self.task.dials)
+        return self.features.normalised(raw)
 
     def _remember(self, there: _Slot, found: Measure) -> None:
-        assert there.member is not None
-        values = {dial.name: dial.read(there.member.values) for dial in self.task.dials}
+        episode, values = there.episode, {dial.name: dial.read(there.live.values) for dial in self.task.dials}
         constants = tuple(found.beta.tolist()), tuple(found.log_gamma.tolist())
-        there.episode.history.append(
-            Past(there.episode.iteration, there.episode.loss, found.grad_norm, values, *constants)
-        )
+        episode.history.append(Past(episode.iteration, episode.loss, found.grad_norm, values, *constants))
 
     def _info(self, there: _Slot) -> dict[str, Any]:
         episode = there.episode

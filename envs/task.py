@@ -1,7 +1,4 @@
-"""A task: what is trained, what an agent may move, and how often.
-
-Everything else about an environment follows from it.
-"""
+"""A task: what is trained, what an agent may move, and how often; all else about an environment follows from it."""
 
 from __future__ import annotations
 
@@ -25,8 +22,7 @@ class Task:
 
     controls: names of fields that are controls, or `gain`.
     fields: the configuration of a training by flat names. A learnable that is controlled is taken away from SGD.
-    horizon: iterations of an episode, unless an instance has its own. frame_skip: iterations of one step; divides the
-    horizon.
+    horizon: iterations of an episode, unless an instance has its own. frame_skip: of one step; divides the horizon.
     action: how an action is written, see `Actions`.
     windows: validation windows, always the same, that the reward is measured on.
     test_windows: windows of the test slice for the loss at the end of an episode; 0 does not measure it.
@@ -54,16 +50,14 @@ class Task:
             raise TunemaxError(f"control {twice[0]}: given twice; keep one")
         if len(names) > MOST_CONTROLS:
             raise TunemaxError(f"{len(names)} controls: at most {MOST_CONTROLS} can be steered at once")
-        held = [
-            name for dial in self.dials for name in {*dial.learnables, *([GAMMA] if dial.name == GAIN else [dial.name])}
-        ]
+        moved = {dial: GAMMA if dial.name == GAIN else dial.name for dial in self.dials}
+        held = [name for dial, field in moved.items() for name in {*dial.learnables, field}]
         if both := sorted(name for name in held if held.count(name) > 1):
             raise TunemaxError(f"controls {', '.join(names)}: two of them move {both[0]}; leave one out")
         inert = [name for name in held if name not in self.config.active()]
         if inert:
-            raise TunemaxError(
-                f"control {inert[0]}: means nothing once the others are taken away from SGD; leave it out"
-            )
+            reason = "means nothing once the others are taken away from SGD"
+            raise TunemaxError(f"control {inert[0]}: {reason}; leave it out")
         Actions(self.action, len(names))
 
     @cached_property
@@ -87,14 +81,12 @@ class Task:
     def steps(self, horizon: int) -> int:
         """Steps of an episode of this horizon. Raises TunemaxError if it is no whole number."""
         if horizon % self.frame_skip:
-            raise TunemaxError(
-                f"horizon = {horizon}: not a multiple of frame_skip = {self.frame_skip}; change one of them"
-            )
+            skip = self.frame_skip
+            raise TunemaxError(f"horizon = {horizon}: not a multiple of frame_skip = {skip}; change one of them")
         return horizon // self.frame_skip
 
     def left_to_sgd(self) -> Task:
-        """The same trainings with nothing controlled: whatever a variant can learn is SGD's again, from where an
-        instance starts it."""
+        """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
         return replace(self, controls=(), action="box")
 
 

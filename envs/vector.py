@@ -1,7 +1,4 @@
-"""N trainings that advance as members of one trainer, as Gymnasium's `VectorEnv`.
-
-Equal, step for step, to N single environments.
-"""
+"""N trainings that advance as members of one trainer, as Gymnasium's `VectorEnv`: equal to N single environments."""
 
 from __future__ import annotations
 
@@ -85,15 +82,11 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
             if seeds[i] is not None:
                 self._generators[i] = seeding.np_random(seeds[i])[0]
             instances[i] = chosen(wanted[i], self.set, self.task, self._generator(i))
-        return self._observations(begun := self._steering.start(instances)), self._infos(
-            {i: t.info for i, t in begun.items()}
-        )
+        begun = self._steering.start(instances)
+        return self._observations(begun), self._infos({i: start.info for i, start in begun.items()})
 
     def step(self, actions: Any) -> Batch:
-        """One step of every environment.
-
-        Raises TunemaxError before a reset, and for one that has ended and was not reset.
-        """
+        """One step of every environment. Raises TunemaxError for one that was not reset, at first or after its end."""
         given = list(iterate(self.action_space, actions)) if np.shape(actions)[:1] == (self.num_envs,) else []
         if len(given) != self.num_envs:
             raise TunemaxError(
@@ -125,15 +118,11 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
 
     def get_state(self, slot: int) -> EnvironmentState:
         """Everything that decides how one of the environments goes on; a single environment can go on from it, too."""
-        training = self._steering.state(slot) if self._steering.begun(slot) else None
-        return EnvironmentState(training, state_of(self._generators[slot]))
+        return EnvironmentState(self._steering.state(slot), state_of(self._generators[slot]))
 
     def set_state(self, state: EnvironmentState, slot: int) -> None:
         """Let one of the environments go on from a state, its own or another's."""
-        if state.training is None:
-            self._steering.clear(slot)
-        else:
-            self._steering.put(slot, state.training)
+        self._steering.put(slot, state.training)
         self._generators[slot] = generator_of(state.generator)
 
     def fork(self) -> Self:
@@ -153,9 +142,7 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
     # ------------------------------------------------------------------------------------------------ inside
 
     def _generator(self, i: int) -> np.random.Generator:
-        generator = self._generators[i]
-        if generator is None:
-            generator = self._generators[i] = seeding.np_random()[0]
+        generator = self._generators[i] = self._generators[i] or seeding.np_random()[0]
         return generator
 
     def _each(self, given: Any, name: str) -> list[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
@@ -18,16 +19,23 @@ from tunemax.gpt.snapshot import Snapshot
 FORMAT = 1
 
 
-class Header(pydantic.BaseModel):
+class Formatted(pydantic.BaseModel):
+    """The header of a file that is kept: it begins with the format, by which later versions know it."""
+
+    format: int
+
+
+H = TypeVar("H", bound=Formatted)
+
+
+class Header(Formatted):
     """What a checkpoint says of itself.
 
-    values: the active fields as they were, controls that were set since the start included. path: the arithmetic of its
-    training.
+    values: the active fields as they were then, controls included. path: the arithmetic of its training.
     """
 
     model_config = pydantic.ConfigDict(strict=True)
 
-    format: int
     variant: str
     config: dict[str, Any]
     values: dict[str, Any]
@@ -58,17 +66,7 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     """
     if not path.is_file():
         raise TunemaxError(f"{path}: no checkpoint here")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = Header.model_validate_json((file.metadata() or {})["tunemax"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
-        raise TunemaxError(
-            f"{path}: not a tunemax checkpoint, or damaged ({reason}); train again or use another copy"
-        ) from error
-    if header.format != FORMAT:
-        raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
+    header, tensors = read(path, Header, "tunemax", "a tunemax checkpoint")
     if fingerprint is not None and header.data != fingerprint:
         raise TunemaxError(
             f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names"
@@ -79,3 +77,21 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
             f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
         )
     return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors, header.path)
+
+
+def read(path: Path, kind: type[H], key: str, what: str) -> tuple[H, dict[str, Tensor]]:
+    """Header and tensors of a safetensors file. key: of the metadata that is the header. what: what errors call it.
+
+    Raises TunemaxError if it is damaged, or of a newer format.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = kind.model_validate_json((file.metadata() or {})[key])
+            # Copied: a tensor that still lies in the file dies with the process if somebody cuts the file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
+        raise TunemaxError(f"{path}: not {what}, or damaged ({reason}); train again or use another copy") from error
+    if header.format != FORMAT:
+        raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
+    return header, tensors

@@ -247,8 +247,7 @@ class Config(pydantic.BaseModel):
         return Config.of({**self.flat(), **{resolve(name): value for name, value in values.items()}})
 
     def checked(self, values: Mapping[str, Any], name: str, value: Any) -> Any:
-        """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError as
-        `replace` does.
+        """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError.
 
         Much cheaper than `replace`: agents change fields many times a second.
         """

@@ -142,10 +142,7 @@ class FieldSpec:
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
 
     def active(self, values: Mapping[str, Any]) -> bool:
-        """Whether the field means anything beside these values.
-
-        Another variant's fields may be missing: then they are inert.
-        """
+        """Whether the field means anything beside these values, which may lack other variants' fields."""
 
         def holds(condition: Condition) -> bool:
             return all(values.get(name) in allowed for name, allowed in condition.items())
@@ -197,10 +194,7 @@ class FieldSpec:
 
 
 def specs_of(fields: type[Fields], group: str, prefix: str = "", when: Condition | None = None) -> list[FieldSpec]:
-    """The fields of one class in order of declaration.
-
-    `prefix` names a variant's group, `when` the condition of the whole class.
-    """
+    """The fields of one class in order of declaration. prefix: of a variant's names. when: condition of the class."""
     specs = []
     for name, info in fields.model_fields.items():
         declared = next(item for item in info.metadata if isinstance(item, Declaration))

@@ -18,8 +18,7 @@ STALE_SECONDS = 24 * 3600  # what a killed process left behind is swept a day la
 
 @contextmanager
 def partial_folder(root: Path) -> Iterator[Path]:
-    """A hidden folder in `root` to write in; what is to stay is renamed out of it, the rest goes when the block
-    ends."""
+    """A hidden folder in `root` to write in; what is to stay is renamed out of it, the rest goes with the block."""
     root.mkdir(parents=True, exist_ok=True)
     for leftover in root.glob(PARTIAL + "*"):
         if time.time() - _modified(leftover) > STALE_SECONDS:

@@ -26,8 +26,8 @@ def machine() -> str:
     """Sixteen digits that stand for the processor and for torch: the cache folder may be shared by several machines."""
     able = " ".join(sorted(cpu_flags() or ()))  # virtual machines call processors of several generations by one name
     kernels = torch.backends.cpu.get_cpu_capability()
-    told = f"{processor()}/{able}/{kernels}/{torch.__version__}/{torch.cuda.is_available()}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    parts = f"{processor()}/{able}/{kernels}/{torch.__version__}/{torch.cuda.is_available()}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def has_gpu() -> bool:
@@ -48,21 +48,23 @@ def find_device(name: str) -> torch.device:
 
 def cpu_flags() -> set[str] | None:
     """What the processor can do; None where the system does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))), None)
+    lines = (line.partition(":")[2] for line in _cpuinfo() if line.startswith(("flags", "Features")))
+    return next((set(flags.split()) for flags in lines), None)
 
 
 def processor() -> str:
     """Its name, as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
+    lines = _cpuinfo()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return names[0] if names else (platform.machine() if lines else platform.processor() or platform.machine())
+
+
+def _cpuinfo() -> list[str]:
+    """What Linux says of each core; nothing elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def keep_memory() -> bool:
@@ -80,11 +82,9 @@ def keep_memory() -> bool:
 
 @contextmanager
 def large_pages() -> Iterator[None]:
-    """Processes that start meanwhile ask the system for large pages: a step walks through tens of megabytes, five per
-    cent faster so.
+    """Processes that start meanwhile ask the system for large pages, with which a step takes five per cent less time.
 
-    glibc reads it when a process starts; another C library, and a system that gives large pages to all or to nobody, do
-    not care.
+    glibc reads it when a process starts; other C libraries, and systems that give them to all or nobody, do not care.
     """
     before = os.environ.get(TUNABLES, "")
     if LARGE.partition("=")[0] not in before:

@@ -13,18 +13,14 @@ LOOKS = 0.5
 
 
 class Stopped(BaseException):
-    """Raised where `stopped_by` was told to stop.
-
-    No Exception, so that whoever expects mistakes does not take it for one.
-    """
+    """Raised where `stopped_by` was told to stop. No Exception: whoever expects mistakes must not take it for one."""
 
 
 @contextmanager
 def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
     """Ask now and then whether to stop, whatever runs in the block, and raise Stopped in the middle of it.
 
-    For what takes long and changes nothing, such as a compilation. Only the main thread gets signals; elsewhere nobody
-    asks.
+    For what takes long and changes nothing, such as a compilation; in the main thread only, which gets the signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

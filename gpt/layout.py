@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, get_args
 
 import torch
@@ -16,20 +16,12 @@ from tunemax.gpt.random import generator
 from tunemax.gpt.softmax import to_column
 
 Kind = Literal["matrix", "vector", "learnable"]
-"""matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's own scalars, no decay, own
-learning rate."""
+"""matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's scalars, own learning rate."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Role = Literal["input", "hidden", "output", "vector", "scalar"]
-"""What a parameter is to the width of a model: a matrix from something else to it, from it to itself, or from it to
-something else; a vector along it; or a number that knows nothing of it."""
-KIND_OF: Mapping[Role, Kind] = {
-    "input": "matrix",
-    "hidden": "matrix",
-    "output": "matrix",
-    "vector": "vector",
-    "scalar": "learnable",
-}
+"""What a parameter is to a model's width: a matrix to it, from it to itself or from it; a vector along it; neither."""
+KIND_OF: Mapping[Role, Kind] = {"vector": "vector", "scalar": "learnable"}  # all others are matrices
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Parameter:
 
     @property
     def kind(self) -> Kind:
-        return KIND_OF[self.role]
+        return KIND_OF.get(self.role, "matrix")
 
 
 class Layout:
@@ -66,32 +58,16 @@ class Layout:
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self.parameters = tuple(sorted(parameters, key=lambda p: KINDS.index(p.kind)))
-        self.size = sum(p.size for p in self.parameters)
-
-    @cached_property
-    def spans(self) -> dict[Kind, slice]:
+        self._sizes = [p.size for p in self.parameters]
+        self._learnables = [p for p in self.parameters if p.kind == "learnable"]
+        self.size = sum(self._sizes)
+        widths = [sum(p.size for p in self.parameters if p.kind == kind) for kind in KINDS]
+        ends = itertools.accumulate(widths)
+        self.spans = {kind: slice(end - width, end) for kind, width, end in zip(KINDS, widths, ends, strict=True)}
         """The columns of each kind."""
-        spans: dict[Kind, slice] = {}
-        start = 0
-        for kind in KINDS:
-            stop = start + sum(p.size for p in self.parameters if p.kind == kind)
-            spans[kind] = slice(start, stop)
-            start = stop
-        return spans
-
-    @cached_property
-    def _sizes(self) -> list[int]:
-        return [p.size for p in self.parameters]
-
-    @cached_property
-    def _learnables(self) -> list[Parameter]:
-        return [p for p in self.parameters if p.kind == "learnable"]
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
-        """Views by name, (K, *shape), of rows (K, P).
-
-        One split: slicing name by name makes backward ten times slower.
-        """
+        """Views by name, (K, *shape), of rows (K, P). One split: slices by name make backward ten times slower."""
         parts = torch.split(rows, self._sizes, dim=-1)
         return {p.name: part.view(*part.shape[:-1], *p.shape) for p, part in zip(self.parameters, parts, strict=True)}
 
@@ -113,8 +89,7 @@ class Layout:
         return row
 
     def learnable(self, columns: Tensor, config: Config, field: str) -> Tensor:
-        """What a member's variant uses for one of its learnables, (..., L, H or 1), of the learnable columns (...,) of
-        rows; a view."""
+        """A view of what a variant uses for its learnable, (..., L, H or 1), in learnable columns (..., columns)."""
         fields = [p.field for p in self._learnables]
         name = f"{config.softmax.name}.{field}"
         place = fields.index(name)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -32,16 +33,15 @@ Route = Literal["default", "onednn"]
 """Who multiplies fp32 matrices on the CPU. default: what torch takes by itself, MKL in its usual builds."""
 ROUTES: tuple[Route, ...] = get_args(Route)
 PRECISION = {"default": "highest", "onednn": "medium"}
-"""torch's own switch. "medium" only allows bf16, and where the processor has AMX it is bf16: hence the look at the
-error."""
+"""torch's own switch. "medium" only allows bf16, but with AMX it is bf16: hence the look at the error."""
 FORCED = "TUNEMAX_MATMUL"
-"""Environment variable that names a route and spares the measurement. A route that is not fp32 is refused all the
-same."""
+"""Environment variable that names a route and spares the measurement; one that is not fp32 is refused all the same."""
 SMALLEST = 16**3
 """Multiplications of a product that torch still leaves to its default library (`mkldnn_gemm_min_size` in ATen)."""
 GAIN = 1.15
 """How much faster a route must be to be taken."""
 ROUNDS = 7
+Pairs = list[tuple["Tensor", "Tensor"]]
 SHAPES = ((8, 256, 32, 128), (1, 768, 64, 256), (4, 768, 128, 512), (1, 2048, 192, 768), (96, 64, 16, 64))
 """(K, rows, in, out) of the products to measure: linear layers of small GPTs, and attention in the last."""
 
@@ -70,8 +70,7 @@ def choose() -> Measured:
 
 
 def route_for(config: Config) -> Route:
-    """The route for trainings of this configuration: the one that was chosen, unless their smallest products are too
-    small for it.
+    """The route for trainings of this configuration: the chosen one, unless their products are too small for it.
 
     torch gives oneDNN what is above SMALLEST, and what is below to its default library, by the size of a whole stack: a
     member with smaller products would have other bits beside few neighbours than beside many.
@@ -91,10 +90,7 @@ def current_route() -> Route:
 
 
 def remembered() -> Measured:
-    """What was measured on this machine, now or before.
-
-    A folder that cannot be written costs a line, and a measurement a start.
-    """
+    """What was measured on this machine, now or before; at each start where the folder cannot be written."""
     place = memory_of_it()
     try:
         return Measured.model_validate_json(place.read_bytes())
@@ -120,33 +116,22 @@ def measure() -> Measured:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        pairs = [_factors(*shape) for shape in SHAPES]
-        return _judge(pairs, {route: _errors(route, pairs) for route in ROUTES})
+        return _judge(_pairs())
     finally:
         torch.set_num_threads(threads)
 
 
-def _judge(pairs: list[tuple[Tensor, Tensor]], errors: dict[Route, float]) -> Measured:
+def _judge(pairs: Pairs) -> Measured:
     speeds = _speeds(pairs)
-    gflops = statistics.median(speeds["default"])
-
-    def keep(reason: str, gain: float | None = None) -> Measured:
-        return Measured(route="default", reason=reason, gflops=gflops, errors=errors, gain=gain)
-
-    if hardware.has_gpu():
-        return keep("there is a GPU, whose arithmetic the same switch would change")
-    if not _is_fp32(errors):
-        return keep(f"oneDNN is not fp32 here: its error is {errors['onednn']:.1e}, not {errors['default']:.1e}")
-    if not _each_by_itself(pairs):
-        return keep("with oneDNN a member's numbers would depend on its neighbours")
-    if _same(pairs):
-        return keep("this processor has no other route")
+    errors = {route: _errors(route, pairs) for route in ROUTES}
+    measured = partial(Measured, gflops=statistics.median(speeds["default"]), errors=errors)
+    fault = _onednn_fault(pairs) or ("this processor has no other route" if _same(pairs) else None)
+    if fault:
+        return measured(route="default", reason=fault)
     gain = statistics.median(b / a for a, b in zip(speeds["default"], speeds["onednn"], strict=True))
     if gain < GAIN:
-        return keep(f"oneDNN is only {gain:.2f} times as fast", gain)
-    return Measured(
-        route="onednn", reason=f"oneDNN is {gain:.2f} times as fast", gflops=gflops, errors=errors, gain=gain
-    )
+        return measured(route="default", reason=f"oneDNN is only {gain:.2f} times as fast", gain=gain)
+    return measured(route="onednn", reason=f"oneDNN is {gain:.2f} times as fast", gain=gain)
 
 
 def _forced() -> Measured | None:
@@ -157,30 +142,30 @@ def _forced() -> Measured | None:
     if named not in ROUTES:
         raise TunemaxError(f"{FORCED} = {named}: expected {' or '.join(ROUTES)}, or nothing to have it measured")
     route: Route = "onednn" if named == "onednn" else "default"
-    pairs = [_factors(*shape) for shape in SHAPES]
-    errors = {each: _errors(each, pairs) for each in ROUTES}
     if not allowed(route):
         raise TunemaxError(f"{FORCED} = {named}: would not be exact fp32 on this machine; leave it unset")
-    return Measured(
-        route=route, reason=f"{FORCED} asks for it", gflops=statistics.median(_speeds(pairs)["default"]), errors=errors
-    )
+    pairs = _pairs()
+    errors = {each: _errors(each, pairs) for each in ROUTES}
+    gflops = statistics.median(_speeds(pairs)["default"])
+    return Measured(route=route, reason=f"{FORCED} asks for it", gflops=gflops, errors=errors)
 
 
 def allowed(route: Route) -> bool:
     """Whether fp32 stays fp32 by this route, for each member by itself, however fast it may be."""
-    if route == "default":
-        return True
-    pairs = [_factors(*shape) for shape in SHAPES]
-    errors = {each: _errors(each, pairs) for each in ROUTES}
-    return not hardware.has_gpu() and _is_fp32(errors) and _each_by_itself(pairs)
+    return route == "default" or _onednn_fault(_pairs()) is None
 
 
-def _is_fp32(errors: dict[Route, float]) -> bool:
-    """Another order of a sum costs a factor of two or three; a product in bf16 or tf32 a thousand."""
-    return errors["onednn"] < 5 * errors["default"]
+def _onednn_fault(pairs: Pairs) -> str | None:
+    """Why oneDNN may not be taken here; None if it may."""
+    if hardware.has_gpu():
+        return "there is a GPU, whose arithmetic the same switch would change"
+    error, usual = _errors("onednn", pairs), _errors("default", pairs)
+    if not error < 5 * usual:  # another order of a sum costs a factor of 2 or 3, a product in bf16 or tf32 a thousand
+        return f"oneDNN is not fp32 here: its error is {error:.1e}, not {usual:.1e}"
+    return None if _each_by_itself(pairs) else "with oneDNN a member's numbers would depend on its neighbours"
 
 
-def _same(pairs: list[tuple[Tensor, Tensor]]) -> bool:
+def _same(pairs: Pairs) -> bool:
     """Whether the switch changes nothing at all."""
     results = []
     for route in ROUTES:
@@ -189,7 +174,7 @@ def _same(pairs: list[tuple[Tensor, Tensor]]) -> bool:
     return all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
-def _each_by_itself(pairs: list[tuple[Tensor, Tensor]]) -> bool:
+def _each_by_itself(pairs: Pairs) -> bool:
     """Whether stacked members get, in every bit, what each would get alone."""
     with _taken("onednn"):
         for a, b in pairs:
@@ -200,18 +185,15 @@ def _each_by_itself(pairs: list[tuple[Tensor, Tensor]]) -> bool:
     return True
 
 
-def _errors(route: Route, pairs: list[tuple[Tensor, Tensor]]) -> float:
+def _errors(route: Route, pairs: Pairs) -> float:
     """The largest relative error of the products, by norm, against float64."""
+    exact = [product for a, b in pairs for product in _products(a.double(), b.double())]
     with _taken(route):
-        found = [
-            (got, exact)
-            for a, b in pairs
-            for got, exact in zip(_products(a, b), _products(a.double(), b.double()), strict=True)
-        ]
-    return max(float((got - exact).norm() / exact.norm()) for got, exact in found)
+        products = [product for a, b in pairs for product in _products(a, b)]
+    return max(float((got - right).norm() / right.norm()) for got, right in zip(products, exact, strict=True))
 
 
-def _speeds(pairs: list[tuple[Tensor, Tensor]]) -> dict[Route, list[float]]:
+def _speeds(pairs: Pairs) -> dict[Route, list[float]]:
     """10⁹ operations a second over all products, round by round; the routes take turns."""
     work = sum(3 * 2 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] for a, b in pairs)
     found: dict[Route, list[float]] = {route: [] for route in ROUTES}
@@ -232,11 +214,14 @@ def _products(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     return out, torch.bmm(out, b.mT), torch.bmm(a.mT, out)
 
 
-def _factors(stack: int, rows: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(rows * outputs)
-    return torch.randn(stack, rows, inputs, generator=draw), torch.randn(
-        stack, inputs, outputs, generator=draw
-    ) * inputs**-0.5
+def _pairs() -> Pairs:
+    """Factors of the products to measure, one pair of each of SHAPES."""
+    pairs = []
+    for stack, rows, inputs, outputs in SHAPES:
+        draw = torch.Generator().manual_seed(rows * outputs)
+        a, b = torch.randn(stack, rows, inputs, generator=draw), torch.randn(stack, inputs, outputs, generator=draw)
+        pairs.append((a, b * inputs**-0.5))
+    return pairs
 
 
 @contextmanager
@@ -250,8 +235,7 @@ def _taken(route: Route) -> Iterator[None]:
 
 
 def bf16_fault(device: str) -> str | None:
-    """A line that says so if bf16 would be slow on this device: a CPU without instructions for it computes the same, in
-    more steps."""
+    """A line that says so if bf16 would be slow on this device: a CPU without instructions for it takes more steps."""
     if device == "auto":
         device = "cuda" if hardware.has_gpu() else "cpu"
     if device != "cpu" or (flags := hardware.cpu_flags()) is None or flags & {"avx512_bf16", "amx_bf16", "bf16"}:

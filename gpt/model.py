@@ -20,12 +20,13 @@ from torch import Tensor
 
 from tunemax.gpt.config import Config, ModelConfig
 from tunemax.gpt.layout import Parameter
-from tunemax.gpt.random import Dropout
 from tunemax.gpt.softmax import Variant, from_column, variants
 
 STD = 0.02
 """Of initial weights, as in GPT-2."""
 Views = Mapping[str, Tensor]
+Drop = Callable[[Tensor, str], Tensor]
+"""Dropout of (K, …) at a site of the model, by its name."""
 Observer = Callable[[int, Variant, Tensor, Tensor], None]
 """Called with (layer, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
 
@@ -60,11 +61,10 @@ def losses(
     tokens: Tensor,
     model: ModelConfig,
     lanes: Sequence[Lane],
-    dropout: Dropout | None = None,
+    dropout: Drop | None = None,
     observe: Observer | None = None,
 ) -> Tensor:
-    """Mean cross entropy of each window in nats, (K, B). tokens: (K, B, T + 1); at position t, token t + 1 is asked
-    for."""
+    """Mean cross entropy in nats of each window, (K, B). tokens: (K, B, T + 1); each but the first is a target."""
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
     logits = forward(views, inputs, model, lanes, dropout, observe)  # (K, B, T, V)
     logits = logits.float() if logits.dtype == torch.bfloat16 else logits
@@ -72,15 +72,14 @@ def losses(
 
 
 def objective(
-    views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Dropout | None = None
+    views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Drop | None = None
 ) -> Tensor:
     """What training minimises of each member, (K,): its mean loss. tokens: (K, B, T + 1)."""
     return losses(views, tokens, config.model, lanes, dropout).mean(1)
 
 
 class CrossEntropy(torch.autograd.Function):
-    """−ln softmax(logits)[target]: (..., V) and (...) to (...). The gradient is softmax minus one at the target, in one
-    pass.
+    """−ln softmax(logits)[target]: (..., V) and (...) to (...). The gradient, softmax less one there, is one pass.
 
     torch's own makes a gradient of zeros and ones first and sums it up again, which compiled takes as long as the rest.
     """
@@ -122,7 +121,7 @@ def forward(
     tokens: Tensor,
     model: ModelConfig,
     lanes: Sequence[Lane],
-    dropout: Dropout | None = None,
+    dropout: Drop | None = None,
     observe: Observer | None = None,
 ) -> Tensor:
     """Logits of the next token, (K, B, T, V), from tokens (K, B, T). `dropout` None drops nothing."""
@@ -135,8 +134,7 @@ def forward(
     if model.position == "learned":
         x = x + views["wpe"][:, None, : tokens.shape[-1]]
     x = drop(x, "embed")
-    # Half as wide as int64 where a mask is compiled
-    places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)
+    places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)  # half of int64 where it is compiled
     mask = places[:, None] >= places
     for layer in range(model.n_layer):
         name = f"h.{layer}"
@@ -153,8 +151,7 @@ def forward(
 
 
 def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
-    """Floating-point operations of the matrix products in one iteration of a member: forward, and twice as many
-    backward."""
+    """Floating-point operations of a member's matrix products in an iteration: forward, and twice as many backward."""
     width, tokens = model.n_embd, model.block_size
     weights = vocab_size * width + sum(p.size for p in parameters(model, vocab_size) if p.role == "hidden")
     of_token = 2 * weights + 4 * model.n_layer * tokens * width
@@ -169,8 +166,8 @@ def residual_std(model: ModelConfig) -> float:
 def attention_parameters(layer: int, model: ModelConfig) -> Iterator[Parameter]:
     """Of all variants, so that their members look alike."""
     name, width = f"h.{layer}.attn", model.n_embd
-    yield from linear_parameters(f"{name}.qkv", width, 3 * width, model)
-    yield from linear_parameters(f"{name}.proj", width, width, model, std=residual_std(model))
+    yield from linear_parameters(f"{name}.qkv", width, 3 * width, model.bias)
+    yield from linear_parameters(f"{name}.proj", width, width, model.bias, std=residual_std(model))
     for variant in variants().values():
         for spec in variant.specs():
             if spec.declared.learnable:
@@ -189,11 +186,10 @@ def attention(
     model: ModelConfig,
     lanes: Sequence[Lane],
     layer: int,
-    dropout: Dropout | None,
+    dropout: Drop | None,
     observe: Observer | None,
 ) -> Tensor:
-    """Self-attention, (K, B, T, C) to the same, where mask (T, T) lets it; each lane's variant makes the weights of its
-    own rows."""
+    """Self-attention, (K, B, T, C) to the same, where mask (T, T) lets it; each lane by its own variant."""
     K, B, T, C = x.shape
     H, D = model.n_head, model.head_width
     qkv = linear(views, f"h.{layer}.attn.qkv", x).view(K, B, T, 3, H, D).permute(3, 0, 1, 4, 2, 5)
@@ -202,12 +198,8 @@ def attention(
         q, k = rotate(q), rotate(k)
     bound = [lane.bound(layer, views, B) for lane in lanes]
     if x.is_cuda and dropout is None and observe is None and all(variant.fused for variant in bound):
-        heads = torch.cat(
-            [
-                variant.attend(q[lane.rows], k[lane.rows], v[lane.rows])
-                for lane, variant in zip(lanes, bound, strict=True)
-            ]
-        )
+        rows = [lane.rows for lane in lanes]
+        heads = torch.cat([b.attend(q[own], k[own], v[own]) for b, own in zip(bound, rows, strict=True)])
     else:
         logits = torch.bmm((q * D**-0.5).reshape(-1, T, D), k.reshape(-1, T, D).mT).view(K, B, H, T, T)
         if logits.dtype == torch.bfloat16:
@@ -227,8 +219,8 @@ def attention(
 
 def mlp_parameters(name: str, model: ModelConfig) -> Iterator[Parameter]:
     width = model.n_embd
-    yield from linear_parameters(f"{name}.fc", width, 4 * width, model)
-    yield from linear_parameters(f"{name}.proj", 4 * width, width, model, std=residual_std(model))
+    yield from linear_parameters(f"{name}.fc", width, 4 * width, model.bias)
+    yield from linear_parameters(f"{name}.proj", 4 * width, width, model.bias, std=residual_std(model))
 
 
 def mlp(views: Views, name: str, x: Tensor) -> Tensor:
@@ -243,11 +235,9 @@ def embed(table: Tensor, tokens: Tensor) -> Tensor:
     return F.embedding(tokens + first, table.reshape(K * V, C))
 
 
-def linear_parameters(
-    name: str, inputs: int, outputs: int, model: ModelConfig, std: float = STD
-) -> Iterator[Parameter]:
+def linear_parameters(name: str, inputs: int, outputs: int, bias: bool, std: float = STD) -> Iterator[Parameter]:
     yield Parameter(f"{name}.weight", (inputs, outputs), "hidden", std=std)
-    if model.bias:
+    if bias:
         yield Parameter(f"{name}.bias", (outputs,), "vector")
 
 

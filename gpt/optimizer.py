@@ -83,8 +83,7 @@ def clipped(grad: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clip_(grad: Tensor, limits: Tensor) -> Tensor:
-    """Scale each row of `grad` (K, P) to at most its limit (K,; 0 does not clip), in place. Returns the norms before,
-    (K,).
+    """Scale each row of `grad` (K, P) in place to at most its limit (K,; 0 does not clip); the norms before, (K,).
 
     As torch.nn.utils.clip_grad_norm_, for each member by itself.
     """

@@ -1,5 +1,4 @@
-"""What attention really does: the row maxima and denominators that a variant's constants stand for, measured on a fixed
-batch."""
+"""What attention really does: row maxima, denominators and more of a member, measured on a fixed batch."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ STANDS_FOR = {"beta": "row_max", "gamma": "denominator"}
 WINDOWS = 8
 """Windows of the probe batch: the first of the tuning slice."""
 WEIGHT_EDGES = np.linspace(-8, 4, 241)
-"""Between which powers of ten attention weights are counted; what is smaller, 0 too, or larger falls into the outermost
-bins."""
+"""Powers of ten between which attention weights are counted; what lies outside, 0 too, goes to the outermost bins."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +74,16 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
         torch.stack(of_layers, dim=1)
         for of_layers in zip(*layers, strict=True)  # (K, L, H), the counts (K, L, H, bins)
     )
-    return {
-        member: Probe(
-            row_max[row],
-            denominator[row],
-            row_sum[row],
-            guarded[row],
-            trainer.learnables(member),
-            counts[0][row] if member.config.log.tensorboard_histograms else None,
-        )
-        for row, member in enumerate(members)
-    }
+    found = {}
+    for row, member in enumerate(members):
+        means = row_max[row], denominator[row], row_sum[row], guarded[row]
+        weights = counts[0][row] if member.config.log.tensorboard_histograms else None
+        found[member] = Probe(*means, trainer.learnables(member), weights)
+    return found
 
 
 def _measures(variant: Variant, logits: Tensor, mask: Tensor, counted: bool) -> list[Tensor]:
-    """Mean row maximum, denominator, row sum and share of guarded entries of logits (k, B, H, T, T): four of (k, H).
-
-    If counted is true, the counts of the weights, (k, H, bins), are the fifth.
-    """
+    """Row maxima, denominators, row sums, guarded shares of logits (k, B, H, T, T), (k, H); counts, (k, H, bins)."""
     allowed = logits.masked_fill(~mask, -math.inf)
     maxima = allowed.amax(-1)  # (k, B, H, T)
     denominators = (allowed - maxima[..., None]).exp().sum(-1)

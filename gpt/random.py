@@ -1,7 +1,4 @@
-"""Named, seeded randomness: every draw says whose it is and what for, so it can be made again.
-
-The global RNG is never touched.
-"""
+"""Named, seeded randomness: a draw says whose it is and what for, and can be made again; no global RNG is touched."""
 
 from __future__ import annotations
 

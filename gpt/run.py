@@ -111,15 +111,11 @@ class Controller(Protocol):
     every: iterations between two moves; the first is before iteration 0. name: who it is, for the run's record.
     """
 
-    @property
-    def every(self) -> int: ...
-
-    @property
-    def name(self) -> str: ...
+    every: int
+    name: str
 
     def move(self, trainer: Trainer, member: Member) -> Mapping[str, float]:
         """Look at the member, move its controls, and return what they are now, by name."""
-        ...
 
 
 def run_folder(config: Config) -> Path:
@@ -131,17 +127,12 @@ def run_folder(config: Config) -> Path:
 def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
     """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run.
 
-    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed: its
-    controller remembers.
+    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed.
     """
     folder = run_folder(config)
     if (folder / CONFIG).exists():
-        instead = (
-            "choose another --out_dir"
-            if controller
-            else f"continue it with --resume {folder}, or choose another --out_dir"
-        )
-        raise TunemaxError(f"{folder}: holds a run already; {instead}")
+        go_on = "" if controller else f"continue it with --resume {folder}, or "
+        raise TunemaxError(f"{folder}: holds a run already; {go_on}choose another --out_dir")
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
     member = trainer.add(config)
@@ -222,12 +213,12 @@ def _go_on(
 ) -> Result:
     """Train to the horizon; log, evaluate and checkpoint on the way. logged: where the log of a resumed run ends."""
     train, log = member.config.train, member.config.log
+    tokens = train.batch_size * member.config.model.block_size
     rows: list[Row] = []
     steered = controller.name if controller else ""
     arithmetic = trainer.arithmetic
     with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
-        if logged is not None and logged < member.iteration and _due(member):
-            # the interrupt came between training and logging
+        if logged is not None and logged < member.iteration and _due(member):  # interrupted before it was logged
             rows.append(journal.write(math.nan))
             report(rows[-1])
         while member.iteration < train.max_iters and member.event is None:
@@ -239,13 +230,9 @@ def _go_on(
             start = time.perf_counter()
             trainer.step(n)
             if _due(member) or member.event is not None:  # else it has stopped for its controller only
-                rows.append(
-                    journal.write(n * train.batch_size * member.config.model.block_size / (time.perf_counter() - start))
-                )
+                rows.append(journal.write(n * tokens / (time.perf_counter() - start)))
                 report(rows[-1])
-            if (
-                trainer.arithmetic != arithmetic
-            ):  # the compiler has failed, over an iteration or an evaluation, and said so
+            if trainer.arithmetic != arithmetic:  # the compiler has failed at an iteration or evaluation, and said so
                 arithmetic = trainer.arithmetic
                 _record(member.config, trainer, folder, steered)
         journal.end()
@@ -262,10 +249,7 @@ def _evaluation_due(member: Member) -> bool:
 
 
 class _Journal:
-    """What a run leaves in its folder: lines of the log, events, checkpoints.
-
-    An interrupt leaves one more checkpoint behind.
-    """
+    """What a run leaves in its folder: lines of the log, events, checkpoints; an interrupt leaves one more of these."""
 
     def __init__(self, trainer: Trainer, member: Member, folder: Path, resumed: bool, steered: bool = False) -> None:
         self._trainer, self._member, self._folder, self._steered = trainer, member, folder, steered
@@ -284,13 +268,9 @@ class _Journal:
             if kind is not None and issubclass(kind, KeyboardInterrupt):
                 if self._member.event is None:
                     self._save()
-                at = self._member.iteration
-                again = (
-                    "a steered run starts again"
-                    if self._steered
-                    else f"continue with tunemax train --resume {self._folder}"
-                )
-                print(f"interrupted at iteration {at}; {again}", file=sys.stderr)
+                resume = f"continue with tunemax train --resume {self._folder}"
+                again = "a steered run starts again" if self._steered else resume
+                print(f"interrupted at iteration {self._member.iteration}; {again}", file=sys.stderr)
 
     def write(self, tokens_per_s: float) -> Row:
         """Measure and log this iteration; with an evaluation goes a checkpoint, unless the member has diverged."""
@@ -314,9 +294,8 @@ class _Journal:
         self._loggers.close(completed=self._member.event is None)
 
     def _save(self) -> None:
-        checkpoint.save(
-            self._trainer.snapshot(self._member), self._folder / CHECKPOINT, self._trainer.corpus.manifest.fingerprint
-        )
+        fingerprint = self._trainer.corpus.manifest.fingerprint
+        checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, fingerprint)
 
 
 def perplexity(loss: float) -> float:
@@ -340,10 +319,7 @@ def _events_folder(folder: Path, config: Config) -> Path:
 
 
 def _forget_after(log: Path, iteration: int) -> int:
-    """Drop the log rows that the resumed run will write again, and a last line that a crash cut short.
-
-    Returns where the rest ends.
-    """
+    """Drop log rows that a resumed run will write again, and a line that was cut short. Returns where the rest ends."""
     kept, end = [], 0
     for line in log.read_text().splitlines() if log.exists() else ():
         try:

@@ -33,8 +33,7 @@ def warmup_end(train: TrainConfig) -> int:
 
 
 def decay_start(train: TrainConfig, horizon: int) -> int:
-    """The iteration from which `wsd` decays, if this is the horizon; a branch that is to end there leaves its trunk
-    here."""
+    """The iteration from which `wsd` decays to this horizon; a branch that ends there leaves its trunk here."""
     return horizon - round(train.decay_fraction * horizon)
 
 

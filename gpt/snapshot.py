@@ -30,10 +30,7 @@ class Snapshot:
     """How it was trained, as `Trainer.arithmetic_of` says it; empty where nobody knows."""
 
     def rows(self, layout: Layout, dtype: torch.dtype) -> Rows:
-        """The rows of one member, (1, P) each.
-
-        Raises TunemaxError if names or shapes are not those of its configuration.
-        """
+        """The rows of one member, (1, P) each. Raises TunemaxError if names or shapes are not its configuration's."""
         used = layout.used(self.config)
         expected = {"count"} | {f"{kind}/{name}" for kind in ROWS for name in used}
         count = self.tensors.get("count", torch.empty(0))

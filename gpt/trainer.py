@@ -1,7 +1,4 @@
-"""Training of K members in lockstep.
-
-A member is a row: to add, remove, fork, replace or restore one is to move a row.
-"""
+"""Training of K members in lockstep: a member is a row, and to add, remove or restore one is to move a row."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.compile.step import Eager, Graphs
-from tunemax.gpt.config import Config, all_specs, resolve
-from tunemax.gpt.data import Corpus
+from tunemax.gpt.config import Config, TrainConfig, all_specs, resolve
+from tunemax.gpt.data.corpus import Corpus, Ids
 from tunemax.gpt.divergence import Event, first_event
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.hardware import find_device
@@ -105,11 +103,9 @@ class Trainer:
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
         self._rows = Rows.empty(self.layout.size, dtype, self.device)
-        self._on_device = (
-            None
-            if self.device.type == "cpu"
-            else torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
-        )
+        self._on_device: Tensor | None = None
+        if self.device.type != "cpu":
+            self._on_device = torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
 
     # ------------------------------------------------------------------------------------------- members come and go
 
@@ -127,12 +123,6 @@ class Trainer:
             self._rows = self._rows[keep]
             self.members.remove(member)
 
-    def replace(self, member: Member, config: Config) -> Member:
-        """Give a member's place to a new one; it keeps it if the new one cannot be stacked here."""
-        new = self.add(config)
-        self.remove(member)
-        return new
-
     def snapshot(self, member: Member) -> Snapshot:
         """A copy of everything about a member, in memory."""
         tensors = by_name(self._rows[self.members.index(member)], self.layout, member.config)
@@ -140,17 +130,10 @@ class Trainer:
         return Snapshot(member.config, dict(member.values), member.iteration, tensors, arithmetic)
 
     def restore(self, snapshot: Snapshot) -> Member:
-        """A member that goes on from a snapshot.
-
-        Raises TunemaxError if names or shapes are not those of its configuration.
-        """
+        """A member that goes on from a snapshot. Raises TunemaxError if it does not fit its configuration."""
         rows = snapshot.rows(self.layout, self._rows.theta.dtype)
         member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.arithmetic)
         return self._insert(member, rows)
-
-    def fork(self, member: Member) -> Member:
-        """A second member that goes on from where this one is."""
-        return self.restore(self.snapshot(member))
 
     def set(self, member: Member, control: str, value: float) -> None:
         """Change a field of a running member.
@@ -164,10 +147,8 @@ class Trainer:
         if spec.declared.control is None:
             raise TunemaxError(f"{name}: not a control; it cannot change while a training runs")
         if name not in member.values:
-            raise TunemaxError(
-                f"{name}: means nothing for this member "
-                f"({', '.join(f'{n} is {member.config.flat().get(n)}' for n in spec.when)})"
-            )
+            reasons = [f"{condition} is {member.config.flat().get(condition)}" for condition in spec.when]
+            raise TunemaxError(f"{name}: means nothing for this member ({', '.join(reasons)})")
         member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]
         forms = member.config.softmax.learned() if "." in name else {}
@@ -178,16 +159,12 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------------ training
 
     def prepare(self) -> None:
-        """Compile what the next step needs, or load it: `step` would, too, but this changes nothing, so it may be
-        broken off."""
+        """Compile or load what the next step needs. `step` would, too; this changes nothing and may be broken off."""
         if self.members:
             self._way.prepare(self._rows, next(self._batches(1)), self._lanes(), self._dropout())
 
     def step(self, n: int = 1) -> None:
-        """Train every member for n iterations.
-
-        Losses are looked at once, at the end; a member that diverged gets its event.
-        """
+        """Train every member for n iterations. A look at the losses, once at the end, notes who has diverged."""
         if not self.members:
             return
         lanes = self._lanes()
@@ -205,11 +182,15 @@ class Trainer:
         if trace:
             self._look(torch.stack(trace).cpu())
 
+    def offsets(self, train: TrainConfig, iteration: int) -> Ids:
+        """Where a member's windows of an iteration begin, (B,). Raises TunemaxError if its text is shorter than one."""
+        part = train.data_start, train.data_end
+        return self.corpus.batch_offsets(train.seed, iteration, self.batch_size, self.model.block_size, *part)
+
     def evaluate(self, part: str | None = None, members: Iterable[Member] | None = None) -> dict[Member, float]:
         """Loss of each member on fixed windows of a validation slice, in nats a token. Training is not affected.
 
-        part: tuning, confirmation or test; None for the one in each member's configuration. Raises TunemaxError for
-        another.
+        part: tuning, confirmation or test (TunemaxError for another); None for the one in a member's configuration.
         """
         chosen = list(self.members if members is None else members)
         if not chosen:
@@ -266,8 +247,7 @@ class Trainer:
         return np.asarray(loss.double().cpu().numpy()[order])
 
     def logits(self, member: Member, tokens: Tensor) -> Tensor:
-        """What a member says of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the
-        CPU."""
+        """Of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
         row = self.members.index(member)
         views = self.layout.split(self._rows.theta[row : row + 1])
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -279,8 +259,7 @@ class Trainer:
 
     @property
     def arithmetic(self) -> str:
-        """How numbers are computed, in words: equal configurations of equal arithmetic on one machine train the same,
-        bit for bit."""
+        """How numbers are computed, in words: on one machine, equal configurations of equal arithmetic train alike."""
         matmul = f"{current_route()} matmul" if self.device.type == "cpu" else self.device.type
         threads = torch.get_num_threads()
         shared = f", {threads} threads" if self.device.type == "cpu" and threads > 1 else ""
@@ -320,42 +299,28 @@ class Trainer:
         for _, group in itertools.groupby(chosen, key=lambda member: member.config.softmax.code_path):
             of_lane = list(group)
             variant = of_lane[0].config.softmax
-            names = [
-                n for n in type(variant).specs() if n.is_scalar and n.name.rpartition(".")[2] not in variant.learned()
-            ]
-            scalars = {
-                spec.name.rpartition(".")[2]: self._tensor(
-                    [m.values.get(spec.name, spec.default) for m in of_lane]
-                ).view(-1, 1, 1, 1, 1)
-                for spec in names
-            }
+            scalars = {}
+            for spec in type(variant).specs():
+                name = spec.name.rpartition(".")[2]
+                if spec.is_scalar and name not in variant.learned():
+                    values = [member.values.get(spec.name, spec.default) for member in of_lane]
+                    tensor = torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
+                    scalars[name] = tensor.view(-1, 1, 1, 1, 1)
             lanes.append(Lane(variant, slice(row, row + len(of_lane)), scalars))
             row += len(of_lane)
         return lanes
 
     def _batches(self, n: int) -> Iterator[Tensor]:
-        """Each member's own next windows, (K, B, T + 1), n times.
-
-        Offsets go to the device at once: a copy a step would make it wait.
-        """
+        """Each member's own next windows, (K, B, T + 1), n times."""
         T, members = self.model.block_size, [(member.config.train, member.iteration) for member in self.members]
-        # (n, K, B)
-        offsets = np.array(
-            [
-                [
-                    self.corpus.batch_offsets(t.seed, start + i, self.batch_size, T, t.data_start, t.data_end)
-                    for t, start in members
-                ]
-                for i in range(n)
-            ]
-        )
-        if self._on_device is None:
-            yield from (torch.from_numpy(self.corpus.at(now, T)) for now in offsets)
-        else:
-            within = torch.arange(T + 1, device=self.device)
-            yield from (
-                self._on_device[now[..., None] + within].long() for now in torch.from_numpy(offsets).to(self.device)
-            )
+        drawn = [[self.offsets(train, start + i) for train, start in members] for i in range(n)]
+        offsets = torch.from_numpy(np.array(drawn)).to(self.device)  # (n, K, B); a copy a step would make it wait
+        within = torch.arange(T + 1, device=self.device)
+        for now in offsets:
+            if self._on_device is None:
+                yield torch.from_numpy(self.corpus.at(now.numpy(), T))
+            else:
+                yield self._on_device[now[..., None] + within].long()
 
     def _dropout(self) -> Dropout | None:
         rates = [float(member.values["dropout"]) for member in self.members]
@@ -363,8 +328,7 @@ class Trainer:
         return Dropout(rates, seeds, iterations) if any(rates) else None
 
     def _look(self, trace: Tensor) -> None:
-        """Read losses, norms and learnable columns (n, K, 2 + columns) of the last iterations, and note what has gone
-        wrong."""
+        """Note what went wrong in losses, norms and learnable columns (n, K, 2 + columns) of the last iterations."""
         for row, member in enumerate(self.members):
             loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]
             member.train_loss, member.grad_norm = float(loss.mean()), float(norm[-1])
@@ -374,10 +338,5 @@ class Trainer:
 
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
         """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
-        forms = member.config.softmax.learned()
-        return {
-            name: from_column(self.layout.learnable(columns, member.config, name), form) for name, form in forms.items()
-        }
-
-    def _tensor(self, values: list[Any]) -> Tensor:
-        return torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
+        forms, used = member.config.softmax.learned(), partial(self.layout.learnable, columns, member.config)
+        return {name: from_column(used(name), form) for name, form in forms.items()}

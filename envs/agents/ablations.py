@@ -48,8 +48,7 @@ class Recorded:
 
 
 class Shuffled:
-    """A policy that sees an observation of some other training, at some other time: all that is left is what it does on
-    average."""
+    """A policy that sees another training at another time: all that is left is what it does on average."""
 
     def __init__(self, policy: Policy, pool: list[Observation], seed: int) -> None:
         """pool: observations of the same policy, drawn from at random."""

@@ -1,7 +1,6 @@
 """Agents: what stable-baselines3 has learned, as a policy, and the way from its parts to a file and back.
 
-An agent is rebuilt from its header and filled through `set_parameters`; the same file holds all that a training needs
-to go on: optimizers, replay buffer, counts.
+An agent is rebuilt from its header and filled through `set_parameters`; the file has all that a training goes on from.
 """
 
 from __future__ import annotations
@@ -54,14 +53,12 @@ class Agent:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read an agent: a file, or the best of a training's folder.
-
-        Raises TunemaxError for one that is missing, damaged, or of a version whose environment was another one.
-        """
+        """Read an agent: a file, or the best in a folder. Raises TunemaxError if missing, damaged or outdated."""
         path = path / BEST if path.is_dir() else path
         header, tensors = file.load(path)
         check_version(header, path)
-        model = build(header.scene, header.algorithm, preset_of(header, path), header.seed, envs=1)
+        preset = read(KINDS[header.algorithm], header.preset, str(path))
+        model = build(header.scene, header.algorithm, preset, header.seed, envs=1)
         fill(model, header, tensors, path)
         return cls(header, model)
 
@@ -76,10 +73,8 @@ class Agent:
         """
         name = f"agent {self.name} of {self.header.scene.id}"
         if task.controls != self.header.controls:
-            raise TunemaxError(
-                f"{name}: moves {', '.join(self.header.controls)}, not {', '.join(task.controls)}; train one for these "
-                "controls"
-            )
+            own, others = ", ".join(self.header.controls), ", ".join(task.controls)
+            raise TunemaxError(f"{name}: moves {own}, not {others}; train one for these controls")
         if (task.action == "absolute") != (self.task.action == "absolute"):
             raise TunemaxError(f"{name}: trained with action = {self.task.action}; make the environment with the same")
 
@@ -91,11 +86,10 @@ def build(scene: Scene, algorithm: Algorithm, preset: Preset, seed: int, envs: i
     """An untrained algorithm on a scene's batched environment; equal seeds give equal networks."""
     steps = scene.task.steps(scene.task.horizon)
     monitored = VecMonitor(SteerVecEnv(scene.vector(envs)))
+    made: Any = CLASSES[algorithm]
     with borrowed():
-        made: Any = CLASSES[algorithm]
-        model: BaseAlgorithm = made(
-            "MlpPolicy", monitored, seed=seed % 2**32, device="cpu", **preset.arguments(steps, envs)
-        )
+        arguments = preset.arguments(steps, envs)
+        model: BaseAlgorithm = made("MlpPolicy", monitored, seed=seed % 2**32, device="cpu", **arguments)
     return model
 
 
@@ -112,15 +106,8 @@ def check_version(header: Header, path: Path) -> None:
     """Refuse an agent whose environment is another one in this version of tunemax."""
     task = header.scene.task
     if header.controls != task.controls or header.features != features_of(task):
-        old = header.versions.get("tunemax", "?")
-        raise TunemaxError(
-            f"{path}: {header.scene.id} shows or moves other things now than in tunemax {old}, which made it; train "
-            "again"
-        )
-
-
-def preset_of(header: Header, path: Path) -> Preset:
-    return read(KINDS[header.algorithm], header.preset, str(path))
+        then = f"in tunemax {header.versions.get('tunemax', '?')}, which made it"
+        raise TunemaxError(f"{path}: {header.scene.id} shows or moves other things now than {then}; train again")
 
 
 # ------------------------------------------------------------------------------------------------------------ parts

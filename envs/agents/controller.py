@@ -22,10 +22,8 @@ class Pilot:
     """Steers one training, of any size and length, as its agent steers an episode: before the first iteration, then
     every so often.
 
-    agent: what decides. fields: of the training; the agent's own task has the rest, but for the horizon of `max_iters`,
-    if that is given.
-    every: iterations between two moves; by default so many that there are as many moves as in an episode that the agent
-    has learned on.
+    agent: what decides. fields: of the training, on top of the agent's own task; `max_iters` is the horizon.
+    every: iterations between two moves; by default there are as many moves as in an episode that the agent learned on.
 
     Raises TunemaxError if the training does not have the agent's controls.
     """

@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from tunemax.envs.agents.hyperparameters import Algorithm
 from tunemax.envs.agents.scene import Scene
+from tunemax.gpt import checkpoint
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 
-FORMAT = 1
 Tree = Any
 """Dictionaries, lists and tuples with tensors and plain values in them: what torch calls a state dict."""
 
 
 class Evaluation(pydantic.BaseModel):
-    """An agent on validation instances, without noise. steps: of the environment, so far. total: mean sum of
-    rewards."""
+    """An agent on validation instances, without noise. steps: of the environment. total: mean sum of rewards."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -47,16 +44,14 @@ class Spent(pydantic.BaseModel):
         return self.learning + self.validation
 
 
-class Header(pydantic.BaseModel):
+class Header(checkpoint.Formatted):
     """What an agent says of itself.
 
-    controls: of its scene, in the order of its actions. features: name, centre and scale of every number that it sees:
-    the statistics that its observations are normalised with. data: fingerprint of the text. preset: its
-    hyperparameters. state: where in the algorithm's parts each tensor belongs. counts: what the algorithm counts.
-    versions: of what it was made with.
+    controls: of its scene, in the order of its actions. features: name, centre and scale of every number that it sees.
+    data: fingerprint of the text. preset: its hyperparameters. state: where in the algorithm's parts each tensor
+    belongs. counts: what the algorithm counts. versions: of what it was made with.
     """
 
-    format: int
     scene: Scene
     controls: tuple[str, ...]
     features: tuple[tuple[str, float, float], ...]
@@ -83,19 +78,7 @@ def load(path: Path) -> tuple[Header, dict[str, Tensor]]:
     """Read an agent. Raises TunemaxError if there is none, it is damaged, or of a newer format."""
     if not path.is_file():
         raise TunemaxError(f"{path}: no agent here; train one with tunemax rl train")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = Header.model_validate_json((file.metadata() or {})["tunemax_agent"])
-            # Copied: a tensor that still lies in the file dies with the process if somebody cuts the file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
-        raise TunemaxError(
-            f"{path}: not an agent of tunemax, or damaged ({reason}); train again or use another copy"
-        ) from error
-    if header.format != FORMAT:
-        raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
-    return header, tensors
+    return checkpoint.read(path, Header, "tunemax_agent", "an agent of tunemax")
 
 
 def packed(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
@@ -112,10 +95,7 @@ def packed(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
 
 
 def unpacked(plain: Tree, tensors: Mapping[str, Tensor]) -> Tree:
-    """The tree that `packed` was given.
-
-    Raises KeyError for a tensor that is missing, ValueError for what it has not written.
-    """
+    """The tree that `packed` was given. Raises KeyError for a missing tensor, ValueError for what it did not write."""
     ((kind, content),) = plain.items()
     if kind == "tensor":
         return tensors[content]

@@ -12,8 +12,7 @@ import torch
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """Within the block the global generators (Python's, numpy's, torch's on the CPU) may be seeded; afterwards nobody
-    can tell."""
+    """In the block the global generators of Python, numpy and torch (CPU) may be seeded; then they are as before."""
     plain, arrays, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield

@@ -1,7 +1,6 @@
 """Hyperparameters of agents, by algorithm: checked, and with the place that they come from.
 
-A preset is a YAML file in `envs/presets`, or one of your own. What counts in episodes is turned into steps for the task
-at hand.
+A preset is a YAML file in `presets` here, or one of your own. Episodes are turned into steps for the task at hand.
 """
 
 from __future__ import annotations
@@ -65,8 +64,7 @@ class OnPolicy(Preset):
 
 
 class OffPolicy(Preset):
-    """SAC and what is like it. warmup_episodes: played at random before anything is learned. gradient_steps: -1 is one
-    a step."""
+    """SAC and its like. warmup_episodes: played at random, before it learns. gradient_steps: -1 is one a step."""
 
     buffer_size: Count = 100_000
     warmup_episodes: Count = 16
@@ -111,10 +109,7 @@ def checked(algorithm: str) -> Algorithm:
 
 
 def load(algorithm: str, path: Path | None = None) -> Preset:
-    """The preset of an algorithm: ours, or the file at `path`.
-
-    Raises TunemaxError for what is missing, unknown or impossible.
-    """
+    """The preset of an algorithm: ours, or a file's. Raises TunemaxError for what is missing, unknown or impossible."""
     kind = KINDS[checked(algorithm)]
     path = path or Path(__file__).parent / "presets" / f"{algorithm}.yaml"
     try:

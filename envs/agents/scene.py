@@ -44,10 +44,7 @@ class Scene(pydantic.BaseModel):
 
     @classmethod
     def of(cls, name: str, action: str = "box", **arguments: Any) -> Scene:
-        """The scene of an id, with or without `tunemax/` before it.
-
-        Raises TunemaxError for what does not exist or go together.
-        """
+        """The scene of an id, with `tunemax/` or not. Raises TunemaxError for what does not exist or go together."""
         find_row(name)
         given = {key: value for key, value in arguments.items() if value is not None}
         if unknown := sorted(given.keys() - ARGUMENTS):

@@ -19,13 +19,14 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from tunemax.envs.agents import file
 from tunemax.envs.agents.agent import BEST, LAST, Agent, build, check_version, features_of, fill, parts, versions
-from tunemax.envs.agents.file import FORMAT, Evaluation, Header, Spent
+from tunemax.envs.agents.file import Evaluation, Header, Spent
 from tunemax.envs.agents.global_rng import borrowed
 from tunemax.envs.agents.hyperparameters import Algorithm, OnPolicy, Preset
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
 from tunemax.envs.steering import corpus_of
+from tunemax.gpt.checkpoint import FORMAT
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.loggers import Loggers
@@ -36,8 +37,7 @@ from tunemax.gpt.random import key
 class Plan:
     """What is to be trained.
 
-    steps: of the environment, all trainings together; whole rounds are trained, so it may become some more. envs:
-    trainings at once.
+    steps: of the environment, all trainings together, rounded up to whole rounds. envs: trainings at once.
     round: episodes of each of them between two looks. validation: instances of a look.
     """
 
@@ -61,13 +61,11 @@ class Plan:
         if self.algorithm == "dqn" and self.scene.action != "discrete":
             raise TunemaxError(f"dqn: cannot act with action = {self.scene.action}; it needs action = discrete")
         if self.algorithm in ("sac", "tqc") and discrete:
-            raise TunemaxError(
-                f"{self.algorithm}: cannot act with action = {self.scene.action}; it needs box or absolute"
-            )
+            action = self.scene.action
+            raise TunemaxError(f"{self.algorithm}: cannot act with action = {action}; it needs box or absolute")
         if isinstance(self.preset, OnPolicy) and self.round % self.preset.episodes:
-            raise TunemaxError(
-                f"round = {self.round}: not a multiple of episodes = {self.preset.episodes}; change one of them"
-            )
+            episodes = self.preset.episodes
+            raise TunemaxError(f"round = {self.round}: not a multiple of episodes = {episodes}; change one of them")
 
     @property
     def round_steps(self) -> int:
@@ -81,8 +79,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended. best: the file of the agent with the highest return on validation instances. stopped: by a
-    report."""
+    """How a training ended. best: the file of the agent with the highest validation return. stopped: by a report."""
 
     best: Path
     last: Path
@@ -103,8 +100,7 @@ def train_agent(
 ) -> Trained:
     """Train an agent, or go on with one whose folder has its last save.
 
-    folder: gets BEST and LAST and TensorBoard events. report: told each look at validation instances; it says whether
-    to stop.
+    folder: gets BEST and LAST and TensorBoard events. report: told each look at validation instances; true stops.
     stepped: told the steps so far, often. An interrupt loses what has been learned since the last save, nothing else.
     Raises TunemaxError if the folder holds another agent, or is being trained in by another process.
     """
@@ -165,12 +161,8 @@ class _Training:
             self.model.set_random_seed(key(plan.seed, "agent", self.round) % 2**31)
             self.model._last_obs = None  # new episodes
             steps = _Steps(plan.rounds * plan.round_steps, stepped)
-            self.model.learn(
-                plan.round_steps,
-                steps,
-                log_interval=1 if isinstance(plan.preset, OnPolicy) else plan.envs,
-                reset_num_timesteps=False,
-            )
+            interval = 1 if isinstance(plan.preset, OnPolicy) else plan.envs
+            self.model.learn(plan.round_steps, steps, log_interval=interval, reset_num_timesteps=False)
         self.round += 1
         learned = (self.model.num_timesteps - before) * plan.scene.task.frame_skip
         self.spent = self.spent.model_copy(update={"learning": self.spent.learning + learned})
@@ -179,9 +171,8 @@ class _Training:
         task = self.plan.scene.task
         instances = [find_set("validation").draw(task, index) for index in range(self.plan.validation)]
         outcomes = run(task, instances, Agent(self._header({}, {}), self.model))
-        self.spent = self.spent.model_copy(
-            update={"validation": self.spent.validation + sum(outcome.member_steps for outcome in outcomes)}
-        )
+        steps = sum(outcome.member_steps for outcome in outcomes)
+        self.spent = self.spent.model_copy(update={"validation": self.spent.validation + steps})
         total = float(np.mean([outcome.total for outcome in outcomes]))
         diverged = float(np.mean([outcome.diverged for outcome in outcomes]))
         evaluation = Evaluation(steps=self.model.num_timesteps, total=total, diverged=diverged)
@@ -228,11 +219,9 @@ class _Training:
             if name == "preset":  # where its values come from may be told in other words since
                 was, now = ({**each, "source": ""} for each in (was, now))
             if was != now:
-                told = "" if name in ("scene", "preset", "data") else f" ({was}, not {now})"
-                raise TunemaxError(
-                    f"{self.folder}: holds an agent of another {name}{told}; go on as it was begun, or choose another "
-                    "--out"
-                )
+                other = name if name in ("scene", "preset", "data") else f"{name} ({was}, not {now})"
+                remedy = "go on as it was begun, or choose another --out"
+                raise TunemaxError(f"{self.folder}: holds an agent of another {other}; {remedy}")
         fill(self.model, header, tensors, path)
         self.spent, self.evaluations = header.spent, header.evaluations
         self.round = len(self.evaluations)

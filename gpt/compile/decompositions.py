@@ -1,5 +1,4 @@
-"""What the compiler is given in place of some of torch's operations: the same function in a form that is faster
-compiled.
+"""What the compiler is given in place of some of torch's operations: the same function, faster when compiled.
 
 Each has the accuracy of the operation that it stands for. Those that several operations share, such as the exponential
 of GELU and of its derivative, are written alike, so that the graph holds them once.
@@ -43,8 +42,7 @@ def baddbmm(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def bmm(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b, (N, n, k) times (N, k, m): for heads of 8, of which a product with T x T has only 8 columns, as (bᵀ
-    aᵀ)ᵀ."""
+    """a @ b, (N, n, k) times (N, k, m): for m of at most NARROW, such as heads of 8, as (bᵀ aᵀ)ᵀ."""
     if current_route() != "default" or a.dtype == torch.bfloat16 or b.shape[2] > NARROW or a.shape[1] <= NARROW:
         return KEPT
     turned: Tensor = torch.bmm(b.mT, a.mT)

@@ -1,5 +1,4 @@
-"""Compiled functions as files: a shared library each, named after all that it was made from, so that every later
-process has it at once."""
+"""Compiled functions as files: a shared library each, named after all that it was made from, for later processes."""
 
 from __future__ import annotations
 
@@ -12,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,8 +38,7 @@ Traced = tuple[GraphModule, Sequence[Tensor]]
 
 
 def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
-    """The function of a key, from its file; or traced and compiled now, which takes half a minute, while others who
-    want it wait.
+    """The function of a key, from its file; or traced and compiled now, for half a minute, while others wait for it.
 
     key: all that the function depends on, in words, but for this package, this machine and its torch.
     Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
@@ -49,7 +46,8 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
     place = cache_folder() / f"{_name(key)}.so"
     if found := _found(place):
         return found
-    with _one_at_a_time(place.with_suffix(".lock")):
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process that holds it, however that ends
         if found := _found(place):  # another process has made it meanwhile
             return found
         _announce()
@@ -84,19 +82,15 @@ def _load(place: Path) -> Compiled:
 
 def _name(key: str) -> str:
     """Digits for a key, the code of this package, this machine, and what the environment says to the compiler."""
-    said = sorted(
-        f"{name}={value}" for name, value in os.environ.items() if name.startswith(SETTINGS) and name != CACHE
-    )
-    told = f"{hardware.machine()} {platform.libc_ver()} {said} {CODE} {key}"
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(SETTINGS))
+    settings = [line for line in settings if not line.startswith(f"{CACHE}=")]
+    parts = f"{hardware.machine()} {platform.libc_ver()} {settings} {CODE} {key}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
 def digest(paths: Iterable[Path]) -> str:
     """Of what files hold."""
-    found = hashlib.sha256()
-    for path in sorted(paths):
-        found.update(path.read_bytes())
-    return found.hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()
 
 
 CODE = digest(path for path in Path(__file__).parents[1].rglob("*.py") if path.is_file())
@@ -123,8 +117,7 @@ def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
 
 
 def _check_sizes(tracers: Sequence[Tensor]) -> None:
-    """Raise RuntimeError if a function holds for some numbers of members or windows only: torch notes it, and leaves it
-    to the caller."""
+    """Raise RuntimeError if a function holds for some numbers of members or windows only, which torch just notes."""
     from torch._guards import detect_fake_mode
 
     mode = detect_fake_mode(tracers)
@@ -132,14 +125,6 @@ def _check_sizes(tracers: Sequence[Tensor]) -> None:
         for size in SIZES:
             if not guard.expr.subs(dict.fromkeys(guard.expr.free_symbols, size)):
                 raise RuntimeError(f"what was compiled holds where {guard.expr} only")
-
-
-@contextmanager
-def _one_at_a_time(place: Path) -> Iterator[None]:
-    """Only one process at a time makes a file; the lock goes with the process that holds it, however that ends."""
-    with place.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def compiler_fault() -> str | None:

@@ -29,7 +29,7 @@ from tunemax.gpt.compile.library import Compiled, Traced, compiled, compiler_fau
 from tunemax.gpt.config import Config
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
-from tunemax.gpt.model import Lane, Observer, losses, objective
+from tunemax.gpt.model import Drop, Lane, Observer, losses, objective
 from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped, optimizer_of
 from tunemax.gpt.random import Dropout
 
@@ -39,11 +39,10 @@ WINDOWS = 32
 """The same of windows, in an evaluation."""
 
 PACKAGES = ("tunemax", "pydantic", "abc", "builtins")
-"""Where a variant and its bases come from whose code is known: this package's is in every name, the others come with a
-release."""
+"""Packages whose variants and bases are known: this one's code is in every name, the others come with a release."""
 
 Found = tuple[Tensor, Tensor]
-"""Loss (K,) in nats a token, and norm of the gradient before clipping (K,)."""
+"""Loss (K,) in nats a token, and the gradient (K, P) or its norm before clipping (K,)."""
 Site = tuple[str, torch.Size, torch.dtype]
 
 _known: dict[str, Compiled] = {}  # of this process; trainers of equal shapes share it
@@ -82,9 +81,7 @@ class Eager:
             self.optimizer.step_(rows, grad, self.layout.spans, updates)
         return loss, norms
 
-    def gradient(
-        self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None
-    ) -> tuple[Tensor, Tensor]:
+    def gradient(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Drop | None) -> Found:
         """Loss (K,), and its gradient (K, P)."""
         theta = theta.detach().requires_grad_()
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
@@ -164,10 +161,8 @@ class Graphs:
             return self._eager.evaluate(theta, tokens, lanes, observe)
         found: list[Tensor] = []
         for part in self._divided(theta, lanes):
-            key, inputs = (
-                f"{part.key} evaluation {tokens.shape[2]}",
-                [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars],
-            )
+            key = f"{part.key} evaluation {tokens.shape[2]}"
+            inputs = [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
             if not self._has(key, part, partial(self._evaluation, part, inputs), "evaluation "):
                 self._evaluates = False
                 return self._eager.evaluate(theta, tokens, lanes)
@@ -182,14 +177,11 @@ class Graphs:
             yield _Part(slice(0, len(theta)), tuple(lanes), scalars, f"{kind} {paths}", any_number=False)
             return
         for lane in lanes:
-            alone = Lane(lane.variant, slice(None), lane.scalars)
-            yield _Part(
-                lane.rows, (alone,), tuple(lane.scalars.values()), f"{kind} {lane.variant.code_path}", any_number=True
-            )
+            alone, key = Lane(lane.variant, slice(None), lane.scalars), f"{kind} {lane.variant.code_path}"
+            yield _Part(lane.rows, (alone,), tuple(lane.scalars.values()), key, any_number=True)
 
     def _calls(self, tokens: Tensor, dropout: Dropout | None) -> Iterator[tuple[_Part, str, Dropout | None]]:
-        """Each part with the key of the function that trains it, which is another one where something is dropped, and
-        its own dropout."""
+        """Each part with its dropout, and the key of the function that trains it, another one where anything drops."""
         for part in self._parts:
             drop = dropout.of(part.rows) if dropout else None
             yield part, f"{part.key} {tuple(tokens.shape[1:])} {drop is not None}", drop
@@ -201,39 +193,37 @@ class Graphs:
         own, batch = rows[part.rows], tokens[part.rows]
         masks: list[Tensor] = []
         if drop:
-            masks = [
-                drop.mask(site, torch.Size((len(batch), *shape)), dtype).to(batch.device)
-                for site, shape, dtype in _sites[key]
-            ]
+            sites = [(site, torch.Size((len(batch), *shape)), dtype) for site, shape, dtype in _sites[key]]
+            masks = [drop.mask(*site).to(batch.device) for site in sites]
         optimizer = self._eager.optimizer
         numbers = [(update.clip or math.inf, *optimizer.coefficients(update)) for update in updates[part.rows]]
-        coefficients = torch.tensor(
-            numbers or [[0.0] * (1 + optimizer.width)] * len(batch), dtype=own.theta.dtype, device=own.theta.device
-        )
+        numbers = numbers or [(0.0,) * (1 + optimizer.width)] * len(batch)  # of a trace, which looks at shapes only
+        coefficients = torch.tensor(numbers, dtype=own.theta.dtype, device=own.theta.device)
         return [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
 
     def _dropped(self, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
         """Where the model drops, in order, with the shape that a member has there; found by running it."""
-        recorder = _Recorder()
+        sites: list[Site] = []
+
+        def record(x: Tensor, site: str) -> Tensor:
+            sites.append((site, x.shape[1:], x.dtype))
+            return x
+
         with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self._eager.bf16):
-            objective(self._eager.layout.split(theta), tokens, self._eager.config, part.lanes, recorder)
-        return recorder.sites
+            objective(self._eager.layout.split(theta), tokens, self._eager.config, part.lanes, record)
+        return sites
 
     def _has(self, key: str, part: _Part, trace: Callable[[], Traced], what: str = "") -> bool:
-        """Whether there is a compiled function of this key, by now; if not, a line says why, and no other should be
-        tried."""
+        """Whether there is a compiled function of this key by now; if not, a line has said why."""
         try:
             if key not in _known and key not in _failed:
-                _known[key] = self._kept(key, part, trace) if part.any_number else _in_memory(*trace())
+                code = [_elsewhere(type(lane.variant)) for lane in part.lanes] if part.any_number else []
+                _known[key] = compiled(f"{key} {code}", trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()
             _tell(f"{what}failed ({reason[0] if reason else type(error).__name__})")
             _failed.add(key)
         return key in _known
-
-    def _kept(self, key: str, part: _Part, trace: Callable[[], Traced]) -> Compiled:
-        """A function that later processes find, too."""
-        return compiled(f"{key} {[_elsewhere(type(lane.variant)) for lane in part.lanes]}", trace)
 
     def _iteration(self, key: str, part: _Part, rows: Rows, batch: Tensor, drop: Dropout | None) -> Traced:
         """The graph of an iteration. It changes theta and the moments in place, and returns losses and norms."""
@@ -247,7 +237,8 @@ class Graphs:
             given = iter(rest)
             lanes = [lane.with_scalars(given) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
-            loss, grad = self._eager.gradient(theta, tokens, lanes, _Given(masks) if masks else None)
+            dropped: Drop | None = (lambda x, site: x * masks[site]) if masks else None
+            loss, grad = self._eager.gradient(theta, tokens, lanes, dropped)
             grad, norms = clipped(grad, coefficients[:, 0])
             after = self._eager.optimizer.step(theta, grad, first, second, spans, coefficients[:, 1:])
             for row, new in zip((theta, first, second), after, strict=True):
@@ -298,8 +289,7 @@ def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], sizes: Seque
 
 
 def _elsewhere(variant: type) -> str:
-    """The code of a variant that is defined outside this package, with its bases; what their modules import is not
-    looked at.
+    """The code of a variant that is defined outside this package, with its bases, but not of what these import.
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
@@ -311,10 +301,7 @@ def _elsewhere(variant: type) -> str:
 
 
 def _tracers(inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> tuple[Any, list[Any]]:
-    """Stand-ins for tensors, and their mode.
-
-    Of open dimensions a graph, and its place in the cache, do not know the size.
-    """
+    """Stand-ins for tensors, and their mode; of open dimensions a graph, and its name, do not know the size."""
     from torch._dynamo.source import ConstantSource
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -327,26 +314,3 @@ def _tracers(inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> tupl
         like = each.new_empty((*typical, *rest))
         tracers.append(mode.from_tensor(like, symbolic_context=context, source=ConstantSource(f"input{place}")))
     return mode, tracers
-
-
-class _Recorder(Dropout):
-    """Drops nothing, and notes where it was asked to."""
-
-    def __init__(self) -> None:
-        super().__init__([], [], [])
-        self.sites: list[Site] = []
-
-    def __call__(self, x: Tensor, site: str) -> Tensor:
-        self.sites.append((site, x.shape[1:], x.dtype))
-        return x
-
-
-class _Given(Dropout):
-    """Dropout by masks that were drawn before."""
-
-    def __init__(self, masks: dict[str, Tensor]) -> None:
-        super().__init__([], [], [])
-        self._masks = masks
-
-    def __call__(self, x: Tensor, site: str) -> Tensor:
-        return x * self._masks[site]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tunemax.gpt.data.manifest import PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
+from tunemax.gpt.data.manifest import AGAIN, PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 Ids = npt.NDArray[np.int64]
@@ -22,8 +22,7 @@ BLOCKS_KEPT = 512  # more than the members of a trainer, which all walk through 
 class Corpus:
     """The tokens of one prepared folder, memory-mapped; made by `load` or `open_data`.
 
-    manifest: what they are. train: token ids (n,), uint16. slices: the same for tuning, confirmation and test,
-    disjoint.
+    manifest: what they are. train: token ids (n,), uint16. slices: the same for tuning, confirmation and test.
     Nothing here has a position that moves: every method is a function of its arguments, so an evaluation cannot disturb
     a training, and a resumed member sees exactly what it would have seen.
     """
@@ -38,12 +37,6 @@ class Corpus:
         }
         self.train = self._parts["train"]
         self.slices: dict[str, Tokens] = {part: self._parts[part] for part in SLICES}
-
-    def batch(self, seed: int, iteration: int, batch_size: int, block_size: int) -> tuple[Ids, Ids]:
-        """Inputs and targets of one iteration, each (batch_size, block_size) int64; targets are the inputs one token
-        later."""
-        windows = self.at(self.batch_offsets(seed, iteration, batch_size, block_size), block_size)
-        return windows[:, :-1], windows[:, 1:]
 
     def batch_offsets(
         self, seed: int, iteration: int, batch_size: int, block_size: int, start: float = 0.0, end: float = 1.0
@@ -66,14 +59,12 @@ class Corpus:
         return offsets
 
     def at(self, offsets: Ids, block_size: int) -> Ids:
-        """Windows of `train` from each offset, (*offsets.shape, block_size + 1), in one gather; offsets of many members
-        may be stacked."""
+        """Windows of `train` from each offset, (*offsets.shape, block_size + 1), in one gather."""
         windows: Ids = self.train[offsets[..., None] + np.arange(block_size + 1)].astype(np.int64)
         return windows
 
     def windows(self, slice: str, block_size: int, count: int) -> Ids:
-        """`count` windows of a slice spread evenly over it, or all of them if count is 0 or too many: (n, block_size +
-        1).
+        """`count` windows of a slice spread evenly over it, or all if count is 0 or too many: (n, block_size + 1).
 
         Fixed by the arguments. No token is an input of two windows; the last target of one is the first input of its
         neighbour. Raises TunemaxError for an unknown slice, or one shorter than a window.
@@ -112,32 +103,27 @@ class Corpus:
 
 
 def load(folder: Path) -> Corpus:
-    """Open prepared tokens.
-
-    Raises TunemaxError for a folder whose manifest or tokens are missing, damaged or at odds.
-    """
+    """Open prepared tokens. Raises TunemaxError if manifest or tokens are missing, damaged or at odds."""
     folder = Path(folder)
     if not folder.is_dir():
         raise TunemaxError(f"{folder}: no such folder; expected one that `tunemax prepare` wrote")
     manifest = read_manifest(folder)
     path = folder / TOKENS
     expected = 2 * sum(manifest.token_counts.values())
-    again = "delete the folder and prepare the data again"
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if size != expected:
-            raise TunemaxError(f"{path}: has {size} bytes where the manifest says {expected}; {again}")
-        # A plain view: indexing a memmap itself is slow
-        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r").view(np.ndarray)
+            raise TunemaxError(f"{path}: has {size} bytes where the manifest says {expected}; {AGAIN}")
+        tokens: Tokens = np.memmap(path, dtype="<u2", mode="r").view(np.ndarray)  # indexing a memmap itself is slow
     except OSError as error:
-        raise TunemaxError(f"{path}: cannot be read ({error.strerror}); {again}") from error
+        raise TunemaxError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from error
     if sha256 != manifest.sha256:
-        raise TunemaxError(f"{path}: the tokens are not those of the manifest (sha256 differs); {again}")
+        raise TunemaxError(f"{path}: the tokens are not those of the manifest (sha256 differs); {AGAIN}")
     if (largest := int(tokens.max())) >= manifest.vocab_size:
-        raise TunemaxError(f"{path}: token id {largest} is outside the vocabulary of {manifest.vocab_size}; {again}")
+        raise TunemaxError(f"{path}: token id {largest} is outside the vocabulary of {manifest.vocab_size}; {AGAIN}")
     return Corpus(folder, manifest, tokens)
 
 
@@ -145,8 +131,7 @@ def load(folder: Path) -> Corpus:
 def _drawn(seed: int, block: int, batch_size: int, first: int, span: int) -> Ids:
     """Offsets from `first` on and below `first + span` for the iterations of one block: (BLOCK, batch_size).
 
-    Philox's raw bits are the same in every numpy; what `Generator` makes of them need not be. The modulo's bias is span
-    / 2⁶⁴.
+    Philox's raw bits are the same in every numpy, as `Generator`'s draws need not be. The modulo's bias is span / 2⁶⁴.
     """
     philox = np.random.Philox(key=np.array([seed, block], dtype=np.uint64))
     bits = philox.random_raw(BLOCK * batch_size).reshape(BLOCK, batch_size)

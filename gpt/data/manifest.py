@@ -18,6 +18,7 @@ from tunemax.gpt.fields import explain
 
 FORMAT = 1
 MANIFEST, TOKENS = "manifest.json", "tokens.bin"
+AGAIN = "delete the folder and prepare the data again"  # what to do about a folder that cannot be used
 Part = Literal["train", "tuning", "confirmation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)  # in the order in which they lie in tokens.bin
 SLICES: tuple[Part, ...] = PARTS[1:]
@@ -29,8 +30,7 @@ Count = Annotated[int, pydantic.Field(gt=0)]
 class Tokenizer:
     """Text to token ids and back.
 
-    ``byte``: a token is a byte of the UTF-8 text, 256 of them. ``char``: a token is a character, its id the place in
-    `vocabulary`.
+    ``byte``: a token is a byte of the UTF-8 text. ``char``: it is a character, its id the place in `vocabulary`.
     """
 
     kind: Literal["byte", "char"]
@@ -59,10 +59,7 @@ class Tokenizer:
         return ids.astype(np.uint16)
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Text of token ids; bytes that are no UTF-8 become `�`.
-
-        Raises TunemaxError for an id outside the vocabulary.
-        """
+        """Text of token ids; bytes that are no UTF-8 become `�`. Raises TunemaxError for an id that does not exist."""
         array = np.asarray(ids, dtype=np.int64).reshape(-1)
         outside = array[(array < 0) | (array >= self.vocab_size)]
         if len(outside):
@@ -111,8 +108,8 @@ class Manifest(pydantic.BaseModel):
 
 def fingerprint(tokenizer: Tokenizer, token_counts: dict[Part, int], sha256: str) -> str:
     """64 hexadecimal digits; equal for equal text, split and tokenizer, whatever the machine, path or name."""
-    told = [tokenizer.kind, tokenizer.vocabulary, [token_counts[part] for part in PARTS], sha256]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    parts = [tokenizer.kind, tokenizer.vocabulary, [token_counts[part] for part in PARTS], sha256]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def is_prepared(folder: Path) -> bool:
@@ -128,26 +125,19 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise TunemaxError(f"{folder}: no {MANIFEST} there; expected a folder that `tunemax prepare` wrote") from None
     except (OSError, ValueError) as error:
-        raise TunemaxError(f"{path}: cannot be read ({_one_line(error)}); {_AGAIN}") from error
+        raise TunemaxError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {AGAIN}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         found = raw.get("format") if isinstance(raw, dict) else None
-        raise TunemaxError(f"{path}: format = {found}: this tunemax reads format {FORMAT}; {_AGAIN}")
+        raise TunemaxError(f"{path}: format = {found}: this tunemax reads format {FORMAT}; {AGAIN}")
     try:
         manifest = Manifest.model_validate(raw)
     except pydantic.ValidationError as error:
-        raise TunemaxError(f"{path}: {explain(error)}; {_AGAIN}") from error
-    told = fingerprint(manifest.codec, manifest.token_counts, manifest.sha256)
-    if told != manifest.fingerprint or manifest.vocab_size != manifest.codec.vocab_size:
-        raise TunemaxError(f"{path}: was changed by hand: its fingerprint does not fit the rest; {_AGAIN}")
+        raise TunemaxError(f"{path}: {explain(error)}; {AGAIN}") from error
+    expected = fingerprint(manifest.codec, manifest.token_counts, manifest.sha256)
+    if expected != manifest.fingerprint or manifest.vocab_size != manifest.codec.vocab_size:
+        raise TunemaxError(f"{path}: was changed by hand: its fingerprint does not fit the rest; {AGAIN}")
     return manifest
-
-
-_AGAIN = "delete the folder and prepare the data again"
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), "<u4")
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

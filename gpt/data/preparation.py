@@ -1,10 +1,8 @@
 """From a source to a folder of tokens: `prepare`.
 
 The data folder holds ``<name>-<fingerprint>/`` with tokens.bin and manifest.json for every text that was ever prepared,
-and in ``.stamps/`` one small file for every state of a source, with the name of the folder that it became. Both only
-ever
-appear whole and never change, so any number of processes may prepare at once: the first to finish is the one that
-stays.
+and in ``.stamps/`` one small file for every state of a source, with the name of the folder that it became. Both appear
+whole and never change, so any number of processes may prepare at once: the first to finish is the one that stays.
 """
 
 from __future__ import annotations
@@ -44,8 +42,7 @@ def open_data(dataset: str) -> Corpus:
 def prepare(dataset: str, folder: Path | None = None) -> Path:
     """Make a dataset's tokens unless they are there, and return the folder that holds them.
 
-    dataset: python_stdlib, shakespeare_char, or the path of a text file, a folder of text files, or a folder of
-    prepared tokens.
+    dataset: a name in DATASETS, or the path of a text file, a folder of text files, or a folder of prepared tokens.
     folder: where all prepared data lies; `data_root()` by default.
     A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing
     half-written.
@@ -131,5 +128,5 @@ def _write_tokens(source: Source, path: Path) -> Manifest:
 
 def _stamp(source: Source, root: Path) -> Path:
     """The name of a stamp is the hash of all that could change the tokens."""
-    told = json.dumps([FORMAT, source.name, *source.stamp])
-    return root / ".stamps" / hashlib.sha256(told.encode()).hexdigest()[:32]
+    stamp = json.dumps([FORMAT, source.name, *source.stamp])
+    return root / ".stamps" / hashlib.sha256(stamp.encode()).hexdigest()[:32]

@@ -174,8 +174,7 @@ def text_file(path: Path) -> Source:
 
 
 def text_folder(folder: Path) -> Source:
-    """The text files of a folder and the folders in it, by bytes, split by hash of each file's path; hidden and binary
-    ones left out."""
+    """The text files of a folder and those in it, by bytes, split by hash of the path, without hidden and binary."""
     names = _files(folder, re.compile(r"\..*"))
     states = [(name, (folder / name).stat()) for name in names]
     return Source(
@@ -226,8 +225,7 @@ def part_of(name: str) -> Part:
 
 
 def _files(folder: Path, leave_out: re.Pattern[str]) -> list[str]:
-    """Paths in a folder, sorted; not in folders named like `leave_out` or holding prepared tokens, and no hidden
-    ones."""
+    """Paths in a folder, sorted: none hidden, none in folders named like `leave_out` or holding prepared tokens."""
 
     def refuse(error: OSError) -> None:
         raise error  # else a folder that cannot be read would be missing from the text without a word

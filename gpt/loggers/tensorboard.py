@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import socket
@@ -57,8 +58,7 @@ class TensorBoard(Logger):
         name: str = "",
         labels: Mapping[str, str] | None = None,
     ) -> Self | None:
-        """As `Logger`. The hparams tab calls the run by its name, or by its path, which it cuts off on the right, and
-        has the labels as columns."""
+        """As `Logger`. The hparams tab has the labels as columns, and the run's path, cut off, if it has no name."""
         if config is not None and not config.log.tensorboard:
             return None
         opened = cls(EventFile(folder, resumed_at), config, each_head)
@@ -172,17 +172,16 @@ class EventFile:
             raise self._unwritable(error) from error
         self._events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
         if resumed_at is not None:
-            self._events.append(
-                Event(wall_time=time.time(), step=resumed_at, session_log=SessionLog(status=SessionLog.START))
-            )
+            restart = SessionLog(status=SessionLog.START)
+            self._events.append(Event(wall_time=time.time(), step=resumed_at, session_log=restart))
 
     def write(self, values: Iterable[Value], iteration: int = 0) -> None:
         """Append values that were measured at an iteration."""
         self._events.append(Event(wall_time=time.time(), step=iteration, summary=Summary(value=values)))
-        records = _Records()
+        records = io.BytesIO()  # they go to the disk in one call
         for event in self._events:
             RecordWriter(records).write(event.SerializeToString())
-        left = memoryview(records.content)
+        left = records.getbuffer()
         try:
             while left:
                 left = left[self._file.write(left) :]
@@ -198,16 +197,6 @@ class EventFile:
             f"{self._path.parent}: TensorBoard events cannot be written ({error.strerror}); make room, or choose "
             "another folder"
         )
-
-
-class _Records:
-    """The bytes of some records; they go to the disk in one call."""
-
-    def __init__(self) -> None:
-        self.content = b""
-
-    def write(self, record: bytes) -> None:
-        self.content += record
 
 
 def _scalar(tag: str, value: float) -> Value:

@@ -52,28 +52,17 @@ class Variant(Fields, ABC):
         logits: (..., Tq, Tk), already divided by the square root of the head's width. mask: boolean, broadcastable to
         logits, True where a query may attend. Returns weights of the same shape and dtype, exactly 0 where the mask is
         False and for a row that may attend to nothing. They do not depend on how far the tensor is padded. They and
-        their
-        gradients are finite for all finite logits up to 1e4 in size: where a formula would overflow, a guard is part of
-        it.
+        their gradients are finite for all logits up to 1e4 in size: where a formula would overflow, it has a guard.
         """
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect
-        there.
-
-        Never, unless a variant says otherwise.
-        """
+        """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect."""
         return torch.zeros_like(logits, dtype=torch.bool)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention output (..., T, D) from queries, keys and values (..., T, D). Equals `weights` times v."""
         mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
         return self.weights(q @ k.mT * q.shape[-1] ** -0.5, mask) @ v
-
-    @property
-    def normalised(self) -> bool:
-        """Whether the weights of every row sum to 1 with these parameters (plain numbers, not bound ones)."""
-        return False
 
     def learned(self) -> dict[str, Form]:
         """The learnable fields that SGD moves with these parameters, and the form in which `theta` holds each."""
@@ -96,8 +85,7 @@ class Variant(Fields, ABC):
 
     @classmethod
     def learns(cls) -> list[Condition]:
-        """The conditions under which SGD moves something of this variant: a learnable `x` is switched on by
-        `learn_x`."""
+        """The conditions under which SGD moves a field of this variant: a learnable `x` is switched on by `learn_x`."""
         specs = {spec.name: spec for spec in cls.specs()}
         learnable = [spec.name.rpartition(".")[2] for spec in specs.values() if spec.declared.learnable]
         missing = [name for name in learnable if f"{cls.name}.learn_{name}" not in specs]
@@ -110,8 +98,10 @@ class Variant(Fields, ABC):
         return [{**switch.when, switch.name: (True,)} for switch in switches]
 
     @classmethod
+    @cache
     def specs(cls) -> tuple[FieldSpec, ...]:
-        return _specs(cls)
+        """Its fields by their flat names; asked for at every step of a training."""
+        return tuple(specs_of(cls, "model", prefix=f"{cls.name}.", when={"softmax_variant": (cls.name,)}))
 
 
 @cache
@@ -120,15 +110,8 @@ def _choices(variant: type[Variant]) -> tuple[FieldSpec, ...]:
     return tuple(spec for spec in specs_of(variant, "model") if not spec.is_scalar)
 
 
-@cache
-def _specs(variant: type[Variant]) -> tuple[FieldSpec, ...]:
-    """A variant's fields by their flat names; asked for at every step of a training."""
-    return tuple(specs_of(variant, "model", prefix=f"{variant.name}.", when={"softmax_variant": (variant.name,)}))
-
-
 Form = Literal["raw", "log", "softplus"]
-"""How `theta` holds a learnable: itself (it may leave its domain, which is an event), its logarithm, or the inverse of
-softplus."""
+"""How `theta` holds a learnable: itself (leaving its domain is an event), its logarithm, or the inverse of softplus."""
 
 
 def to_column(value: float, form: Form) -> float:

@@ -1,7 +1,6 @@
 """Variants that are a softmax of an elementwise score: softmax itself, softermax and the sigsoftmaxes.
 
-Each weight is e^score over the sum of its row, with the row maximum of the score subtracted, so none of them can
-overflow.
+Each weight is e^score over the sum of its row, with the row maximum subtracted from the score: nothing can overflow.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ LN2 = math.log(2.0)
 
 
 class Softmax(Variant, name="softmax"):
-    """e^(x − max) / Σ over the row (Vaswani et al., Attention is all you need, arXiv 1706.03762, eq.
-
-    1). No parameters.
-    """
+    """e^(x − max) / Σ over the row (Vaswani et al., Attention is all you need, arXiv 1706.03762, eq. 1)."""
 
     source = "Vaswani et al., Attention is all you need, arXiv 1706.03762, eq. 1"
     fused = True
@@ -36,10 +32,6 @@ class Softmax(Variant, name="softmax"):
         # The fused kernels want exactly four dimensions (batch, heads, T, D).
         queries, keys, values = (part.reshape(-1, *part.shape[-3:]) for part in (q, k, v))
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True).view(*q.shape[:-1], v.shape[-1])
-
-    @property
-    def normalised(self) -> bool:
-        return True
 
 
 class Softermax(Variant, name="softermax"):
@@ -68,25 +60,17 @@ class Softermax(Variant, name="softermax"):
         exponent = wide(logits) * LN2
         return (exponent.abs() > guard(exponent.dtype)) & mask
 
-    @property
-    def normalised(self) -> bool:
-        return True
-
 
 class Sigsoftmax(Variant, name="sigsoftmax"):
     """e^x·σ(x) / Σ e^x·σ(x) over the row (Kanai et al., Sigsoftmax, arXiv 1805.10829).
 
-    Computed as the softmax of x + ln σ(x), which no logit can overflow. No parameters.
+    Computed as the softmax of x + ln σ(x), which no logit can overflow.
     """
 
     source = "Kanai et al., Sigsoftmax, arXiv 1805.10829"
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         return _sigsoftmax(wide(logits), mask).to(logits.dtype)
-
-    @property
-    def normalised(self) -> bool:
-        return True
 
 
 class SigsoftmaxBase2(Variant, name="sigsoftmax_base2"):
@@ -104,10 +88,6 @@ class SigsoftmaxBase2(Variant, name="sigsoftmax_base2"):
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)
         return _sigsoftmax(x * number(self.base, x).log(), mask).to(logits.dtype)
-
-    @property
-    def normalised(self) -> bool:
-        return True
 
 
 def _sigsoftmax(x: Tensor, mask: Tensor) -> Tensor:

@@ -37,10 +37,7 @@ def number(value: float | Tensor, like: Tensor) -> Tensor:
 
 
 def capped(x: Tensor, low: float, high: float) -> Tensor:
-    """x clamped, without gradient outside.
-
-    On a CPU the backward of `clamp` takes ten times as long as that of `hardtanh`.
-    """
+    """x clamped, without gradient outside. On a CPU the backward of `clamp` takes ten times as long."""
     return F.hardtanh(x, low, high)
 
 
@@ -54,16 +51,12 @@ def capped_exp(exponent: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def zeroed(weights: Tensor, mask: Tensor) -> Tensor:
-    """Weights, all of them finite, with those of masked keys at 0.
-
-    A product: `masked_fill` takes eight times as long.
-    """
+    """Finite weights with those of masked keys at 0. A product, since `masked_fill` takes eight times as long."""
     return weights * mask.to(weights.dtype)
 
 
 def lowered(scores: Tensor, mask: Tensor) -> Tensor:
-    """Scores with those of masked keys so low that they vanish in a softmax, and finite even when a row maximum is
-    subtracted."""
+    """Scores with those of masked keys so low that they vanish in a softmax, but finite less a row maximum."""
     low = torch.finfo(scores.dtype).min / 2
     return scores + torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill(~mask, low)
 

@@ -180,8 +180,3 @@ class Strongermax(Variant, name="strongermax"):
     @property
     def per_head(self) -> bool:
         return self.sharing == "head"
-
-    @property
-    def normalised(self) -> bool:
-        plain = self.divisor == 1 and self.obo == 0 and not self.div_by_seq_len
-        return self.divide_by_sum and plain

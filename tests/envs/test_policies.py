@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tunemax.envs.instances import find_set
+from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.policies import Constant, LogLinear, Plateau, Random, Spline, Static, WarmupCosine
 from tunemax.envs.rollouts import left_to_sgd, population, run
 from tunemax.envs.task import Task
@@ -24,6 +25,11 @@ LONG = {"horizon": 40, "frame_skip": 2, "windows": 2, "test_windows": 4}
 
 def instances(task: Task, count: int, set: str = "validation") -> list[Any]:
     return [find_set(set).draw(task, index) for index in range(count)]
+
+
+def starting_at(of: Instance, controls: dict[str, float]) -> Instance:
+    """The same training from other values of some fields."""
+    return replace(of, controls={**of.controls, **controls})
 
 
 def test_static_leaves_every_control_alone(tiny: Make) -> None:
@@ -61,7 +67,7 @@ def test_warmup_and_cosine_divide_out_the_schedule_of_the_training(tiny: Make) -
     used = {}
     for schedule in ("constant", "cosine"):
         task = tiny(**LONG, config={"schedule": schedule, "warmup_fraction": 0.0, "learning_rate": 0.03})
-        start = [each.starting_at({"learning_rate": 0.03}) for each in instances(task, 1)]
+        start = [starting_at(each, {"learning_rate": 0.03}) for each in instances(task, 1)]
         (outcome,) = run(task, start, WarmupCosine(task, peak=0.03, warmup=0.0, floor=0.2))
         config = start[0].config(task)
         used[schedule] = [
@@ -76,7 +82,7 @@ def test_warmup_and_cosine_divide_out_the_schedule_of_the_training(tiny: Make) -
 def test_a_spline_follows_its_knots(tiny: Make) -> None:
     task = tiny(**LONG)
     dial = task.dials[0]
-    start = [each.starting_at({"learning_rate": dial.at(0.2)}) for each in instances(task, 1)]
+    start = [starting_at(each, {"learning_rate": dial.at(0.2)}) for each in instances(task, 1)]
     (outcome,) = run(task, start, Spline(task, [[0.2, 0.4, 0.3], [0.0, 0.0, 0.0]]))
     places = [dial.unit(past.controls["learning_rate"]) for past in outcome.history[1:]]
     assert places == pytest.approx(np.interp(np.linspace(0, 0.95, 20), [0, 0.5, 1], [0.2, 0.4, 0.3]), abs=1e-5)
@@ -163,7 +169,7 @@ def test_left_to_sgd_pairs_with_the_controlled_runs(tiny: Make) -> None:
 
 def test_a_population_is_seeded_counts_its_cost_and_mends_a_wrong_start(tiny: Make) -> None:
     task = tiny(horizon=40, frame_skip=4)
-    start = instances(task, 1)[0].starting_at({"learning_rate": 0.003})
+    start = starting_at(instances(task, 1)[0], {"learning_rate": 0.003})
     outcome = population(task, start, size=6, seed=1)
     assert outcome == population(task, start, size=6, seed=1)
     assert outcome.member_steps == 6 * 40
@@ -175,7 +181,7 @@ def test_a_population_is_seeded_counts_its_cost_and_mends_a_wrong_start(tiny: Ma
 def test_a_population_outlives_what_diverges(tiny: Make) -> None:
     wild = {"divergence_margin": 0.3, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant"}
     task = tiny(controls=["learning_rate"], config=wild, horizon=40, frame_skip=2)
-    start = instances(task, 1)[0].starting_at({"learning_rate": 0.2})
+    start = starting_at(instances(task, 1)[0], {"learning_rate": 0.2})
     assert run(task, [start], Static.for_task(task))[0].diverged
     outcome = population(task, start, size=6, seed=3, interval=1)
     assert not outcome.diverged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ WILD = {"warmup_fraction": 0, "schedule": "constant", "grad_clip": 0, "divergenc
 
 def instance(task: Task, index: int = 0, set: str = "train") -> Instance:
     return find_set(set).draw(task, index)
+
+
+def starting_at(of: Instance, controls: dict[str, float]) -> Instance:
+    """The same training from other values of some fields."""
+    return replace(of, controls={**of.controls, **controls})
 
 
 def played(task: Task, of: Instance, moves: Any = None) -> tuple[Steering, list[float]]:
@@ -129,7 +135,7 @@ def test_rewards_telescope_whatever_is_done(index: int, moves: list[tuple[float,
 
 def test_a_training_that_diverges_ends_worse_than_any_that_finishes(tiny: Make) -> None:
     task = tiny(config=WILD)
-    steering, rewards = played(task, instance(task).starting_at({"learning_rate": 10.0}))
+    steering, rewards = played(task, starting_at(instance(task), {"learning_rate": 10.0}))
     config = task.config
     cap = divergence_cap(config, corpus_of(config.train.dataset))
     episode = steering.episode()
@@ -144,7 +150,7 @@ def test_a_training_that_diverges_ends_worse_than_any_that_finishes(tiny: Make) 
 def test_a_diverged_training_is_seen_as_finite_numbers(tiny: Make) -> None:
     task = tiny(config=WILD)
     steering = Steering(task, 2)
-    steering.start({0: instance(task).starting_at({"learning_rate": 10.0}), 1: instance(task)})
+    steering.start({0: starting_at(instance(task), {"learning_rate": 10.0}), 1: instance(task)})
     done = steering.advance({0: [0, 0], 1: [0, 0]})
     assert done[0].terminated
     assert done[0].info["diverged"]
@@ -224,7 +230,7 @@ def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:
 def test_guarded_entries_are_counted(tiny: Make) -> None:
     task = tiny(controls=["gain"])
     steering = Steering(task)
-    all_of_them = steering.start({0: instance(task).starting_at({"constantmax.beta": -500.0})})[0].observation
+    all_of_them = steering.start({0: starting_at(instance(task), {"constantmax.beta": -500.0})})[0].observation
     none = steering.start({0: instance(task)})[0].observation
     assert all_of_them[steering.features.names.index("guarded")] == LIMIT
     assert steering.features.raw(none, "guarded") == 0

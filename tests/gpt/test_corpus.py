@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tunemax.gpt.data import SLICES, Corpus, load, prepare
 from tunemax.gpt.data import corpus as corpus_module
+from tunemax.gpt.data.corpus import Ids
 from tunemax.gpt.data.manifest import Tokenizer
 from tunemax.gpt.errors import TunemaxError
 
@@ -35,8 +36,14 @@ def refusal(call: Callable[..., object], *args: Any) -> str:
     return message
 
 
+def batch(corpus: Corpus, seed: int, iteration: int, batch_size: int, block_size: int) -> tuple[Ids, Ids]:
+    """Inputs and targets of one iteration, each (batch_size, block_size)."""
+    windows = corpus.at(corpus.batch_offsets(seed, iteration, batch_size, block_size), block_size)
+    return windows[:, :-1], windows[:, 1:]
+
+
 def test_targets_are_the_inputs_one_token_later(small: Corpus) -> None:
-    inputs, targets = small.batch(1, 5, 8, 32)
+    inputs, targets = batch(small, 1, 5, 8, 32)
     offsets = small.batch_offsets(1, 5, 8, 32)
     assert inputs.dtype == targets.dtype == np.int64
     for row, offset in enumerate(offsets):
@@ -106,7 +113,7 @@ def test_stacked_members_get_the_batches_they_would_get_alone(small: Corpus) -> 
     stacked = small.at(offsets, 16)
     assert stacked.shape == (3, 5, 17)
     for row, seed in enumerate((1, 2, 3)):
-        assert (stacked[row, :, :-1] == small.batch(seed, 9, 5, 16)[0]).all()
+        assert (stacked[row, :, :-1] == batch(small, seed, 9, 5, 16)[0]).all()
 
 
 @settings(max_examples=60)
@@ -142,7 +149,7 @@ def test_batches_are_drawn_by_the_block_and_gathered_from_a_plain_array(small: C
     corpus_module._drawn.cache_clear()
     for iteration in range(1000):
         for seed in range(16):  # the members of a trainer
-            small.batch(seed, iteration, 12, 64)
+            batch(small, seed, iteration, 12, 64)
     assert corpus_module._drawn.cache_info().misses == 16 * 4, "256 iterations at once, each block only once"
     assert type(small.train) is np.ndarray, "indexing a memmap itself is slow"
 
@@ -156,7 +163,7 @@ def test_text_shorter_than_the_context(tmp_path: Path) -> None:
     assert "tuning" in refusal(corpus.check_context, 20)
     corpus.check_context(19)
     assert corpus.windows("test", 19, 0).shape == (1, 20)
-    inputs, targets = corpus.batch(1, 0, 4, 339)
+    inputs, targets = batch(corpus, 1, 0, 4, 339)
     assert inputs.shape == targets.shape == (4, 339)
     assert "did you mean `tuning`?" in refusal(corpus.windows, "tunin", 8, 0)
     assert "did you mean `confirmation`?" in refusal(corpus.bytes_per_token, "confirm")

@@ -12,7 +12,6 @@ from torch import Tensor
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.probe import WINDOWS, probe
-from tunemax.gpt.softmax import variants
 from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
@@ -59,7 +58,7 @@ def test_the_measures_are_those_of_the_rows(factor: float, small: Make, corpus: 
     assert found.learnables["gamma"].flatten().tolist() == pytest.approx([20, 20])
 
 
-@pytest.mark.parametrize("variant", [name for name, cls in variants().items() if cls().normalised])
+@pytest.mark.parametrize("variant", ["softmax", "softermax", "sigsoftmax", "sigsoftmax_base2", "strongermax"])
 def test_rows_of_a_normalised_variant_sum_to_1(variant: str, small: Make, corpus: Corpus) -> None:
     config = small(softmax_variant=variant)
     trainer = Trainer(config, corpus)

@@ -148,9 +148,9 @@ def reference_losses(c: Config, corpus: Corpus, weights: Mapping[str, Tensor]) -
     for i in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = rate(c, i) * group["ratio"]
-        inputs, targets = (
-            torch.from_numpy(part) for part in corpus.batch(c.train.seed, i, c.train.batch_size, c.model.block_size)
-        )
+        offsets = corpus.batch_offsets(c.train.seed, i, c.train.batch_size, c.model.block_size)
+        windows = torch.from_numpy(corpus.at(offsets, c.model.block_size))
+        inputs, targets = windows[:, :-1], windows[:, 1:]
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -179,10 +180,13 @@ def test_what_strongermax_does_not_use_is_not_learned() -> None:
     assert Strongermax(learn_temperature=True, sharing="head").per_head
 
 
-def test_strongermax_says_when_it_is_normalised() -> None:
-    assert Strongermax(strength=3, temperature=2, clamp=True).normalised
+def test_rows_of_strongermax_sum_to_1_unless_it_is_told_otherwise() -> None:
+    def total(**changes: Any) -> float:
+        return float(weights(Strongermax(**changes), -3.0, 0.0, 4.5).sum())
+
+    assert total(strength=3, temperature=2, clamp=True) == pytest.approx(1)
     for changes in ({"obo": 1.0}, {"divisor": 2.0}, {"divide_by_sum": False}, {"div_by_seq_len": True}):
-        assert not Strongermax(**changes).normalised
+        assert total(**changes) != pytest.approx(1)
 
 
 # --- the other normalised ones ----------------------------------------------------------------------------------------

@@ -129,7 +129,8 @@ def test_members_that_come_and_go_leave_the_others_as_they_are(small: Make, corp
     trainer.remove(guest)
     late = trainer.add(configs[4])
     trainer.step(1)
-    other = trainer.replace(late, configs[8])
+    other = trainer.add(configs[8])
+    trainer.remove(late)
     trainer.step(2)
     assert guest not in trainer.members
     assert late not in trainer.members
@@ -160,7 +161,7 @@ def test_a_refused_replacement_costs_nobody_its_place(small: Make, corpus: Corpu
     with pytest.raises(
         TunemaxError, match=r"n_embd = 32: members stacked here have 16; train this configuration in another trainer"
     ):
-        trainer.replace(member, small(n_embd=32))
+        trainer.add(small(n_embd=32))
     assert trainer.members == [member]
     trainer.step()
     assert member.iteration == 1
@@ -213,7 +214,7 @@ def test_a_fork_and_its_origin_go_the_same_way(small: Make, corpus: Corpus, asse
     trainer = Trainer(small(), corpus)
     members = [trainer.add(small(**fields)) for fields in MIXED]
     trainer.step(3)
-    forks = [trainer.fork(member) for member in members]
+    forks = [trainer.restore(trainer.snapshot(member)) for member in members]
     trainer.step(4)
     for member, fork in zip(members, forks, strict=True):
         assert fork is not member
@@ -254,7 +255,7 @@ def test_a_snapshot_does_not_move_with_its_member(small: Make, corpus: Corpus, a
 def test_a_snapshot_carries_controls_that_were_set(small: Make, corpus: Corpus, assert_same: Same) -> None:
     trainer, member = alone(small(), corpus, 2)
     trainer.set(member, "learning_rate", 2e-2)
-    fork = trainer.fork(member)
+    fork = trainer.restore(trainer.snapshot(member))
     assert fork.values["learning_rate"] == 2e-2
     trainer.set(fork, "learning_rate", 3e-2)
     assert member.values["learning_rate"] == 2e-2
@@ -317,5 +318,5 @@ def test_members_of_equal_seed_see_the_same_batches_whatever_else_differs(
     for i, windows in enumerate(list(seen)):
         assert np.array_equal(windows[one], windows[same])
         assert not np.array_equal(windows[one], windows[other])
-        assert np.array_equal(windows[one][:, :-1], corpus.batch(4, i, 4, 16)[0])
+        assert np.array_equal(windows[one][:, :-1], corpus.at(corpus.batch_offsets(4, i, 4, 16), 16)[:, :-1])
     assert not np.array_equal(seen[0], seen[1])

@@ -55,7 +55,7 @@ def with_control(name: str, small: Make) -> Config:
 @pytest.mark.parametrize("name", CONTROLS)
 def test_every_control_changes_what_is_trained(name: str, small: Make, corpus: Corpus) -> None:
     trainer, member = started(with_control(name, small), corpus, steps=2)
-    fork = trainer.fork(member)
+    fork = trainer.restore(trainer.snapshot(member))
     control = all_specs()[name].declared.control
     assert control is not None
     value = control.low if control.low != member.values[name] else control.high
@@ -104,7 +104,7 @@ def test_a_learnable_is_put_to_its_value_in_every_layer_and_goes_on_learning(sma
 
 def test_the_learning_rate_scales_the_next_update(small: Make, corpus: Corpus) -> None:
     trainer, member = started(small(), corpus, steps=5, dtype=torch.float64)
-    fork = trainer.fork(member)
+    fork = trainer.restore(trainer.snapshot(member))
     trainer.set(fork, "learning_rate", member.values["learning_rate"] / 4)
     assert fork.learning_rate == pytest.approx(member.learning_rate / 4)
     before = trainer.snapshot(member).tensors
