@@ -1,8 +1,9 @@
 """What an action moves, by how much, and between which bounds.
 
-A dial is one number of a running training: a field that is a control, or the gain of constantmax. An action is one
-number in [-1, 1] a dial; 0 leaves it alone, ±1 moves it by a factor of 1.5 (or by ln 1.5, in log-odds or in the field's
-own unit).
+Which fields are controls, and how each moves, is said where they are declared: `control=` in `gpt/config.py` and in the
+classes of variants. A dial is one number of a running training: such a field, or the gain of constantmax. An action is
+one number in [-1, 1] a dial; 0 leaves it alone, ±1 moves it by a factor of 1.5 (or by ln 1.5, in log-odds or in the
+field's own unit).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def register(commands: Subcommands) -> None:
     count_flag(parser, "--envs", "trainings at once, as one model (default 16)", default=16)
     count_flag(parser, "--round", "episodes of each between two looks at validation (default 5)", default=5)
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
-    parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/presets)")
+    parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)")
     parser.add_argument("--out", metavar="DIR", help="folder of the agent (default: beside the storage, in runs/rl/)")
     storage_flag(parser)
 
