@@ -197,7 +197,7 @@ def attention(
     if model.position == "rotary":
         q, k = rotate(q), rotate(k)
     bound = [lane.bound(layer, views, B) for lane in lanes]
-    if x.is_cuda and dropout is None and observe is None and all(variant.fused for variant in bound):
+    if x.is_cuda and dropout is None and observe is None and all(b.fused for b in bound):
         rows = [lane.rows for lane in lanes]
         heads = torch.cat([b.attend(q[own], k[own], v[own]) for b, own in zip(bound, rows, strict=True)])
     else:

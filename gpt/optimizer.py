@@ -160,13 +160,17 @@ class AdamW(Optimizer):
         first = first * beta1[:, None] + grad * rest1[:, None]
         second = second * beta2[:, None] + grad.square() * rest2[:, None]
         move = first / (second.sqrt() * root[:, None] + EPSILON)
-        # Matrices come first; (K, P) with the others behind them
-        place = torch.arange(theta.shape[1], device=theta.device)
-        rate, keep = rates[0][:, None], shrink[:, None]
-        for kind, other in zip(KINDS[1:], rates[1:], strict=True):
-            before = place < spans[kind].start
-            rate, keep = torch.where(before, rate, other[:, None]), torch.where(before, keep, 1.0)
-        return theta * keep - rate * move, first, second
+        return moved(theta, move, rates, shrink, spans), first, second
+
+
+def moved(theta: Tensor, move: Tensor, rates: Sequence[Tensor], shrink: Tensor, spans: Mapping[Kind, slice]) -> Tensor:
+    """Theta (K, P) after a move (K, P) at the rate (K,) of each kind; matrices are multiplied by shrink (K,) first."""
+    place = torch.arange(theta.shape[1], device=theta.device)
+    rate, keep = rates[0][:, None], shrink[:, None]  # of matrices, which come first; (K, P) with what is behind them
+    for kind, other in zip(KINDS[1:], rates[1:], strict=True):
+        before = place < spans[kind].start
+        rate, keep = torch.where(before, rate, other[:, None]), torch.where(before, keep, 1.0)
+    return theta * keep - rate * move
 
 
 def optimizer_of(train: TrainConfig) -> Optimizer:
