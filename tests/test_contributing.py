@@ -3,25 +3,19 @@ there."""
 
 import ast
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from guide import ROOT, blocks, copied, diffs, files, python
 
 from tunemax.gpt.config import Config
 from tunemax.search.question.study_file import load_study_file
 
-ROOT = Path(__file__).parents[1]
-GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
-SOURCES = (
-    *("gpt", "envs", "search", "tunemax", "docs", "pyproject.toml"),
-    *("tests/gpt", "tests/envs", "tests/search/question", "tests/conftest.py", "tests/test_docs.py"),
-)
+(FIELD,), (VARIANT, ORACLE) = diffs("Add a field"), diffs("Add a variant")
+(SAMPLER,), (PRUNER,), (ENVIRONMENT,) = map(diffs, ("Add a sampler", "Add a pruner", "Add an environment"))
+(COLUMN,) = diffs("Add a leaderboard column")
 TUNEMAX = "import sys; from tunemax.search.cli import main; sys.exit(main())"
 # What is asked of the copy, in one process: a study's dimensions, refusals, identities, and a training that moves the
 # base.
@@ -106,61 +100,9 @@ budget: {trials: 2, horizon: 10}
 """
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the guide that are marked as this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, flags=re.MULTILINE | re.DOTALL)
-
-
-def diffs(heading: str) -> list[str]:
-    """The diffs that stand under a heading of the guide."""
-    section = GUIDE.split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
-    return [diff for diff in blocks("diff") if diff in section]
-
-
-(FIELD,), (VARIANT, ORACLE) = diffs("Add a field"), diffs("Add a variant")
-(SAMPLER,), (PRUNER,), (ENVIRONMENT,) = map(diffs, ("Add a sampler", "Add a pruner", "Add an environment"))
-(COLUMN,) = diffs("Add a leaderboard column")
-DIFFS = (FIELD, VARIANT, ORACLE, SAMPLER, PRUNER, ENVIRONMENT, COLUMN)
-
-
-def files(diff: str) -> list[str]:
-    return re.findall(r"^\+\+\+ b/(.*)$", diff, flags=re.MULTILINE)
-
-
-def python(folder: Path, *words: str) -> str:
-    """What Python prints that runs in a folder, on the sources that are there."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**own, "PYTHONPATH": str(folder), "COLUMNS": "400"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the sources to which the diffs of the guide are applied, and nothing else."""
-    folder = tmp_path_factory.mktemp("copy")
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    for diff in DIFFS:
-        apply(diff, folder)
-    return folder
-
-
-def apply(diff: str, folder: Path) -> None:
-    # In a repository git would look for the files there
-    outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
-    done = subprocess.run(["git", "apply", "-"], input=diff, cwd=folder, env=outside, capture_output=True, text=True)
-    assert done.returncode == 0, f"a diff in CONTRIBUTING.md does not fit the sources any more: {done.stderr}"
+    return copied(tmp_path_factory.mktemp("copy"))
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +162,7 @@ def test_a_leaderboard_column_is_a_diff_of_one_file(copy: Path) -> None:
 
 
 def test_the_diffs_are_in_house_style(copy: Path) -> None:
-    changed = [name for diff in DIFFS for name in files(diff) if name.endswith(".py")]
+    changed = [name for diff in blocks("diff") for name in files(diff) if name.endswith(".py")]
     python(copy, "-m", "ruff", "check", "--no-cache", *changed)
     python(copy, "-m", "ruff", "format", "--no-cache", "--check", *changed)
 
@@ -230,9 +172,12 @@ def test_the_diffs_are_in_house_style(copy: Path) -> None:
 
 def test_flags_appear_in_their_group(copy: Path) -> None:
     lines = [line.strip() for line in python(copy, "-c", TUNEMAX, "train", "--help").splitlines()]
-    of_model = lines[lines.index("model:") : lines.index("training:")]
-    for flag in ("--constantmax.learn_base, --no-constantmax.learn_base", "--softmax1.obo", "--softmax1.learn_obo"):
-        assert any(line.startswith(flag) for line in of_model), flag
+    model, training, logging = (lines.index(f"{group}:") for group in ("model", "training", "logging"))
+    of_variants = ("--constantmax.learn_base, --no-constantmax.learn_base", "--softmax1.obo", "--softmax1.learn_obo")
+    for flag in ("--window", *of_variants):
+        assert any(line.startswith(flag) for line in lines[model:training]), flag
+    assert any(line.startswith("--optimizer {adamw,lion}") for line in lines[training:logging])
+    assert any(line.startswith("--csv_file, --no-csv_file") for line in lines[logging:])
 
 
 def test_rows_of_the_reference_appear(copy: Path) -> None:
@@ -300,7 +245,7 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
 
 
 def test_contract_tests_appear_and_pass(copy: Path) -> None:
-    names = "constantmax or softmax1 or released"
+    names = "constantmax or softmax1 or released or window or optimizer"
     suites = ("tests/gpt/test_softmax_contract.py", "tests/gpt/test_config.py", "tests/gpt/test_fields.py")
     passed = [
         line.split(" PASSED")[0]
@@ -313,6 +258,8 @@ def test_contract_tests_appear_and_pass(copy: Path) -> None:
         "test_learnables_get_gradients[softmax1:obo=10,learn_obo=True]",
         "test_identity_of_a_released_configuration_never_changes",
         "test_a_search_range_is_valid_and_not_empty[constantmax.learn_base]",
+        "test_a_search_range_is_valid_and_not_empty[window]",
+        "test_a_search_range_is_valid_and_not_empty[optimizer]",
         "test_a_control_moves_between_valid_numbers[softmax1.obo]",
     ):
         assert any(line.endswith(expected) for line in passed), (

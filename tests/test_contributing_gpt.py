@@ -1,0 +1,161 @@
+"""The recipes of CONTRIBUTING.md for parts of a training: an attention kind, an optimizer, a dataset and a logger."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from guide import GUIDE, copied, diffs, files, python
+
+PARTS = {
+    "Add an attention kind": ["gpt/config.py", "gpt/model.py"],
+    "Add an optimizer": ["gpt/config.py", "gpt/optimizer.py"],
+    "Add a dataset": ["gpt/data/sources.py"],
+    "Add a logger": ["gpt/config.py", "gpt/loggers/csv_file.py"],
+}
+# What is asked of the copy, in one process.
+QUESTIONS = """
+import csv, json, math
+from pathlib import Path
+import torch
+from tunemax.gpt import run
+from tunemax.gpt.config import Config
+from tunemax.gpt.data import open_data
+from tunemax.gpt.layout import KINDS
+from tunemax.gpt.optimizer import Rows, Update, optimizer_of
+from tunemax.gpt.softmax import variants
+from tunemax.gpt.trainer import Trainer
+
+torch.set_num_threads(1)
+SHAPE = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4, "dataset": "pydecimal"}
+corpus = open_data("pydecimal")
+
+def config(**values):
+    return Config.of({**SHAPE, **values})
+
+def logits(tokens, **values):
+    trainer = Trainer(config(**values), corpus)
+    return trainer.logits(trainer.add(config(**values)), tokens)[0]
+
+def reached(**values):
+    "The places whose predictions change with the token at place 5."
+    other = tokens.clone()
+    other[0, 5] += 1
+    return (logits(tokens, **values) != logits(other, **values)).any(-1).nonzero().flatten().tolist()
+
+def trained(*configs):
+    trainer = Trainer(configs[0], corpus)
+    members = [trainer.add(config) for config in configs]
+    trainer.step(3)
+    return [trainer.rows()[trainer.members.index(member)].tolist() for member in members]
+
+tokens = torch.arange(16)[None] * 7 % 100
+alike = {"window": 4, "optimizer": "lion"}
+variations = ({}, {"softmax_variant": "constantmax", "learning_rate": 0.01}, {"seed": 2})
+stack = [config(**alike, **values) for values in variations]
+
+# Lion as the paper has it, for each number of two members
+lion = optimizer_of(config(optimizer="lion").train)
+theta, grad, first = torch.randn(3, 2, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+spans = {kind: slice(3 * place, 3 * place + 3) for place, kind in enumerate(KINDS)}
+fields = {"weight_decay": 0.5, "grad_clip": 1.0, "beta1": 0.9}
+updates = [Update.of({**fields, "beta2": 0.99}, 0.01, 1), Update.of({**fields, "beta2": 0.95}, 0.1, 7)]
+rows = Rows(theta.clone(), first.clone(), torch.zeros_like(theta), torch.zeros(2, 1))
+lion.step_(rows, grad, spans, updates)
+steps = torch.tensor([lion.coefficients(update) for update in updates], dtype=torch.float64)
+formula = lion.step(theta, grad, first, torch.zeros_like(theta), spans, steps)
+paper = [[], []]
+for update, t_row, g_row, m_row in zip(updates, theta.tolist(), grad.tolist(), first.tolist()):
+    for place, (t, g, m) in enumerate(zip(t_row, g_row, m_row)):
+        rate, decay = update.rates[KINDS[place // 3]], update.decay if place < 3 else 0.0
+        u = math.copysign(1, update.beta1 * m + (1 - update.beta1) * g)
+        paper[0].append(t - rate * (u + decay * t))
+        paper[1].append(update.beta2 * m + (1 - update.beta2) * g)
+
+# All four at once, in a run that is killed at iteration 30, beyond its checkpoint at 20, and goes on to 50
+def killed(row):
+    if row.iteration == 30:
+        raise RuntimeError
+
+asked = config(**alike, learning_rate=0.003, csv_file=True, tensorboard=False, log_interval=10, eval_interval=20,
+               eval_iters=4, max_iters=50, out_dir="run")
+try:
+    run.train(asked, killed)
+except RuntimeError:
+    before = list(csv.DictReader(open("run/scalars.csv")))
+ended = run.resume(Path("run"), {}, lambda row: None)
+after = list(csv.DictReader(open("run/scalars.csv")))
+print(json.dumps({
+    "reached": {name: [reached(softmax_variant=name, window=w) for w in (0, 1, 4, 16)] for name in variants()},
+    "wide is plain": all(torch.equal(logits(tokens, window=w), logits(tokens)) for w in (16, 17)),
+    "stacked": trained(*stack) == [trained(config)[0] for config in stack],
+    "lion": [rows.theta.flatten().tolist(), rows.first.flatten().tolist()],
+    "formula": [part.flatten().tolist() for part in formula[:2]],
+    "paper": paper,
+    "second": rows.second.any().item() or formula[2].any().item(),
+    "before": before,
+    "after": after,
+    "ended": ended.rows[-1].train_loss,
+    "beside": [path.name for path in Path("run").iterdir()],
+    "source": corpus.manifest.source,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = copied(tmp_path_factory.mktemp("copy"))
+    answered: dict[str, Any] = json.loads(python(folder, "-c", QUESTIONS))
+    return answered
+
+
+@pytest.mark.parametrize("heading", PARTS)
+def test_a_part_is_a_diff_of_one_or_two_files(heading: str) -> None:
+    (diff,) = diffs(heading)
+    assert files(diff) == PARTS[heading]
+
+
+def test_the_table_names_every_recipe_and_the_files_that_it_touches() -> None:
+    table = re.findall(r"^\| \[(.*?)\]\(#(.*?)\) \| (.*?) \|", GUIDE, flags=re.MULTILINE)
+    headings = re.findall(r"^## (Add .*)$", GUIDE, flags=re.MULTILINE)
+    assert [anchor for _, anchor, _ in table] == [heading.lower().replace(" ", "-") for heading in headings]
+    for heading, (_, _, places) in zip(headings, table, strict=True):
+        touched = [name for diff in diffs(heading) for name in files(diff) if not name.startswith(("docs/", "tests/"))]
+        assert len(touched) <= 2
+        assert all(name.startswith(tuple(re.findall(r"`(.*?)`", places))) for name in touched), heading
+
+
+def test_a_window_hides_what_is_further_back_whatever_the_variant(answers: dict[str, Any]) -> None:
+    assert {"softmax", "constantmax", "softmax1"} <= answers["reached"].keys()
+    for everything, alone, four, wide in answers["reached"].values():
+        assert (alone, four) == ([5], [5, 6, 7, 8])
+        assert everything == wide == list(range(5, 16))
+    assert answers["wide is plain"]
+
+
+def test_members_with_a_window_and_lion_train_in_a_stack_as_alone(answers: dict[str, Any]) -> None:
+    assert answers["stacked"]
+
+
+def test_both_forms_of_lion_are_the_papers(answers: dict[str, Any]) -> None:
+    for place in range(2):
+        assert answers["lion"][place] == pytest.approx(answers["paper"][place], rel=1e-12, abs=1e-14)
+        assert answers["formula"][place] == pytest.approx(answers["paper"][place], rel=1e-12, abs=1e-14)
+    assert not answers["second"]
+
+
+def test_all_four_train_together(answers: dict[str, Any]) -> None:
+    assert answers["source"].endswith("_pydecimal.py")
+    assert answers["ended"] < float(answers["before"][0]["value"]) - 0.5
+
+
+def test_a_csv_file_has_each_iteration_once_after_a_crash(answers: dict[str, Any]) -> None:
+    before, after = (
+        [(int(row["iteration"]), row["value"]) for row in answers[when] if row["tag"] == "loss/train"]
+        for when in ("before", "after")
+    )
+    assert [iteration for iteration, _ in before] == [10, 20, 30]
+    assert [iteration for iteration, _ in after] == [10, 20, 30, 40, 50]
+    assert after[:3] == before
+    assert [row["iteration"] for row in answers["after"] if row["tag"] == "loss/validation"] == ["20", "40", "50"]
+    assert not any("tfevents" in name for name in answers["beside"])
