@@ -245,12 +245,11 @@ def test_a_variant_more_changes_every_key(small: Make, corpus: Corpus, monkeypat
     monkeypatch.setattr(step, "compiled", lambda key, trace: keys.append(key) or trace()[0])
     monkeypatch.setattr(step, "_known", {})
     trained([small(n_layer=1, compile=True)], corpus, 1)
-    parameters = step.Layout.__init__
+    of_parameters = step.Layout.__init__
 
-    def wider(self: Any, *arguments: Any) -> None:
-        parameters(self, *arguments)
-        self.parameters = (*self.parameters, replace(self.parameters[-1], name="another"))
-        self.size += self.parameters[-1].size
+    def wider(self: Any, parameters: Any) -> None:
+        declared = list(parameters)
+        of_parameters(self, [*declared, replace(next(p for p in declared if p.field), name="another")])
 
     monkeypatch.setattr(step.Layout, "__init__", wider)
     trained([small(n_layer=1, compile=True)], corpus, 1)
