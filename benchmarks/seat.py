@@ -111,7 +111,8 @@ def _sit(link: Connection, number: int, shape: dict[str, Any], dataset: str, wor
         start, worked = time.perf_counter(), time.process_time()
         for done in range(0, iterations, CHUNK):
             known[way].step(min(CHUNK, iterations - done))
-        link.send(Answer(time.perf_counter() - start, time.process_time() - worked, getattr(known[way], "path", "")))
+        wall, cpu = time.perf_counter() - start, time.process_time() - worked
+        link.send(Answer(wall, cpu, getattr(known[way], "arithmetic", "")))
 
 
 def _contender(way: Way, number: int, shape: dict[str, Any], dataset: str, corpus: Any) -> Trains:
