@@ -35,6 +35,7 @@ from tunemax.search.question.study_file import define
 from tunemax.search.results.winners import APART
 from tunemax.search.storage.attributes import ITERATIONS, outcome, state
 from tunemax.search.storage.questions import Question, create
+from tunemax.search.storage.trials import live, set_system_attr
 from tunemax.search.workers.events import Event, Finished
 from tunemax.search.workers.worker import Worker
 
@@ -175,9 +176,9 @@ def search(way: str, seed: int, trials: int, horizon: int, fresh: int, data: str
 
 def _forget_known(question: Question) -> None:
     """Leave every waiting trial to the sampler."""
-    for trials in question.trials().values():
+    for name, trials in question.trials().items():
         for trial in trials:
-            question.storage.set_trial_system_attr(trial._trial_id, "fixed_params", {})
+            set_system_attr(live(question.study(name), trial), "fixed_params", {})
 
 
 def judge(config: Mapping[str, Any], seed: int, fresh: int, data: str) -> float:

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from browser import Browser
 from served import Served
 
+from tunemax.search.storage.database import study_id
 from tunemax.search.storage.questions import load_from
 
 TARGET = Path(__file__).with_name("dashboard.png")
@@ -26,7 +27,7 @@ MARGIN = 65
 
 def main(where: str, name: str) -> None:
     question = load_from(where, name)
-    study = question.study(next(iter(question.siblings)))._study_id
+    study = study_id(question.storage, next(iter(question.siblings)))
     with Served(where, "--no-tensorboard") as served, Browser(1560, 1900) as browser:
         address = f"{served.dashboard}/dashboard/studies/{study}"
         shots = [part(browser, f"{address}/note", "document.querySelector('table + p')", from_top=True)]
