@@ -1,16 +1,18 @@
 # make study    install into .venv and answer the first question: studies/softmax_variants.yaml
 # make test     install with the test extras; linter, types, all tests
+# make mutants  put faults into copies of the sources, one at a time, and see that the tests notice each (MUTANTS='clip 3 17-20': some)
 # make rl       train a small agent, tune what it has to beat, and compare them (under 10 minutes on 2 cores)
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
+MUTANTS ?=
 
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study rl test clean
+.PHONY: study rl test mutants clean
 
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
@@ -30,6 +32,9 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+mutants: .venv/installed-test
+	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 # The stamps are older than their sources exactly if the pins or the dependencies have changed since. setuptools comes first,
 # from the same pins, so that the build of tunemax itself needs nothing else.
