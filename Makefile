@@ -1,5 +1,6 @@
 # make study    install into .venv and answer the first question: studies/softmax_variants.yaml
-# make test     install with the test extras; linter, types, all tests
+# make test     install with the test extras; linter, types, tests (under 10 minutes on 2 cores)
+# make test-services, make test-long     the tests that start servers; those that compile, build and measure for real
 # make mutants  put faults into copies of the sources, one at a time, and see that the tests notice each (MUTANTS='clip 3 17-20': some)
 # make rl       train a small agent, tune what it has to beat, and compare them (under 10 minutes on 2 cores)
 # make clean    remove what the two installed and built; studies' databases and runs stay
@@ -12,7 +13,7 @@ MUTANTS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study rl test mutants clean
+.PHONY: study rl test test-services test-long mutants clean
 
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
@@ -31,7 +32,13 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not services and not long" $(PYTEST_ARGS)
+
+test-services: .venv/installed-test
+	$(BIN)/python -m pytest -m services $(PYTEST_ARGS)
+
+test-long: .venv/installed-test
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 mutants: .venv/installed-test
 	$(BIN)/python tests/mutants.py $(MUTANTS)

@@ -244,6 +244,7 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
         assert re.search(row, shown), row
 
 
+@pytest.mark.long
 def test_contract_tests_appear_and_pass(copy: Path) -> None:
     names = "constantmax or softmax1 or released or window or optimizer"
     suites = ("tests/gpt/test_softmax_contract.py", "tests/gpt/test_config.py", "tests/gpt/test_fields.py")
@@ -267,6 +268,7 @@ def test_contract_tests_appear_and_pass(copy: Path) -> None:
         )
 
 
+@pytest.mark.long
 def test_contract_tests_of_the_new_environment_appear_and_pass(copy: Path) -> None:
     words = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "Dropout", "tests/envs/test_contract.py")
     passed = python(copy, *words)
@@ -316,6 +318,7 @@ def test_the_new_sampler_and_pruner_can_be_named_in_a_study_file(copy: Path) -> 
     ]
 
 
+@pytest.mark.long
 def test_contract_tests_of_samplers_and_pruners_appear_and_pass(copy: Path) -> None:
     suites = [f"tests/search/question/test_{name}.py" for name in ("named", "samplers", "pruners")]
     names = "nsga2 or threshold or every_key or every_sampler_and_pruner"

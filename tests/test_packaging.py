@@ -1,6 +1,7 @@
 """Packaging: every dependency is pinned once, the pins are what is installed, and `make` refuses what cannot work."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = CONFIG["project"]
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+MAKEFILE = (ROOT / "Makefile").read_text()
 LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
 PINS = dict(line.split("==") for line in LINES)
 
@@ -77,6 +79,17 @@ def test_the_command_is_installed_and_works_from_any_folder(tmp_path: Path) -> N
     command = Path(sys.executable).with_name("tunemax")
     done = subprocess.run([command, "fields"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "learning_rate = 0.001" in done.stdout
+
+
+def test_ci_runs_every_test_whatever_its_mark() -> None:
+    runs = re.findall(r"^(test\S*): .*\n(?:\t.*\n)*?\t.* pytest -m (.+) \$\(PYTEST_ARGS\)$", MAKEFILE, re.MULTILINE)
+    assert runs == [
+        ("test", '"not services and not long"'),
+        ("test-services", "services"),
+        ("test-long", "long"),
+    ]
+    commands = re.findall(r"^make (\S+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert commands == [target for target, _ in runs]
 
 
 def test_make_refuses_an_old_python_in_one_line(tmp_path: Path) -> None:

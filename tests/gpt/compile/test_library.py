@@ -64,6 +64,7 @@ def answer(process: subprocess.Popen[str]) -> list[str]:
     return out.split()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_one_process_makes_a_function_and_all_others_load_it(folder: Path, tmp_path: Path) -> None:
     """Killed while its compiler runs, it leaves nothing in the way; broken, the file is made again."""

@@ -56,6 +56,7 @@ def trained(
     return trainer, members
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_compiled_members_train_as_eager_ones_do(small: Make, corpus: Corpus) -> None:
     """With other rates, clips and dropout. fp32 sums are taken in another order: 1e-4 nats after ten iterations."""
@@ -111,6 +112,7 @@ def test_the_graph_of_bf16_computes_what_eager_mode_does(
     assert losses[1] == pytest.approx(losses[0], abs=0.005)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_compiled_member_does_not_depend_on_its_neighbours(
     small: Make, corpus: Corpus, assert_same: Callable[[Snapshot, Snapshot], None]
@@ -137,6 +139,7 @@ def test_a_compiled_member_does_not_depend_on_its_neighbours(
     assert len(step._known) == known
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_member_that_diverges_leaves_its_compiled_neighbours_alone(small: Make, corpus: Corpus) -> None:
     broken = {"learning_rate": 10, "grad_clip": 0, "schedule": "constant", "warmup_fraction": 0, "dropout": 0.1}

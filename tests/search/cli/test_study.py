@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from stock import says
 from waiting import ANNOUNCED, PATIENCE, stop_worker, until
 
 from tunemax.gpt.config import Config
@@ -26,7 +27,6 @@ from tunemax.search.storage.questions import Question, load_from
 
 ROOT = Path(__file__).parents[3]
 TUNEMAX = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
-OPTUNA = [sys.executable, "-c", "import sys; from optuna.cli import main; sys.exit(main())"]
 ENDLESS = 10**6
 """Iterations that no trial of a test comes to the end of."""
 Ask = Callable[..., Question]
@@ -70,8 +70,7 @@ def done(ask: Ask, work: Callable[..., Any], where: str) -> str:
 def test_leaderboard_best_and_optuna_name_the_same_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:
     board = json.loads(typed(capsys, "study", "leaderboard", "q", "--storage", done, "--json"))
     for entry in board["entries"]:
-        words = [*OPTUNA, "best-trial", "--storage", f"sqlite:///{done}", "--study-name", entry["study"], "-f", "json"]
-        stock = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        stock = json.loads(says(done, "best-trial", "--study-name", entry["study"], "-f", "json"))
         ours = json.loads(typed(capsys, "study", "best", entry["study"], "--storage", done, "--json"))
         assert stock["number"] == entry["best"]["number"] == ours["number"]
         assert stock["value"] == {"validation_loss": ours["value"]}
@@ -82,15 +81,9 @@ def test_leaderboard_best_and_optuna_name_the_same_trial(done: str, capsys: pyte
 
 
 def test_stock_listings_work(done: str) -> None:
-    url = f"sqlite:///{done}"
-    studies = json.loads(
-        subprocess.run(
-            [*OPTUNA, "studies", "--storage", url, "-f", "json"], capture_output=True, text=True, check=True
-        ).stdout
-    )
+    studies = json.loads(says(done, "studies", "-f", "json"))
     assert [(study["name"], study["n_trials"]) for study in studies] == [("q/softmax", 4), ("q/polymax", 3)]
-    words = [*OPTUNA, "trials", "--storage", url, "--study-name", "q/softmax", "-f", "json"]
-    trials = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    trials = json.loads(says(done, "trials", "--study-name", "q/softmax", "-f", "json"))
     assert [trial["state"] for trial in trials] == ["COMPLETE"] * 4
 
 

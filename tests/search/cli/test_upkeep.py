@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from stock import says
 from waiting import ANNOUNCED, stop_worker
 
 from tunemax.gpt.data import Corpus
@@ -31,7 +31,6 @@ from tunemax.search.storage.recovery import mark
 from tunemax.search.workers.events import Event, Finished, Reported, Started
 from tunemax.search.workers.snapshots import FILE
 
-OPTUNA = [sys.executable, "-c", "import sys; from optuna.cli import main; sys.exit(main())"]
 Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
 
@@ -51,11 +50,6 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert out == ""
     assert err.count("\n") == 1
     return err.removeprefix("tunemax: ").removesuffix("\n")
-
-
-def optuna_says(where: str, *words: str) -> str:
-    words = (*OPTUNA, words[0], "--storage", f"sqlite:///{where}", *words[1:])
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 def counted(question: Question) -> Counter[str]:
@@ -196,11 +190,10 @@ def test_nothing_is_deleted_while_a_trial_runs(
 
     question.study("q/softmax").ask()
     line = refused(capsys, "study", "delete", "q", "--storage", where, "--yes")
-    match = re.fullmatch(
-        r"q/softmax: trial 3 was asked with the stock tools and runs; end it with optuna (tell .*)", line
-    )
+    told = "q/softmax: trial 3 was asked with the stock tools and runs; end it with optuna tell --storage sqlite:///"
+    match = re.fullmatch(rf"{re.escape(told)}(\S+) (.*)", line)
     assert match
-    subprocess.run([*OPTUNA, *match[1].split()], check=True, capture_output=True)
+    says(match[1], "tell", *match[2].split())
     typed(capsys, "study", "delete", "q", "--storage", where, "--yes")
 
 
@@ -332,13 +325,11 @@ def test_a_trial_that_was_asked_and_told_with_optuna_counts(
             }
         }
     )
-    asked = json.loads(optuna_says(where, "ask", "--study-name", "q/softmax", "--search-space", space, "-f", "json"))
+    asked = json.loads(says(where, "ask", "--study-name", "q/softmax", "--search-space", space, "-f", "json"))
     assert asked["number"] == 0, "it takes from the budget"
     work(question)
     assert counted(question) == {"running": 1, "complete": 1}
-    optuna_says(
-        where, "tell", "--study-name", "q/softmax", "--trial-number", "0", "--state", "complete", "--values", "0.25"
-    )
+    says(where, "tell", "--study-name", "q/softmax", "--trial-number", "0", "--state", "complete", "--values", "0.25")
     board = json.loads(typed(capsys, "study", "leaderboard", "q", "--storage", where, "--json"))
     (entry,) = board["entries"]
     assert (entry["complete"], entry["running"], entry["waiting"]) == (2, 0, 0)
@@ -350,7 +341,7 @@ def test_an_empty_study_that_was_created_with_optuna_is_taken_over(
     study_file: Callable[..., Path], where: str, capsys: pytest.CaptureFixture[str], work: Work
 ) -> None:
     open_storage(where, create=True)
-    optuna_says(where, "create-study", "--study-name", "q/polymax")
+    says(where, "create-study", "--study-name", "q/polymax")
     line = refused(capsys, "study", "run", "q/polymax", "--storage", where)
     assert (
         line
@@ -382,9 +373,9 @@ def test_another_one_is_refused_with_the_reason(
     study_file: Callable[..., Path], where: str, capsys: pytest.CaptureFixture[str], made: list[str], line: str
 ) -> None:
     open_storage(where, create=True)
-    optuna_says(where, "create-study", "--study-name", "q/softmax", *made)
+    says(where, "create-study", "--study-name", "q/softmax", *made)
     if not made:
-        optuna_says(where, "ask", "--study-name", "q/softmax")
+        says(where, "ask", "--study-name", "q/softmax")
     assert refused(capsys, "study", "create", str(study_file()), "--storage", where) == line
 
 
@@ -393,7 +384,7 @@ def test_a_waiting_trial_is_not_taken_by_optuna_and_by_us(ask: Ask, where: str, 
 
     def ask_beside(event: Event) -> None:
         if isinstance(event, Started) and len(asked) < 3:
-            asked.append(json.loads(optuna_says(where, "ask", "--study-name", "q/softmax", "-f", "json"))["number"])
+            asked.append(json.loads(says(where, "ask", "--study-name", "q/softmax", "-f", "json"))["number"])
 
     events = work(question, slots=2, on=ask_beside)
     taken = [event.trial for event in events if isinstance(event, Started)]

@@ -29,6 +29,7 @@ LONG = {**SIZE, "block_size": 128, "batch_size": 1}
 """An evaluation of this takes several times what training does."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("size", "slots", "within"),

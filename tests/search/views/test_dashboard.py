@@ -32,6 +32,7 @@ from tunemax.search.workers.artifacts import CURVE, Artifacts
 from tunemax.search.workers.events import Event
 
 Ask = Callable[..., Question]
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tunemax.search.workers.artifacts import Artifacts
 from tunemax.search.workers.events import Event
 from tunemax.search.workers.learnables import Trajectories
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.services, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tuned: Question, tmp_path: 
         write(tuned, tmp_path / "file")
 
 
+@pytest.mark.services
 @pytest.mark.browser
 def test_in_a_browser_light_and_dark_wide_and_narrow(confirmed: Question, tmp_path: Path) -> None:
     page = write(confirmed, tmp_path)[0].as_uri()
