@@ -12,28 +12,31 @@ tests are run without any fault first, since a test that fails anyway notices no
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import os
-import queue
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
 LISTS = Path(__file__).parent / "data" / "mutants"
 COPIED = ("gpt", "envs", "search", "tunemax", "studies", "tests", "docs", "benchmarks", "pyproject.toml", "Makefile")
-LIMIT = 600
+WARM = ("torch", "optuna", "sqlalchemy", "pydantic", "hypothesis", "scipy.stats", "gymnasium", "stable_baselines3")
+"""What most tests need, loaded once for all of them: that takes longer than most tests."""
+LIMIT = 600.0
 """Seconds after which tests that have not ended have noticed something: a loop without end, as a rule."""
-FAILED, USAGE, EMPTY = 1, 4, 5  # of pytest's exit statuses
+USAGE, EMPTY = 4, 5
+"""pytest's exit statuses where there are no such tests."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,22 @@ class Mutant:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Tests to run, with a mutant or without."""
+
+    tests: tuple[str, ...]
+    mutant: Mutant | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Result:
     number: int
     mutant: Mutant
     outcome: str
-    """killed, hung, survived, or what is wrong with its tests."""
+    """killed, hung (killed, too), survived, or no tests."""
     seconds: float
-    noticed: str = ""
+    noticed: str
     """The first test that failed."""
 
     @property
@@ -65,14 +77,16 @@ class Result:
         return self.outcome not in ("killed", "hung")
 
 
+# ---- the list --------------------------------------------------------------------------------------------------------
+
+
 def read(lists: Path = LISTS) -> list[Mutant]:
     """All mutants, numbered by their place from 1. Raises SystemExit if one lacks a key, or two have a name."""
     found = []
     for path in sorted(lists.glob("*.yaml")):
         for given in yaml.safe_load(path.read_text()):
-            missing = {"name", "file", "old", "new", "breaks", "tests"} ^ given.keys()
-            if missing:
-                raise SystemExit(f"{path.name}: {given.get('name', given)}: missing or unknown: {sorted(missing)}")
+            if odd := {"name", "file", "old", "new", "breaks", "tests"} ^ given.keys():
+                raise SystemExit(f"{path.name}: {given.get('name', given)}: missing or unknown: {sorted(odd)}")
             found.append(Mutant(**{**given, "tests": tuple(given["tests"])}))
     names = [mutant.name for mutant in found]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -112,7 +126,10 @@ def chosen(mutants: Sequence[Mutant], words: Iterable[str]) -> list[tuple[int, M
     return sorted(found.items()) if found else numbered
 
 
-def copied(folder: Path, root: Path = ROOT) -> Path:
+# ---- running tests ---------------------------------------------------------------------------------------------------
+
+
+def copied(root: Path, folder: Path) -> Path:
     """A copy of what the tests need."""
     ignored = shutil.ignore_patterns("__pycache__", "*.db*", "runs", ".*")
     for name in [*COPIED, *(path.name for path in root.glob("*.md"))]:
@@ -123,126 +140,163 @@ def copied(folder: Path, root: Path = ROOT) -> Path:
     return folder
 
 
-@contextmanager
-def applied(mutant: Mutant, copy: Path) -> Iterator[None]:
-    """The mutant in a copy, until the block ends."""
-    path = copy / mutant.file
-    before = path.read_text()
-    path.write_text(before.replace(mutant.old, mutant.new))
+class Testing:
+    """A process, forked from this one, that runs some work in a copy: with its mutant, which is taken back later."""
+
+    def __init__(self, work: Work, copy: Path, limit: float) -> None:
+        self.work, self.copy, self.limit = work, copy, limit
+        self.status: int | None = None
+        """pytest's exit status; None while it runs, or if it was ended."""
+        self._file = copy / work.mutant.file if work.mutant else None
+        self._before = self._file.read_text() if self._file else ""
+        if self._file and work.mutant:
+            self._file.write_text(self._before.replace(work.mutant.old, work.mutant.new))
+        self._out = copy.with_name(f"{copy.name}.out")
+        self._begun = time.monotonic()
+        self._process = os.fork()
+        if not self._process:
+            self._run()
+
+    def _run(self) -> None:
+        status = 3
+        try:
+            os.setsid()
+            out = os.open(self._out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.chdir(self.copy)
+            for name in [name for name in os.environ if name.startswith(("PYTEST", "TUNEMAX"))]:
+                del os.environ[name]
+            # Two versions of a file may be written within one second, and be of one size: Python would take old bytes
+            os.environ |= {"PYTHONPATH": str(self.copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+            sys.dont_write_bytecode = True
+            sys.path[:] = [str(self.copy), *(path for path in sys.path if path != str(Path(__file__).parent))]
+            words = ["-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "--basetemp", f"{self.copy}.temporary"]
+            status = int(pytest.main([*words, *self.work.tests]))
+            sys.stdout.flush()
+        finally:
+            os._exit(status)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    @property
+    def said(self) -> str:
+        return self._out.read_text(errors="replace")
+
+    def ended(self) -> bool:
+        """Whether it has, by itself or since it took too long."""
+        if self.seconds > self.limit:
+            self.end()
+            return True
+        process, status = os.waitpid(self._process, os.WNOHANG)
+        if process:
+            self.status = os.waitstatus_to_exitcode(status)
+            self._take_back()
+        return bool(process)
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process, signal.SIGKILL)
+        os.waitpid(self._process, 0)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        if self._file:
+            self._file.write_text(self._before)
+
+
+def run(every: Iterable[Work], copies: Sequence[Path], done: Callable[[Testing], None], limit: float = LIMIT) -> None:
+    """Do all the work, a piece in each copy at a time; `done` hears of each that has ended."""
+    waiting, free, under_way = list(every), list(copies), list[Testing]()
     try:
-        yield
+        while waiting or under_way:
+            while waiting and free:
+                under_way.append(Testing(waiting.pop(0), free.pop(0), limit))
+            for testing in [testing for testing in under_way if testing.ended()]:
+                under_way.remove(testing)
+                free.append(testing.copy)
+                done(testing)
+            time.sleep(0.02)
     finally:
-        path.write_text(before)
+        for testing in under_way:
+            testing.end()
 
 
-def tested(copy: Path, tests: Iterable[str], limit: float) -> tuple[int | None, str]:
-    """pytest's exit status over some tests of a copy, None if they do not end; and what it printed."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "TUNEMAX"))}
-    # Two versions of a file may be written within one second, and be of one size: Python would take the older bytecode
-    environment = {**own, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    words = ["-m", "pytest", "-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "--basetemp", f"{copy}-temporary"]
-    process = subprocess.Popen(
-        [sys.executable, *words, *tests],
-        cwd=copy,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, _ = process.communicate(timeout=limit)
-    except BaseException as error:
-        os.killpg(process.pid, 9)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return None, ""
-        raise
-    return process.returncode, out
-
-
-def judged(number: int, mutant: Mutant, copy: Path, limit: float = LIMIT) -> Result:
-    """What becomes of a mutant."""
-    begun = time.monotonic()
-    with applied(mutant, copy):
-        status, out = tested(copy, mutant.tests, limit)
-    seconds = time.monotonic() - begun
-    if status in (USAGE, EMPTY):
-        return Result(number, mutant, f"no tests: {out.strip().splitlines()[-1:]}", seconds)
-    first = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", out, re.MULTILINE)
-    outcome = "hung" if status is None else "killed" if status else "survived"
-    return Result(number, mutant, outcome, seconds, first.group(1) if first else "")
-
-
-def sound(copies: Sequence[Path], tests: Sequence[str]) -> str | None:
-    """What fails, or is missing, without any mutant; None if all is well. The files are shared out among the copies."""
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+def sound(tests: Iterable[str], copies: Sequence[Path]) -> str:
+    """What fails without any mutant; nothing if all is well."""
+    by_file: dict[str, list[str]] = {}
+    for test in dict.fromkeys(tests):
+        by_file.setdefault(test.partition("::")[0], []).append(test)
     faults: list[str] = []
-
-    def run(place: int) -> None:
-        mine = [test for test in dict.fromkeys(tests) if files.index(test.partition("::")[0]) % len(copies) == place]
-        status, out = tested(copies[place], mine, limit=3600) if mine else (0, "")
-        if status:
-            faults.append(out)
-
-    in_threads(run, range(len(copies)))
-    return "\n".join(faults) or None
+    every = [Work((file,) if file in some else tuple(some)) for file, some in by_file.items()]
+    run(every, copies, lambda testing: faults.extend([testing.said] if testing.status else []))
+    return "\n".join(faults)
 
 
-def in_threads(run: Callable[[int], None], places: Iterable[int]) -> None:
-    threads = [threading.Thread(target=run, args=(place,)) for place in places]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def judged(testing: Testing) -> Result:
+    """What has become of a mutant."""
+    assert testing.work.mutant
+    first = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", testing.said, re.MULTILINE)
+    outcome = "hung" if testing.status is None else "killed" if testing.status else "survived"
+    if testing.status in (USAGE, EMPTY):
+        outcome = "no tests"
+    noticed = first.group(1) if first else ""
+    return Result(testing.work.number, testing.work.mutant, outcome, testing.seconds, noticed)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def table(results: Sequence[Result]) -> str:
     """One line a mutant: number, outcome, seconds, name, and who noticed."""
     wide = max(len(result.mutant.name) for result in results)
-    rows = [
+    return "\n".join(
         f"{result.number:>4}  {result.outcome:<9} {result.seconds:>4.0f} s  {result.mutant.name:<{wide}}  "
         f"{result.noticed.rpartition('/')[2]}"
         for result in sorted(results, key=lambda result: result.number)
-    ]
-    return "\n".join(rows)
+    )
 
 
-def main(argv: Sequence[str] | None = None, root: Path = ROOT, lists: Path = LISTS) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 1 if a mutant has survived. Raises SystemExit for a list that is not true any more."""
     parser = argparse.ArgumentParser(description="Put faults into a copy of the sources; see which tests notice.")
     parser.add_argument("which", nargs="*", help="numbers, ranges of them, or parts of names; default: all")
     parser.add_argument("--jobs", type=int, default=2, help="copies that are tested at once")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
-    arguments = parser.parse_args(argv)
-    mutants = read(lists)
-    wanted = chosen(mutants, arguments.which)
-    if arguments.list:
+    parser.add_argument("--tree", type=Path, default=ROOT, help="the sources; default: these")
+    parser.add_argument("--lists", type=Path, default=LISTS, help="the folder of the list")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds that the tests of a mutant may take")
+    given = parser.parse_args(argv)
+    mutants = read(given.lists)
+    wanted = chosen(mutants, given.which)
+    if given.list:
         print("\n".join(f"{number:>4}  {mutant.name}: {mutant.breaks}" for number, mutant in wanted))
         return 0
-    if faults := [f"{mutant.name}: {why}" for mutant in mutants if (why := fault(mutant, root))]:
+    if faults := [f"{mutant.name}: {why}" for mutant in mutants if (why := fault(mutant, given.tree))]:
         raise SystemExit("\n".join(faults))
+    if given.tree == ROOT:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        for name in WARM:
+            importlib.import_module(name)
     results: list[Result] = []
-    waiting: queue.SimpleQueue[tuple[int, Mutant]] = queue.SimpleQueue()
-    for each in wanted:
-        waiting.put(each)
+
+    def done(testing: Testing) -> None:
+        results.append(judged(testing))
+        print(f"{len(results):>4}/{len(wanted)}  {results[-1].outcome:<9} {results[-1].mutant.name}", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copies = [copied(Path(folder, str(job)), root) for job in range(max(1, min(arguments.jobs, len(wanted))))]
-        if wrong := sound(copies, [test for _, mutant in wanted for test in mutant.tests]):
+        copies = [copied(given.tree, Path(folder, str(job))) for job in range(max(1, min(given.jobs, len(wanted))))]
+        if wrong := sound((test for _, mutant in wanted for test in mutant.tests), copies):
             raise SystemExit(f"{wrong}\nthese tests fail without any mutant; mend them first")
         print(f"{len(wanted)} mutants; without one, their tests pass", flush=True)
-
-        def work(place: int) -> None:
-            while not waiting.empty():
-                result = judged(*waiting.get(), copies[place])
-                results.append(result)
-                print(f"{len(results):>4}/{len(wanted)}  {result.outcome:<9} {result.mutant.name}", flush=True)
-
-        in_threads(work, range(len(copies)))
+        run((Work(mutant.tests, mutant, number) for number, mutant in wanted), copies, done, given.limit)
     survivors = [result for result in results if result.survived]
     print(f"\n{table(results)}\n\n{len(results)} mutants, {len(survivors)} survivors")
     for result in survivors:
         print(f"{result.outcome}: {result.mutant.name} ({result.mutant.file}): {result.mutant.breaks}")
-    return FAILED if survivors else 0
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":

@@ -83,10 +83,11 @@ def test_how_far_an_action_of_one_goes() -> None:
     assert by_name["learning_rate"].moved(1.0, 1) == 1.0
 
 
-def test_the_gain_moves_gamma_against_it() -> None:
-    values = CONSTANTMAX.active()
-    dial = find_dial("gain", CONSTANTMAX)
-    assert dial.read(values) == pytest.approx(-2.5 - math.log(100))
+@pytest.mark.parametrize("base", [math.e, 2.0])
+def test_the_gain_moves_gamma_against_it(base: float) -> None:
+    config = CONSTANTMAX.replace({"constantmax.base": base})
+    values, dial = config.active(), find_dial("gain", config)
+    assert dial.read(values) == pytest.approx(-2.5 * math.log(base) - math.log(100))
     moved = dial.fields(dial.moved(dial.read(values), 1), values)
     assert moved == {"constantmax.gamma": pytest.approx(100 / 1.5)}
     assert dial.read({**values, **moved}) == pytest.approx(dial.read(values) + math.log(1.5))
@@ -145,6 +146,7 @@ def test_discrete_actions_are_five_steps_a_control() -> None:
     found = {tuple(Actions("discrete", 2).read(np.int64(number)).tolist()) for number in range(25)}
     assert found == {(a, b) for a in STEPS for b in STEPS}
     assert Actions("discrete", 2).read(12).tolist() == [0, 0]
+    assert Actions("discrete", 2).read(1).tolist() == [-0.5, -1], "the first control's digit is the lowest"
 
 
 @pytest.mark.parametrize(
