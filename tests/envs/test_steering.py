@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunemax.envs.instances import Instance, find_set
-from tunemax.envs.observation import FEATURES, LIMIT
+from tunemax.envs.observation import FEATURES, LIMIT, Features
 from tunemax.envs.steering import MARGIN, Steering, corpus_of
 from tunemax.envs.task import Task, task_of
-from tunemax.gpt.divergence import divergence_cap
+from tunemax.gpt.divergence import Event, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.trainer import Trainer
 
@@ -160,6 +160,19 @@ def test_a_diverged_training_is_seen_as_finite_numbers(tiny: Make) -> None:
     assert done[1].reward == played(task, instance(task))[1][0]  # the neighbour has not noticed
 
 
+def test_a_training_that_diverged_is_not_tested_even_if_its_loss_is_fine(tiny: Make) -> None:
+    """As where a learnable has left its domain."""
+    task = tiny()
+    steering = Steering(task)
+    steering.start({0: instance(task)})
+    (trainer,) = steering._pool
+    trainer.members[0].event = Event("diverged: a learnable left its domain", 0)
+    cap = divergence_cap(trainer.members[0].config, trainer.corpus)
+    done = steering.advance({0: [0, 0]})[0]
+    assert done.info["diverged"]
+    assert done.info["test_loss"] == cap
+
+
 def test_weights_that_are_not_finite_end_the_training(tiny: Make) -> None:
     task = tiny()
     steering = Steering(task)
@@ -195,6 +208,8 @@ def test_observations_say_what_they_promise(tiny: Make) -> None:
     assert raw("progress", start) == pytest.approx(0, abs=1e-6)
     assert raw("progress") == pytest.approx(4 / 12)
     assert raw("loss") == pytest.approx(-done.reward, rel=1e-5)
+    trained = next(iter(steering._pool)).members[0].train_loss
+    assert raw("gap") == pytest.approx(done.info["loss"] - trained, abs=1e-5)
     assert raw("fast_slope") == pytest.approx(-done.reward / 2, rel=1e-5)
     assert raw("beta_mean") == pytest.approx(now["constantmax.beta"], rel=1e-5)
     assert raw("log_gamma_mean") == pytest.approx(math.log(now["constantmax.gamma"]), rel=1e-5)
@@ -207,6 +222,12 @@ def test_observations_say_what_they_promise(tiny: Make) -> None:
     for dial in task.dials:
         assert dial.at(raw(f"at/{dial.name}")) == pytest.approx(now[dial.name], rel=1e-5)
     assert 1e-4 < 10 ** raw("update") < 1
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9, math.nan, math.inf, -math.inf])
+def test_whatever_is_seen_an_observation_stays_in_its_space(value: float, tiny: Make) -> None:
+    features = Features(tiny().dials)
+    assert features.space.contains(features.normalised(dict.fromkeys(features.names, value)))
 
 
 def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:

@@ -14,7 +14,7 @@ from tunemax.gpt import hardware
 
 
 def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
-    """Four arrays of 40 MB, taken and freed ten times: without the setting each comes as new pages from the system.
+    """Four arrays of 40 MB, taken and freed three times: without the setting each comes as new pages from the system.
 
     40 MB, for up to 32 MB glibc itself comes to keep what it has seen freed, or not, as the heap happens to lie.
     """
@@ -25,7 +25,7 @@ if sys.argv[1] == "keep": assert hardware.keep_memory()
 import torch
 for _ in range(6): [torch.ones(10_000_000) for _ in range(4)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10): [torch.ones(10_000_000) for _ in range(4)]
+for _ in range(3): [torch.ones(10_000_000) for _ in range(4)]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     faults = [

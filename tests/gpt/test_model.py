@@ -16,7 +16,7 @@ from tunemax.gpt.data import Corpus
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.model import Lane, forward, losses, parameters, rotate
 from tunemax.gpt.random import Dropout, generator, key
-from tunemax.gpt.softmax import variants
+from tunemax.gpt.softmax import Variant, variants
 from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
@@ -217,3 +217,19 @@ def test_bf16_is_near_fp32_and_learns(variant: str, small: Make, corpus: Corpus)
         assert ends[precision] < start - 2
     assert ends["bf16"] == pytest.approx(ends["fp32"], abs=0.02)
     assert ends["bf16"] != ends["fp32"]
+
+
+def test_attention_of_bf16_is_weighed_in_fp32(small: Make, corpus: Corpus) -> None:
+    """Eight bits of a logit of 5 are an error of 2 % in its weight."""
+    config = small(precision="bf16")
+    trainer = Trainer(config, corpus)
+    trainer.add(config)
+    seen = []
+
+    def observe(layer: int, variant: Variant, logits: torch.Tensor, mask: torch.Tensor) -> None:
+        seen.append(logits.dtype)
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        tokens = torch.zeros(1, 1, 4, dtype=torch.int64)
+        forward(trainer.layout.split(trainer.rows()), tokens, config.model, trainer._lanes(), observe=observe)
+    assert seen == [torch.float32] * 2

@@ -331,6 +331,7 @@ def test_a_run_that_is_told_to_end_keeps_what_is_finished_and_says_how_to_go_on(
     assert values(load_from(storage, "q")) == values(undisturbed)
 
 
+@pytest.mark.long
 def test_a_run_that_compiles_ends_at_once(
     study_file: Callable[..., Path], start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
