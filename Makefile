@@ -7,7 +7,8 @@
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2
+# Two processes; neighbours in a file stay in one of them, and share what takes long to make
+PYTEST_ARGS ?= -n 2 --dist worksteal
 MUTANTS ?=
 
 BIN = .venv/bin
