@@ -3,6 +3,7 @@ uses."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,10 @@ def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(sma
     rows = [layout.start(config)[:common] for config in configs]
     assert all(torch.equal(rows[0], row) for row in rows)
     assert not torch.equal(rows[0], layout.start(small(seed=6))[:common])
+    matrices = layout.split(layout.start(configs[0]))
+    signs = [(matrices[p.name].flatten()[:40] > 0).tolist() for p in layout.parameters if p.std]
+    assert len(signs) == 10
+    assert all(one != other for one, other in itertools.combinations(signs, 2)), "two parameters are drawn alike"
     # A name draws its own numbers: other parameters beside it do not matter.
     other = small(seed=5, bias=True, position="rotary", tie_weights=False, n_layer=2)
     other_layout = Layout(parameters(other.model, 50))
