@@ -128,6 +128,7 @@ def test_identity_changes_exactly_with_what_would_be_trained(config: Config, nam
     [
         {"constantmax.gamma": 7},
         {"decay_fraction": 0.5},
+        {"variant_lr_ratio": 7},
         {"out_dir": "elsewhere", "tensorboard": False, "log_interval": 1},
         {"eval_interval": 7, "device": "cpu", "compile": True},
     ],

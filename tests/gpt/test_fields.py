@@ -91,6 +91,7 @@ def test_a_field_is_explained_in_one_line(spec: FieldSpec) -> None:
         ("rate", 10.000001, "rate = 10.000001: expected a number > 0 and ≤ 10"),
         ("rate", "nan", "rate = nan: expected a number > 0 and ≤ 10"),
         ("rate", False, "rate = false: expected a number > 0 and ≤ 10"),
+        ("rate", True, "rate = true: expected a number > 0 and ≤ 10"),
         ("any_number", float("inf"), "any_number = inf: expected a number"),
         ("switch", "maybe", "switch = maybe: expected true or false"),
         ("switch", 2, "switch = 2: expected true or false"),

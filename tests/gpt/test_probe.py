@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_the_share_of_guarded_entries_is_seen_when_logits_are_huge(
     assert (share < 0.95).all()
     for name in ("row_max", "denominator", "row_sum"):
         assert getattr(found[loud], name).isfinite().all()
+
+
+def test_the_share_of_guarded_entries_is_of_those_that_are_allowed(small: Make, corpus: Corpus) -> None:
+    config = small(softmax_variant="constantmax", constantmax__beta=1.5, constantmax__gamma=0.5)
+    trainer = Trainer(config, corpus)
+    member = scaled(trainer, trainer.add(config), 300)
+    acts = first_logits(trainer, member, corpus) - 1.5 - math.log(0.5) > 30
+    expected = acts.sum((0, 2, 3)) / (WINDOWS * 16 * 17 / 2)
+    torch.testing.assert_close(probe(trainer)[member].guarded[0], expected, rtol=0, atol=1e-3)
 
 
 def test_each_member_of_a_mixed_stack_gets_its_own(small: Make, corpus: Corpus) -> None:
