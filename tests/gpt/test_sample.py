@@ -64,8 +64,7 @@ def test_a_high_temperature_is_wilder_than_a_low_one(trained: tuple[Trainer, Mem
     kinds = [
         len(np.unique(generate(*trained, [32], 60, count=4, temperature=temperature))) for temperature in (0, 0.5, 5)
     ]
-    assert kinds == sorted(kinds)
-    assert kinds[0] < kinds[2]
+    assert kinds[0] <= kinds[1] < kinds[2]
     assert (generate(*trained, [32], 20, temperature=0) == generate(*trained, [32], 20, temperature=0, seed=9)).all()
 
 

@@ -176,9 +176,9 @@ def test_every_trial_is_counted_once(ask: Ask) -> None:
 
 def test_candidates_stand_by_their_best_and_those_without_one_last(ask: Ask) -> None:
     question = ask(compare=["softmax", "polymax", "constantmax"])
-    add(question.study("q/polymax"), 2.0)
-    add(question.study("q/constantmax"), 1.0)
-    assert [entry.name for entry in leaderboard(question).entries] == ["constantmax", "polymax", "softmax"]
+    add(question.study("q/polymax"), 1.0)
+    add(question.study("q/constantmax"), 2.0)
+    assert [entry.name for entry in leaderboard(question).entries] == ["polymax", "constantmax", "softmax"]
 
 
 @pytest.mark.parametrize(
