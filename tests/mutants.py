@@ -276,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if faults := [f"{mutant.name}: {why}" for mutant in mutants if (why := fault(mutant, given.tree))]:
         raise SystemExit("\n".join(faults))
-    if given.tree == ROOT:
+    if (given.tree / "search").is_dir():
         os.environ["OMP_NUM_THREADS"] = "1"
         for name in WARM:
             importlib.import_module(name)

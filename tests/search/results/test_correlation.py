@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunemax.search.results.correlation import rank_correlation
+from tunemax.search.results.correlation import rank_correlation, spearman
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=20))
@@ -19,10 +19,11 @@ def test_the_correlation_of_ranks_is_spearmans(pairs: list[tuple[int, int]]) -> 
     a, b = ([float(each[side]) for each in pairs] for side in (0, 1))
     found = rank_correlation([[(x, y, 1.0) for x, y in zip(a, b, strict=True)]])
     assert found.n == len(pairs)
-    if len(set(a)) == 1 or len(set(b)) == 1:
-        assert math.isnan(found.value)
-    else:
-        assert found.value == pytest.approx(float(scipy.stats.spearmanr(a, b).statistic))
+    for value in (found.value, spearman(a, b)):
+        if len(set(a)) == 1 or len(set(b)) == 1:
+            assert math.isnan(value)
+        else:
+            assert value == pytest.approx(float(scipy.stats.spearmanr(a, b).statistic))
 
 
 WEIGHTED = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 4)), min_size=2, max_size=12)
