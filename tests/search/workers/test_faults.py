@@ -206,6 +206,7 @@ def test_killed_while_it_returns_its_trials(
     assert curves(question) == undisturbed(**GRID)
 
 
+@pytest.mark.long
 def test_ten_random_kills(
     ask: Ask,
     where: str,
@@ -262,6 +263,7 @@ def test_sixteen_workers_on_one_file(tmp_path: Path, workers: Helper) -> None:
         assert trial.intermediate_values == {step: x / step for step in range(1, 6)}
 
 
+@pytest.mark.long
 def test_sixteen_workers_of_which_all_are_killed(tmp_path: Path, workers: Helper) -> None:
     where, log = str(tmp_path / "s.db"), str(tmp_path / "log")
     study = optuna.create_study(study_name="q", storage=open_storage(where, create=True))
