@@ -130,6 +130,11 @@ def test_known_points_are_the_baselines_that_the_space_can_reach() -> None:
         "β = 1 lies outside, and so does the default learning rate"
     )
 
+    for ends in ({"low": 1, "high": 2.5}, {"low": 1, "high": 3}):
+        at_ends = question({"constantmax.beta": ends}, {"softmax_variant": "constantmax", "constantmax.gamma": 125})
+        (fixed,) = at_ends.siblings().values()
+        assert {"constantmax.beta": 1.0} in known_points(at_ends, fixed), "an end belongs to its range"
+
     elsewhere = question({"constantmax.beta": "default"}, {"softmax_variant": "constantmax", "constantmax.gamma": 50})
     (fixed,) = elsewhere.siblings().values()
     assert known_points(elsewhere, fixed) == [{"constantmax.beta": 2.5}], (
