@@ -72,7 +72,7 @@ def test_kinds_of_dimensions_become_kinds_of_distributions() -> None:
         "bias": CategoricalDistribution((True, False)),
     }
     for trial, _values in drawn(definition):
-        assert trial.params.keys() == distributions(definition, fixed).keys()
+        assert trial.distributions == distributions(definition, fixed)
         assert type(trial.params["n_layer"]) is int
         assert trial.params["n_layer"] in (1, 3, 5)
 

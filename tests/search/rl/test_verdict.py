@@ -87,7 +87,16 @@ def test_a_loss_is_told_as_plainly() -> None:
     assert "sac is 5.0 % worse than constant in test loss" in told
     assert "worse than spline in test loss" in told
     assert "never paid back" in told
+    reach = found.lines[0].reach
+    assert reach is not None
+    assert (reach.reached.count, reach.steps, reach.share) == (0, 0, 0), "what is never reached saves nothing"
     assert "little about the next one" not in told
+
+
+def test_the_best_schedule_is_the_one_that_validation_instances_like_best() -> None:
+    returns = {"constant": 0.9, "spline": 0.5, "warmup_cosine": 0.7}
+    tuned = {name: Tuned(name, 0, [], validation, 1000) for name, validation in returns.items()}
+    assert Contest(SCENE, "test", [], [], tuned).schedule == "warmup_cosine"
 
 
 def test_a_tie_is_a_tie() -> None:
