@@ -439,18 +439,12 @@ def test_on_a_terminal_a_table_shows_the_run_and_ctrl_c_ends_it(study_file: Call
     assert TrialState.RUNNING not in states(str(file.with_name("tunemax.db")))
 
 
-def test_a_winner_is_trained_longer(done: str, tmp_path: Path) -> None:
+def test_a_winner_is_trained_longer(done: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = load_from(done, "q").study("q/polymax").best_trial
     words = ["train", "--from", "q/polymax", "--trial", str(best.number), "--storage", done, "--max_iters", "30"]
     folder = tmp_path / "longer"
-    ended = subprocess.run(
-        [*TUNEMAX, *words, "--out_dir", str(folder), "--no-tensorboard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ended.stdout.splitlines()[-1] == f"finished at iteration 30; the run is in {folder}"
+    ended = typed(capsys, *words, "--out_dir", str(folder), "--no-tensorboard")
+    assert ended.splitlines()[-1] == f"finished at iteration 30; the run is in {folder}"
     trained = Config.of(json.loads((folder / "config.json").read_text())["config"])
     asked = Config.of(json.loads(best.system_attrs[attributes.CONFIG])).replace({"max_iters": 30})
     assert trained.identity == asked.identity
