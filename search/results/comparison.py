@@ -109,16 +109,17 @@ def compare(runs: Mapping[str, Runs], reference: str, planned: int, margin: floa
     Seeds that are still to come are waited for in order by what is settled, so that it does not depend on which of
     them ends first; all other numbers are of what there is. Raises KeyError if the reference is not among them.
     """
-    other = runs[reference]
-    ended = {name: _ended(own, other) for name, own in runs.items() if name != reference}
-    ended = {name: seeds for name, seeds in ended.items() if len(seeds) > 1}
-    settled = settle({name: _pairs(runs[name], other, _prefix(runs[name], other)) for name in ended}, planned, margin)
+    other, others = runs[reference], {name: own for name, own in runs.items() if name != reference}
+    in_order = {name: _pairs(own, other, _prefix(own, other)) for name, own in others.items()}
+    settled = settle(in_order, planned, margin)
     compared = []
-    for name, seeds in ended.items():
-        pairs, own = _pairs(runs[name], other, seeds), settled[name]
-        kept = len(_common(runs[name], other)) / max(len(runs[name]), len(other))
-        more = None if own.sign or own.equal_at else needed(pairs.differences, planned, len(ended), kept)
-        compared.append(_compared(name, reference, seeds, pairs, margin, own, more))
+    for name, own in others.items():
+        seeds = _ended(own, other)
+        if len(seeds) > 1:
+            pairs, sure = _pairs(own, other, seeds), settled[name]
+            kept = len(_common(own, other)) / max(len(own), len(other))
+            more = None if sure.sign or sure.equal_at else needed(pairs.differences, planned, len(others), kept)
+            compared.append(_compared(name, reference, seeds, pairs, margin, sure, more))
     return compared
 
 

@@ -179,9 +179,10 @@ class Confirmation:
         """What would have to be done to separate the ties, and what these seeds could never show."""
         compared = [entry.versus for entry in self.entries if entry.versus]
         ties = [versus for versus in compared if versus.typically == "tie"]
-        return (*self._too_few(ties, len(compared)), *map(self._remedy, ties))
+        return (*self._too_few(ties), *map(self._remedy, ties))
 
-    def _too_few(self, ties: Sequence[Comparison], family: int) -> list[str]:
+    def _too_few(self, ties: Sequence[Comparison]) -> list[str]:
+        family = len(self.entries) - 1
         first = looks(self.planned, family)[0] if ties else 0
         if self.seeds >= first:
             return []

@@ -132,34 +132,10 @@ def corrected(ps: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, f
     return {name: (both[0], both[1]) for name, both in found.items()}
 
 
-def settle(family: Mapping[str, Pairs], planned: int, margin: float = MARGIN) -> dict[str, Settled]:
-    """What may be said of each candidate of a family, from its pairs so far.
-
-    planned: the number of pairs that was planned before the first one. margin: a share of the reference's typical loss.
-    """
-    if not family:
-        return {}
-    counts, size = looks(planned, len(family)), len(family)
-    made = {name: [_look(pairs.first(n), margin) for n in counts if n <= len(pairs)] for name, pairs in family.items()}
-    paths = {name: _Path.of(own, planned, size) for name, own in made.items()}
-    found = dict.fromkeys(family, Settled(1.0, 1.0, 0, None, None))
-    for index in range(max(map(len, made.values()))):
-        for name, (p, p_equal) in corrected({name: path.at(index) for name, path in paths.items()}).items():
-            before, last = found[name], min(index, len(made[name]) - 1)
-            sign, at, equal_at = before.sign, before.at, before.equal_at
-            if not sign and p <= ALPHA:
-                # The look with the smallest p is the one that rejects, also where others have made that possible
-                sign, at = made[name][int(np.argmin(paths[name].differs[: last + 1]))].sign, counts[last]
-            if equal_at is None and p_equal <= ALPHA:
-                equal_at = counts[last]
-            found[name] = Settled(p, p_equal, sign, at, equal_at)
-    return found
-
-
 @dataclass(frozen=True)
-class _Look:
-    """One-sided p of the first pairs: that the typical difference is below 0, above it, below the margin, above minus
-    the margin."""
+class Look:
+    """One-sided p of the first pairs: that the typical difference is below 0, above it, below the margin, and above
+    minus the margin."""
 
     below: float
     above: float
@@ -171,12 +147,42 @@ class _Look:
         return -1 if self.below < self.above else 1
 
 
-def _look(pairs: Pairs, margin: float) -> _Look:
+def look(pairs: Pairs, margin: float) -> Look:
+    """What some pairs say by themselves. margin: a share of the reference's typical loss; none if it has no loss."""
     differences, base = pairs.differences, scale(pairs.other)
     below, above = one_sided(differences)
     if not math.isfinite(base):
-        return _Look(below, above, 1.0, 1.0)
-    return _Look(below, above, one_sided(differences, margin * base)[0], one_sided(differences, -margin * base)[1])
+        return Look(below, above, 1.0, 1.0)
+    return Look(below, above, one_sided(differences, margin * base)[0], one_sided(differences, -margin * base)[1])
+
+
+def settle(family: Mapping[str, Pairs], planned: int, margin: float = MARGIN) -> dict[str, Settled]:
+    """What may be said of each candidate of a family, from its pairs so far.
+
+    family: all that are compared, also those without pairs yet. planned: the number of pairs that was planned before
+    the first one. margin: a share of the reference's typical loss.
+    """
+    counts = looks(planned, max(1, len(family)))
+    made = {name: [look(pairs.first(n), margin) for n in counts if n <= len(pairs)] for name, pairs in family.items()}
+    return decide(made, planned)
+
+
+def decide(made: Mapping[str, Sequence[Look]], planned: int) -> dict[str, Settled]:
+    """What may be said of each candidate, from its looks so far; one may have made fewer than another."""
+    counts = looks(planned, max(1, len(made)))
+    paths = {name: _Path.of(own, planned, len(made)) for name, own in made.items()}
+    found = dict.fromkeys(made, Settled(1.0, 1.0, 0, None, None))
+    for index in range(max(map(len, made.values()), default=0)):
+        for name, (p, p_equal) in corrected({name: path.at(index) for name, path in paths.items()}).items():
+            before, last = found[name], min(index, len(made[name]) - 1)
+            sign, at, equal_at = before.sign, before.at, before.equal_at
+            if not sign and p <= ALPHA:
+                # The look with the smallest p is the one that rejects, also where others have made that possible
+                sign, at = made[name][int(np.argmin(paths[name].differs[: last + 1]))].sign, counts[last]
+            if equal_at is None and p_equal <= ALPHA:
+                equal_at = counts[last]
+            found[name] = Settled(p, p_equal, sign, at, equal_at)
+    return found
 
 
 def scale(losses: Sequence[float]) -> float:
@@ -193,11 +199,11 @@ class _Path:
     equal: list[float]
 
     @classmethod
-    def of(cls, made: Sequence[_Look], planned: int, family: int) -> _Path:
-        differs = overall([min(1.0, 2 * min(look.below, look.above)) for look in made], planned, family)
+    def of(cls, made: Sequence[Look], planned: int, family: int) -> _Path:
+        differs = overall([min(1.0, 2 * min(each.below, each.above)) for each in made], planned, family)
         # A test of one side has half the error that the same test of both sides has
-        under = overall([min(1.0, 2 * look.below_margin) for look in made], planned, family)
-        over = overall([min(1.0, 2 * look.above_margin) for look in made], planned, family)
+        under = overall([min(1.0, 2 * each.below_margin) for each in made], planned, family)
+        over = overall([min(1.0, 2 * each.above_margin) for each in made], planned, family)
         within = [max(both) if max(both) == 1 else max(both) / 2 for both in zip(under, over, strict=True)]
         return cls(differs, within)
 
