@@ -18,8 +18,8 @@ from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import open_storage, study_id
+from tunemax.search.storage.fresh_seeds import first_seed, mark_used, seeds_of
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
-from tunemax.search.storage.seeds import first_seed, mark_used, seeds_of
 
 
 def fields(where: str, study: str, number: int | None = None) -> Mapping[str, Any]:

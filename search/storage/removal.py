@@ -15,9 +15,9 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import remove_artifacts
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import study_id
+from tunemax.search.storage.fresh_seeds import mark_used
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question, alone, load
-from tunemax.search.storage.seeds import mark_used
 
 
 def delete(storage: RDBStorage, names: Sequence[str]) -> None:

@@ -21,11 +21,10 @@ def answer(findings: Findings) -> str:
 
 
 def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
-    looks = f" and for {confirmation.looks} looks." if confirmation.looks > 1 else "."
     explained = (
         f"Confirmed: winners trained anew for {confirmation.horizon:,} iterations on {confirmation.seeds} fresh seeds, "
         "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
-        f"95 % interval; {tables.p_by('sign flips')}{looks}"
+        f"95 % interval. {tables.TYPICAL}."
     )
     again = changed(board, confirmation)
     return [

@@ -14,7 +14,6 @@ from tunemax.search.results.confirmation import Confirmation, Confirmed
 from tunemax.search.results.leaderboard import Entry, Leaderboard
 from tunemax.search.results.repeats import Repeats, Spread
 from tunemax.search.results.replay import Replayed
-from tunemax.search.results.statistics import Comparison
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Column, Row, Table, at, tabulated
 from tunemax.search.views.words import plain
@@ -74,14 +73,15 @@ def repeats(again: Repeats) -> Table[Spread]:
 # ---- what is confirmed -----------------------------------------------------------------------------------------------
 
 
-def p_by(test: str) -> str:
-    """What a column of p says. test: what the p is by."""
-    return f"p by {test}, corrected for all comparisons (Holm)"
+TYPICAL = (
+    "Differences are typical ones (the pseudomedian of the pairs, with its exact interval), over all seeds that both "
+    "sides have ended: a run that diverged is worse than any other. p by the signed-rank test, corrected for all "
+    "candidates and looks"
+)
+"""What the columns of a confirmed comparison are."""
 
 
-def compared(
-    head: str, versus: str, is_reference: Callable[[Row], bool], rounded: Callable[[Comparison], str]
-) -> Column[Row]:
+def compared(head: str, versus: str, is_reference: Callable[[Row], bool], rounded: Callable[[Any], str]) -> Column[Row]:
     """The difference to the reference, which is called so in its own row. versus: where a row has its comparison."""
 
     def value(row: Row) -> str | None:
@@ -91,8 +91,8 @@ def compared(
     return Column(head, value)
 
 
-def p_of(versus: str, head: str = "p") -> Column[Any]:
-    return Column(head, at(f"{versus}.p_holm"), rounding.p, none="")
+def p_of(path: str, head: str = "p") -> Column[Any]:
+    return Column(head, at(path), rounding.p, none="")
 
 
 VERDICT = Column[Confirmed]("", at("verdict"), words=True)
@@ -114,14 +114,16 @@ def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
 
 def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and what that rests on."""
-    return Table((*_comparison(confirmation), p_of("versus"), VERDICT, SEEDS, DIVERGED), confirmation.entries)
+    return Table(
+        (*_comparison(confirmation), p_of("versus.p_corrected"), VERDICT, SEEDS, DIVERGED), confirmation.entries
+    )
 
 
 def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and how large that is beside the scatter of the seeds."""
     columns = (
         *_comparison(confirmation),
-        p_of("versus", "p (Holm)"),
+        p_of("versus.p_corrected"),
         replace(VERDICT, head="verdict"),
         Column("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
         Column("in seed SD", at("versus.effect"), "{:+.2f}".format, none=""),
@@ -135,7 +137,7 @@ def confirmed_beside_tuned(board: Leaderboard, confirmation: Confirmation) -> Ta
     columns: tuple[Column[Confirmed], ...] = (
         Column("confirmed", at("estimate"), rounding.loss_with_half),
         compared(f"to {reference}, 95 %", "versus", lambda entry: entry.candidate == reference, rounding.difference),
-        p_of("versus"),
+        p_of("versus.p_corrected"),
         VERDICT,
     )
     ranked = {entry.candidate: place for place, entry in enumerate(confirmation.entries)}
@@ -172,9 +174,11 @@ def figures(board: Leaderboard, confirmations: Sequence[Confirmation]) -> Table[
     """All there is of each candidate, in full precision."""
     columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *ENDED, STEPS]
     paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")}
+    paths |= {"typical": "versus.typical.value"}
+    paths |= {f"typical_{end}": f"versus.typical.{end}" for end in ("low", "high")}
     paths |= {"difference": "versus.difference.mean"}
     paths |= {f"difference_{end}": f"versus.difference.{end}" for end in ("low", "high")}
-    paths |= {name: f"versus.{name}" for name in ("p", "p_holm", "verdict")}
+    paths |= {name: f"versus.{name}" for name in ("p", "p_corrected", "verdict")}
     confirmed = (SEEDS, DIVERGED, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
     for each in confirmations:
         columns += [_confirmed(each, column) for column in confirmed]

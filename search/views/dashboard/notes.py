@@ -153,7 +153,7 @@ def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
         "",
         *_table(tables.confirmed_with_seeds(confirmation)),
         "",
-        f"{tables.p_by('sign flips of the paired differences')}.",
+        f"{tables.TYPICAL}.",
         "",
         *confirmation.remedies,
         "",

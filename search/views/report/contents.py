@@ -57,7 +57,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
         f"The winner of each candidate, frozen, was trained anew on {confirmation.seeds} fresh seeds for "
         f"{confirmation.horizon:,} iterations, and evaluated on validation text that no tuning has seen. All "
         "candidates have the same seeds: the same initial values where the models agree, the same order of the data. "
-        f"Differences are those of pairs; {tables.p_by('random signs')}.{left}"
+        f"{tables.TYPICAL}.{left}"
     )
     rows = (
         pictures.intervals(findings.board.question, confirmation, findings.candidates),

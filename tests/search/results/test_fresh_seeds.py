@@ -20,9 +20,9 @@ from tunemax.search.question.yaml_lines import Fault
 from tunemax.search.results.repeats import lay_out_repeats
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.attributes import CONFIG, DEFINITION, SEEDS_USED
+from tunemax.search.storage.fresh_seeds import seeds_of
 from tunemax.search.storage.questions import Question, load
 from tunemax.search.storage.removal import delete
-from tunemax.search.storage.seeds import seeds_of
 
 Ask = Callable[..., Question]
 THREE = Confirm(seeds=3)
