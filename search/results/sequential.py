@@ -3,8 +3,8 @@
 Who adds seeds until a difference shows has as many chances to be fooled as he looks. Here the looks are made at numbers
 of pairs that are fixed before anything is known, whatever is read when: each uses the first n pairs in the order of
 their seeds. So reading a confirmation half-way, giving it more seeds, or taking one away and doing it again on the same
-seeds changes nothing of what a look has said. The permitted error is spent over the looks (Lan & DeMets 1983): four
-fifths until the number of pairs that was planned, most of it there, and the last fifth on all that may be added later.
+seeds changes nothing of what a look has said. The permitted error is spent over the looks (Lan & DeMets 1983): 70 %
+until the number of pairs that was planned, most of it there, and the rest on all that may be added later.
 
 For each candidate two things are tested: that its typical difference is 0, and that it is as large as a margin, on
 either side (two one-sided tests, Schuirmann 1987). To reject the first makes it better or worse, to reject the second
@@ -35,13 +35,14 @@ COUNTS = (6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, MOST_S
 """Where looks are made, beside the planned number."""
 NEAR = 1.15
 """A look that is so near to the planned one is left out."""
-UNTIL_PLANNED = 0.8
+UNTIL_PLANNED = 0.7
 """The share of the error that is spent up to the planned number of pairs."""
 
 _STEP, _REACH = 0.05, 8.5
 """The grid of z over which paths are followed."""
 _ALPHAS = np.logspace(-9, 0, 55)
-"""Overall errors for which the level of each look is computed; between them it is interpolated."""
+"""Overall errors for which the level of each look is computed; between them its logarithm is interpolated."""
+_LOG_ALPHAS = np.log(_ALPHAS)
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,14 @@ class Settled:
 
 
 def spent(n: int, planned: int) -> float:
-    """The share of the error that may be made up to n pairs."""
+    """The share of the error that may be made up to n pairs.
+
+    Against a share of 80 % and a faster end this costs one point of power at the planned number, and gains ten where
+    twenty times as many are needed (simulated).
+    """
     if n <= planned:
-        return UNTIL_PLANNED * (n / planned) ** 3
-    return 1 - (1 - UNTIL_PLANNED) * planned / n
+        return float(UNTIL_PLANNED * (n / planned) ** 3)
+    return 1 - (1 - UNTIL_PLANNED) * math.sqrt(planned / n)
 
 
 @cache
@@ -96,11 +101,11 @@ def looks(planned: int, family: int = 1) -> tuple[int, ...]:
     return tuple(n for n in counts if least_p(n) <= ALPHA * spent(n, planned) / family)
 
 
+@cache
 def level(n: int, planned: int, family: int = 1) -> float:
     """The p below which the look at n pairs rejects, for one of a family of candidates none of which is settled yet."""
     index = looks(planned, family).index(n)
-    logs = np.log(_levels(planned, family)[index])
-    return float(np.exp(np.interp(math.log(ALPHA / family), np.log(_ALPHAS), logs)))
+    return math.exp(np.interp(math.log(ALPHA / family), _LOG_ALPHAS, _log_levels(planned, family)[index]))
 
 
 def overall(ps: Sequence[float], planned: int, family: int = 1) -> list[float]:
@@ -109,9 +114,10 @@ def overall(ps: Sequence[float], planned: int, family: int = 1) -> list[float]:
     ps: two-sided p of the looks made so far, each by itself, in order.
     """
     found, best = [], 1.0
-    for p, levels in zip(ps, _levels(planned, family), strict=False):
-        reached = float(np.exp(np.interp(math.log(max(p, 1e-300)), np.log(levels), np.log(_ALPHAS))))
-        best = min(best, reached if p <= levels[-1] else 1.0)
+    for p, levels in zip(ps, _log_levels(planned, family), strict=False):
+        log = math.log(max(p, 1e-300))
+        if log <= levels[-1]:
+            best = min(best, math.exp(np.interp(log, levels, _LOG_ALPHAS)))
         found.append(best)
     return found
 
@@ -148,10 +154,10 @@ class Look:
 
 
 def look(pairs: Pairs, margin: float) -> Look:
-    """What some pairs say by themselves. margin: a share of the reference's typical loss; none if it has no loss."""
+    """What some pairs say by themselves. margin: a share of the reference's typical loss; without one it is not tested."""
     differences, base = pairs.differences, scale(pairs.other)
     below, above = one_sided(differences)
-    if not math.isfinite(base):
+    if not math.isfinite(margin * base):
         return Look(below, above, 1.0, 1.0)
     return Look(below, above, one_sided(differences, margin * base)[0], one_sided(differences, -margin * base)[1])
 
@@ -213,32 +219,35 @@ class _Path:
 
 
 @cache
-def _levels(planned: int, family: int) -> Array:
-    """The two-sided p at which each look rejects, by overall error (looks, len(_ALPHAS)).
+def _log_levels(planned: int, family: int) -> Array:
+    """The logarithm of the two-sided p at which each look rejects, by overall error (looks, len(_ALPHAS)).
 
     Under the hypothesis the standardised statistic moves, from look to look, as Brownian motion at times n does. What
     has not crossed a level before is followed on a grid of z (Armitage, McPherson & Rowe 1969; Jennison & Turnbull
     2000, ch. 19), and the next level is where the error that may be spent crosses.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
+
+    def normal(x: Array) -> Array:
+        return np.asarray(np.exp(-x * x / 2) / math.sqrt(2 * math.pi))
 
     counts = looks(planned, family)
     z = np.arange(-_REACH, _REACH + _STEP / 2, _STEP)
-    density = norm.pdf(z)[None, :].repeat(len(_ALPHAS), axis=0)
+    density = normal(z)[None, :].repeat(len(_ALPHAS), axis=0)
     upper, before, nominal = z[z >= -_STEP / 2], 0.0, []
-    beyond = norm.sf(upper)[None, :].repeat(len(_ALPHAS), axis=0)
+    beyond = ndtr(-upper)[None, :].repeat(len(_ALPHAS), axis=0)
     for index, n in enumerate(counts):
         if index:
             rho = math.sqrt(counts[index - 1] / n)
             sd = math.sqrt(1 - rho * rho)
-            beyond = _STEP * density @ norm.sf((upper[None, :] - rho * z[:, None]) / sd)
-            density = _STEP * density @ (norm.pdf((z[None, :] - rho * z[:, None]) / sd) / sd)
+            beyond = _STEP * density @ ndtr((rho * z[:, None] - upper[None, :]) / sd)
+            density = _STEP * density @ (normal((z[None, :] - rho * z[:, None]) / sd) / sd)
         now = spent(n, planned)
         crossed = np.log(_ALPHAS * (now - before) / 2)
         logs = np.log(np.maximum(beyond, 1e-300))
         edge = np.array([np.interp(-at, -log, upper) for at, log in zip(crossed, logs, strict=True)])
         # A cell of the grid that a level divides counts by its part inside
         density = density * np.clip((edge[:, None] - np.abs(z)[None, :]) / _STEP + 0.5, 0.0, 1.0)
-        nominal.append(2 * norm.sf(edge))
+        nominal.append(2 * ndtr(-edge))
         before = now
-    return np.maximum.accumulate(np.array(nominal).reshape(len(counts), len(_ALPHAS)), axis=1)
+    return np.log(np.maximum.accumulate(np.array(nominal).reshape(len(counts), len(_ALPHAS)), axis=1))

@@ -16,12 +16,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+NORMAL = NormalDist()
 EXACT = 200
 """Up to so many pairs the distribution of the statistic is exact; above, the normal one with the variance of ties."""
 DIGITS = 12
@@ -72,14 +74,12 @@ def one_sided(differences: Sequence[float], shift: float = 0.0) -> tuple[float, 
     if not len(ranks):
         return 1.0, 1.0
     if len(differences) > EXACT:
-        from scipy.stats import norm
-
         center, sd = _moments(ranks)
-        return float(norm.cdf((positive - center + 1) / sd)), float(norm.sf((positive - center - 1) / sd))
+        return NORMAL.cdf((positive - center + 1) / sd), NORMAL.cdf((center - positive + 1) / sd)
     total = int(ranks.sum())
     # Signs are as likely as their opposites, so the upper tail is the lower one of what is left
     if untied:
-        below, at, opposite = _untied(len(ranks)), positive // 2, (total - positive) // 2
+        below, at, opposite = distribution(len(ranks)), positive // 2, (total - positive) // 2
     else:
         below, at, opposite = np.cumsum(_probabilities(ranks)), positive, total - positive
     return min(1.0, float(below[at])), min(1.0, float(below[opposite]))
@@ -152,7 +152,7 @@ def _probabilities(ranks: Array) -> Array:
 
 
 @cache
-def _untied(n: int) -> Array:
+def distribution(n: int) -> Array:
     """P(sum of the positive ranks ≤ t) for t = 0, 1, …, without ties and zeros."""
     return np.cumsum(_probabilities(np.arange(1, n + 1)))
 
@@ -161,8 +161,6 @@ def _untied(n: int) -> Array:
 def _cut(n: int, alpha: float) -> int:
     """The ends of an interval are so many means from the outermost; 0 if even all of them cover too little."""
     if n <= EXACT:
-        return int(np.sum(_untied(n) <= alpha / 2 * (1 + 1e-12)))
-    from scipy.stats import norm
-
+        return int(np.sum(distribution(n) <= alpha / 2 * (1 + 1e-12)))
     center, sd = n * (n + 1) / 4, math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-    return max(0, math.floor(center - 0.5 + float(norm.ppf(alpha / 2)) * sd) + 1)
+    return max(0, math.floor(center - 0.5 + NORMAL.inv_cdf(alpha / 2) * sd) + 1)

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,10 @@ def share(count: int, n: int) -> Share:
     """So many of n, with Wilson's interval; 0 to 1 if n is 0."""
     if n == 0:
         return Share(0, 0, 0.0, 1.0)
-    from scipy.stats import binomtest
-
-    found = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Share(count, n, float(found.low), float(found.high))
+    z, part = NormalDist().inv_cdf(1 - ALPHA / 2), count / n
+    middle = (part + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
+    return Share(count, n, middle - half if count else 0.0, middle + half if count < n else 1.0)
 
 
 def percent_digits(low: float, high: float) -> int:
