@@ -138,6 +138,7 @@ def resume(arguments: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
     """What is known before the training, then its picture, or lines where there is no terminal."""
+    from tunemax.search.results.confirmation import too_few
     from tunemax.search.storage.fresh_seeds import seeds_of
     from tunemax.search.views.live.view import shown
 
@@ -145,9 +146,11 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     for line in settings.lines:
         print(line, file=sys.stderr)
     asked = definition.question
-    if definition.confirms:
+    if confirms := definition.confirms:
         seeds = seeds_of(definition)
-        asked = f"Confirming {definition.confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
+        asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
+        few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
+        asked += f"\n{few}" if few else ""
     done = f"{progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each"
     print(f"{asked}\n{question.name}: {done}", flush=True)
     with shown(progress) as view:

@@ -111,12 +111,12 @@ def _beyond(spec: FieldSpec, dimension: Dimension, side: Side) -> float | None:
         low, high, step = dimension.low, dimension.high, dimension.step
         end = high if upper else low
         if dimension.log:
-            wanted = end * min(MOST_WIDER, max(2.0, (high / low) ** 0.5)) ** away
+            wanted = float(f"{end * min(MOST_WIDER, max(2.0, (high / low) ** 0.5)) ** away:.3g}")
             least = end * abs((high / low) ** (NEAR * away) - 1)
         else:
             width = (high - low) / 2 if step is None else step * max(1, round((high - low) / step / 2))
             wanted, least = end + away * width, NEAR * (high - low)
-    reached = _clipped(spec, end, float(f"{wanted:.3g}"), upper)
+    reached = _clipped(spec, end, wanted, upper)
     if isinstance(dimension, Range) and dimension.step:
         reached = end + away * dimension.step * int(abs(reached - end) / dimension.step + 1e-9)
     if spec.annotation is int:

@@ -38,7 +38,10 @@ class Findings:
         return cautions(self.question, self.board, self.confirmations)
 
     def to_json(self) -> dict[str, Any]:
-        return self.board.to_json() | {
+        board, known = self.board.to_json(), settled(self.confirmations)
+        return board | {
+            "verdict": self.confirmations[0].verdict if self.confirmations else board["verdict"],
+            "separable": self.board.separable(known),
             "order": self.order,
             "cautions": list(self.cautions),
             "confirmations": [each.to_json() for each in self.confirmations],
@@ -59,17 +62,13 @@ def settled(confirmed: Sequence[Confirmation]) -> frozenset[str]:
 
 def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation]) -> tuple[str, ...]:
     """What stands against the ranks, and against winners, tuned or confirmed, in sentences."""
-    winners = {entry.name: entry.winner.number for entry in board.entries if entry.winner}
-    frozen = {
-        (entry.candidate, entry.trial): edges(
-            f"{entry.candidate} as confirmed", entry.config, question.definition.space
-        )
-        for each in confirmed
-        for entry in each.entries
-        if winners.get(entry.candidate) != entry.trial
-    }
-    tuned = (edge for entry in board.entries for edge in entry.edges)
-    return (*board.unequal, *sentences([*tuned, *(edge for own in frozen.values() for edge in own)]))
+    space, winners = question.definition.space, {entry.name: entry.winner for entry in board.entries}
+    found = [edge for entry in board.entries for edge in entry.edges]
+    for frozen in {(entry.candidate, entry.trial): entry for each in confirmed for entry in each.entries}.values():
+        winner = winners.get(frozen.candidate)
+        if winner is None or winner.number != frozen.trial:
+            found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
+    return (*board.unequal, *sentences(found))
 
 
 def gather(question: Question) -> Findings:

@@ -78,10 +78,9 @@ class Leaderboard:
         """Trials that have not ended."""
         return sum(entry.waiting + entry.running for entry in self.entries)
 
-    @property
-    def separable(self) -> bool | None:
-        """Whether a repeat would probably give the same order; None while nobody can say."""
-        found = order.groups([entry.search for entry in self._tried()])
+    def separable(self, settled: Collection[str] = ()) -> bool | None:
+        """Whether a repeat would probably give the same order; None while nobody can say. settled: see `order`."""
+        found = order.groups([entry.search for entry in self._open(settled)])
         return None if found is None else all(len(group) == 1 for group in found)
 
     def order(self, settled: Collection[str] = ()) -> str | None:
@@ -89,13 +88,14 @@ class Leaderboard:
 
         settled: candidates of which a confirmation has the last word; of the order of the others alone is spoken then.
         """
-        open_ = [entry for entry in self._tried() if entry.name not in settled]
-        names = [entry.name for entry in open_]
+        entries = self._open(settled)
+        names = [entry.name for entry in entries]
         of = f" of {order.enumerated(names)}, which no confirmation has settled," if settled and names else ""
-        return order.sentence(names, [entry.search for entry in open_], f"The tuned order{of}")
+        return order.sentence(names, [entry.search for entry in entries], f"The tuned order{of}")
 
-    def _tried(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.tried]
+    def _open(self, settled: Collection[str]) -> list[Entry]:
+        """Candidates whose order is in question."""
+        return [entry for entry in self.entries if entry.tried and entry.name not in settled]
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class Leaderboard:
         return sum(entry.member_steps for entry in self.entries)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"separable": self.separable, "left": self.left, "verdict": self.sentence}
+        return asdict(self) | {"separable": self.separable(), "left": self.left, "verdict": self.sentence}
 
 
 @dataclass(frozen=True)
