@@ -88,7 +88,7 @@ def _side(value: float, dimension: Dimension) -> Side | None:
             return None
         return "lower" if value == numbers[0] else "upper"
     low, high = dimension.low, dimension.high
-    if dimension.step and high - low < (FEW - 1) * dimension.step:
+    if dimension.step and (high - low) / dimension.step < FEW - 1.5:
         return None
     place = log(value / low) / log(high / low) if dimension.log else (value - low) / (high - low)
     return "lower" if place <= NEAR else "upper" if place >= 1 - NEAR else None
