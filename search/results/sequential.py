@@ -154,7 +154,7 @@ class Look:
 
 
 def look(pairs: Pairs, margin: float) -> Look:
-    """What some pairs say by themselves. margin: a share of the reference's typical loss; without one it is not tested."""
+    """What some pairs say by themselves. margin: a share of the reference's typical loss; NaN: none is tested."""
     differences, base = pairs.differences, scale(pairs.other)
     below, above = one_sided(differences)
     if not math.isfinite(margin * base):
