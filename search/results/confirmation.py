@@ -380,7 +380,8 @@ def _lost(entry: Confirmed) -> str:
 
 
 def _seed(trial: FrozenTrial) -> int:
-    return int(trial.params["seed"])
+    """Of a trial that has begun, or that still waits."""
+    return int(trial.params["seed"] if "seed" in trial.params else trial.system_attrs["fixed_params"]["seed"])
 
 
 def size(entry: Confirmed) -> str:
