@@ -90,7 +90,7 @@ class LeftOut(Strict):
     def __str__(self) -> str:
         return (
             f"{self.files:,} files that mostly repeat others and {self.passages:,} passages that stand in another "
-            f"file, {self.bytes:,} bytes ({self.bytes / self.of_bytes:.1%})"
+            f"file, {self.bytes:,} bytes ({100 * self.bytes / self.of_bytes:.1f} %)"
         )
 
 

@@ -7,6 +7,7 @@ of the two. `by_path` is how older tunemax did it, and its text has to come out 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tunemax.gpt.data.repeats import repeated, whole_lines, without
 SHARES: dict[Part, float] = {"train": 0.85, "tuning": 0.05, "confirmation": 0.05, "test": 0.05}
 REPEATED = 0.5  # a file with a larger share that stood in other files is left out
 SHORT = 0.01  # of its size: what a slice of whole files may lack
+TRIES = 4  # to fill a slice with the ends of files, of which what their beginnings say, too, is cut out
 
 Keep = Callable[[bytes], bool]
 """Whether a file, by what it holds, belongs to the text."""
@@ -68,12 +70,14 @@ def by_file(folder: Path, names: list[str], keep: Keep) -> Split:
         if part:
             room[part] -= len(text)
     train = parts["train"]
-    for part, lacking in room.items():
-        if lacking > SHORT * size:
+    for part, _ in itertools.product(room, range(TRIES)):
+        if room[part] > SHORT * size:
             largest = max(train, key=lambda name: len(train[name]))
-            start, end = train[largest][:-lacking], train[largest][-lacking:]
+            start, end = train[largest][: -room[part]], train[largest][-room[part] :]
             train[largest] = _ended(start)
-            parts[part][largest] = without(end, whole_lines(end, repeated([start, end])[1]))
+            more = without(end, whole_lines(end, repeated([start, end])[1]))
+            parts[part][largest] = more + parts[part].get(largest, b"")
+            room[part] -= len(more)
     return Split({part: [files[name] for name in sorted(files)] for part, files in parts.items()}, left_out)
 
 

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{manifest.name}: tokens: {counts}; {vocabulary}", file=sys.stderr)
     if manifest.left_out:
         print(f"{manifest.name}: left out: {manifest.left_out}", file=sys.stderr)
-    told = ", ".join(f"{part} {leak:.2%}" for part, leak in leaks.items())
-    remedy = "; validation flatters what it can look up: leave repeated text out" if max(leaks.values()) > LEAK else ""
-    print(f"{manifest.name}: spans of 64 bytes that stand in train, too: {told}{remedy}", file=sys.stderr)
+    told = ", ".join(f"{part} {100 * leak:.2f} %" for part, leak in leaks.items())
+    remedy = "; what can be looked up is not predicted: leave repeated text out" if max(leaks.values()) > LEAK else ""
+    print(f"{manifest.name}: 64-byte spans of each slice that stand in train, too: {told}{remedy}", file=sys.stderr)
     print(folder)
