@@ -73,13 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.machine.processes import warm
 
     warm()  # while the rest is loaded here
-    from tunemax.gpt.data import open_data
     from tunemax.search.api import run_study
     from tunemax.search.storage.commands import typed
-    from tunemax.search.storage.questions import create
+    from tunemax.search.storage.questions import create, data_of
 
     if file:
-        create(where, definition, open_data(definition.data))
+        create(where, definition, data_of(where, definition))
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
         ended = run_study(name, where, **strength(arguments), show=on_screen)

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
 from tunemax.gpt.config import all_specs
-from tunemax.gpt.data import Corpus
+from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Value
 from tunemax.search.question.changes import joined
@@ -94,6 +94,12 @@ class Question:
                 f"{self.name}: data {self.definition.data} has fingerprint {here[:12]} here, the study was made with "
                 f"{expected[:12]}; give the study the same text, or start a new one under another name"
             )
+
+
+def data_of(where: str | Path, definition: StudyDefinition) -> Corpus:
+    """The text that a question is created with, or joined: what is there keeps the split of its time."""
+    there = load_from(where, definition.name).definition if holds(where, definition.name) else definition
+    return open_data(definition.data, there.fingerprint)
 
 
 def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Question:
