@@ -296,5 +296,5 @@ class Worker:
 
     def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
         if name not in self._samplers:
-            self._samplers[name] = self.question.definition.make_sampler(name, self.index, self.question.begun(name))
+            self._samplers[name] = self.question.sampler(name, self.index)
         return self._samplers[name]
