@@ -175,7 +175,7 @@ def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     study = optuna.load_study(study_name=name, storage=opened)
     question = _question(study)
     definition = question.definition
-    study.sampler = definition.make_sampler(name, 0, question.begun(name))
+    study.sampler = question.sampler(name, 0)
     study.pruner = definition.pruner.make(definition.budget.horizon)
     return study
 

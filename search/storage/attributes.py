@@ -10,6 +10,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.search.question import halving
+
 # on a study
 DEFINITION = "tunemax:definition"
 """The whole study definition, as JSON text."""
@@ -46,13 +48,13 @@ PATH = "path"
 """Which way the arithmetic took: eager or compiled, precision, who multiplied matrices."""
 DIVERGED = "diverged"
 """Why the training was stopped; its value is then the cap."""
-DUPLICATE_OF = "duplicate_of"
+DUPLICATE_OF = halving.DUPLICATE_OF
 """Number of the trial that trained the same thing before."""
 REASON = "reason"
 """Why a trial failed."""
 CANCELLED = "cancelled"
 """The reason of a trial that `tunemax study cancel` has withdrawn."""
-SPARED = "spared"
+SPARED = halving.SPARED
 """The iteration at which the pruner would have stopped the trial, which was let through on purpose."""
 LEARNED = "final_"
 """Prefix of the mean final values of a variant's learnables: final_beta, final_gamma."""

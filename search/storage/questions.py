@@ -17,6 +17,7 @@ from typing import Any
 import filelock
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -35,6 +36,7 @@ from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
 from tunemax.search.storage.queue import enqueue
+from tunemax.search.storage.sampling import SiblingSampler
 
 METRIC = "validation_loss"
 
@@ -77,6 +79,11 @@ class Question:
         """How many trials of a sibling somebody has taken, those included that were given back with parameters."""
         trials = self.study(name).get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in trials)
+
+    def sampler(self, name: str, worker: int) -> BaseSampler:
+        """The sampler of one worker for a sibling. Raises TunemaxError if a package is missing."""
+        inner = self.definition.make_sampler(name, worker, self.begun(name))
+        return SiblingSampler(inner, self.definition, self.siblings[name])
 
     def states(self) -> Counter[str]:
         """How many trials of all siblings are in which state: see `attributes.state`."""
