@@ -6,9 +6,11 @@ step as one batched model; a training's numbers do not depend on who is beside i
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -306,9 +308,22 @@ def move(trainer: Trainer, member: Member, task: Task, action: npt.NDArray[np.fl
 
 def corpus_of(dataset: str) -> Corpus:
     """The tokens of a dataset, opened once a process: environments of one dataset share them."""
-    return _opened(dataset, data_root())
+    return _opened(dataset, data_root(), _begun_with.get())
+
+
+@contextlib.contextmanager
+def begun_with(fingerprint: str | None) -> Iterator[None]:
+    """Inside, a dataset is prepared by the rules that lead to this fingerprint, if any do: what was begun goes on."""
+    token = _begun_with.set(fingerprint)
+    try:
+        yield
+    finally:
+        _begun_with.reset(token)
+
+
+_begun_with: ContextVar[str | None] = ContextVar("begun_with", default=None)
 
 
 @lru_cache(maxsize=8)
-def _opened(dataset: str, root: Path) -> Corpus:
-    return open_data(dataset)
+def _opened(dataset: str, root: Path, fingerprint: str | None) -> Corpus:
+    return open_data(dataset, fingerprint)

@@ -159,7 +159,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
             raise TunemaxError(
                 f"{name}: cannot change when a run is resumed (it was {config.flat().get(name)}); start a new run"
             )
-    corpus = open_data(config.train.dataset)
+    corpus = open_data(config.train.dataset, record.data)
     if corpus.manifest.fingerprint != record.data:
         raise TunemaxError(
             f"{folder}: {config.train.dataset} is not the text it was trained on any more; start a new run"

@@ -26,7 +26,7 @@ from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import open_storage, study_id
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
-from tunemax.search.storage.questions import Question, create, load, load_from
+from tunemax.search.storage.questions import Question, create, data_of, load, load_from
 from tunemax.search.storage.recovery import mark
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
@@ -65,7 +65,8 @@ def create_study(file: str | Path, storage: str | None = None) -> Question:
     the file that is wrong.
     """
     definition = load_study_file(file)
-    return create(storage or default_storage(Path(file).parent), definition, open_data(definition.data))
+    where = storage or default_storage(Path(file).parent)
+    return create(where, definition, data_of(where, definition))
 
 
 @contextlib.contextmanager
@@ -174,7 +175,7 @@ def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     study = optuna.load_study(study_name=name, storage=opened)
     question = _question(study)
     definition = question.definition
-    study.sampler = definition.make_sampler(name, 0, question.begun(name))
+    study.sampler = question.sampler(name, 0)
     study.pruner = definition.pruner.make(definition.budget.horizon)
     return study
 
@@ -188,7 +189,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]
-    corpus = open_data(question.definition.data)
+    corpus = open_data(question.definition.data, question.definition.fingerprint)
     question.check_data(corpus)
 
     def train(trial: optuna.Trial) -> float:

@@ -25,7 +25,7 @@ from tunemax.envs.agents.hyperparameters import Algorithm, OnPolicy, Preset
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
-from tunemax.envs.steering import corpus_of
+from tunemax.envs.steering import begun_with, corpus_of
 from tunemax.gpt.checkpoint import FORMAT
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import held_back
@@ -107,7 +107,7 @@ def train_agent(
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
-        with lock:
+        with lock, begun_with(file.load(folder / LAST)[0].data if (folder / LAST).exists() else None):
             return _Training(plan, folder).run(report, stepped)
     except filelock.Timeout:
         raise TunemaxError(

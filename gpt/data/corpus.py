@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunemax.gpt.data.manifest import AGAIN, PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
+from tunemax.gpt.data.repeats import leaks
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 Ids = npt.NDArray[np.int64]
@@ -32,7 +33,7 @@ class Corpus:
         ends = list(itertools.accumulate(manifest.token_counts[part] for part in PARTS))
         self.folder = folder
         self.manifest = manifest
-        self._parts: dict[str, Tokens] = {
+        self._parts: dict[Part, Tokens] = {
             part: tokens[start:end] for part, start, end in zip(PARTS, [0, *ends[:-1]], ends, strict=True)
         }
         self.train = self._parts["train"]
@@ -83,6 +84,16 @@ class Corpus:
     def bytes_per_token(self, slice: str) -> float:
         """Bytes of UTF-8 text a token of the slice stands for: bits a byte = nats a token / (ln 2 · this)."""
         return self.manifest.bytes_per_token(_part(slice))
+
+    def leaks(self) -> dict[Part, float]:
+        """Of each slice the share of its spans of 64 bytes that stand, as they are, in the training text."""
+
+        def text(part: Part) -> bytes:
+            if self.manifest.tokenizer == "byte":
+                return self._parts[part].astype(np.uint8).tobytes()
+            return self.decode(self._parts[part]).encode()
+
+        return leaks({part: text(part) for part in PARTS})
 
     def encode(self, text: str) -> Tokens:
         """Token ids (n,). Raises TunemaxError for a character outside the vocabulary."""

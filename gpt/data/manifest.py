@@ -71,10 +71,35 @@ class Tokenizer:
         return "".join(self.vocabulary[i] for i in array)
 
 
-class Manifest(pydantic.BaseModel):
-    """What tokens.bin holds. The counts are of each part, `sha256` is of the whole file of tokens."""
-
+class Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LeftOut(Strict):
+    """What a folder's text lost before it was split, because it stood in another of its files.
+
+    files: left out whole, since more than half was repeated. passages: cut out of other files. bytes: of all that.
+    of_bytes: of the text before.
+    """
+
+    files: int
+    passages: int
+    bytes: int
+    of_bytes: Count
+
+    def __str__(self) -> str:
+        return (
+            f"{self.files:,} files that mostly repeat others and {self.passages:,} passages that stand in another "
+            f"file, {self.bytes:,} bytes ({100 * self.bytes / self.of_bytes:.1f} %)"
+        )
+
+
+class Manifest(Strict):
+    """What tokens.bin holds. The counts are of each part, `sha256` is of the whole file of tokens.
+
+    version: of the rules by which the text was cleaned and split, see `sources`; not of this file's format. left_out:
+    None where these rules leave nothing out.
+    """
 
     format: int
     name: str
@@ -86,6 +111,8 @@ class Manifest(pydantic.BaseModel):
     byte_counts: dict[Part, Count]
     sha256: str
     fingerprint: str
+    version: int = 1
+    left_out: LeftOut | None = None
 
     @pydantic.field_validator("token_counts", "byte_counts", mode="after")
     @classmethod
@@ -103,7 +130,8 @@ class Manifest(pydantic.BaseModel):
         return self.byte_counts[part] / self.token_counts[part]
 
     def to_json(self) -> bytes:
-        return json.dumps(self.model_dump(), indent=1).encode() + b"\n"
+        """Without what older tunemax does not know, where it says nothing."""
+        return json.dumps(self.model_dump(exclude_defaults=True), indent=1).encode() + b"\n"
 
 
 def fingerprint(tokenizer: Tokenizer, token_counts: dict[Part, int], sha256: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from tunemax.gpt.data.corpus import Corpus, load
@@ -23,6 +24,7 @@ from tunemax.gpt.data.manifest import (
     Tokenizer,
     fingerprint,
     is_prepared,
+    read_manifest,
 )
 from tunemax.gpt.data.sources import DATASETS, Source, find_source
 from tunemax.gpt.errors import TunemaxError
@@ -34,16 +36,18 @@ def data_root() -> Path:
     return Path(os.environ.get("TUNEMAX_DATA") or "~/.cache/tunemax/data").expanduser()
 
 
-def open_data(dataset: str) -> Corpus:
-    """The tokens of a dataset, prepared first if they are not there. Raises TunemaxError."""
-    return load(prepare(dataset))
+def open_data(dataset: str, fingerprint: str | None = None) -> Corpus:
+    """The tokens of a dataset, prepared first if they are not there; see `prepare`. Raises TunemaxError."""
+    return load(prepare(dataset, fingerprint=fingerprint))
 
 
-def prepare(dataset: str, folder: Path | None = None) -> Path:
+def prepare(dataset: str, folder: Path | None = None, fingerprint: str | None = None) -> Path:
     """Make a dataset's tokens unless they are there, and return the folder that holds them.
 
     dataset: a name in DATASETS, or the path of a text file, a folder of text files, or a folder of prepared tokens.
     folder: where all prepared data lies; `data_root()` by default.
+    fingerprint: of what a study or a run was made with: the rules of that version are then followed again. If none
+    leads to it, the result is that of the newest, so the caller has to compare.
     A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing
     half-written.
     """
@@ -53,11 +57,27 @@ def prepare(dataset: str, folder: Path | None = None) -> Path:
         if dataset and dataset not in DATASETS and is_prepared(given):
             return given
         source = find_source(dataset, root)
-        return _stamped(source, root) or _prepare(source, root)
+        newest = _made(source, root)
+        if fingerprint is not None:
+            for made in (newest, *(_made(version, root) for version in _before(source))):
+                if read_manifest(made).fingerprint == fingerprint:
+                    return made
+        return newest
     except OSError as error:
         raise TunemaxError(
             f"dataset = {dataset}: {error.filename or root}: {error.strerror or error}; check the path and its rights"
         ) from error
+
+
+def _before(source: Source) -> Iterator[Source]:
+    """The source by older and older rules."""
+    while source.before:
+        source = source.before
+        yield source
+
+
+def _made(source: Source, root: Path) -> Path:
+    return _stamped(source, root) or _prepare(source, root)
 
 
 def _stamped(source: Source, root: Path) -> Path | None:
@@ -87,8 +107,8 @@ def _prepare(source: Source, root: Path) -> Path:
 
 
 def _write_tokens(source: Source, path: Path) -> Manifest:
-    texts = source.read()
-    tokenizer = Tokenizer("byte")
+    split = source.read()
+    texts, tokenizer = split.parts, Tokenizer("byte")
     if source.tokenizer == "char":
         texts = {part: list(pieces) for part, pieces in texts.items()}
         characters = {character for pieces in texts.values() for piece in pieces for character in piece.decode()}
@@ -108,10 +128,7 @@ def _write_tokens(source: Source, path: Path) -> Manifest:
         file.flush()
         os.fsync(file.fileno())
     if empty := [part for part in PARTS if not tokens[part]]:
-        raise TunemaxError(
-            f"{source.origin}: no text for {', '.join(empty)}; give more text (a folder's files are kept whole: join "
-            "them into one)"
-        )
+        raise TunemaxError(f"{source.origin}: no text for {', '.join(empty)}; give more text")
     return Manifest(
         format=FORMAT,
         name=source.name,
@@ -123,6 +140,8 @@ def _write_tokens(source: Source, path: Path) -> Manifest:
         byte_counts=sizes,
         sha256=digest.hexdigest(),
         fingerprint=fingerprint(tokenizer, tokens, digest.hexdigest()),
+        version=source.version,
+        left_out=split.left_out,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where text comes from, and how it is split into train, tuning, confirmation and test.
+"""Where text comes from; how it is split into train, tuning, confirmation and test says `splits`.
 
 A source says cheaply what it is (`stamp`) and reads itself only when its tokens are not there yet (`read`). A dataset
 is one that is known by name (a function with `@dataset`), or the path of a text file, a folder of text files, or a
@@ -12,23 +12,21 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 from urllib.request import urlopen
 
-from tunemax.gpt.data.manifest import PARTS, Part, is_prepared
+from tunemax.gpt.data.manifest import PARTS, is_prepared
+from tunemax.gpt.data.splits import Keep, Split, by_file, by_path, by_position
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.files import write_whole
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SHAKESPEARE_FILE = "tinyshakespeare.txt"
-SHARES: dict[Part, float] = {"train": 0.85, "tuning": 0.05, "confirmation": 0.05, "test": 0.05}
-
-Texts = Mapping[Part, Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,17 @@ class Source:
 
     name: begins the name of its folder. origin: what the manifest says of it. stamp: changes when the text may have
     changed, and costs little to find. read: the text of each part in pieces; the char tokenizer needs whole characters
-    in each.
+    in each. version: of the rules by which it is split, 1 for the first ones. before: the same text by the rules of the
+    version before, for the studies that were made with them.
     """
 
     name: str
     origin: str
     tokenizer: Literal["byte", "char"]
     stamp: tuple[object, ...]
-    read: Callable[[], Texts]
+    read: Callable[[], Split]
+    version: int = 1
+    before: Source | None = None
 
 
 Named = Callable[[Path], Source]
@@ -86,16 +87,15 @@ _HEADER = 400  # bytes in which a generated file says so; further down the words
 
 @dataset
 def python_stdlib(root: Path) -> Source:
-    """The running interpreter's own standard library, without tests and generated files; split by hash of the path."""
+    """The running interpreter's own standard library, without tests and generated files; split by file."""
     folder = Path(sysconfig.get_path("stdlib"))
-    return Source(
+    return _by_file(
         name="python_stdlib",
         origin=f"standard library of {sys.implementation.name} {sys.version.split()[0]}",
-        tokenizer="byte",
         stamp=("python_stdlib", sys.version, str(folder)),
-        read=lambda: _split_by_path(
-            folder, _library_files(folder), keep=lambda data: not _GENERATED.search(data[:_HEADER])
-        ),
+        folder=folder,
+        files=lambda: _library_files(folder),
+        keep=lambda text: not _GENERATED.search(text[:_HEADER]),
     )
 
 
@@ -118,11 +118,11 @@ def shakespeare_char(root: Path) -> Source:
     )
 
 
-def _shakespeare_parts(text: str) -> Texts:
+def _shakespeare_parts(text: str) -> Split:
     first = len(text) * 9 // 10
     third = (len(text) - first) // 3
     starts = [0, first, first + third, first + 2 * third, len(text)]
-    return {part: [text[starts[i] : starts[i + 1]].encode()] for i, part in enumerate(PARTS)}
+    return Split({part: [text[starts[i] : starts[i + 1]].encode()] for i, part in enumerate(PARTS)})
 
 
 def _shakespeare(root: Path) -> bytes:
@@ -169,59 +169,39 @@ def text_file(path: Path) -> Source:
         origin=_shown(path),
         tokenizer="byte",
         stamp=("file", str(path), state.st_size, state.st_mtime_ns),
-        read=lambda: _split_by_position(path),
+        read=lambda: _text(path),
     )
 
 
 def text_folder(folder: Path) -> Source:
-    """The text files of a folder and those in it, by bytes, split by hash of the path, without hidden and binary."""
+    """The text files of a folder and those in it, by bytes, split by file, without hidden and binary ones."""
     names = _files(folder, re.compile(r"\..*"))
     states = [(name, (folder / name).stat()) for name in names]
-    return Source(
+    return _by_file(
         name=_slug(folder.name),
         origin=_shown(folder),
-        tokenizer="byte",
         stamp=("folder", str(folder), *((name, state.st_size, state.st_mtime_ns) for name, state in states)),
-        read=lambda: _split_by_path(folder, names, keep=lambda data: not _is_binary(data)),
+        folder=folder,
+        files=lambda: names,
+        keep=lambda text: not _is_binary(text),
     )
 
 
-def _split_by_position(path: Path, piece: int = 1 << 24) -> Texts:
-    size = path.stat().st_size
-    slice = max(1, round(size * SHARES["test"])) if size else 0
-    starts = [0, *(max(0, size - slices * slice) for slices in (3, 2, 1)), size]
-
-    def read(start: int, end: int) -> Iterator[bytes]:
-        with path.open("rb") as file:
-            file.seek(start)
-            for place in range(start, end, piece):
-                yield file.read(min(piece, end - place))
-
+def _text(path: Path) -> Split:
     with path.open("rb") as file:
-        if _is_binary(file.read(piece)):
+        if _is_binary(file.read(1 << 24)):
             raise TunemaxError(f"{path}: looks like a binary file; expected text, best in UTF-8")
-    return {part: read(starts[i], starts[i + 1]) for i, part in enumerate(PARTS)}
+    return by_position(path)
 
 
-def _split_by_path(folder: Path, names: list[str], keep: Callable[[bytes], bool]) -> Texts:
-    """Each file belongs to one part, whatever other files there are: the hash of its path in the folder decides."""
-
-    def read(part: Part) -> Iterator[bytes]:
-        for name in names:
-            if part_of(name) == part and keep(data := (folder / name).read_bytes()) and data:
-                yield data if data.endswith(b"\n") else data + b"\n"
-
-    return {part: read(part) for part in PARTS}
-
-
-def part_of(name: str) -> Part:
-    """The part of a file by its path in its folder, with `/` between folders."""
-    place = int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") / 2**64
-    for part, share in SHARES.items():
-        if place < share:
-            return part
-        place -= share
-    return "test"
+def _by_file(
+    name: str, origin: str, stamp: tuple[object, ...], folder: Path, files: Callable[[], list[str]], keep: Keep
+) -> Source:
+    """A folder's files as they are split now, and behind it as version 1 of the data had them."""
+    first = Source(name, origin, "byte", stamp, lambda: by_path(folder, files(), keep))
+    return Source(
+        name, origin, "byte", (*stamp, "version 2"), lambda: by_file(folder, files(), keep), version=2, before=first
+    )
 
 
 def _files(folder: Path, leave_out: re.Pattern[str]) -> list[str]:

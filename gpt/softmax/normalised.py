@@ -9,9 +9,19 @@ import math
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.fields import Choices, Control, Range, setting
-from tunemax.gpt.lazy import F
+from tunemax.gpt.lazy import F, torch
 from tunemax.gpt.softmax.base import Variant
-from tunemax.gpt.softmax.numerics import capped, guard, masked_softmax, number, wide
+from tunemax.gpt.softmax.numerics import (
+    capped,
+    guard,
+    lowered,
+    masked_softmax,
+    number,
+    row_maximum,
+    scaled_softmax,
+    wide,
+    zeroed,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,11 +58,11 @@ class Softermax(Variant, name="softermax"):
     )
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        exponent = wide(logits) * LN2
-        if not self.subtract_max:
-            limit = guard(exponent.dtype)
-            exponent = capped(exponent, -limit, limit)
-        return masked_softmax(exponent, mask).to(logits.dtype)
+        x = wide(logits)
+        if self.subtract_max:
+            return scaled_softmax(x, LN2, mask).to(logits.dtype)
+        limit = guard(x.dtype)
+        return masked_softmax(capped(x * LN2, -limit, limit), mask).to(logits.dtype)
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
         if self.subtract_max:
@@ -70,7 +80,8 @@ class Sigsoftmax(Variant, name="sigsoftmax"):
     source = "Kanai et al., Sigsoftmax, arXiv 1805.10829"
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return _sigsoftmax(wide(logits), mask).to(logits.dtype)
+        x = wide(logits)
+        return masked_softmax(x + F.logsigmoid(x), mask).to(logits.dtype)
 
 
 class SigsoftmaxBase2(Variant, name="sigsoftmax_base2"):
@@ -87,8 +98,15 @@ class SigsoftmaxBase2(Variant, name="sigsoftmax_base2"):
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)
-        return _sigsoftmax(x * number(self.base, x).log(), mask).to(logits.dtype)
+        rate = number(self.base, x).log()
+        low = lowered(x, mask)
+        maximum = row_maximum(low).detach()
+        # ln σ(y) = min(y, 0) + ln σ(|y|): what can be large is a difference of logits before it is multiplied.
+        large = (low - maximum) + (_negative(low) - _negative(maximum))
+        weights = torch.softmax(large * rate + F.logsigmoid(x.abs() * rate), dim=-1)
+        return zeroed(weights, mask.any(dim=-1, keepdim=True)).to(logits.dtype)
 
 
-def _sigsoftmax(x: Tensor, mask: Tensor) -> Tensor:
-    return masked_softmax(x + F.logsigmoid(x), mask)
+def _negative(x: Tensor) -> Tensor:
+    """min(x, 0), with the slope ½ at 0 that ln σ has there."""
+    return 0.5 * (x - x.abs())

@@ -61,6 +61,25 @@ def lowered(scores: Tensor, mask: Tensor) -> Tensor:
     return scores + torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device).masked_fill(~mask, low)
 
 
+def row_maximum(lowered_scores: Tensor) -> Tensor:
+    """The largest allowed score of each row, (..., Tq, 1), from `lowered` ones; about as low as they for a row without.
+
+    A formula subtracts it before it multiplies: at a logit of 1e4 a product in fp32 has an error of 5e-4, and so would
+    the exponent.
+    """
+    return lowered_scores.amax(dim=-1, keepdim=True)
+
+
+def scaled_softmax(x: Tensor, rate: Tensor | float, mask: Tensor) -> Tensor:
+    """e^(x·rate) over the sum of its row's allowed keys, exact for large x, too; zeros for a row without any.
+
+    A softmax does not change when a row is shifted, so the maximum needs no gradient.
+    """
+    low = lowered(x, mask)
+    weights = torch.softmax((low - row_maximum(low).detach()) * rate, dim=-1)
+    return zeroed(weights, mask.any(dim=-1, keepdim=True))
+
+
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """e^score over the sum of its row's allowed keys; zeros for a row without any."""
     weights = torch.softmax(lowered(scores, mask), dim=-1)  # beside an allowed key, masked ones underflow to exactly 0

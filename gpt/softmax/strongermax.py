@@ -9,7 +9,16 @@ import pydantic
 from tunemax.gpt.fields import Choices, Control, Range, setting
 from tunemax.gpt.lazy import F, torch
 from tunemax.gpt.softmax.base import Form, Variant
-from tunemax.gpt.softmax.numerics import allowed_keys, capped_exp, guard, lowered, masked_softmax, number, wide
+from tunemax.gpt.softmax.numerics import (
+    allowed_keys,
+    capped_exp,
+    guard,
+    lowered,
+    number,
+    row_maximum,
+    scaled_softmax,
+    wide,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,13 +125,12 @@ class Strongermax(Variant, name="strongermax"):
         return self
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        x = wide(logits)
-        scores = self._scores(x)
+        x = self._clamped(wide(logits))
         if self.divide_by_sum:
-            weights = masked_softmax(scores, mask)
-            weights = weights * (self._share(weights, scores, mask) / number(self.divisor, x))
+            weights = scaled_softmax(x, self._rate(x), mask)
+            weights = weights * (self._share(weights, x, mask) / number(self.divisor, x))
         else:
-            weights = capped_exp(self._exponent(scores, mask), mask, logits.dtype)
+            weights = capped_exp(self._exponent(x, mask), mask, logits.dtype)
         if self.div_by_seq_len:
             weights = weights / allowed_keys(mask, x)
         return weights.to(logits.dtype)
@@ -133,40 +141,37 @@ class Strongermax(Variant, name="strongermax"):
         if self.clamp:
             acts = acts | (x > number(self.clamp_value, x))
         if not self.divide_by_sum:
-            acts = acts | (self._exponent(self._scores(x), mask) > guard(logits.dtype))
+            acts = acts | (self._exponent(self._clamped(x), mask) > guard(logits.dtype))
         return acts & mask
 
-    def _scores(self, x: Tensor) -> Tensor:
-        """x·ln s/τ, clamped if wanted; nothing subtracted yet."""
-        if self.clamp:
-            x = torch.minimum(x, number(self.clamp_value, x))
-        return x * self._rate(x)
+    def _clamped(self, x: Tensor) -> Tensor:
+        return torch.minimum(x, number(self.clamp_value, x)) if self.clamp else x
 
     def _rate(self, like: Tensor) -> Tensor:
+        """ln s/τ."""
         return number(self.strength, like).log() / number(self.temperature, like)
 
-    def _exponent(self, scores: Tensor, mask: Tensor) -> Tensor:
+    def _exponent(self, x: Tensor, mask: Tensor) -> Tensor:
         """(x − m)·ln s/τ − ln divisor."""
-        if self.maximum == "guess":
-            maximum = number(self.guess, scores) * self._rate(scores)
-        else:
-            scores = lowered(scores, mask)
-            maximum = scores.amax(dim=-1, keepdim=True)
-        return scores - maximum - number(self.divisor, scores).log()
+        maximum = number(self.guess, x)
+        if self.maximum == "row":
+            x = lowered(x, mask)
+            maximum = row_maximum(x)
+        return (x - maximum) * self._rate(x) - number(self.divisor, x).log()
 
-    def _share(self, weights: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+    def _share(self, weights: Tensor, x: Tensor, mask: Tensor) -> Tensor:
         """Σ / (obo + Σ) of each row, (..., Tq, 1), from its softmax weights.
 
         The largest weight of a softmax is 1/Σ for the Σ with the row maximum subtracted. In log form, since with a
         guess far from the maximum Σ itself has no bounds.
         """
-        obo = number(self.obo, scores)
-        absent = torch.finfo(scores.dtype).min / 2  # a logarithm of 0 that can be added to
+        obo = number(self.obo, x)
+        absent = torch.finfo(x.dtype).min / 2  # a logarithm of 0 that can be added to
         log_obo = torch.where(obo > 0, torch.where(obo > 0, obo, 1.0).log(), absent)
-        log_sum = -weights.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).tiny).log()
+        log_sum = -weights.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny).log()
         if self.maximum == "guess":
-            row_maximum = lowered(scores, mask).amax(dim=-1, keepdim=True)
-            log_sum = log_sum + (row_maximum - number(self.guess, scores) * self._rate(scores))
+            over = row_maximum(lowered(x, mask)) - number(self.guess, x)
+            log_sum = log_sum + over * self._rate(x)
         return F.logsigmoid(log_sum - log_obo).exp()  # torch.sigmoid rounds by an element's place in memory
 
     def learned(self) -> dict[str, Form]:

@@ -104,15 +104,20 @@ def intervals(question: str, confirmed: Confirmation, candidates: Sequence[Candi
 
 
 def differences(confirmed: Confirmation, candidates: Sequence[Candidate]) -> Rows:
-    """How much each confirmed winner differs from the reference, with its 95 % interval."""
+    """How much each confirmed winner typically differs from the reference, with its 95 % interval.
+
+    What has no bound, since runs diverged or seeds are few, ends at the edge of the picture.
+    """
+    shown = {entry.candidate: entry.versus.relative for entry in confirmed.entries if entry.versus}
+    edge = 120 * max((abs(share) for each in shown.values() for share in each if math.isfinite(share)), default=0.01)
     rows = []
-    for entry in confirmed.entries:
-        if entry.estimate and entry.versus:
-            middle, low, high = (100 * share for share in entry.versus.relative)
-            main = Dot(middle, f"{entry.candidate}: {middle:+.2f} % ({low:+.2f} … {high:+.2f})")
-            rows.append(Row(entry.candidate, hues(candidates).get(entry.candidate, 0), main, (low, high)))
+    for name, shares in shown.items():
+        middle, low, high = (100 * share for share in shares)
+        main = Dot(min(max(middle, -edge), edge), f"{name}: {middle:+.2f} % ({low:+.2f} … {high:+.2f})")
+        span = (max(low, -edge), min(high, edge))
+        rows.append(Row(name, hues(candidates).get(name, 0), main, span))
     return Rows(
-        label=f"Paired difference of each candidate to {confirmed.reference}, with its 95 % interval.",
+        label=f"Typical paired difference of each candidate to {confirmed.reference}, with its 95 % interval.",
         x=Axis(f"difference to {confirmed.reference} in % of its loss; to the left is better"),
         rows=rows,
         mark=0.0,

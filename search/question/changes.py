@@ -38,7 +38,11 @@ def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
         reason = f"exists with another definition: {differences}; undo this, or give the new study a name"
         raise TunemaxError(f"study {old.name} {reason}")
     compare = (*old.compare, *(value for value in new.compare if value not in old.compare))
-    both = {"compare": compare, "fingerprint": new.fingerprint or old.fingerprint}
+    both = {
+        "compare": compare,
+        "fingerprint": new.fingerprint or old.fingerprint,
+        "schema_version": old.schema_version,
+    }
     return new.with_trials(max(old.budget.trials, new.budget.trials)).model_copy(update=both)
 
 

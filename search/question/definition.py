@@ -6,6 +6,7 @@ copy in Optuna's storage means the same after the fields' defaults have changed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -17,12 +18,18 @@ from tunemax.gpt.fields import Value, explain
 from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, shown
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
-from tunemax.search.question.samplers import Sampler, Task, Tpe
+from tunemax.search.question.samplers import Before, Sampler, Task, Tpe
 from tunemax.search.question.stages import Confirm, Confirms, Repeat
 
-INNER = ("fingerprint", "direction", "confirms", "repeat")
+INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
 GRID_LIMIT = 10_000
+SCHEMA_VERSION = 2
+"""Of a definition that is made now. Those from before this was written down are of version 1, and go on by its rules.
+
+1: each worker draws start-up points of its own.
+2: point i is the same in all siblings, whoever asks.
+"""
 
 
 class Budget(pydantic.BaseModel):
@@ -42,6 +49,7 @@ class StudyDefinition(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    schema_version: int = SCHEMA_VERSION
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
     name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(
@@ -109,7 +117,16 @@ class StudyDefinition(pydantic.BaseModel):
         Raises TunemaxError if a package is missing.
         """
         nested = conditional(self.dimensions(self.siblings()[study_name]))
-        return self.sampler.make(Task(self.seed, self.budget.trials, nested, self.pruner.prunes, worker, begun))
+        kind = Task if self.schema_version > 1 else Before
+        task = kind(self.seed, self.budget.trials, nested, self.pruner.prunes, worker, begun, tuple(self.space))
+        return self.sampler.make(task)
+
+    @property
+    def startup(self) -> int | None:
+        """Random trials that the search of each sibling begins with; None if it never learns from results."""
+        if "startup" not in self.sampler.takes:
+            return None
+        return self.sampler.startup_of(Task(self.seed, self.budget.trials))
 
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""
@@ -125,7 +142,8 @@ class StudyDefinition(pydantic.BaseModel):
     @classmethod
     def from_json(cls, text: str) -> StudyDefinition:
         """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
+        versioned = json.dumps({"schema_version": 1, **json.loads(text)})
         try:
-            return cls.model_validate_json(text, context=STORED)
+            return cls.model_validate_json(versioned, context=STORED)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error

@@ -8,8 +8,9 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import pydantic
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 
+from tunemax.search.question.halving import Halving
 from tunemax.search.question.named import STORED, Named
 
 
@@ -95,7 +96,7 @@ class Asha(Pruner, name="asha", takes=("warmup", "reduction", "cooled", "spared"
     help = "asynchronous successive halving"
 
     def make(self, horizon: int) -> BasePruner:
-        return SuccessiveHalvingPruner(min_resource=self.first_rung(horizon), reduction_factor=self.reduction)
+        return Halving(self.rungs(horizon), self.reduction)
 
     def rungs(self, horizon: int) -> tuple[int, ...]:
         rungs = (self.first_rung(horizon) * self.reduction**k for k in itertools.count())

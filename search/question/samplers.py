@@ -9,15 +9,19 @@ import importlib.util
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import optuna
 import pydantic
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.random import key
 from tunemax.search.question.named import Named
+from tunemax.search.question.points import RandomPoints, SobolPoints
 
 GP_TRIALS = 300
 """Trials up to which a Gaussian process is asked in seconds."""
@@ -35,16 +39,37 @@ class Task:
     worker: int = 0
     begun: int = 0
     """Trials that the study has begun."""
-
-    @property
-    def shared_seed(self) -> int:
-        """For a sampler whose workers share one sequence."""
-        return key(self.seed, "sampler") % 2**32
+    names: tuple[str, ...] = ()
+    """Of all dimensions of the question."""
 
     @property
     def worker_seed(self) -> int:
-        """One seed in all workers, or again after a restart, would repeat the same points."""
+        """For what is drawn on the way to a guess. One seed in all workers, or again after a restart, would guess the
+        same."""
         return key(self.seed, "sampler", self.worker, self.begun) % 2**32
+
+    @property
+    def points(self) -> BaseSampler:
+        """Draws what no result decides: point i is the same in all siblings, whoever asks."""
+        return RandomPoints(self.seed)
+
+    @property
+    def even_points(self) -> BaseSampler:
+        """The same, spread evenly."""
+        return SobolPoints(self.seed, self.names)
+
+
+class Before(Task):
+    """A task of a question from before points were shared: each worker draws its own."""
+
+    @property
+    def points(self) -> BaseSampler:
+        return RandomSampler(seed=self.worker_seed)
+
+    @property
+    def even_points(self) -> BaseSampler:
+        shared = key(self.seed, "sampler") % 2**32
+        return QMCSampler(seed=shared, scramble=True, independent_sampler=self.points, warn_independent_sampling=False)
 
 
 class Sampler(Named, key="sampler"):
@@ -99,24 +124,22 @@ class Tpe(Sampler, name="tpe", takes=("startup",)):
     help = "Tree-structured Parzen Estimator; a good default"
 
     def build(self, task: Task) -> BaseSampler:
-        return TPESampler(seed=task.worker_seed, n_startup_trials=self.startup_of(task), group=task.conditional)
+        return _Tpe(self.startup_of(task), task)
 
 
 class Random(Sampler, name="random"):
     help = "independent draws"
 
     def build(self, task: Task) -> BaseSampler:
-        return RandomSampler(seed=task.worker_seed)
+        return task.points
 
 
 class Qmc(Sampler, name="qmc"):
-    help = "scrambled Sobol points, for a flat space"
+    help = "Sobol points under a random shift, which fill the space evenly"
+    package = "scipy"
 
     def build(self, task: Task) -> BaseSampler:
-        others = RandomSampler(seed=task.worker_seed)
-        return QMCSampler(
-            seed=task.shared_seed, scramble=True, independent_sampler=others, warn_independent_sampling=False
-        )
+        return task.even_points
 
 
 class CmaEs(Sampler, name="cmaes", takes=("startup",)):
@@ -124,8 +147,12 @@ class CmaEs(Sampler, name="cmaes", takes=("startup",)):
     package = "cmaes"
 
     def build(self, task: Task) -> BaseSampler:
-        startup = self.startup_of(task)
-        return CmaEsSampler(seed=task.worker_seed, n_startup_trials=startup, warn_independent_sampling=False)
+        return CmaEsSampler(
+            seed=task.worker_seed,
+            n_startup_trials=self.startup_of(task),
+            independent_sampler=task.points,
+            warn_independent_sampling=False,
+        )
 
 
 class Gp(Sampler, name="gp", takes=("startup",)):
@@ -133,8 +160,12 @@ class Gp(Sampler, name="gp", takes=("startup",)):
     package = "scipy"
 
     def build(self, task: Task) -> BaseSampler:
-        startup = self.startup_of(task)
-        return GPSampler(seed=task.worker_seed, n_startup_trials=startup, warn_independent_sampling=False)
+        return GPSampler(
+            seed=task.worker_seed,
+            n_startup_trials=self.startup_of(task),
+            independent_sampler=task.points,
+            warn_independent_sampling=False,
+        )
 
 
 class Grid(Sampler, name="grid"):
@@ -142,4 +173,20 @@ class Grid(Sampler, name="grid"):
     is_grid = True
 
     def build(self, task: Task) -> BaseSampler:
-        return RandomSampler(seed=task.worker_seed)  # never asked: all trials are enqueued with their parameters
+        return task.points  # never asked: all trials are enqueued with their parameters
+
+
+class _Tpe(TPESampler):
+    """Optuna's, which begins with points of the task: it cannot be told where they come from."""
+
+    def __init__(self, startup: int, task: Task) -> None:
+        super().__init__(seed=task.worker_seed, n_startup_trials=startup, group=task.conditional)
+        self._startup, self._points = startup, task.points
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if len(ended) < self._startup:
+            return self._points.sample_independent(study, trial, param_name, param_distribution)
+        return super().sample_independent(study, trial, param_name, param_distribution)

@@ -13,6 +13,9 @@ from tunemax.gpt.fields import Value
 NAME = r"[a-z0-9_-]{1,80}"
 """Of a question. Without a dot, so that none can be named as a confirmation or a repeat is."""
 MOST_SEEDS = 1000
+MARGIN = 0.005
+"""Share of the reference's loss below which a difference is of no use, unless somebody says otherwise."""
+MOST_MARGIN = 0.2
 
 
 class Confirm(pydantic.BaseModel):
@@ -35,6 +38,13 @@ class Confirm(pydantic.BaseModel):
     )
     horizons: tuple[Annotated[int, pydantic.Field(ge=1, le=100)], ...] = pydantic.Field(
         (1,), min_length=1, max_length=8, description="confirm at these multiples of the horizon, such as [1, 4]"
+    )
+    margin: float | None = pydantic.Field(
+        None,
+        gt=0,
+        le=MOST_MARGIN,
+        description="a difference below this share of the reference's loss is none; default: as it was begun, else "
+        f"{MARGIN:g}",
     )
 
     @pydantic.field_validator("reference", mode="before")
@@ -69,10 +79,19 @@ class Confirms(pydantic.BaseModel):
     factor: int = pydantic.Field(1, ge=1)
     """Its horizon as a multiple of the tuned one."""
     reference: str
+    margin: float = pydantic.Field(MARGIN, gt=0, le=MOST_MARGIN)
+    """Below this share of the reference's loss a difference counts as none. Chosen before anything is seen."""
+    planned: int | None = pydantic.Field(None, ge=1)
+    """Seeds that were planned first: more that are added later do not change it. None in one of before; see
+    `first_planned`."""
     looks: tuple[int, ...] = ()
-    """With how many seeds it was complete before it was given more: every look at a p is a chance to be fooled."""
+    """Of one of before: with how many seeds it was complete when it was given more."""
     winners: dict[str, Frozen] = pydantic.Field(min_length=1)
     """By candidate, in the order of the question."""
+
+    def first_planned(self, seeds: int) -> int:
+        """Seeds that were planned at first. seeds: those that are planned now."""
+        return self.planned or (self.looks[0] if self.looks else seeds)
 
 
 class Repeat(pydantic.BaseModel):

@@ -18,9 +18,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
-from tunemax.search.question.stages import MOST_SEEDS, confirmation_name
+from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, confirmation_name
+from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
+from tunemax.search.results.durations import about
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.statistics import Comparison, Estimate, claim, compare, estimate, extent, separable_note
+from tunemax.search.results.seeds import runs_per_second
+from tunemax.search.results.sequential import looks
+from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question, load, questions
@@ -46,11 +50,19 @@ class Confirmed:
     """Seeds that are still to come."""
     trials: Sequence[FrozenTrial]
     estimate: Estimate | None
-    """None before two seeds are done."""
+    """Mean loss of the runs that did not diverge, on the seeds that it is compared on: those on which the reference has
+    not diverged either. None before two have ended."""
+    beside: Estimate | None
+    """The reference's mean loss on the same seeds. None for the reference itself, and without a comparison."""
     versus: Comparison | None
     """To the reference. None for the reference itself, and before two pairs of seeds are done."""
-    verdict: str
-    """better, worse or tie; mixed if the better side has lost more runs; diverged if none was left; else empty."""
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, equal, tie or mixed; without a comparison *diverged* if no run was left, else empty."""
+        if self.versus:
+            return self.versus.verdict
+        return "diverged" if self.diverged and not self.losses else ""
 
     @property
     def runs(self) -> int:
@@ -58,9 +70,17 @@ class Confirmed:
         return len(self.losses) + len(self.diverged)
 
 
+RANK = {"better": 0, "equal": 2, "mixed": 3, "tie": 3, "worse": 4}
+"""The order of verdicts. The reference stands at 1, and what has none yet comes last."""
+
+
 @dataclass(frozen=True)
 class Confirmation:
-    """The confirmation of a question at one horizon. Entries: by mean loss, best first; those without one last."""
+    """The confirmation of a question at one horizon.
+
+    Entries by what is known of all their seeds: better ones first, then the reference, equal ones, ties and mixed ones,
+    worse ones; among them by the typical difference.
+    """
 
     name: str
     question: str
@@ -72,8 +92,10 @@ class Confirmation:
     entries: tuple[Confirmed, ...]
     storage: str
     """Its URL."""
-    looks: int = 1
-    """How often a verdict was to be had: once more for each time that seeds were added to a complete one."""
+    planned: int
+    """Seeds that were planned at first."""
+    margin: float = MARGIN
+    """What differs by less than this share of the reference's loss is equal."""
 
     @property
     def left(self) -> int:
@@ -89,59 +111,102 @@ class Confirmation:
 
     @property
     def verdict(self) -> str:
-        """The answer in one sentence: how the best candidate beside the reference compares with it."""
-        lost = next((entry for entry in self.entries if entry.verdict == "diverged"), None)
-        rival = next((entry for entry in self.entries if entry.versus), lost)
-        if rival:
-            answer = self.sentence(rival)
-        elif len(self.entries) == 1 and self.entries[0].estimate:
-            only, mean = self.entries[0].candidate, self.entries[0].estimate
-            interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
-            answer = f"{only} has validation loss {mean.mean:.4f} ({interval}); there is nothing to compare it with."
-        else:
-            answer = "Nothing can be said before two seeds of the reference and of another candidate are done."
+        """The answer: the best candidate if one is better than the reference; if none is, that, and where all stand."""
+        answer = self._answer()
         return f"{self.left} runs still to come; so far: {answer}" if self.left else answer
+
+    def _answer(self) -> str:
+        others = [entry for entry in self.entries if entry.candidate != self.reference]
+        if not others and self.entries and self.entries[0].estimate:
+            return self._alone(self.entries[0], self.entries[0].estimate)
+        if not any(entry.verdict for entry in others):
+            answer = "Nothing can be said before two seeds of the reference and of another candidate are done."
+            return " ".join([answer, *self._diverged(self.entries)])
+        if len(others) == 1:
+            return self.sentence(others[0])
+        better = [entry for entry in others if entry.verdict == "better"]
+        if not better:
+            none = f"None of {len(others)} candidates is shown to be better than {self.reference}"
+            return f"{none}, {self._where(others[0])}: {self._standing(others)}."
+        also = ", ".join(entry.candidate for entry in better[1:])
+        too = [f"Better than {self.reference}, too: {also}."] if also else []
+        return " ".join([self.sentence(better[0]), *too, *self._diverged([e for e in others if e is not better[0]])])
+
+    def _alone(self, only: Confirmed, mean: Estimate) -> str:
+        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds{_lost(only)}"
+        return (
+            f"{only.candidate} has validation loss {mean.mean:.4f} ({interval}); there is nothing to compare it with."
+        )
+
+    def _standing(self, others: Sequence[Confirmed]) -> str:
+        """Where each candidate stands, in few words."""
+        said = {
+            "equal": f"equal within {percent(self.margin)}",
+            "tie": "a tie",
+            "mixed": "mixed (see reliability)",
+            "worse": "worse",
+            "diverged": "all runs diverged",
+            "": "nothing known yet",
+        }
+        groups: dict[str, list[str]] = {}
+        for entry in others:
+            groups.setdefault(entry.verdict, []).append(f"{entry.candidate}{_lost(entry)}")
+        reference = self.entry(self.reference)
+        told = [f"{', '.join(names)}: {said[verdict]}" for verdict, names in groups.items()]
+        return "; ".join(told + ([f"{self.reference}{_lost(reference)}"] if reference and reference.diverged else []))
+
+    @staticmethod
+    def _diverged(entries: Iterable[Confirmed]) -> list[str]:
+        """A sentence on those that have lost runs; empty if none has."""
+        lost = [f"{entry.candidate} in {len(entry.diverged)} of {entry.runs}" for entry in entries if entry.diverged]
+        return [f"Diverged: {', '.join(lost)} runs."] if lost else []
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """How each candidate compares with the reference, best first."""
-        return tuple(self.sentence(entry) for entry in self.entries if entry.versus or entry.verdict == "diverged")
+        return tuple(self.sentence(entry) for entry in self.entries if entry.candidate != self.reference)
 
     def sentence(self, entry: Confirmed) -> str:
         """How one candidate compares with the reference."""
-        versus = entry.versus
-        where = f"at {self.horizon:,} iterations of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
-        if versus is None:
-            return f"{entry.candidate} diverged in all {entry.runs} runs, {where}."
-        mean, within, digits = extent(versus, "seeds")
-        sides = [one for one in (entry, self.entry(self.reference)) if one]
-        if entry.verdict == "mixed":
-            lost = [f"{one.candidate} in {len(one.diverged)} of {one.runs} runs" for one in sides]
-            refused = f"{entry.candidate} is not called {versus.verdict} than {self.reference}"
-            both = f"where both trained to the end it is {mean:.{digits}f} % {versus.verdict} ({within})"
-            return f"{refused}: {' and '.join(lost)} diverged; {both}, {where}."
-        sentence = claim(versus, "validation loss", "seeds", where)
-        lost = [f"{len(one.diverged)} of {one.runs} runs of {one.candidate}" for one in sides if one.diverged]
-        return f"{sentence}; {' and '.join(lost)} diverged and are left out." if lost else f"{sentence}."
+        if entry.versus:
+            return f"{claim(entry.versus, 'validation loss', self._where(entry))}."
+        few = f"nothing can be said before two seeds of it and of {self.reference} are done"
+        return f"{entry.candidate}{_lost(entry)}: {few}."
+
+    def _where(self, entry: Confirmed) -> str:
+        data = self.data.rstrip("/").rpartition("/")[2]
+        return f"at {self.horizon:,} iterations of a {size(entry)} model on {data}"
 
     @property
     def remedies(self) -> tuple[str, ...]:
         """What would have to be done to separate the ties, and what these seeds could never show."""
         compared = [entry.versus for entry in self.entries if entry.versus]
-        ties = [entry.versus for entry in self.entries if entry.versus and entry.verdict == "tie"]
-        remedies = []
-        for tie in ties:
-            needed, both = tie.seeds_needed, f"{tie.name} and {self.reference}"
-            if needed is None or needed > MOST_SEEDS:
-                many = f"more than {MOST_SEEDS:,}" if needed is None else f"about {needed:,}"
-                remedies.append(f"A difference as small as that of {both} would need {many} seeds.")
-            else:
-                longer = ["--longer", str(self.factor)] if self.factor > 1 else []
-                words = ["study", "confirm", self.question, "--seeds", str(max(needed, self.seeds + 1)), *longer]
-                more = typed(self.storage, *words)
-                remedies.append(f"If {both} differ by so much, about {needed} seeds would show it: {more}")
-        note = separable_note(min(tie.n for tie in ties), len(compared)) if ties else None
-        return (*([note] if note else []), *remedies)
+        ties = [versus for versus in compared if versus.typically == "tie"]
+        return (*self._too_few(ties), *map(self._remedy, ties))
+
+    def _too_few(self, ties: Sequence[Comparison]) -> list[str]:
+        told = too_few(self.seeds, self.planned, len(self.entries) - 1) if ties else None
+        return [told] if told else []
+
+    def _remedy(self, tie: Comparison) -> str:
+        """How many seeds would show a difference, what they take, and by which command."""
+        both, range_ = f"{tie.name} and {self.reference}", tie.needed
+        if range_ is None or range_.low is None or range_.low > MOST_SEEDS:
+            return f"A difference as small as that of {both} would need more than {MOST_SEEDS:,} seeds."
+        first = max(range_.low, self.seeds + 1)
+        many = range_.high is None or range_.high > MOST_SEEDS
+        last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
+        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"about {first}"
+        times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
+        costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
+        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
+        more = typed(self.storage, "study", "confirm", self.question, "--seeds", str(first), *longer)
+        return f"To tell {both} apart would probably take {seeds} seeds{costs}; begin with {more}"
+
+    def seconds_for(self, seeds: int) -> float | None:
+        """How long so many seeds of every candidate take beyond those there are, at the speed of the runs so far."""
+        speed = runs_per_second([trial for entry in self.entries for trial in entry.trials])
+        return (seeds - self.seeds) * len(self.entries) / speed if speed else None
 
     def to_json(self) -> dict[str, Any]:
         entries = [
@@ -154,16 +219,32 @@ class Confirmation:
                 "diverged": list(entry.diverged),
                 "waiting": entry.waiting,
                 "estimate": asdict(entry.estimate) if entry.estimate else None,
-                "versus": asdict(entry.versus) if entry.versus else None,
+                "beside": asdict(entry.beside) if entry.beside else None,
+                "versus": entry.versus.to_json() if entry.versus else None,
                 "verdict": entry.verdict,
             }
             for entry in self.entries
         ]
         own = {
             key: getattr(self, key)
-            for key in ("name", "horizon", "factor", "seeds", "looks", "reference", "left", "member_steps", "verdict")
+            for key in (
+                *("name", "horizon", "factor", "seeds", "planned", "margin", "reference", "left", "member_steps"),
+                "verdict",
+            )
         }
         return own | {"remedies": list(self.remedies), "entries": entries}
+
+
+def too_few(seeds: int, planned: int, family: int) -> str | None:
+    """What to say of so many seeds if they can settle nothing; None if they can.
+
+    planned: those that were planned at first. family: candidates beside the reference.
+    """
+    first = looks(planned, family)[0] if family else 0
+    if seeds >= first:
+        return None
+    among = f" among {family} candidates" if family > 1 else ""
+    return f"{seeds} seeds can never show a difference{among}; {first} or more could."
 
 
 def tuned(question: Question) -> Question:
@@ -191,43 +272,74 @@ def confirmation(opened: Question) -> Confirmation:
     confirms = definition.confirms
     assert confirms is not None
     trials = {study.rpartition("/")[2]: runs for study, runs in opened.trials().items()}
-    losses = {name: _losses(runs) for name, runs in trials.items()}
-    looks = 1 + len(confirms.looks)
-    compared = compare(losses, confirms.reference, looks) if confirms.reference in losses else []
+    seeds = definition.budget.trials
+    planned, runs = confirms.first_planned(seeds), {name: _runs(own) for name, own in trials.items()}
+    compared = compare(runs, confirms.reference, planned, confirms.margin) if confirms.reference in runs else []
     versus = {comparison.name: comparison for comparison in compared}
-    lost = {name: _diverged(runs) for name, runs in trials.items()}
-    lost_reference = len(lost.get(confirms.reference, ()))
     entries = [
-        Confirmed(
-            candidate=name,
-            study=f"{opened.name}/{name}",
-            source=frozen.study,
-            trial=frozen.trial,
-            config=frozen.fields,
-            losses=losses[name],
-            diverged=lost[name],
-            waiting=sum(not trial.state.is_finished() for trial in trials[name]),
-            trials=trials[name],
-            estimate=estimate(list(losses[name].values())),
-            versus=versus.get(name),
-            verdict=_verdict(versus.get(name), len(losses[name]), len(lost[name]), lost_reference),
+        confirmed(
+            frozen,
+            f"{opened.name}/{name}",
+            runs[name],
+            trials[name],
+            versus.get(name),
+            runs.get(confirms.reference, {}),
         )
         for name, frozen in confirms.winners.items()
         if name in trials
     ]
-    entries.sort(key=lambda entry: (entry.estimate.mean if entry.estimate else math.inf, entry.candidate))
     return Confirmation(
         name=opened.name,
         question=confirms.question,
         horizon=definition.budget.horizon,
         factor=confirms.factor,
-        seeds=definition.budget.trials,
+        seeds=seeds,
         reference=confirms.reference,
         data=definition.data,
-        entries=tuple(entries),
+        entries=ranked(entries, confirms.reference),
         storage=str(opened.storage.url),
-        looks=looks,
+        planned=planned,
+        margin=confirms.margin,
     )
+
+
+def confirmed(
+    frozen: Frozen,
+    study: str,
+    runs: Runs,
+    trials: Sequence[FrozenTrial],
+    versus: Comparison | None,
+    reference: Runs,
+) -> Confirmed:
+    """One candidate, from its runs by seed. study: of these runs. reference: the runs that it is compared with."""
+    losses, theirs = _finite(runs), _finite(reference)
+    shared = [seed for seed in losses if versus is None or (seed in versus.seeds and seed in theirs)]
+    return Confirmed(
+        candidate=study.rpartition("/")[2],
+        study=study,
+        source=frozen.study,
+        trial=frozen.trial,
+        config=frozen.fields,
+        losses=losses,
+        diverged=tuple(sorted(seed for seed, loss in runs.items() if loss is not None and math.isinf(loss))),
+        waiting=sum(not trial.state.is_finished() for trial in trials),
+        trials=trials,
+        estimate=estimate([losses[seed] for seed in shared]),
+        beside=estimate([theirs[seed] for seed in shared]) if versus else None,
+        versus=versus,
+    )
+
+
+def ranked(entries: Iterable[Confirmed], reference: str) -> tuple[Confirmed, ...]:
+    """Entries by what is known of all their seeds, best first; see `Confirmation`."""
+
+    def place(entry: Confirmed) -> tuple[int, float, str]:
+        if entry.candidate == reference:
+            return (1, 0.0, "")
+        typical = entry.versus.typical.value if entry.versus else math.inf
+        return (RANK.get(entry.verdict, len(RANK) + 1), typical, entry.candidate)
+
+    return tuple(sorted(entries, key=place))
 
 
 def changed(board: Leaderboard, found: Confirmation) -> list[str]:
@@ -243,24 +355,33 @@ def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
     return f"{', '.join(candidates)}: {since}. For a new one: {remove}"
 
 
-def _verdict(versus: Comparison | None, kept: int, lost: int, reference_lost: int) -> str:
-    """Of a candidate with so many runs kept and so many diverged: a lower loss of fewer runs is no better one."""
-    if versus is None:
-        return "diverged" if lost and not kept else ""
-    mixed = {"better": lost > reference_lost, "worse": lost < reference_lost}
-    return "mixed" if mixed.get(versus.verdict) else versus.verdict
+def _runs(trials: Iterable[FrozenTrial]) -> Runs:
+    """By seed. Of several trials of one seed that which has ended counts; one that has only failed has no loss."""
+    runs: dict[int, float | None] = {}
+    for trial in trials:
+        stands = state(trial)
+        if stands == "complete":
+            runs[_seed(trial)] = trial.value
+        elif stands == "diverged":
+            runs[_seed(trial)] = math.inf
+        elif stands in ("running", "waiting"):
+            runs.setdefault(_seed(trial), None)
+    return runs
 
 
-def _losses(trials: Iterable[FrozenTrial]) -> dict[int, float]:
-    return {_seed(trial): trial.value for trial in trials if state(trial) == "complete" and trial.value is not None}
+def _finite(runs: Runs) -> dict[int, float]:
+    """Of the runs that have ended and did not diverge."""
+    return {seed: loss for seed, loss in runs.items() if loss is not None and math.isfinite(loss)}
 
 
-def _diverged(trials: Iterable[FrozenTrial]) -> tuple[int, ...]:
-    return tuple(sorted(_seed(trial) for trial in trials if state(trial) == "diverged"))
+def _lost(entry: Confirmed) -> str:
+    """Of one candidate, to stand behind its name; empty if it has lost none."""
+    return f" (diverged in {len(entry.diverged)} of {entry.runs} runs)" if entry.diverged else ""
 
 
 def _seed(trial: FrozenTrial) -> int:
-    return int(trial.params["seed"])
+    """Of a trial that has begun, or that still waits."""
+    return int(trial.params["seed"] if "seed" in trial.params else trial.system_attrs["fixed_params"]["seed"])
 
 
 def size(entry: Confirmed) -> str:

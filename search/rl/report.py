@@ -12,7 +12,7 @@ from tunemax.search.rl.charts import pictures
 from tunemax.search.rl.verdict import STATIC, Line, Verdict
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Column, Section, Table, at, tabulated
-from tunemax.search.views.tables import compared, p_by, p_of
+from tunemax.search.views.tables import compared, p_of
 from tunemax.search.views.writers import csv, html, markdown
 
 NAME = Column[Line]("", at("name"), words=True)
@@ -38,7 +38,7 @@ def tables(verdict: Verdict) -> tuple[Table[Line], Table[Line]]:
 def _compared(kind: str, reference: str | None) -> tuple[Column[Line], Column[Line]]:
     versus = f"versus_{kind}"
     head = f"to {kind}, 95 %"
-    return compared(head, versus, lambda line: line.name == reference, rounding.difference), p_of(versus)
+    return compared(head, versus, lambda line: line.name == reference, rounding.difference), p_of(f"{versus}.p_holm")
 
 
 def explained(verdict: Verdict) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
         f"{len(contest.instances)} instances of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a "
         "diverged training counting as the cap; IQM: mean of the middle half, its interval over other seeds and "
         f"instances. Differences to the best static setting ({STATIC}) and the {schedule}, paired by instance, "
-        f"{p_by('sign flips')}.",
+        "p by sign flips, corrected for all comparisons (Holm).",
         "Ahead: share of instances with a lower loss than the best static setting. Saved: share of the horizon that "
         "is left when its final validation loss is reached. Cost: member-steps of training the agent, or tuning the "
         "baseline, before its first run.",

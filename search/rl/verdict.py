@@ -14,17 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from tunemax.search.results.means import MeanComparison, claim, compare_means, separable_note
 from tunemax.search.results.statistics import (
     Array,
-    Comparison,
     Estimate,
     Share,
-    claim,
-    compare,
     improvement,
     interquartile_mean,
     over_grid,
-    separable_note,
     share,
 )
 from tunemax.search.rl.contest import Contender, Contest
@@ -61,8 +58,8 @@ class Line:
     by_seed: Mapping[str, float]
     iqm: Estimate
     diverged: Share
-    versus_static: Comparison | None
-    versus_schedule: Comparison | None
+    versus_static: MeanComparison | None
+    versus_schedule: MeanComparison | None
     ahead_of_static: Estimate | None
     """The probability of improvement."""
     reach: Reach | None
@@ -82,7 +79,7 @@ class Verdict:
 
     contest: Contest
     lines: tuple[Line, ...]
-    ablations: tuple[Comparison, ...]
+    ablations: tuple[MeanComparison, ...]
     """Each ablation beside its own agent."""
 
     @cached_property
@@ -103,8 +100,8 @@ class Verdict:
                 sentences.append(self._price(line))
         return tuple(sentences) or ("Nothing can be said without an agent and a tuned baseline.",)
 
-    def _claim(self, versus: Comparison) -> str:
-        return f"{claim(versus, 'test loss', 'instances', self.where)}."
+    def _claim(self, versus: MeanComparison) -> str:
+        return f"{claim(versus, 'test loss', self.where)}."
 
     def _price(self, line: Line) -> str:
         runs, seeds = line.break_even, len(line.by_seed)
@@ -129,7 +126,7 @@ class Verdict:
         compared = sum(line.versus_static is not None for line in self.lines)
         note = separable_note(len(self.contest.instances), max(1, compared))
         compute = [self.compute] if self.compute and self.contest.chosen else []
-        return (*compute, *map(self._claim, self.ablations), *([note.replace("seeds", "instances")] if note else []))
+        return (*compute, *map(self._claim, self.ablations), *([note] if note else []))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -157,7 +154,7 @@ def judge(contest: Contest) -> Verdict:
     rank = {"agent": 0, "baseline": 1, "ablation": 2}
     lines.sort(key=lambda line: (rank[line.role], line.mean))
     ablations = [each for each in contest.contenders if each.role == "ablation"]
-    worth: list[Comparison] = []
+    worth: list[MeanComparison] = []
     for agent in (each for each in main if each.role == "agent"):
         ablated = [each for each in ablations if each.name.startswith(f"{agent.name} ")]
         worth += _versus([agent, *ablated], agent.name).values()
@@ -171,18 +168,18 @@ def losses(contender: Contender) -> Array:
     return grid
 
 
-def _versus(contenders: Sequence[Contender], reference: str | None) -> dict[str, Comparison]:
+def _versus(contenders: Sequence[Contender], reference: str | None) -> dict[str, MeanComparison]:
     """Every contender beside one of them, paired by instance; empty if that one is missing."""
     if reference is None or all(each.name != reference for each in contenders):
         return {}
     by_instance = {each.name: dict(enumerate(losses(each).mean(axis=0).tolist())) for each in contenders}
-    return {versus.name: versus for versus in compare(by_instance, reference)}
+    return {versus.name: versus for versus in compare_means(by_instance, reference)}
 
 
 def _line(
     each: Contender,
-    static: Comparison | None,
-    schedule: Comparison | None,
+    static: MeanComparison | None,
+    schedule: MeanComparison | None,
     reference: Contender | None,
     horizons: Sequence[int],
 ) -> Line:

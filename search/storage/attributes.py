@@ -10,11 +10,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.search.question import halving
+
 # on a study
 DEFINITION = "tunemax:definition"
 """The whole study definition, as JSON text."""
 QUESTION = "tunemax:question"
 """The name of the question that the study belongs to."""
+SEEDS_USED = "tunemax:seeds_used"
+"""On a tuned one: the highest seed that a confirmation has used, by its multiple of the horizon, as JSON text."""
 
 # on a study of agents, or of a baseline's tuning; those are no questions
 SCENE = "tunemax:scene"
@@ -44,13 +48,13 @@ PATH = "path"
 """Which way the arithmetic took: eager or compiled, precision, who multiplied matrices."""
 DIVERGED = "diverged"
 """Why the training was stopped; its value is then the cap."""
-DUPLICATE_OF = "duplicate_of"
+DUPLICATE_OF = halving.DUPLICATE_OF
 """Number of the trial that trained the same thing before."""
 REASON = "reason"
 """Why a trial failed."""
 CANCELLED = "cancelled"
 """The reason of a trial that `tunemax study cancel` has withdrawn."""
-SPARED = "spared"
+SPARED = halving.SPARED
 """The iteration at which the pruner would have stopped the trial, which was let through on purpose."""
 LEARNED = "final_"
 """Prefix of the mean final values of a variant's learnables: final_beta, final_gamma."""

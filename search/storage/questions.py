@@ -17,13 +17,14 @@ from typing import Any
 import filelock
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
 from tunemax.gpt.config import all_specs
-from tunemax.gpt.data import Corpus
+from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Value
 from tunemax.search.question.changes import joined
@@ -35,6 +36,7 @@ from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
 from tunemax.search.storage.queue import enqueue
+from tunemax.search.storage.sampling import SiblingSampler
 
 METRIC = "validation_loss"
 
@@ -78,6 +80,11 @@ class Question:
         trials = self.study(name).get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in trials)
 
+    def sampler(self, name: str, worker: int) -> BaseSampler:
+        """The sampler of one worker for a sibling. Raises TunemaxError if a package is missing."""
+        inner = self.definition.make_sampler(name, worker, self.begun(name))
+        return SiblingSampler(inner, self.definition, self.siblings[name])
+
     def states(self) -> Counter[str]:
         """How many trials of all siblings are in which state: see `attributes.state`."""
         return Counter(attributes.state(trial) for trials in self.trials().values() for trial in trials)
@@ -94,6 +101,12 @@ class Question:
                 f"{self.name}: data {self.definition.data} has fingerprint {here[:12]} here, the study was made with "
                 f"{expected[:12]}; give the study the same text, or start a new one under another name"
             )
+
+
+def data_of(where: str | Path, definition: StudyDefinition) -> Corpus:
+    """The text that a question is created with, or joined: what is there keeps the split of its time."""
+    there = load_from(where, definition.name).definition if holds(where, definition.name) else definition
+    return open_data(definition.data, there.fingerprint)
 
 
 def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Question:

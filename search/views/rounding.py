@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tunemax.search.results.statistics import Comparison, Estimate, percent_digits
+import math
+from typing import Protocol
+
+from tunemax.search.results.statistics import Estimate, percent_digits
 
 NONE = "–"
 """What is not known."""
@@ -23,16 +26,30 @@ def loss_with_half(mean: Estimate) -> str:
     return f"{mean.mean:.4f} ±{max(mean.high - mean.mean, mean.mean - mean.low):.4f}"
 
 
-def difference(versus: Comparison) -> str:
+class Relative(Protocol):
+    """A comparison with a reference."""
+
+    @property
+    def relative(self) -> tuple[float, float, float]:
+        """The difference and its interval as shares of the reference; infinite where a run diverged."""
+
+
+def difference(versus: Relative) -> str:
     """In percent of the reference, with its interval, in no more digits than say something."""
-    mean, low, high = (100 * share for share in versus.relative)
-    digits = percent_digits(*versus.relative[1:])
-    return f"{mean:+.{digits}f} % ({low:+.{digits}f} … {high:+.{digits}f})"
+    finite = [share for share in versus.relative if math.isfinite(share)] or [1.0]
+    digits = percent_digits(min(finite), max(finite))
+    middle, low, high = (_percent(share, digits) for share in versus.relative)
+    return f"{middle} % ({low} … {high})"
 
 
-def difference_alone(versus: Comparison) -> str:
-    return f"{100 * versus.relative[0]:+.2f} %"
+def difference_alone(versus: Relative) -> str:
+    return f"{_percent(versus.relative[0], 2)} %"
 
 
-def difference_interval(versus: Comparison) -> str:
-    return f"{100 * versus.relative[1]:+.2f} … {100 * versus.relative[2]:+.2f} %"
+def difference_interval(versus: Relative) -> str:
+    return f"{_percent(versus.relative[1], 2)} … {_percent(versus.relative[2], 2)} %"
+
+
+def _percent(share: float, digits: int) -> str:
+    """With its sign; ∞ where a run that diverged stands for the difference, or nothing bounds it."""
+    return f"{100 * share:+.{digits}f}" if math.isfinite(share) else "+∞" if share > 0 else "-∞"

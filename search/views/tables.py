@@ -14,7 +14,6 @@ from tunemax.search.results.confirmation import Confirmation, Confirmed
 from tunemax.search.results.leaderboard import Entry, Leaderboard
 from tunemax.search.results.repeats import Repeats, Spread
 from tunemax.search.results.replay import Replayed
-from tunemax.search.results.statistics import Comparison
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Column, Row, Table, at, tabulated
 from tunemax.search.views.words import plain
@@ -74,14 +73,16 @@ def repeats(again: Repeats) -> Table[Spread]:
 # ---- what is confirmed -----------------------------------------------------------------------------------------------
 
 
-def p_by(test: str) -> str:
-    """What a column of p says. test: what the p is by."""
-    return f"p by {test}, corrected for all comparisons (Holm)"
+TYPICAL = (
+    "Differences are typical ones (the pseudomedian of the pairs, with its exact interval), over all seeds that both "
+    "sides have ended: a run that diverged is worse than any other. Means are of those seeds on which neither side "
+    "has. p by the signed-rank test, corrected for all "
+    "candidates and looks"
+)
+"""What the columns of a confirmed comparison are."""
 
 
-def compared(
-    head: str, versus: str, is_reference: Callable[[Row], bool], rounded: Callable[[Comparison], str]
-) -> Column[Row]:
+def compared(head: str, versus: str, is_reference: Callable[[Row], bool], rounded: Callable[[Any], str]) -> Column[Row]:
     """The difference to the reference, which is called so in its own row. versus: where a row has its comparison."""
 
     def value(row: Row) -> str | None:
@@ -91,13 +92,29 @@ def compared(
     return Column(head, value)
 
 
-def p_of(versus: str, head: str = "p") -> Column[Any]:
-    return Column(head, at(f"{versus}.p_holm"), rounding.p, none="")
+def p_of(path: str, head: str = "p") -> Column[Any]:
+    return Column(head, at(path), rounding.p, none="")
 
 
 VERDICT = Column[Confirmed]("", at("verdict"), words=True)
-SEEDS = Column[Confirmed]("seeds", lambda entry: len(entry.losses))
-DIVERGED = Column[Confirmed]("diverged", lambda entry: len(entry.diverged))
+SEEDS = Column[Confirmed]("seeds", lambda entry: entry.versus.n if entry.versus else entry.runs)
+DIVERGED = Column[Confirmed](
+    "diverged", lambda entry: f"{len(entry.diverged)} of {entry.runs}" if entry.diverged else None, none=""
+)
+
+
+def _beside(confirmation: Confirmation) -> list[Column[Confirmed]]:
+    """The reference's mean on the seeds of each row, where it is not that of its own row."""
+    of_all = confirmation.entry(confirmation.reference)
+    others = [entry.beside for entry in confirmation.entries if entry.beside]
+    if of_all is None or all(beside == of_all.estimate for beside in others):
+        return []
+    return [Column(f"{confirmation.reference} on the same", at("beside.mean"), rounding.loss, none="")]
+
+
+def _diverged(confirmation: Confirmation) -> list[Column[Confirmed]]:
+    """How many runs each has lost, if any has."""
+    return [DIVERGED] if any(entry.diverged for entry in confirmation.entries) else []
 
 
 def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
@@ -107,6 +124,7 @@ def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
         Column("candidate", at("candidate"), words=True),
         Column("mean loss", at("estimate.mean"), rounding.loss),
         Column("95 % interval", at("estimate"), rounding.interval),
+        *_beside(confirmation),
         compared(f"to {reference}", "versus", lambda entry: entry.candidate == reference, rounding.difference_alone),
         Column("95 % interval", at("versus"), rounding.difference_interval, none=""),
     )
@@ -114,17 +132,20 @@ def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
 
 def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and what that rests on."""
-    return Table((*_comparison(confirmation), p_of("versus"), VERDICT, SEEDS, DIVERGED), confirmation.entries)
+    return Table(
+        (*_comparison(confirmation), p_of("versus.p_corrected"), VERDICT, SEEDS, DIVERGED), confirmation.entries
+    )
 
 
 def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and how large that is beside the scatter of the seeds."""
     columns = (
         *_comparison(confirmation),
-        p_of("versus", "p (Holm)"),
+        p_of("versus.p_corrected"),
         replace(VERDICT, head="verdict"),
         Column("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
         Column("in seed SD", at("versus.effect"), "{:+.2f}".format, none=""),
+        *_diverged(confirmation),
     )
     return Table(columns, confirmation.entries)
 
@@ -134,9 +155,11 @@ def confirmed_beside_tuned(board: Leaderboard, confirmation: Confirmation) -> Ta
     reference = confirmation.reference
     columns: tuple[Column[Confirmed], ...] = (
         Column("confirmed", at("estimate"), rounding.loss_with_half),
+        *_beside(confirmation),
         compared(f"to {reference}, 95 %", "versus", lambda entry: entry.candidate == reference, rounding.difference),
-        p_of("versus"),
+        p_of("versus.p_corrected"),
         VERDICT,
+        *_diverged(confirmation),
     )
     ranked = {entry.candidate: place for place, entry in enumerate(confirmation.entries)}
     rows = []
@@ -171,11 +194,14 @@ def replayed(studies: Sequence[Replayed]) -> Table[Replayed]:
 def figures(board: Leaderboard, confirmations: Sequence[Confirmation]) -> Table[Entry]:
     """All there is of each candidate, in full precision."""
     columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *ENDED, STEPS]
-    paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")}
+    paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")} | {"reference_mean": "beside.mean"}
+    paths |= {"typical": "versus.typical.value"}
+    paths |= {f"typical_{end}": f"versus.typical.{end}" for end in ("low", "high")}
     paths |= {"difference": "versus.difference.mean"}
     paths |= {f"difference_{end}": f"versus.difference.{end}" for end in ("low", "high")}
-    paths |= {name: f"versus.{name}" for name in ("p", "p_holm", "verdict")}
-    confirmed = (SEEDS, DIVERGED, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
+    paths |= {name: f"versus.{name}" for name in ("p", "p_corrected", "verdict")}
+    diverged = Column[Confirmed]("diverged", lambda entry: len(entry.diverged))
+    confirmed = (SEEDS, diverged, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
     for each in confirmations:
         columns += [_confirmed(each, column) for column in confirmed]
     return Table(columns, board.entries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from tunemax.search.results.durations import about
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.workers.events import Finished
 
@@ -45,20 +46,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def about(seconds: float) -> str:
-    """A length of time: ``about 40 s``, ``about 12 min``, ``about 3 h 10 min``, ``about 2 d 4 h``."""
-    if seconds < 90:
-        return f"about {max(5, 5 * math.ceil(seconds / 5 - 1e-9))} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"about {minutes} min"
-    hours, rest = divmod(10 * round(minutes / 10), 60)
-    if hours < 24:
-        return f"about {hours} h {rest} min" if rest else f"about {hours} h"
-    days, hours = divmod(round(minutes / 60), 24)
-    return f"about {days} d {hours} h" if hours else f"about {days} d"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -97,7 +97,7 @@ def _work(
         question = load_from(where, name)
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
-            corpus = open_data(question.definition.data)
+            corpus = open_data(question.definition.data, question.definition.fingerprint)
             question.check_data(corpus)
             watching = watchers(question, lambda line: say(Note(index, line)))
             Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching).run()

@@ -199,14 +199,25 @@ class Worker:
             reports = [(job.trial, job.member.iteration, job.value) for job in reached]
             ours = report(self.question.storage, self._mark, reports)
             with self.question.cached.one_look():
-                for job, is_ours in zip(reached, ours, strict=True):
-                    self._see(job) if is_ours else self._drop(job)
+                # All are judged before the first one ends: by what was known when they came here
+                ends = [self._judge(job) if is_ours else "dropped" for job, is_ours in zip(reached, ours, strict=True)]
+                for job, end in zip(reached, ends, strict=True):
+                    self._see(job, end)
 
-    def _see(self, job: Job) -> None:
-        """Decide on a trial that has reported: it ends here, or trains on."""
-        at = job.member.iteration
+    def _judge(self, job: Job) -> str | None:
+        """How a trial ends that has reported, or None. It is dropped if somebody else has finished it meanwhile."""
         try:
-            end = job.end()
+            return job.end()
+        except UpdateFinishedTrialError:
+            return "dropped"
+
+    def _see(self, job: Job, end: str | None) -> None:
+        """End a trial that has reported and was judged, or let it train on."""
+        at = job.member.iteration
+        if end == "dropped":
+            self._drop(job)
+            return
+        try:
             for watcher in self.watchers:
                 watcher.evaluated(job)
             if end is not None:
@@ -285,5 +296,5 @@ class Worker:
 
     def _sampler(self, name: str) -> optuna.samplers.BaseSampler:
         if name not in self._samplers:
-            self._samplers[name] = self.question.definition.make_sampler(name, self.index, self.question.begun(name))
+            self._samplers[name] = self.question.sampler(name, self.index)
         return self._samplers[name]

@@ -177,6 +177,37 @@ def test_half_precision_only_rounds(variant: Variant, dtype: torch.dtype) -> Non
     torch.testing.assert_close(weights[inside], expected[inside], rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
 
 
+@every_setting
+@pytest.mark.parametrize("size", [1e4, 1.0, 1e-4], ids="{:g}".format)
+def test_single_precision_is_exact_to_rounding_at_any_size(variant: Variant, size: float) -> None:
+    """Against the same logits in fp64: around ±size, a row of neighbours and one of both signs. Numbers are bound as
+    fp32 has them, so that only the arithmetic differs."""
+    near = normal(1, H, T, T, scale=3, dtype=torch.float32).round(decimals=2)
+    signs = normal(1, H, T, T, seed=3, dtype=torch.float32).sign()
+    patterns = torch.cat([size + near, near - size, signs * size + near, signs * size])
+    towards = normal(*patterns.shape, seed=4, dtype=torch.float32)
+    numbers = {
+        spec.name: torch.tensor(getattr(variant, spec.name)) for spec in own_specs(type(variant)) if spec.is_scalar
+    }
+
+    def results(dtype: torch.dtype) -> list[Tensor]:
+        logits = patterns.to(dtype).requires_grad_()
+        columns = {
+            name: c.detach().to(dtype).requires_grad_() for name, c in columns_of(variant, torch.float32).items()
+        }
+        held = variant.bind({name: value.to(dtype) for name, value in numbers.items()})
+        weights = bound(held, columns).weights(logits, CAUSAL)
+        loss = (weights * towards.to(dtype)).sum()
+        return [weights.detach(), *torch.autograd.grad(loss, [logits, *columns.values()])]
+
+    (weights, gradient, *columns), exact = results(torch.float32), results(torch.float64)
+    share = (exact[0] * towards).abs()  # of each weight in the loss
+    scales = [exact[0], torch.maximum(share, exact[1].abs()), *(share.sum() + part.abs() for part in exact[2:])]
+    for found, right, scale in zip([weights, gradient, *columns], exact, scales, strict=True):
+        of_row = scale.amax(dim=-1, keepdim=True) if scale.dim() > 3 else scale
+        assert ((found - right).abs() <= 2e-5 * of_row + 1e-37).all()  # fp32 has no full precision below
+
+
 @only(is_normalised)
 def test_normalised_rows_sum_to_one(variant: Variant) -> None:
     logits = torch.cat([normal(B, H, T, T, scale=scale) for scale in (1, 30, 1e4)])

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from tunemax.search.results.durations import about
 from tunemax.search.views.live.progress import ENDS, Candidate, Happening, Progress, Slot
-from tunemax.search.views.words import about, clock, number, sparkline
+from tunemax.search.views.words import clock, number, sparkline
 from tunemax.search.workers.events import Note
 
 STYLES = {

@@ -48,7 +48,7 @@ def _answer(findings: Findings) -> Section:
     if again := dict.fromkeys(name for each in confirmations for name in changed(board, each)):
         since = f"Tuning has found a better trial since of {', '.join(again)}"
         more.append(f"{since}; what is confirmed is the one before.")
-    return Section("Answer", lead, tuple(more))
+    return Section("Answer", lead, (*more, *findings.cautions))
 
 
 def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
@@ -57,7 +57,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
         f"The winner of each candidate, frozen, was trained anew on {confirmation.seeds} fresh seeds for "
         f"{confirmation.horizon:,} iterations, and evaluated on validation text that no tuning has seen. All "
         "candidates have the same seeds: the same initial values where the models agree, the same order of the data. "
-        f"Differences are those of pairs; {tables.p_by('random signs')}.{left}"
+        f"{tables.TYPICAL}.{left}"
     )
     rows = (
         pictures.intervals(findings.board.question, confirmation, findings.candidates),
@@ -79,8 +79,9 @@ def _tuned(findings: Findings) -> Section:
     ranking = pictures.ranking(findings.board, findings.candidates)
     measured = "Validation loss at the horizon, on tuning text and tuning seed"
     explained = f"{measured}: of the best trial, and the median of the best five."
+    order = [findings.order] if findings.order and findings.confirmations else []  # else it stands in the answer
     figures = (ranking,) if ranking.rows else ()
-    return Section("Tuned", "", (explained,), figures, (tables.winners(findings.board),))
+    return Section("Tuned", "", (explained, *order), figures, (tables.winners(findings.board),))
 
 
 def _curves(findings: Findings) -> Section:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunemax.search.results.durations import about
 from tunemax.search.views.live.picture import picture
 from tunemax.search.views.live.progress import Candidate, Progress
-from tunemax.search.views.words import LEVELS, about, clock, line, number, plain, sparkline, status, summary
+from tunemax.search.views.words import LEVELS, clock, line, number, plain, sparkline, status, summary
 from tunemax.search.workers.events import Finished, Gone, Note, Reported, Started
 
 VARIANTS = ["softmax", "constantmax", "polymax", "strongermax", "softermax", "sigsoftmax", "sigsoftmax_base2"]
