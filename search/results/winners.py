@@ -132,6 +132,7 @@ def _definition(
     seeds = max(stage.seeds, known.budget.trials if known else 0)
     first = seeds_of(known)[0] if known else first_seed(question.storage, tuned, factor)
     return StudyDefinition(
+        schema_version=tuned.schema_version,
         question=tuned.question,
         name=confirmation_name(question.name, factor),
         data=tuned.data,

@@ -54,5 +54,6 @@ def _tuned(findings: Findings) -> list[str]:
     spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
     spent += [f"confirmation at {each.horizon:,} iterations {each.member_steps:,}" for each in findings.confirmations]
     verdict = findings.order if findings.confirmations else board.sentence
-    said = [f"Budget spent: {', '.join(spent)}.", *([verdict] if verdict else []), *findings.cautions]
-    return [*lines, "", tables.RANKED, *wrapped(*said)]
+    rule = findings.question.definition.rule
+    said = [f"Budget spent: {', '.join(spent)}.", verdict, *findings.cautions, rule]
+    return [*lines, "", tables.RANKED, *wrapped(*filter(None, said))]
