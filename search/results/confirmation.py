@@ -333,23 +333,22 @@ def _runs(trials: Iterable[FrozenTrial]) -> Runs:
     """By seed. Of several trials of one seed that which has ended counts; one that has only failed has no loss."""
     runs: dict[int, float | None] = {}
     for trial in trials:
+        seed = (trial.system_attrs.get("fixed_params", {}) | trial.params).get("seed")
         stands = state(trial)
+        if seed is None:
+            continue  # asked with the stock tools
         if stands == "complete":
-            runs[_seed(trial)] = trial.value
+            runs[int(seed)] = trial.value
         elif stands == "diverged":
-            runs[_seed(trial)] = math.inf
+            runs[int(seed)] = math.inf
         elif stands in ("running", "waiting"):
-            runs.setdefault(_seed(trial), None)
+            runs.setdefault(int(seed), None)
     return runs
 
 
 def _lost(entry: Confirmed) -> str:
     """Of one candidate, to stand behind its name; empty if it has lost none."""
     return f" (diverged in {len(entry.diverged)} of {entry.runs} runs)" if entry.diverged else ""
-
-
-def _seed(trial: FrozenTrial) -> int:
-    return int(trial.params["seed"])
 
 
 def size(entry: Confirmed) -> str:

@@ -59,14 +59,13 @@ def confirmed(candidate: str, *losses: float) -> Confirmed:
         trials=(),
         estimate=estimate(losses),
         versus=None,
-        verdict="",
     )
 
 
 def test_only_the_reference_is_called_so() -> None:
     """Also while it waits for its seeds, and others have theirs."""
     entries = (confirmed("polymax", 2.0, 2.1, 2.2), confirmed("softmax"))
-    confirmation = Confirmation("q.confirmed", "q", 20, 1, 3, "softmax", "text", entries, "sqlite:///q.db")
+    confirmation = Confirmation("q.confirmed", "q", 20, 1, 3, "softmax", "text", entries, "sqlite:///q.db", planned=3)
     counts = dict.fromkeys(("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running"), 0)
     entry = Entry("softmax", "q/softmax", None, None, None, **counts, waiting=1, member_steps=0, tokens=0)
     others = (replace(entry, name=name, study=f"q/{name}") for name in ("polymax", "sigsoftmax"))
