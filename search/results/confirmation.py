@@ -197,7 +197,7 @@ class Confirmation:
         first = max(range_.low, self.seeds + 1)
         many = range_.high is None or range_.high > MOST_SEEDS
         last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
-        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"about {first}"
+        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
         times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
         costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
         longer = ["--longer", str(self.factor)] if self.factor > 1 else []
