@@ -45,11 +45,10 @@ def main() -> None:
     bests = [{entry.name: entry.best.value for entry in board.entries if entry.best} for board in boards]
     for name in bests[0]:
         table.add_row(name, *(f"{best[name]:.4f}" for best in bests))
-    predicted = [board.repeatability for board in boards if board.repeatability is not None]
-    table.add_row("predicted correlation", *(f"{each.expected:.2f}" for each in predicted))
-    table.add_row("in nine of ten at least", *(f"{each.low:.2f}" for each in predicted))
     table.add_row("minutes", *(f"{spent / 60:.1f}" for spent in seconds))
     Console(width=100).print(table)
+    for seed, board in zip(arguments.seeds, boards, strict=True):
+        print(f"Seed {seed}: {board.order() or 'too few trials to speak of a repeat'}")
     for (first, a), (second, b) in itertools.combinations(zip(arguments.seeds, bests, strict=True), 2):
         correlation = spearmanr([a[name] for name in a], [b[name] for name in a]).statistic
         print(f"Spearman correlation of seeds {first} and {second}: {correlation:.2f}")

@@ -32,8 +32,8 @@ from tunemax.gpt.trainer import Trainer
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.study_file import define
-from tunemax.search.results.winners import APART
 from tunemax.search.storage.attributes import ITERATIONS, outcome, state
+from tunemax.search.storage.fresh_seeds import APART
 from tunemax.search.storage.questions import Question, create
 from tunemax.search.storage.trials import live, set_system_attr
 from tunemax.search.workers.events import Event, Finished

@@ -171,6 +171,7 @@ def list_(arguments: argparse.Namespace) -> None:
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
         rows.append({"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts})
         lines.append(f"{name}: {_counted(counts)}" + (f"; best so far: {first.name}" if first else ""))
+        lines += [f"  {sentence}" for sentence in board.unequal if first]
     print_json(rows) if arguments.json else print("\n".join(lines) or "no questions yet")
 
 
@@ -192,9 +193,11 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def best(arguments: argparse.Namespace) -> None:
+    from tunemax.search.results.edges import sentences
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.commands import training, typed
     from tunemax.search.views.words import settings
+    from tunemax.search.views.writers.terminal import wrapped
 
     name, _, candidate = arguments.study.partition("/")
     question = opened(arguments, name)
@@ -218,7 +221,11 @@ def best(arguments: argparse.Namespace) -> None:
         print_json({"study": study, **result, "command": words})
         return
     print(f"{study} trial {found.number}: validation loss {found.value:.4f} (tuned, not confirmed)")
-    print("\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), shlex.join(words)]))
+    own = next(entry for entry in board.entries if entry.winner is found)
+    against = [*([] if candidate else board.unequal), *sentences(own.edges)]
+    print(
+        "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])
+    )
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,12 @@ def register(actions: Subcommands) -> None:
     count_flag(parser, "--top", "only the reference and the N best others")
     parser.add_argument(
         "--reference", metavar="CANDIDATE", help="compare with this one (default: as the study says, else softmax)"
+    )
+    parser.add_argument(
+        "--margin",
+        type=margin,
+        metavar="SHARE",
+        help="a smaller share of the loss is no difference (default: as it was begun, or the study says, else 0.005)",
     )
     count_flag(parser, "--longer", "at F times the tuned horizon", metavar="F", default=1)
     strength_flags(parser)
@@ -91,7 +98,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.commands import typed
 
     question = revived(arguments, arguments.question)
-    given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference")}
+    given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference", "margin")}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
         few = "five or fewer can never show a difference"
@@ -131,12 +138,19 @@ def resume(arguments: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
     """What is known before the training, then its picture, or lines where there is no terminal."""
+    from tunemax.search.results.confirmation import too_few
+    from tunemax.search.storage.fresh_seeds import seeds_of
     from tunemax.search.views.live.view import shown
 
     definition = question.definition
     for line in settings.lines:
         print(line, file=sys.stderr)
-    asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question
+    asked = definition.question
+    if confirms := definition.confirms:
+        seeds = seeds_of(definition)
+        asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
+        few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
+        asked += f"\n{few}" if few else ""
     done = f"{progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each"
     print(f"{asked}\n{question.name}: {done}", flush=True)
     with shown(progress) as view:
@@ -181,6 +195,20 @@ def file_to_read(what: str, where: str) -> Path | None:
 def is_file(what: str) -> bool:
     """Whether somebody means a study file, not the name of a question."""
     return Path(what).suffix in (".yaml", ".yml")
+
+
+def margin(text: str) -> float:
+    """The value of --margin. Raises TunemaxError for what is no such share."""
+    from tunemax.search.question.stages import MOST_MARGIN
+
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= MOST_MARGIN:
+        valid = f"a share above 0, up to {MOST_MARGIN:g}; 0.005 is half a percent"
+        raise TunemaxError(f"--margin = {text}: expected {valid}")
+    return share
 
 
 def strength(arguments: argparse.Namespace) -> dict[str, int | None]:

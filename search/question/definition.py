@@ -111,6 +111,13 @@ class StudyDefinition(pydantic.BaseModel):
         nested = conditional(self.dimensions(self.siblings()[study_name]))
         return self.sampler.make(Task(self.seed, self.budget.trials, nested, self.pruner.prunes, worker, begun))
 
+    @property
+    def startup(self) -> int | None:
+        """Random trials that the search of each sibling begins with; None if it never learns from results."""
+        if "startup" not in self.sampler.takes:
+            return None
+        return self.sampler.startup_of(Task(self.seed, self.budget.trials))
+
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""
         return self.model_copy(update={"fingerprint": fingerprint})

@@ -15,6 +15,7 @@ NAME = r"[a-z0-9_-]{1,80}"
 MOST_SEEDS = 1000
 MARGIN = 0.005
 """Share of the reference's loss below which a difference is of no use, unless somebody says otherwise."""
+MOST_MARGIN = 0.2
 
 
 class Confirm(pydantic.BaseModel):
@@ -41,7 +42,7 @@ class Confirm(pydantic.BaseModel):
     margin: float | None = pydantic.Field(
         None,
         gt=0,
-        le=0.2,
+        le=MOST_MARGIN,
         description="a difference below this share of the reference's loss is none; default: as it was begun, else "
         f"{MARGIN:g}",
     )
@@ -78,7 +79,7 @@ class Confirms(pydantic.BaseModel):
     factor: int = pydantic.Field(1, ge=1)
     """Its horizon as a multiple of the tuned one."""
     reference: str
-    margin: float = pydantic.Field(MARGIN, gt=0, le=0.2)
+    margin: float = pydantic.Field(MARGIN, gt=0, le=MOST_MARGIN)
     """Below this share of the reference's loss a difference counts as none. Chosen before anything is seen."""
     planned: int | None = pydantic.Field(None, ge=1)
     """Seeds that were planned first: more that are added later do not change it. None in one of before; see

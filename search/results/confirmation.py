@@ -50,7 +50,10 @@ class Confirmed:
     """Seeds that are still to come."""
     trials: Sequence[FrozenTrial]
     estimate: Estimate | None
-    """Mean loss of the runs that did not diverge; None before two have ended."""
+    """Mean loss of the runs that did not diverge, on the seeds that it is compared on: those on which the reference has
+    not diverged either. None before two have ended."""
+    beside: Estimate | None
+    """The reference's mean loss on the same seeds. None for the reference itself, and without a comparison."""
     versus: Comparison | None
     """To the reference. None for the reference itself, and before two pairs of seeds are done."""
 
@@ -182,12 +185,8 @@ class Confirmation:
         return (*self._too_few(ties), *map(self._remedy, ties))
 
     def _too_few(self, ties: Sequence[Comparison]) -> list[str]:
-        family = len(self.entries) - 1
-        first = looks(self.planned, family)[0] if ties else 0
-        if self.seeds >= first:
-            return []
-        among = f" among {family} candidates" if family > 1 else ""
-        return [f"{self.seeds} seeds can never show a difference{among}; {first} or more could."]
+        told = too_few(self.seeds, self.planned, len(self.entries) - 1) if ties else None
+        return [told] if told else []
 
     def _remedy(self, tie: Comparison) -> str:
         """How many seeds would show a difference, what they take, and by which command."""
@@ -220,6 +219,7 @@ class Confirmation:
                 "diverged": list(entry.diverged),
                 "waiting": entry.waiting,
                 "estimate": asdict(entry.estimate) if entry.estimate else None,
+                "beside": asdict(entry.beside) if entry.beside else None,
                 "versus": entry.versus.to_json() if entry.versus else None,
                 "verdict": entry.verdict,
             }
@@ -233,6 +233,18 @@ class Confirmation:
             )
         }
         return own | {"remedies": list(self.remedies), "entries": entries}
+
+
+def too_few(seeds: int, planned: int, family: int) -> str | None:
+    """What to say of so many seeds if they can settle nothing; None if they can.
+
+    planned: those that were planned at first. family: candidates beside the reference.
+    """
+    first = looks(planned, family)[0] if family else 0
+    if seeds >= first:
+        return None
+    among = f" among {family} candidates" if family > 1 else ""
+    return f"{seeds} seeds can never show a difference{among}; {first} or more could."
 
 
 def tuned(question: Question) -> Question:
@@ -265,7 +277,14 @@ def confirmation(opened: Question) -> Confirmation:
     compared = compare(runs, confirms.reference, planned, confirms.margin) if confirms.reference in runs else []
     versus = {comparison.name: comparison for comparison in compared}
     entries = [
-        confirmed(frozen, f"{opened.name}/{name}", runs[name], trials[name], versus.get(name))
+        confirmed(
+            frozen,
+            f"{opened.name}/{name}",
+            runs[name],
+            trials[name],
+            versus.get(name),
+            runs.get(confirms.reference, {}),
+        )
         for name, frozen in confirms.winners.items()
         if name in trials
     ]
@@ -285,10 +304,16 @@ def confirmation(opened: Question) -> Confirmation:
 
 
 def confirmed(
-    frozen: Frozen, study: str, runs: Runs, trials: Sequence[FrozenTrial], versus: Comparison | None
+    frozen: Frozen,
+    study: str,
+    runs: Runs,
+    trials: Sequence[FrozenTrial],
+    versus: Comparison | None,
+    reference: Runs,
 ) -> Confirmed:
-    """One candidate, from its runs by seed. study: of these runs."""
-    losses = {seed: loss for seed, loss in runs.items() if loss is not None and math.isfinite(loss)}
+    """One candidate, from its runs by seed. study: of these runs. reference: the runs that it is compared with."""
+    losses, theirs = _finite(runs), _finite(reference)
+    shared = [seed for seed in losses if versus is None or (seed in versus.seeds and seed in theirs)]
     return Confirmed(
         candidate=study.rpartition("/")[2],
         study=study,
@@ -299,7 +324,8 @@ def confirmed(
         diverged=tuple(sorted(seed for seed, loss in runs.items() if loss is not None and math.isinf(loss))),
         waiting=sum(not trial.state.is_finished() for trial in trials),
         trials=trials,
-        estimate=estimate(list(losses.values())),
+        estimate=estimate([losses[seed] for seed in shared]),
+        beside=estimate([theirs[seed] for seed in shared]) if versus else None,
         versus=versus,
     )
 
@@ -344,6 +370,11 @@ def _runs(trials: Iterable[FrozenTrial]) -> Runs:
         elif stands in ("running", "waiting"):
             runs.setdefault(int(seed), None)
     return runs
+
+
+def _finite(runs: Runs) -> dict[int, float]:
+    """Of the runs that have ended and did not diverge."""
+    return {seed: loss for seed, loss in runs.items() if loss is not None and math.isfinite(loss)}
 
 
 def _lost(entry: Confirmed) -> str:

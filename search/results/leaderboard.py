@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean, median
 from typing import Any
 
-import numpy as np
 from optuna.trial import FrozenTrial
 
-from tunemax.search.results.correlation import spearman_rows
+from tunemax.search.results import order
+from tunemax.search.results.budgets import unequal_tokens, unequal_trials
+from tunemax.search.results.edges import Edge, edges
+from tunemax.search.results.edges import sentences as at_ends
 from tunemax.search.storage.attributes import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
 from tunemax.search.storage.questions import Question
 
 TOP = 5
-SEPARABLE = 0.7
-"""Rank correlation that nine of ten pairs of repeats must reach before an order of candidates is called one."""
-RESAMPLES = 200
-LEAST = 4
-"""Results a candidate must have before anything is said of a repeat: two in each half."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,23 @@ class Entry:
     tokens: int
     values: tuple[float, ...] = ()
     """Values of the trials that count, best first."""
+    begun: float | None = None
+    """The best value among the random trials that the search began with, infinite if none has one; None if it draws all
+    its trials independently."""
+    iterations_each: float = 0.0
+    tokens_each: float = 0.0
+    """Means of the trials of ours that were trained to the horizon; 0 if there is none."""
+    edges: tuple[Edge, ...] = ()
+    """Where the winner lies at an end of what was searched."""
 
+    @property
+    def tried(self) -> int:
+        """Trials that have ended, and neither failed nor repeat another one."""
+        return self.complete + self.pruned + self.diverged
 
-@dataclass(frozen=True)
-class Repeatability:
-    """Spearman correlation between the orders of two repeats of a search. low: nine of ten pairs of halves reach it."""
-
-    expected: float
-    low: float
+    @property
+    def search(self) -> order.Search:
+        return order.Search(self.values, self.tried, self.begun)
 
 
 @dataclass(frozen=True)
@@ -65,47 +72,59 @@ class Leaderboard:
     question: str
     name: str
     entries: tuple[Entry, ...]
-    repeatability: Repeatability | None
-    """None while there are too few results to say."""
 
     @property
     def left(self) -> int:
         """Trials that have not ended."""
         return sum(entry.waiting + entry.running for entry in self.entries)
 
-    @property
-    def separable(self) -> bool:
-        return self.repeatability is not None and self.repeatability.low >= SEPARABLE
+    def separable(self, settled: Collection[str] = ()) -> bool | None:
+        """Whether a repeat would probably give the same order; None while nobody can say. settled: see `order`."""
+        found = order.groups([entry.search for entry in self._open(settled)])
+        return None if found is None else all(len(group) == 1 for group in found)
+
+    def order(self, settled: Collection[str] = ()) -> str | None:
+        """Whether a repeat would give the same order, in one sentence; None while nobody can say.
+
+        settled: candidates of which a confirmation has the last word; of the order of the others alone is spoken then.
+        """
+        entries = self._open(settled)
+        names = [entry.name for entry in entries]
+        of = f" of {order.enumerated(names)}, which no confirmation has settled," if settled and names else ""
+        return order.sentence(names, [entry.search for entry in entries], f"The tuned order{of}")
+
+    def _open(self, settled: Collection[str]) -> list[Entry]:
+        """Candidates whose order is in question."""
+        return [entry for entry in self.entries if entry.tried and entry.name not in settled]
 
     @property
-    def order(self) -> str | None:
-        """Whether a repeat would give the same order, as the end of a sentence; None while nobody can say."""
-        if self.repeatability is None:
-            return None
-        expected, low = self.repeatability.expected, self.repeatability.low
-        agreement = f"rank correlation with a repeat {expected:.2f}, in one of ten below {low:.2f}"
-        if self.separable:
-            return agreement
-        remedy = "give it more trials or a longer horizon"
-        return f"not separable at this budget ({agreement}; {SEPARABLE} needed); {remedy}"
+    def cautions(self) -> tuple[str, ...]:
+        """What stands against the ranks and the winners, in sentences: unequal budgets, and ends of ranges."""
+        return (*self.unequal, *at_ends(edge for entry in self.entries for edge in entry.edges))
 
     @property
-    def verdict(self) -> str:
-        """One sentence on how far the order can be trusted."""
-        so_far = "tuned, not confirmed" + (f"; {self.left} trials still to come" if self.left else "")
-        return f"{so_far}: {self.order}." if self.order else f"{so_far}."
+    def unequal(self) -> tuple[str, ...]:
+        """What is to be said of candidates that have had other budgets; nothing before all trials have ended."""
+        if self.left:
+            return ()
+        trials = unequal_trials({entry.name: entry.tried for entry in self.entries})
+        trained = [entry for entry in self.entries if entry.tokens_each]
+        tokens = {entry.name: entry.tokens_each for entry in trained}
+        work = unequal_tokens(tokens, {entry.name: entry.iterations_each for entry in trained})
+        return tuple(sentence for sentence in (trials, work) if sentence)
 
     @property
     def sentence(self) -> str:
-        """The verdict where it stands by itself."""
-        return self.verdict[0].upper() + self.verdict[1:]
+        """How far the order can be trusted."""
+        so_far = "Tuned, not confirmed" + (f"; {self.left} trials still to come." if self.left else ".")
+        return " ".join([so_far, *filter(None, [self.order()])])
 
     @property
     def member_steps(self) -> int:
         return sum(entry.member_steps for entry in self.entries)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"separable": self.separable, "left": self.left, "verdict": self.verdict}
+        return asdict(self) | {"separable": self.separable(), "left": self.left, "verdict": self.sentence}
 
 
 @dataclass(frozen=True)
@@ -133,10 +152,9 @@ def leaderboard(question: Question) -> Leaderboard:
 
 def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
     """The leaderboard of candidates that are read already."""
-    entries = [_entry(candidate.name, candidate.study, candidate.trials) for candidate in found]
+    entries = [_entry(question, candidate) for candidate in found]
     entries.sort(key=lambda entry: (entry.best is None, entry.best.value if entry.best else 0.0, entry.name))
-    order = repeatability([entry.values for entry in entries])
-    return Leaderboard(question.definition.question, question.name, tuple(entries), order)
+    return Leaderboard(question.definition.question, question.name, tuple(entries))
 
 
 def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -145,47 +163,28 @@ def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (trial.value, trial.number))[:TOP]
 
 
-def repeatability(values: Sequence[Sequence[float]]) -> Repeatability | None:
-    """How well two repeats of a search would agree on the order of the candidates.
-
-    values: for each candidate the results of its trials, which are split at random into two halves RESAMPLES times; the
-    candidates are ranked by their best in each half. Spearman and Brown's formula, 2r / (1 + r), makes the mean
-    correlation of halves that of whole searches; the lowest decile is left as it is, to be careful. (Drawing with
-    replacement would give both sides the same lucky best.) Chance of the seed is not in it: all trials have the tuning
-    seed. None for fewer than two candidates, or fewer than LEAST results of one.
-    """
-    filled = sorted(sorted(results) for results in values if results)  # in whatever order they come, the same splits
-    if len(filled) < 2 or min(map(len, filled)) < LEAST:
-        return None
-    rng = np.random.default_rng(0)
-    best = []
-    for results in filled:
-        shuffled = rng.permuted(np.tile(results, (RESAMPLES, 1)), axis=1)  # (RESAMPLES, results)
-        best.append([half.min(axis=1) for half in np.array_split(shuffled, 2, axis=1)])
-    halves = np.array(best)  # (candidates, 2, RESAMPLES)
-    correlations = spearman_rows(halves[:, 0].T, halves[:, 1].T)
-    known = correlations[np.isfinite(correlations)]
-    if not len(known):
-        return Repeatability(0.0, 0.0)
-    mean = float(known.mean())
-    return Repeatability(2 * mean / (1 + mean) if mean > 0 else mean, float(np.quantile(known, 0.1)))
-
-
-def _entry(name: str, study: str, trials: Sequence[FrozenTrial]) -> Entry:
+def _entry(question: Question, candidate: Candidate) -> Entry:
+    trials, startup = candidate.trials, question.definition.startup
     ranked = outcomes(list(trials))
     own = [found for found in ranked if found.duplicate_of is None]
     top = [found.value for found in own[:TOP]]
     counts = Counter(map(state, trials))
+    winner = next((found for found in ranked if found.config is not None), None)
+    trained = [found for found in own if found.tokens and not found.diverged]
     return Entry(
-        name=name,
-        study=study,
+        name=candidate.name,
+        study=candidate.study,
         best=ranked[0] if ranked else None,
-        winner=next((found for found in ranked if found.config is not None), None),
-        median_of_top=statistics.median(top) if top else None,
+        winner=winner,
+        median_of_top=median(top) if top else None,
         **{name: counts[name] for name in STATES},
         member_steps=sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials),
         tokens=sum(trial.user_attrs.get(TOKENS, 0) for trial in trials),
         values=tuple(found.value for found in own),
+        iterations_each=fmean(found.iterations for found in trained) if trained else 0.0,
+        tokens_each=fmean(found.tokens for found in trained) if trained else 0.0,
+        begun=None if startup is None else min((it.value for it in own if it.number < startup), default=math.inf),
+        edges=edges(candidate.name, winner.config or {}, question.definition.space) if winner else (),
     )
 
 

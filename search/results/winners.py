@@ -9,20 +9,17 @@ from typing import Any
 from optuna.trial import TrialState
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Choices, Range, Value
+from tunemax.gpt.fields import Range, Value
 from tunemax.search.question.definition import Budget, StudyDefinition
 from tunemax.search.question.pruners import NoPruner
 from tunemax.search.question.samplers import Grid
-from tunemax.search.question.stages import Confirm, Confirms, Frozen, confirmation_name
-from tunemax.search.results.confirmation import confirmation
+from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, confirmation_name
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import open_storage, study_id
+from tunemax.search.storage.fresh_seeds import first_seed, mark_used, seeds_of
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
-
-APART = 1000
-"""The first fresh seed is so far from the tuning seed."""
 
 
 def fields(where: str, study: str, number: int | None = None) -> Mapping[str, Any]:
@@ -61,8 +58,9 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
     """Create the confirmation of a tuned question at a multiple of its horizon, or give it the seeds and candidates
     that it lacks.
 
-    Winners that were frozen before stay as they are, and fewer seeds than there are already change nothing. Raises
-    TunemaxError if trials are still to come, no candidate has a winner, or the reference has none.
+    Winners that were frozen before stay as they are, and fewer seeds than there are already change nothing. One that
+    was deleted and is made again has seeds that none before it has used. Raises TunemaxError if trials are still to
+    come, no candidate has a winner, the reference has none, or the margin is another one than before.
     """
     if question.definition.confirms:
         tuned = question.definition.confirms.question
@@ -77,7 +75,9 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
             )
         name = confirmation_name(question.name, factor)
         before = load(question.storage, name) if name in questions(question.storage) else None
-        return lay_out(question.storage, _definition(question, board, stage, factor, before))
+        definition = _definition(question, board, stage, factor, before)
+        mark_used(question.storage, definition)
+        return lay_out(question.storage, definition)
 
 
 def _ending(question: Question, board: Leaderboard) -> str:
@@ -130,10 +130,7 @@ def _definition(
         )
     order = [entry.name for entry in board.entries if entry.name in frozen]
     seeds = max(stage.seeds, known.budget.trials if known else 0)
-    looks = confirms.looks if confirms else ()
-    if before and known and seeds > known.budget.trials and not confirmation(before).left:
-        looks = (*looks, known.budget.trials)
-    first = _first_seed(tuned)
+    first = seeds_of(known)[0] if known else first_seed(question.storage, tuned, factor)
     return StudyDefinition(
         question=tuned.question,
         name=confirmation_name(question.name, factor),
@@ -147,7 +144,9 @@ def _definition(
             question=question.name,
             factor=factor,
             reference=reference,
-            looks=looks,
+            margin=_margin(stage, before),
+            planned=confirms.first_planned(known.budget.trials) if known and confirms else seeds,
+            looks=confirms.looks if confirms else (),
             winners={name: frozen[name] for name in order},
         ),
         seed=tuned.seed,
@@ -156,11 +155,19 @@ def _definition(
     )
 
 
-def _first_seed(tuned: StudyDefinition) -> int:
-    """The first fresh seed: far from all that tuning has trained on, and the same for all repeats of a tuning."""
-    seeds = tuned.space.get("seed")
-    known = (tuned.seed,) if seeds is None else seeds.values if isinstance(seeds, Choices) else (seeds.high,)
-    return (tuned.repeat.seed if tuned.repeat else max(int(seed) for seed in known)) + APART
+def _margin(stage: Confirm, before: Question | None) -> float:
+    """Below which a difference counts as none. It stays as it was chosen: one that is chosen after a look proves
+    nothing."""
+    confirms = before.definition.confirms if before else None
+    if before is None or confirms is None:
+        return stage.margin or MARGIN
+    if stage.margin not in (None, confirms.margin):
+        renew = typed(before.storage.url, "study", "delete", before.name, "--yes")
+        stays = f"{before.name} was begun with {confirms.margin:g}, which stays"
+        raise TunemaxError(
+            f"margin = {stage.margin:g}: {stays}; leave it out, or begin anew on fresh seeds after {renew}"
+        )
+    return confirms.margin
 
 
 def _reference(board: Leaderboard, stage: Confirm, before: str | None) -> str:

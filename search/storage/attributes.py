@@ -15,6 +15,8 @@ DEFINITION = "tunemax:definition"
 """The whole study definition, as JSON text."""
 QUESTION = "tunemax:question"
 """The name of the question that the study belongs to."""
+SEEDS_USED = "tunemax:seeds_used"
+"""On a tuned one: the highest seed that a confirmation has used, by its multiple of the horizon, as JSON text."""
 
 # on a study of agents, or of a baseline's tuning; those are no questions
 SCENE = "tunemax:scene"

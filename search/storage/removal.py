@@ -15,6 +15,7 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import remove_artifacts
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import study_id
+from tunemax.search.storage.fresh_seeds import mark_used
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question, alone, load
 
@@ -34,6 +35,8 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> None:
 
 def _remove(question: Question) -> None:
     root, storage = runs_folder(question.storage.url), question.storage
+    if question.definition.confirms:
+        mark_used(storage, question.definition)
     for study, trials in question.trials().items():
         attrs = storage.get_study_system_attrs(study_id(storage, study))
         remove_artifacts(storage.url, [attrs, *(trial.system_attrs for trial in trials)])

@@ -53,7 +53,6 @@ def _tuned(findings: Findings) -> list[str]:
     tokens = number(sum(entry.tokens for entry in board.entries))
     spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
     spent += [f"confirmation at {each.horizon:,} iterations {each.member_steps:,}" for each in findings.confirmations]
-    verdict = board.sentence
-    if findings.confirmations:
-        verdict = f"Order of the tuned: {board.order}." if board.order else ""
-    return [*lines, "", tables.RANKED, *wrapped(f"Budget spent: {', '.join(spent)}."), *wrapped(verdict)]
+    verdict = findings.order if findings.confirmations else board.sentence
+    said = [f"Budget spent: {', '.join(spent)}.", *([verdict] if verdict else []), *findings.cautions]
+    return [*lines, "", tables.RANKED, *wrapped(*said)]

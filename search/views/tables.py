@@ -75,7 +75,8 @@ def repeats(again: Repeats) -> Table[Spread]:
 
 TYPICAL = (
     "Differences are typical ones (the pseudomedian of the pairs, with its exact interval), over all seeds that both "
-    "sides have ended: a run that diverged is worse than any other. p by the signed-rank test, corrected for all "
+    "sides have ended: a run that diverged is worse than any other. Means are of those seeds on which neither side "
+    "has. p by the signed-rank test, corrected for all "
     "candidates and looks"
 )
 """What the columns of a confirmed comparison are."""
@@ -96,8 +97,24 @@ def p_of(path: str, head: str = "p") -> Column[Any]:
 
 
 VERDICT = Column[Confirmed]("", at("verdict"), words=True)
-SEEDS = Column[Confirmed]("seeds", lambda entry: len(entry.losses))
-DIVERGED = Column[Confirmed]("diverged", lambda entry: len(entry.diverged))
+SEEDS = Column[Confirmed]("seeds", lambda entry: entry.versus.n if entry.versus else entry.runs)
+DIVERGED = Column[Confirmed](
+    "diverged", lambda entry: f"{len(entry.diverged)} of {entry.runs}" if entry.diverged else None, none=""
+)
+
+
+def _beside(confirmation: Confirmation) -> list[Column[Confirmed]]:
+    """The reference's mean on the seeds of each row, where it is not that of its own row."""
+    of_all = confirmation.entry(confirmation.reference)
+    others = [entry.beside for entry in confirmation.entries if entry.beside]
+    if of_all is None or all(beside == of_all.estimate for beside in others):
+        return []
+    return [Column(f"{confirmation.reference} on the same", at("beside.mean"), rounding.loss, none="")]
+
+
+def _diverged(confirmation: Confirmation) -> list[Column[Confirmed]]:
+    """How many runs each has lost, if any has."""
+    return [DIVERGED] if any(entry.diverged for entry in confirmation.entries) else []
 
 
 def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
@@ -107,6 +124,7 @@ def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
         Column("candidate", at("candidate"), words=True),
         Column("mean loss", at("estimate.mean"), rounding.loss),
         Column("95 % interval", at("estimate"), rounding.interval),
+        *_beside(confirmation),
         compared(f"to {reference}", "versus", lambda entry: entry.candidate == reference, rounding.difference_alone),
         Column("95 % interval", at("versus"), rounding.difference_interval, none=""),
     )
@@ -127,6 +145,7 @@ def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
         replace(VERDICT, head="verdict"),
         Column("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
         Column("in seed SD", at("versus.effect"), "{:+.2f}".format, none=""),
+        *_diverged(confirmation),
     )
     return Table(columns, confirmation.entries)
 
@@ -136,9 +155,11 @@ def confirmed_beside_tuned(board: Leaderboard, confirmation: Confirmation) -> Ta
     reference = confirmation.reference
     columns: tuple[Column[Confirmed], ...] = (
         Column("confirmed", at("estimate"), rounding.loss_with_half),
+        *_beside(confirmation),
         compared(f"to {reference}, 95 %", "versus", lambda entry: entry.candidate == reference, rounding.difference),
         p_of("versus.p_corrected"),
         VERDICT,
+        *_diverged(confirmation),
     )
     ranked = {entry.candidate: place for place, entry in enumerate(confirmation.entries)}
     rows = []
@@ -173,13 +194,14 @@ def replayed(studies: Sequence[Replayed]) -> Table[Replayed]:
 def figures(board: Leaderboard, confirmations: Sequence[Confirmation]) -> Table[Entry]:
     """All there is of each candidate, in full precision."""
     columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *ENDED, STEPS]
-    paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")}
+    paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")} | {"reference_mean": "beside.mean"}
     paths |= {"typical": "versus.typical.value"}
     paths |= {f"typical_{end}": f"versus.typical.{end}" for end in ("low", "high")}
     paths |= {"difference": "versus.difference.mean"}
     paths |= {f"difference_{end}": f"versus.difference.{end}" for end in ("low", "high")}
     paths |= {name: f"versus.{name}" for name in ("p", "p_corrected", "verdict")}
-    confirmed = (SEEDS, DIVERGED, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
+    diverged = Column[Confirmed]("diverged", lambda entry: len(entry.diverged))
+    confirmed = (SEEDS, diverged, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
     for each in confirmations:
         columns += [_confirmed(each, column) for column in confirmed]
     return Table(columns, board.entries)

@@ -31,7 +31,7 @@ def of_a_tuning(
 ) -> str:
     """Of one study: the question, how far the answer can be trusted, the leaderboard, and how to go on.
 
-    warnings: sentences on its pruning.
+    warnings: sentences on what stands against its ranks and winners, and on its pruning.
     """
     ids = {study: study_id(question.cached, study) for study in studies}
     definition = question.definition
@@ -123,7 +123,7 @@ def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
     return lines if storage else ["export TUNEMAX_STORAGE=…  # the URL of this database", *lines]
 
 
-def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str:
+def of_a_confirmation(question: Question, found: Confirmation, name: str, warnings: Sequence[str] = ()) -> str:
     """Of the study of one winner: what is confirmed, the comparison, and how to go on."""
     entry = next(entry for entry in found.entries if entry.study == name)
     again = ["study", "confirm", found.question, "--seeds", str(2 * found.seeds)]
@@ -137,6 +137,7 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
         "the same initial values where the models agree, the same order of the data.",
         "",
         *_confirmed(found, "Confirmed"),
+        *(line for warning in warnings for line in (warning, "")),
         "## Go on",
         "",
         "```",

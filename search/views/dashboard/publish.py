@@ -18,7 +18,9 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.charts import pictures, plotly, png
 from tunemax.search.charts.picture import Picture
 from tunemax.search.charts.plotly import Figure
-from tunemax.search.results.confirmation import Confirmation, confirmation, confirmations
+from tunemax.search.results.confirmation import Confirmation, confirmation, confirmations, tuned
+from tunemax.search.results.edges import edges, sentences
+from tunemax.search.results.findings import cautions
 from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
 from tunemax.search.results.pruning import fidelity
 from tunemax.search.storage.artifacts import attach
@@ -44,14 +46,22 @@ def publish(question: Question) -> None:
         confirmed = [confirmation(question)] if question.definition.confirms else confirmations(question)
         shared = _shared(question, board, found, confirmed)
         studies = {name: question.study(name) for name in question.siblings}
-        warnings = fidelity(question.definition, found).warnings
+        warnings, against = fidelity(question.definition, found).warnings, _cautions(question, board, confirmed)
         for name, study in studies.items():
             own = [candidate for candidate in found if candidate.study == name]
             _save_figures(question, study, shared | _learnables(own, several=question.variant_is_dimension))
             if question.definition.confirms:
-                _save_note(study, notes.of_a_confirmation(question, confirmed[0], name))
+                _save_note(study, notes.of_a_confirmation(question, confirmed[0], name, against))
             else:
-                _save_note(study, notes.of_a_tuning(question, board, confirmed, studies, name, warnings))
+                _save_note(study, notes.of_a_tuning(question, board, confirmed, studies, name, (*against, *warnings)))
+
+
+def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation]) -> tuple[str, ...]:
+    """What stands against the ranks and the winners of a question, or against those that it confirms."""
+    if not question.definition.confirms:
+        return cautions(question, board, confirmed)
+    space = tuned(question).definition.space
+    return tuple(sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space)))
 
 
 def try_to_publish(where: str, name: str) -> str | None:

@@ -48,7 +48,7 @@ def _answer(findings: Findings) -> Section:
     if again := dict.fromkeys(name for each in confirmations for name in changed(board, each)):
         since = f"Tuning has found a better trial since of {', '.join(again)}"
         more.append(f"{since}; what is confirmed is the one before.")
-    return Section("Answer", lead, tuple(more))
+    return Section("Answer", lead, (*more, *findings.cautions))
 
 
 def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
@@ -79,8 +79,9 @@ def _tuned(findings: Findings) -> Section:
     ranking = pictures.ranking(findings.board, findings.candidates)
     measured = "Validation loss at the horizon, on tuning text and tuning seed"
     explained = f"{measured}: of the best trial, and the median of the best five."
+    order = [findings.order] if findings.order and findings.confirmations else []  # else it stands in the answer
     figures = (ranking,) if ranking.rows else ()
-    return Section("Tuned", "", (explained,), figures, (tables.winners(findings.board),))
+    return Section("Tuned", "", (explained, *order), figures, (tables.winners(findings.board),))
 
 
 def _curves(findings: Findings) -> Section:

@@ -316,14 +316,11 @@ URL = f"sqlite:///{Path('studies/tunemax.db').absolute()}"
 def told(losses: dict[str, Runs], *, waiting: int = 0, trials: Sequence[FrozenTrial] = ()) -> Confirmation:
     """A confirmation of these losses; those of softmax first."""
     versus = {each.name: each for each in compare(losses, "softmax", 8)}
-    entries = [
-        replace(
-            confirmed(Frozen(study=f"q/{name}", trial=1, fields=FIELDS), f"q.confirmed/{name}", found, trials, None),
-            waiting=waiting,
-            versus=versus.get(name),
-        )
-        for name, found in losses.items()
-    ]
+    entries = []
+    for name, found in losses.items():
+        frozen, study = Frozen(study=f"q/{name}", trial=1, fields=FIELDS), f"q.confirmed/{name}"
+        entry = confirmed(frozen, study, found, trials, versus.get(name), losses["softmax"])
+        entries.append(replace(entry, waiting=waiting))
     return Confirmation("q.confirmed", "q", 1000, 1, 8, "softmax", "python_stdlib", ranked(entries, "softmax"), URL, 8)
 
 
@@ -509,7 +506,7 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
 ) -> None:
     file = study_file(confirm={"seeds": 3, "top": 1}, workers=1)
     out = typed(capsys, "study", "run", str(file))
-    assert "Confirming q on fresh seeds\nq.confirmed: 0 of 6 trials done, 20 iterations each" in out
+    assert "Confirming q on fresh seeds 1001 to 1003\nq.confirmed: 0 of 6 trials done, 20 iterations each" in out
     assert "tuned" in out
     assert "reference" in out
     assert "Tuned, not confirmed" not in out

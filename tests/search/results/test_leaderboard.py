@@ -7,128 +7,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from tunemax.search.results.leaderboard import SEPARABLE, Leaderboard, Repeatability, leaderboard, repeatability
+from tunemax.gpt.config import Config
+from tunemax.search.results.leaderboard import leaderboard
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question
 
 Ask = Callable[..., Question]
-
-losses = st.floats(0.5, 6.0)
-several = st.lists(st.lists(losses, min_size=4, max_size=8), min_size=2, max_size=6)
-
-
-# ---- repeatability ---------------------------------------------------------------------------------------------------
-
-
-@given(several)
-@settings(deadline=None)
-def test_clearly_separated_candidates_would_come_out_the_same(values: list[list[float]]) -> None:
-    apart = [[10.0 * rank + value for value in results] for rank, results in enumerate(values)]
-    found = repeatability(apart)
-    assert found is not None
-    assert (found.expected, found.low) == pytest.approx((1.0, 1.0))
-
-
-def test_candidates_that_do_not_differ_are_not_separated() -> None:
-    """Seven candidates whose results come from one distribution: the truth is 0, and hardly any draw may be called
-    separable."""
-    draw = np.random.default_rng(1)
-    found = [repeatability(draw.normal(size=(7, 16)).tolist()) for _ in range(60)]
-    known = [each for each in found if each is not None]
-    assert len(known) == 60
-    assert abs(np.mean([each.expected for each in known])) < 0.2
-    assert not any(each.low >= SEPARABLE for each in known)
-
-
-def test_five_that_tie_and_two_that_are_behind_are_not_separated() -> None:
-    """Their repeats agree on the two alone, which is a correlation of 0.64 on average: as in the quick start, where two
-    gave 0.54."""
-    draw = np.random.default_rng(1)
-    behind = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 10.0])
-    found = [repeatability((draw.normal(size=(7, 14)) + behind[:, None]).tolist()) for _ in range(40)]
-    assert sum(each is not None and each.low >= SEPARABLE for each in found) <= 4
-    assert sum(each is not None and each.expected >= SEPARABLE for each in found) > 10
-
-
-def test_candidates_that_differ_more_than_their_best_results_vary_are() -> None:
-    draw = np.random.default_rng(1)
-    values = (draw.normal(size=(7, 16)) + 2 * np.arange(7)[:, None]).tolist()
-    found = repeatability(values)
-    assert found is not None
-    assert found.low > 0.8
-
-
-@given(several, st.randoms())
-@settings(deadline=None)
-def test_the_order_of_candidates_and_trials_does_not_matter(values: list[list[float]], random: Any) -> None:
-    shuffled = [random.sample(results, len(results)) for results in random.sample(values, len(values))]
-    assert repeatability(shuffled) == repeatability(values)
-
-
-@given(several)
-@settings(deadline=None)
-def test_it_is_a_correlation(values: list[list[float]]) -> None:
-    found = repeatability(values)
-    assert found is not None
-    assert -1 <= found.low <= 1 + 1e-12
-    assert -1 <= found.expected <= 1 + 1e-12
-
-
-@pytest.mark.parametrize(
-    "values", [[], [[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0], []], [[1.0, 2.0, 3.0, 4.0], [4.0, 5.0, 6.0]], [[1.0], [2.0]]]
-)
-def test_of_too_few_results_nothing_is_said(values: list[list[float]]) -> None:
-    assert repeatability(values) is None
-
-
-def test_infinite_results_rank_last() -> None:
-    assert repeatability([[1.0, 1.1, 1.2, 1.3], [math.inf] * 4]) == Repeatability(
-        pytest.approx(1.0), pytest.approx(1.0)
-    )
-
-
-@pytest.mark.parametrize(
-    ("expected", "left", "verdict"),
-    [
-        (
-            Repeatability(0.95, 0.9),
-            0,
-            "tuned, not confirmed: rank correlation with a repeat 0.95, in one of ten below 0.90.",
-        ),
-        (
-            Repeatability(0.8, SEPARABLE),
-            0,
-            "tuned, not confirmed: rank correlation with a repeat 0.80, in one of ten below 0.70.",
-        ),
-        (
-            Repeatability(0.81, 0.52),
-            0,
-            "tuned, not confirmed: not separable at this budget (rank correlation with a repeat 0.81, in one of ten "
-            "below 0.52; 0.7 needed); give it more trials or a longer horizon.",
-        ),
-        (None, 0, "tuned, not confirmed."),
-        (None, 3, "tuned, not confirmed; 3 trials still to come."),
-        (
-            Repeatability(0.95, 0.9),
-            3,
-            "tuned, not confirmed; 3 trials still to come: rank correlation with a repeat 0.95, in one of ten below "
-            "0.90.",
-        ),
-    ],
-)
-def test_the_verdict_says_how_far_the_order_goes(
-    ask: Ask, expected: Repeatability | None, left: int, verdict: str
-) -> None:
-    entries = leaderboard(ask(compare=["softmax"], budget={"trials": max(left, 1)})).entries if left else ()
-    assert Leaderboard("Which?", "q", entries, expected).verdict == verdict
-
 
 # ---- counts and ranks ------------------------------------------------------------------------------------------------
 
@@ -224,4 +112,76 @@ def test_it_can_be_written_as_json(ask: Ask, work: Callable[..., Any]) -> None:
     assert best is not None
     assert read["entries"][0]["best"]["value"] == best.value
     assert read["entries"][0]["best"]["config"]["softmax_variant"] == board.entries[0].name
-    assert (read["verdict"], read["left"]) == (board.verdict, 0)
+    assert (read["verdict"], read["left"]) == (board.sentence, 0)
+
+
+# ---- what stands against its ranks -----------------------------------------------------------------------------------
+
+
+def ladder(question: Question, name: str, first: float, count: int = 10, state: str = "COMPLETE") -> None:
+    """So many trials of one candidate, from this loss on upwards."""
+    for index in range(count):
+        add(question.study(f"q/{name}"), first + 0.001 * index, TrialState[state])
+
+
+def without_waiting(question: Question) -> Question:
+    for name in question.siblings:
+        study = question.study(name)
+        for _ in study.get_trials(states=(TrialState.WAITING,)):
+            study.tell(study.ask(), state=TrialState.FAIL)
+    return question
+
+
+def test_it_says_whether_a_repeat_would_give_its_order(ask: Ask) -> None:
+    question = ask(compare=["softmax", "polymax", "softermax"], budget={"trials": 1})
+    assert leaderboard(question).sentence == "Tuned, not confirmed; 3 trials still to come."
+    without_waiting(question)
+    for name, first in (("softmax", 2.0), ("polymax", 2.0005), ("softermax", 3.0)):
+        ladder(question, name, first)
+    close = "softmax and polymax lie too close together; more trials or a longer horizon may tell them apart."
+    board = leaderboard(question)
+    assert board.sentence == f"Tuned, not confirmed. The tuned order would probably change in a repeat: {close}"
+    assert board.separable() is False
+    open_ = (
+        "The tuned order of softmax and polymax, which no confirmation has settled, would probably change in a repeat"
+    )
+    assert board.order({"softermax"}) == f"{open_}: {close}"
+    assert board.order({"softermax", "polymax"}) is None
+    assert str(board.order({"polymax"})).endswith("has settled, would probably be the same in a repeat.")
+
+
+def test_what_a_sampler_that_learns_has_gained_may_be_luck(ask: Ask) -> None:
+    """Its random beginning is part of the entry; a sampler that never learns has none."""
+    for sampler, begun in (("random", None), ("tpe", 2.503)):
+        question = without_waiting(ask(name=f"q-{sampler}", sampler=sampler, budget={"trials": 1}))
+        for name, end in (("softmax", 2.0), ("polymax", 2.3)):
+            study = question.study(f"{question.name}/{name}")
+            for loss in (2.506, 2.505, 2.504, 2.503, *(end + 0.001 * index for index in range(10))):
+                add(study, loss)
+        entry = leaderboard(question).entries[0]
+        assert entry.begun == (begun and 2.504), "the first trial has failed, so that three of four random ones count"
+        assert leaderboard(question).separable() is (begun is None), "0.5 was gained, and 0.3 is the lead"
+
+
+def test_unequal_budgets_are_told_when_all_trials_have_ended(ask: Ask) -> None:
+    question = ask(compare=["softmax", "polymax", "softermax"], budget={"trials": 1})
+    for name, count in (("softmax", 14), ("polymax", 8), ("softermax", 4)):
+        ladder(question, name, 2.0, count)
+    ladder(question, "softermax", 2.2, 4, "PRUNED")
+    assert leaderboard(question).cautions == (), "trials are still to come"
+    without_waiting(question)
+    assert leaderboard(question).cautions == (
+        "Unequal budgets: softmax has had 14 trials, the others 8; ranks favour it.",
+    )
+
+
+def test_a_winner_at_the_end_of_its_range_is_told(ask: Ask) -> None:
+    question = without_waiting(ask(budget={"trials": 1}))
+    for name, rate in (("softmax", 0.0999), ("polymax", 0.01)):
+        fixed = question.siblings[f"q/{name}"]
+        config = json.dumps(Config.of({**fixed, "learning_rate": rate}).flat())
+        question.study(f"q/{name}").add_trial(create_trial(value=2.0, system_attrs={attributes.CONFIG: config}))
+    assert leaderboard(question).cautions == (
+        "learning_rate of the best softmax (0.0999) lies at the upper end of what was searched, {low: 0.0001, high: "
+        "0.1, log: true}; try learning_rate: {low: 0.0001, high: 1, log: true} in a new study.",
+    )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from csv import DictReader
 from dataclasses import replace
 
-from tunemax.search.results.confirmation import Confirmation, Confirmed
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunemax.search.question.stages import Frozen
+from tunemax.search.results.comparison import Runs, compare
+from tunemax.search.results.confirmation import Confirmation, confirmed, ranked
 from tunemax.search.results.leaderboard import Entry, Leaderboard
-from tunemax.search.results.statistics import estimate
 from tunemax.search.views import tables
 from tunemax.search.views.document import Column, Section, Table
 from tunemax.search.views.writers import csv, html, markdown
@@ -46,35 +53,85 @@ def test_csv_is_exact_and_no_formula() -> None:
     assert lines == ["candidate,final_loss,verdict", "a,2.0,worse", f"'=1|b,{-math.pi!r},", "none,,"]
 
 
-def confirmed(candidate: str, *losses: float) -> Confirmed:
-    return Confirmed(
-        candidate=candidate,
-        study=f"q.confirmed/{candidate}",
-        source=f"q/{candidate}",
-        trial=0,
-        config={},
-        losses=dict(enumerate(losses)),
-        diverged=(),
-        waiting=0,
-        trials=(),
-        estimate=estimate(losses),
-        versus=None,
-    )
+def confirmation_of(**runs: Runs) -> Confirmation:
+    """A confirmation beside softmax. Seed → loss; inf: diverged, None: still to come."""
+    versus = {each.name: each for each in compare(runs, "softmax", planned=12)}
+    entries = [
+        confirmed(
+            Frozen(study=f"q/{name}", trial=0, fields={}),
+            f"q.confirmed/{name}",
+            own,
+            (),
+            versus.get(name),
+            runs["softmax"],
+        )
+        for name, own in runs.items()
+    ]
+    found = ranked(entries, "softmax")
+    return Confirmation("q.confirmed", "q", 20, 1, 12, "softmax", "text", found, "sqlite:///q.db", planned=12)
+
+
+def board_of(*names: str) -> Leaderboard:
+    counts = dict.fromkeys(("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running"), 0)
+    entry = Entry("", "", None, None, None, **counts, waiting=1, member_steps=0, tokens=0)
+    return Leaderboard("Which?", "q", tuple(replace(entry, name=name, study=f"q/{name}") for name in names))
 
 
 def test_only_the_reference_is_called_so() -> None:
     """Also while it waits for its seeds, and others have theirs."""
-    entries = (confirmed("polymax", 2.0, 2.1, 2.2), confirmed("softmax"))
-    confirmation = Confirmation("q.confirmed", "q", 20, 1, 3, "softmax", "text", entries, "sqlite:///q.db", planned=3)
-    counts = dict.fromkeys(("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running"), 0)
-    entry = Entry("softmax", "q/softmax", None, None, None, **counts, waiting=1, member_steps=0, tokens=0)
-    others = (replace(entry, name=name, study=f"q/{name}") for name in ("polymax", "sigsoftmax"))
-    board = Leaderboard("Which?", "q", (entry, *others), None)
+    waiting: Runs = {1: None, 2: None, 3: None}
+    confirmation = confirmation_of(polymax={1: 2.0, 2: 2.1, 3: 2.2}, softmax=waiting)
     for table in (tables.confirmed_with_seeds(confirmation), tables.confirmed_with_effects(confirmation)):
-        assert [row[3] for row in table.rows] == ["–", "reference"]
-    beside = tables.confirmed_beside_tuned(board, confirmation)
-    assert [(row[0], row[3]) for row in beside.rows] == [
-        ("polymax", "–"),
-        ("softmax", "reference"),
-        ("sigsoftmax", "–"),
-    ]
+        assert {row[0]: row[3] for row in table.rows} == {"polymax": "–", "softmax": "reference"}
+    beside = tables.confirmed_beside_tuned(board_of("softmax", "polymax", "sigsoftmax"), confirmation)
+    assert {row[0]: row[3] for row in beside.rows} == {"polymax": "–", "softmax": "reference", "sigsoftmax": "–"}
+
+
+ENDS = st.one_of(st.floats(1.5, 3.0), st.just(math.inf), st.none())
+SIDE = st.dictionaries(st.integers(1001, 1012), ENDS, min_size=3)
+
+
+@given(SIDE, SIDE, SIDE)
+@settings(max_examples=40, deadline=None)
+def test_the_losses_of_a_row_are_of_the_seeds_of_its_difference(softmax: Runs, polymax: Runs, softermax: Runs) -> None:
+    """Whatever diverged, failed or is still to come on either side."""
+    confirmation = confirmation_of(softmax=softmax, polymax=polymax, softermax=softermax)
+    read = list(DictReader(csv.render(tables.figures(board_of("polymax", "softermax"), [confirmation])).splitlines()))
+    for row, name, own in zip(read, ("polymax", "softermax"), (polymax, softermax), strict=True):
+        entry = confirmation.entry(name)
+        assert entry
+        versus = entry.versus
+        if versus is None or versus.difference is None:
+            continue
+        both = [seed for seed in versus.seeds if math.isfinite(own[seed] or 0) and math.isfinite(softmax[seed] or 0)]
+        assert float(row["confirmed_1x_mean"]) == pytest.approx(np.mean([own[seed] for seed in both]))
+        assert float(row["confirmed_1x_reference_mean"]) == pytest.approx(np.mean([softmax[seed] for seed in both]))
+        apart = float(row["confirmed_1x_mean"]) - float(row["confirmed_1x_reference_mean"])
+        assert float(row["confirmed_1x_difference"]) == pytest.approx(apart, abs=1e-9)
+        assert int(row["confirmed_1x_seeds"]) == versus.n
+        assert int(row["confirmed_1x_diverged"]) == sum(loss == math.inf for loss in own.values())
+        (told,) = (each for each in confirmation.to_json()["entries"] if each["candidate"] == name)
+        assert told["estimate"]["mean"] - told["beside"]["mean"] == pytest.approx(apart, abs=1e-9)
+
+
+def test_what_diverged_stands_beside_the_losses() -> None:
+    """A run that is lost has no part in a mean, and the reference is shown on the seeds that are left."""
+    softmax: Runs = {seed: 2.0 + 0.01 * (seed % 5) for seed in range(1, 13)}
+    polymax = {**{seed: loss for seed, loss in softmax.items() if loss is not None}, 4: math.inf}
+    confirmation = confirmation_of(softmax=softmax, polymax=polymax)
+    table = tables.confirmed_with_seeds(confirmation)
+    cells = {row[0]: dict(zip(table.heads, row, strict=True)) for row in table.rows}
+    assert cells["polymax"]["diverged"] == "1 of 12"
+    assert cells["softmax"]["diverged"] == ""
+    assert cells["polymax"]["mean loss"] == cells["polymax"]["softmax on the same"] == "2.0173"
+    assert cells["softmax"]["mean loss"] == "2.0192"
+    assert cells["softmax"]["softmax on the same"] == ""
+    for table in (
+        tables.confirmed_with_effects(confirmation),
+        tables.confirmed_beside_tuned(board_of("softmax", "polymax"), confirmation),
+    ):
+        assert "softmax on the same" in table.heads
+        assert "1 of 12" in next(row for row in table.rows if row[0] == "polymax")
+    whole = confirmation_of(softmax=softmax, polymax=softmax)
+    assert "softmax on the same" not in tables.confirmed_with_effects(whole).heads
+    assert "diverged" not in tables.confirmed_with_effects(whole).heads
