@@ -76,7 +76,7 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
         raise TunemaxError(
             f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
         )
-    return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors, header.path)
+    return Snapshot(config, config.replace(header.values).held(), header.iteration, tensors, header.path)
 
 
 def read(path: Path, kind: type[H], key: str, what: str) -> tuple[H, dict[str, Tensor]]:
