@@ -79,7 +79,7 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
         raise TunemaxError(
             f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
         )
-    values = config.replace(header.values).active()
+    values = config.replace(header.values).held()
     return Snapshot(config, values, header.iteration, tensors, header.path, header.stability)
 
 

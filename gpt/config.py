@@ -284,6 +284,12 @@ class Config(pydantic.BaseModel):
         specs = all_specs()
         return {name: value for name, value in values.items() if specs[name].active(values)}
 
+    def held(self) -> dict[str, Any]:
+        """The flat fields that mean something here, or would if a number that may move meanwhile did."""
+        values = self.flat()
+        specs = all_specs()
+        return {name: value for name, value in values.items() if specs[name].can_be_active(values)}
+
     def replace(self, values: Mapping[str, Any]) -> Config:
         """This configuration with some flat fields changed, checked again."""
         return Config.of(changed(self.flat(), {resolve(name): value for name, value in values.items()}))
@@ -308,12 +314,12 @@ class Config(pydantic.BaseModel):
         Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay
         out, so a field added to tunemax leaves every older identity as it was.
         """
-        specs = all_specs()
-        named = {
-            name: value
-            for name, value in self.active().items()
-            if specs[name].declared.identity and value != specs[name].declared.neutral
-        }
+        active, named = self.active(), {}
+        for name in self.flat():
+            declared = all_specs()[name].declared
+            value = active.get(name, declared.inert_as)
+            if declared.identity and value is not None and value != declared.neutral:
+                named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

@@ -173,7 +173,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     trainer = Trainer(changed, corpus)
     if (folder / CHECKPOINT).exists():
         saved = checkpoint.load(folder / CHECKPOINT, corpus.manifest.fingerprint)
-        member = trainer.restore(replace(saved, config=changed, values=changed.active()))
+        member = trainer.restore(replace(saved, config=changed, values=changed.held()))
     else:
         member = trainer.add(changed)
     logged = _forget_after(folder / LOG, member.iteration)

@@ -21,6 +21,7 @@ from tunemax.gpt.data.targets import Targets
 from tunemax.gpt.divergence import Event, Stability, divergence_cap, first_event, looked, spiked
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import Asked
+from tunemax.gpt.fields import shown
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.layout import Layout
@@ -125,7 +126,7 @@ class Trainer:
 
     def add(self, config: Config) -> Member:
         """A new member at its initial weights. Raises TunemaxError if it is not of this trainer's bucket."""
-        member = Member(config, config.active())
+        member = Member(config, config.held())
         theta = self.layout.start(config)[None]
         return self._insert(member, Rows(theta, torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros(1, 1)))
 
@@ -162,7 +163,8 @@ class Trainer:
         if spec.declared.control is None:
             raise TunemaxError(f"{name}: not a control; it cannot change while a training runs")
         if name not in member.values:
-            reasons = [f"{condition} is {member.config.flat().get(condition)}" for condition in spec.when]
+            values = member.config.flat()
+            reasons = [f"{other} is {shown(values[other])}" for other in sorted(spec.depends_on & values.keys())]
             raise TunemaxError(f"{name}: means nothing for this member ({', '.join(reasons)})")
         member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]

@@ -247,7 +247,12 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
 @pytest.mark.long
 def test_contract_tests_appear_and_pass(copy: Path) -> None:
     names = "constantmax or softmax1 or released or window or optimizer"
-    suites = ("tests/gpt/test_softmax_contract.py", "tests/gpt/test_config.py", "tests/gpt/test_fields.py")
+    suites = (
+        "tests/gpt/test_softmax_contract.py",
+        "tests/gpt/test_softmax_exact.py",
+        "tests/gpt/test_config.py",
+        "tests/gpt/test_fields.py",
+    )
     passed = [
         line.split(" PASSED")[0]
         for line in python(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", names, *suites).splitlines()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Choices, Condition, FieldSpec, Range, Value
+from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
 from tunemax.gpt.softmax import find_variant, variants
 from tunemax.search.question.yaml_lines import Fault, Where
 
@@ -135,12 +135,24 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
 def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
     for other, allowed in condition.items():
         searched = other in space and inert_because(other, space, fixed) is None
-        possible = [value for value in allowed if contains(space[other], value)] if searched else []
         current = fixed.get(other, all_specs()[other].default)
-        if not possible and (searched or current not in allowed):
+        if not (_reaches(space[other], allowed) if searched else current in allowed):
             instead = "never in its space" if searched else shown(current)
-            return f"means something only if {other} is {' or '.join(map(shown, allowed))}, which is {instead}"
+            return f"means something only if {_words(other, allowed)}, which is {instead}"
     return None
+
+
+def _reaches(dimension: Dimension, allowed: Allowed) -> bool:
+    """Whether a sampler could choose one of these values."""
+    if isinstance(allowed, Above):
+        return any(end in allowed for end in (dimension.values if isinstance(dimension, Choices) else [dimension.high]))
+    return any(contains(dimension, value) for value in allowed)
+
+
+def _words(name: str, allowed: Allowed) -> str:
+    if isinstance(allowed, Above):
+        return f"{name} is above {shown(allowed.bound)}"
+    return f"{name} is {' or '.join(map(shown, allowed))}"
 
 
 def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> Iterator[dict[str, Value]]:

@@ -167,6 +167,35 @@ def test_what_is_stored_keeps_the_defaults_of_its_time() -> None:
     assert all(name in SPECS for values in UNTIL.values() for name in values)
 
 
+@pytest.mark.parametrize(
+    ("values", "identity"),
+    [
+        ({"softmax_variant": "strongermax"}, "3b0aa4b667bf8773"),
+        ({"softmax_variant": "strongermax", "strongermax.strength": 2.0}, "b913c884fb9237f0"),
+        (
+            {"softmax_variant": "strongermax", "strongermax.obo": 1.0, "strongermax.maximum": "guess"},
+            "59b6264221b9bfd9",
+        ),
+        (
+            {"softmax_variant": "strongermax", "strongermax.divide_by_sum": False, "strongermax.maximum": "guess"},
+            "9ef7c56b979ac861",
+        ),
+        ({"softmax_variant": "polymax", "polymax.y0": 0.0}, "f1e4efb500355d50"),
+        ({"softmax_variant": "polymax"}, "52400d9e96602954"),
+    ],
+)
+def test_a_condition_that_came_later_leaves_identities_as_they_were(values: dict[str, Any], identity: str) -> None:
+    """All were computed before `maximum`, `guess` and `x0` had their conditions."""
+    assert Config.stored(values).identity == identity
+
+
+def test_what_turned_out_to_be_the_same_training_is_the_same_trial() -> None:
+    row = Config.of({"softmax_variant": "strongermax"})
+    assert row.replace({"strongermax.maximum": "guess", "strongermax.guess": 3}).identity == row.identity
+    flat = Config.of({"softmax_variant": "polymax", "polymax.y0": 0})
+    assert flat.replace({"polymax.x0": -20}).identity == flat.identity
+
+
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import tunemax.gpt.trainer
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Above
 from tunemax.gpt.optimizer import AdamW
 from tunemax.gpt.probe import probe
 from tunemax.gpt.snapshot import Snapshot
@@ -47,7 +48,10 @@ def with_control(name: str, small: Make) -> Config:
     variant = {"softmax_variant": name.partition(".")[0]} if "." in name else {}
     spec = all_specs()[name]
     conditions = {
-        other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()
+        other: allowed[0]
+        for condition in (spec.when, *spec.any_of[:1])
+        for other, allowed in condition.items()
+        if not isinstance(allowed, Above)  # as by default
     }
     return small().replace({**conditions, **variant, **ACTIVATED.get(name, {})})
 
