@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import count_flag, revived, storage_flag
+from tunemax.search.cli.common import count_flag, revived, say_how_measured, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.storage.paths import default_storage
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import create
 
     if file:
-        create(where, definition, open_data(definition.data))
+        say_how_measured(create(where, definition, open_data(definition.data)))
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
         ended = run_study(name, where, **strength(arguments), show=on_screen)
@@ -91,6 +91,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.commands import typed
 
     question = revived(arguments, arguments.question)
+    say_how_measured(question)
     given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference")}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:

@@ -15,6 +15,7 @@ import pydantic
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Choices, Range
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import shown
@@ -32,17 +33,17 @@ def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
     """The definition under which the study of `old` goes on when it is asked for as `new`.
 
     It is `new` with the larger of both budgets (the study may have been extended) and new values to compare behind old
-    ones. Raises TunemaxError, with every difference in one line, if the study cannot go on.
+    ones, by the rules and defaults of the time when the study began. Raises TunemaxError, with every difference in one
+    line, if the study cannot go on.
     """
-    if differences := "; ".join([*_fixed(old, new), *_base(old, new), *_space(old, new), *_chosen(old, new)]):
+    new = new.model_copy(update={"schema_version": old.schema_version})
+    if differences := "; ".join(
+        [*_since(old, new), *_fixed(old, new), *_base(old, new), *_space(old, new), *_chosen(old, new)]
+    ):
         reason = f"exists with another definition: {differences}; undo this, or give the new study a name"
         raise TunemaxError(f"study {old.name} {reason}")
     compare = (*old.compare, *(value for value in new.compare if value not in old.compare))
-    both = {
-        "compare": compare,
-        "fingerprint": new.fingerprint or old.fingerprint,
-        "schema_version": old.schema_version,
-    }
+    both = {"compare": compare, "fingerprint": new.fingerprint or old.fingerprint}
     return new.with_trials(max(old.budget.trials, new.budget.trials)).model_copy(update=both)
 
 
@@ -67,6 +68,13 @@ def _fixed(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
     if old.budget.horizon != new.budget.horizon:
         why_not = "losses at another horizon cannot be compared"
         yield _change("budget.horizon", old.budget.horizon, new.budget.horizon, why_not)
+
+
+def _since(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
+    """What the file names and only later rules know."""
+    if old.rule and chosen_itself(new.base):
+        why_not = "the study is measured by the old rule, by eval_iters"
+        yield _change("base.eval_tokens", None, new.base["eval_tokens"], why_not)
 
 
 def _base(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:

@@ -6,13 +6,13 @@ copy in Optuna's storage means the same after the fields' defaults have changed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 
 import pydantic
 from optuna.samplers import BaseSampler
 
+from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Value, explain
 from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, shown
@@ -24,12 +24,6 @@ from tunemax.search.question.stages import Confirm, Confirms, Repeat
 INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
 GRID_LIMIT = 10_000
-SCHEMA_VERSION = 2
-"""Of a definition that is made now. Those from before this was written down are of version 1, and go on by its rules.
-
-1: each worker draws start-up points of its own.
-2: point i is the same in all siblings, whoever asks.
-"""
 
 
 class Budget(pydantic.BaseModel):
@@ -49,7 +43,9 @@ class StudyDefinition(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = pydantic.Field(1, ge=1, le=SCHEMA)
+    """Whose defaults hold for fields that are not named: see `tunemax.gpt.defaults`. Of 1, each worker draws points of
+    its own: see `samplers.Before`."""
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
     name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(
@@ -96,15 +92,28 @@ class StudyDefinition(pydantic.BaseModel):
     def siblings(self) -> dict[str, dict[str, Value]]:
         """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
         if self.confirms:
-            siblings = {f"{self.name}/{name}": dict(frozen.fields) for name, frozen in self.confirms.winners.items()}
+            winners = self.confirms.winners.items()
+            siblings = {f"{self.name}/{name}": of_their_time(frozen.fields) for name, frozen in winners}
             for fields in siblings.values():
                 fields.pop("seed", None)
                 fields |= {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
             return siblings
-        fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
+        open_to_it = {*self.space, self.per}
+        fixed = {name: value for name, value in defaults_of(self.schema_version).items() if name not in open_to_it}
+        fixed |= {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
         if self.per is None:
             return {self.name: fixed}
         return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
+
+    @property
+    def rule(self) -> str | None:
+        """How its losses are measured, where that is not how they are measured now; a sentence."""
+        if all(fixed.get("eval_by") != "windows" for fixed in self.siblings().values()):
+            return None
+        return (
+            "Measured by the old rule: on eval_iters × batch_size validation windows, and one training loss above the "
+            "cap is a divergence. Its trials are not to be mixed with those of other questions."
+        )
 
     def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
@@ -135,8 +144,7 @@ class StudyDefinition(pydantic.BaseModel):
     @classmethod
     def from_json(cls, text: str) -> StudyDefinition:
         """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
-        versioned = json.dumps({"schema_version": 1, **json.loads(text)})
         try:
-            return cls.model_validate_json(versioned, context=STORED)
+            return cls.model_validate_json(text, context=STORED)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error

@@ -265,5 +265,5 @@ def _seed(trial: FrozenTrial) -> int:
 
 def size(entry: Confirmed) -> str:
     """The model in few characters: ``2×32`` is two layers of width 32."""
-    model = Config.of(entry.config).model
+    model = Config.stored(entry.config).model
     return f"{model.n_layer}×{model.n_embd}"

@@ -139,4 +139,4 @@ def _stop(again: optuna.Trial, recorded: FrozenTrial, definition: StudyDefinitio
 def _branches(trial: FrozenTrial, iteration: int, definition: StudyDefinition) -> int:
     """Iterations that the branches of a trial have trained by then."""
     rungs = definition.pruner.cooled_rungs(definition.budget.horizon)
-    return branch_steps(Config.of(json.loads(trial.system_attrs[CONFIG])).train, rungs, iteration) if rungs else 0
+    return branch_steps(Config.stored(json.loads(trial.system_attrs[CONFIG])).train, rungs, iteration) if rungs else 0

@@ -135,6 +135,7 @@ def _definition(
         looks = (*looks, known.budget.trials)
     first = _first_seed(tuned)
     return StudyDefinition(
+        schema_version=tuned.schema_version,
         question=tuned.question,
         name=confirmation_name(question.name, factor),
         data=tuned.data,

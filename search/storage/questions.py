@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
 from tunemax.search.question.changes import joined
 from tunemax.search.question.definition import StudyDefinition
@@ -110,6 +111,8 @@ def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Qu
     definition contradicts the one in the storage, with the difference, or if the text is shorter than a context.
     """
     corpus.check_context(_longest_context(definition))
+    if chosen_itself(definition.base):
+        corpus.check_evaluation("tuning", int(definition.base["eval_tokens"]))
     storage = open_storage(where, create=True)
     with alone(storage):
         definition = definition.with_fingerprint(corpus.manifest.fingerprint)

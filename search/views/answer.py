@@ -57,4 +57,6 @@ def _tuned(findings: Findings) -> list[str]:
     verdict = board.sentence
     if findings.confirmations:
         verdict = f"Order of the tuned: {board.order}." if board.order else ""
-    return [*lines, "", tables.RANKED, *wrapped(f"Budget spent: {', '.join(spent)}."), *wrapped(verdict)]
+    rule = findings.question.definition.rule
+    told = [f"Budget spent: {', '.join(spent)}.", verdict, *([rule] if rule else [])]
+    return [*lines, "", tables.RANKED, *wrapped(*filter(None, told))]

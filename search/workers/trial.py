@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,11 +115,17 @@ class Job:
         return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
 
     def take(self, loss: float) -> None:
-        """Take the loss at an evaluation point: `value` is what the trial is to report, the cap if it has diverged."""
+        """Take the loss at an evaluation point: `value` is what the trial is to report, the cap if it has diverged or
+        the loss is above it.
+
+        At a cooled rung it is the loss of a branch, which the trial survives once, as it survives any look above the
+        cap: only where nothing of the branch is finite it has diverged with it.
+        """
         cap = divergence_cap(self.member.config, self.trainer.corpus)
+        self.member.look(loss, cap)
         event = self.member.event or self.branches.judged().event
-        self.reason = event.reason if event else None if loss <= cap else "diverged: validation loss above the cap"
-        self.value = loss if self.reason is None else cap
+        self.reason = event.reason if event else None
+        self.value = loss if event is None and loss <= cap else cap
         self.evaluated = self.member.iteration
         self.branches.end()
 
@@ -161,6 +167,10 @@ class Job:
         for name, values in self.trainer.learnables(member).items():
             if values.isfinite().all():
                 findings[attributes.LEARNED + name] = float(values.mean())
+        if spikes := member.stability.spikes:
+            findings[attributes.SPIKES] = spikes
+            findings[attributes.HIGHEST_SPIKE] = member.stability.highest_spike
+            findings[attributes.FIRST_SPIKE] = member.stability.first_spike
         if end == "diverged":
             findings[attributes.DIVERGED] = self.reason
         return findings
@@ -169,6 +179,16 @@ class Job:
         """Make room in the trainer."""
         self.branches.leave()
         self.trainer.remove(self.member)
+
+
+def evaluated(trainer: Trainer, jobs: Sequence[Job]) -> list[float]:
+    """The losses that jobs of a trainer are to take where they are: a branch is looked at, a trial's end is evaluated
+    in full."""
+    judged = [job.branches.judged() for job in jobs]
+    branches = {member for job, member in zip(jobs, judged, strict=True) if member is not job.member}
+    losses = trainer.evaluate(members=[member for member in judged if member not in branches])
+    losses |= trainer.look([member for member in judged if member in branches])
+    return [losses[member] for member in judged]
 
 
 def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
@@ -200,8 +220,7 @@ def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping
         trainer.step(job.due)
         if job.due:  # a branch begins
             continue
-        judged = job.branches.judged()
-        job.take(trainer.evaluate(members=[judged])[judged])
+        job.take(evaluated(trainer, [job])[0])
         _report(trial, job.value, job.member.iteration)
         end = job.end()
     for name, finding in job.findings(end).items():

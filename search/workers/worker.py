@@ -29,7 +29,7 @@ from tunemax.search.storage.recovery import cause, mark
 from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
-from tunemax.search.workers.trial import Job, configuration, mark_duplicate, trained_before
+from tunemax.search.workers.trial import Job, configuration, evaluated, mark_duplicate, trained_before
 
 ADVANCED = 0.5
 """Least seconds between two words on how far the members have come."""
@@ -193,9 +193,9 @@ class Worker:
                 return
             reached = [job for job in mine if not job.due]
             with stopped_by(self.stopping):
-                losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
-            for job in reached:
-                job.take(losses[job.branches.judged()])
+                losses = evaluated(trainer, reached)
+            for job, loss in zip(reached, losses, strict=True):
+                job.take(loss)
             reached.sort(key=lambda job: job.value)  # the best first: only a leader writes a sample
             reports = [(job.trial, job.member.iteration, job.value) for job in reached]
             ours = report(self.question.storage, self._mark, reports)

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.defaults import SCHEMA, UNTIL, defaults_of
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import FieldSpec
 from tunemax.gpt.softmax import variants
@@ -140,7 +141,7 @@ def test_identity_ignores_what_changes_nothing(inert: dict[str, Any]) -> None:
 
 
 def test_identity_of_a_released_configuration_never_changes() -> None:
-    config = Config.of(RELEASED)
+    config = Config.stored(RELEASED)
     later = sorted(
         name
         for name, value in config.active().items()
@@ -148,11 +149,22 @@ def test_identity_of_a_released_configuration_never_changes() -> None:
     )
     assert not later, (
         f"new fields {later}: give each `neutral=` the value at which older code trained the same thing, and that "
-        "default"
+        "default, or that value in tunemax.gpt.defaults"
     )
     assert config.identity == RELEASED_IDENTITY, (
         "a released field was renamed, or its meaning in the identity changed: finished trials are lost"
     )
+
+
+def test_what_is_stored_keeps_the_defaults_of_its_time() -> None:
+    old, new = Config.stored(RELEASED), Config.of(RELEASED)
+    assert (old.train.eval_by, new.train.eval_by) == ("windows", "tokens")
+    assert old.identity != new.identity
+    assert (old.active()["eval_iters"], new.active()["eval_tokens"]) == (20, 20 * 8 * 96)
+    for config in (old, new):
+        assert Config.stored(config.flat()) == config
+    assert not defaults_of(SCHEMA)
+    assert all(name in SPECS for values in UNTIL.values() for name in values)
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------

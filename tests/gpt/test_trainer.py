@@ -167,9 +167,10 @@ def test_looking_does_not_move_the_training(small: Make, corpus: Corpus, assert_
         assert_same(quiet.snapshot(one), watched.snapshot(other))
 
 
-def test_evaluation_covers_as_many_windows_as_asked(small: Make, corpus: Corpus) -> None:
+def test_by_the_old_rule_an_evaluation_covers_as_many_windows_as_asked(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
-    whole, few = trainer.add(small(eval_iters=0)), trainer.add(small(eval_iters=2))
+    old = {"eval_by": "windows"}
+    whole, few = trainer.add(small(**old, eval_iters=0)), trainer.add(small(**old, eval_iters=2))
     found = trainer.evaluate()
     for member, count in ((whole, 0), (few, 8)):
         windows = corpus.windows("tuning", 16, count)
@@ -271,7 +272,7 @@ def test_a_clip_bounds_the_update_of_its_member_only(small: Make, corpus: Corpus
 
 def test_the_cap_is_even_guessing_plus_the_margin(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
-    fields = {"learning_rate": 2, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant"}
+    fields = {"learning_rate": 2, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant", "eval_by": "windows"}
     strict, lenient = (
         trainer.add(small(**fields, divergence_margin=0.5)),
         trainer.add(small(**fields, divergence_margin=1e6)),

@@ -47,6 +47,7 @@ def of_a_tuning(
         "",
         f"{data}, {budget}, {how}.",
         "",
+        *_rule(question),
         *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
         *(["## Tuned", ""] if confirmed else []),
         *_table(_ranking(board, ids, name)),
@@ -63,6 +64,11 @@ def of_a_tuning(
         "```",
     ]
     return "\n".join(lines)
+
+
+def _rule(question: Question) -> list[str]:
+    rule = question.definition.rule
+    return [rule, ""] if rule else []
 
 
 def _table(table: Table[Any]) -> list[str]:
@@ -136,6 +142,7 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
         "iterations, and evaluated on validation text that no tuning has seen. Every candidate has the same seeds: "
         "the same initial values where the models agree, the same order of the data.",
         "",
+        *_rule(question),
         *_confirmed(found, "Confirmed"),
         "## Go on",
         "",

@@ -48,6 +48,8 @@ def _answer(findings: Findings) -> Section:
     if again := dict.fromkeys(name for each in confirmations for name in changed(board, each)):
         since = f"Tuning has found a better trial since of {', '.join(again)}"
         more.append(f"{since}; what is confirmed is the one before.")
+    if rule := findings.question.definition.rule:
+        more.append(rule)
     return Section("Answer", lead, tuple(more))
 
 
