@@ -228,6 +228,33 @@ def test_a_twin_whose_machine_is_gone_is_taken_over(
     assert states(question) == ["complete", "duplicate"]
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_siblings_begin_with_the_same_points_whichever_worker_takes_them(ask: Ask, work: Work, sampler: str) -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "polymax.power": "default"}
+    question = ask(space=space, sampler=sampler, budget={"trials": 4, "horizon": 20})
+    work(question, slots=3, on=once(lambda: work(question, slots=2, index=1)))
+    softmax, polymax = (
+        [trial.params["learning_rate"] for trial in trials if not trial.system_attrs.get("fixed_params")]
+        for trials in question.trials().values()
+    )
+    shared = min(len(softmax), len(polymax))
+    assert shared >= 3
+    assert softmax[:shared] == polymax[:shared]
+    assert len(set(softmax)) == len(softmax)
+
+
+def test_workers_train_every_point_of_a_small_space_once(ask: Ask, work: Work) -> None:
+    """As many trials as there are points, and eight slots: each guess is made while others run."""
+    space = {"learning_rate": [1e-4, 1e-3, 1e-2], "weight_decay": [0.0, 0.01, 0.1, 0.2]}
+    sampler = {"name": "tpe", "startup": 1}
+    question = ask(compare=["softmax"], space=space, sampler=sampler, budget={"trials": 12, "horizon": 20})
+    work(question, slots=1, closing=_after(2))  # from then on it guesses
+    work(question, slots=4, on=once(lambda: work(question, slots=4, index=1)))
+    found = question.trials()["q/softmax"]
+    assert len({tuple(trial.params.items()) for trial in found}) == 12
+    assert {attributes.state(trial) for trial in found} == {"complete"}
+
+
 def test_when_the_time_is_spent_nobody_waits_for_a_twin(foreign: tuple[Question, FrozenTrial], where: str) -> None:
     assert run_study("q", where, workers=1, seconds=0.5) == Ended(waiting=1, elsewhere=1)
 
