@@ -99,6 +99,7 @@ def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any
         "base": {
             **SHAPES[shape],
             "eval_interval": args.horizon // 10,
+            "eval_by": "windows",  # which the plain loop knows too
             "eval_iters": args.eval_iters,
             "device": "cpu",
             "compile": False,

@@ -197,7 +197,7 @@ class Trainer:
                     member.iteration += 1
             trace.append(torch.cat((loss[:, None], norms[:, None], self._rows.theta[:, learnable]), dim=1))
         if trace:
-            self._look(torch.stack(trace).cpu())
+            self._note(torch.stack(trace).cpu())
 
     def offsets(self, train: TrainConfig, iteration: int) -> Ids:
         """Where a member's windows of an iteration begin, (B,). Raises TunemaxError if its text is shorter than one."""
@@ -377,7 +377,7 @@ class Trainer:
         seeds, iterations = [m.config.train.seed for m in self.members], [m.iteration for m in self.members]
         return Dropout(rates, seeds, iterations) if any(rates) else None
 
-    def _look(self, trace: Tensor) -> None:
+    def _note(self, trace: Tensor) -> None:
         """Note what went wrong in losses, norms and learnable columns (n, K, 2 + columns) of the last iterations."""
         for row, member in enumerate(self.members):
             loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.evaluation import LOOK, SPAN
+from tunemax.gpt.evaluation import SPAN
 from tunemax.search.machine.processes import aside
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TOGETHER = 8
 WINDOWS = 60
 """Of an evaluation, at most: those of a whole forward pass, and of a smaller one, after which memory lies in pieces."""
 SPANS = 60
-"""The same of an evaluation of fixed targets; what is measured is a look, which takes an eighth."""
+"""The same of an evaluation of fixed targets."""
 STEPS = 4
 """Iterations before a look: freed memory is not taken again as it was, so the first two say too little."""
 FLOATS = 40
@@ -129,9 +129,9 @@ def _stacked(configs: Sequence[Config]) -> list[Trainer]:
         enough, spans = max(WINDOWS // train.batch_size, 1), SPAN * SPANS
         short = {
             "windows": {"eval_iters": min(train.eval_iters or enough, enough)},
-            "tokens": {"eval_tokens": LOOK * min(train.eval_tokens or spans, spans)},
+            "tokens": {"eval_tokens": min(train.eval_tokens or spans, spans)},
         }
-        pool.add(config.replace({**short[train.eval_by], "compile": False}))
+        pool.add(config.replace({**short[train.eval_by], "compile": False, "max_iters": 1}))  # each look is the last
     return list(pool)
 
 

@@ -44,7 +44,8 @@ class StudyDefinition(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     schema_version: int = pydantic.Field(1, ge=1, le=SCHEMA)
-    """Whose defaults hold for fields that are not named: see `tunemax.gpt.defaults`."""
+    """Whose defaults hold for fields that are not named: see `tunemax.gpt.defaults`. Of 1, each worker draws points of
+    its own: see `samplers.Before`."""
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
     name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(

@@ -37,6 +37,9 @@ OWNED: Mapping[str, str] = {
 }
 """Fields that neither base nor space may name, and what decides them in a study."""
 
+MEASURING = ("eval_by", "eval_tokens")
+"""Fields that decide how a trial is measured; they may stand in base alone, since all trials are measured alike."""
+
 
 def options(spec: FieldSpec) -> tuple[Value, ...]:
     """All values of a field that has finitely many, else nothing. The registered variants for softmax_variant."""

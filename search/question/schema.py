@@ -14,7 +14,7 @@ from tunemax.gpt.defaults import defaults_of
 from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import OWNED, Dimension, options
+from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, options
 from tunemax.search.question.named import Named
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler
@@ -60,7 +60,7 @@ def json_schema() -> dict[str, Any]:
     schema = StudyDefinition.model_json_schema()
     properties = schema["properties"]
     settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
-    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity}
+    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity and name not in MEASURING}
     for inner in INNER:
         del properties[inner]
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}

@@ -17,6 +17,7 @@ from tunemax.gpt.evaluation import tokens_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value
 from tunemax.search.question.definition import GRID_LIMIT, INNER, StudyDefinition
 from tunemax.search.question.dimension import (
+    MEASURING,
     OWNED,
     Dimension,
     Space,
@@ -38,9 +39,6 @@ from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 CLASH_LIMIT = 400
 """Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
-
-MEASURING = ("eval_by", "eval_tokens")
-"""Fields that only base may name."""
 
 NAME_RULE = "at most 80 letters a-z, digits, _ and -"
 

@@ -22,7 +22,7 @@ from tunemax.gpt.interrupt import Stopped, stopped_by
 from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
-from tunemax.search.storage.ownership import beating, finish, owned, release, report
+from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import cause, mark
@@ -124,7 +124,7 @@ class Worker:
                 left.remove(name)
 
     def _start(self, name: str) -> bool:
-        """Take a trial of a study and put it into a slot (or finish it, if it is a duplicate). False if none waits."""
+        """Take a trial of a study and put it into a slot, unless it is a duplicate. False if there is none to take."""
         definition = self.question.definition
         pruner, beside_others = definition.pruner.make(definition.budget.horizon), bool(self._jobs)
         trial = claim(name, self.question.cached, self._sampler(name), pruner, self._mark, beside_others=beside_others)
@@ -147,19 +147,20 @@ class Worker:
         return True
 
     def _begin(self, name: str, trial: optuna.Trial) -> Job | None:
-        """Give a claimed trial its member; None if there is nothing to train."""
+        """Give a claimed trial its member; None if there is nothing to train, or not as long as its twin runs."""
         definition = self.question.definition
         try:
-            with self.question.cached.one_look(), self.question.cached.one_write():
+            with self.question.cached.one_look(), self.question.cached.holding(trial) as given:
                 config = configuration(trial, definition, self.question.siblings[name])
-                original = trained_before(trial.study, config)
         except (TunemaxError, ValueError) as error:
             # somebody has enqueued what no configuration, or no dimension, can have
             with self._finishing(trial, TrialState.FAIL, None):
                 trial.set_user_attr(attributes.REASON, str(error))
             self._report_end(trial, 0, "failed", None, str(error))
             return None
-        if original:
+        if not settle(self.question.storage, trial, self._mark, given):
+            return None
+        if original := trained_before(trial.study, config):  # not earlier: it may just have been trained
             with self._finishing(trial, original.state, original.value):
                 mark_duplicate(trial, original)
             self._snapshots.remove(name, trial.number)
