@@ -9,9 +9,9 @@ from typing import Any
 from tunemax.gpt import hardware, matmul
 from tunemax.gpt.compile.library import compiler_fault, without
 from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.cost import Cost
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Range, Value
-from tunemax.gpt.model import operations
 from tunemax.search.machine import calibration, memory, precision
 from tunemax.search.machine.calibration import Shares
 from tunemax.search.machine.limits import cores, free
@@ -76,7 +76,7 @@ def _shares(config: Config) -> Shares:
     workers = min(WORKERS, cores())
     if not _on_cpu(config):
         return Shares(workers, threads=1, slots=MOST)
-    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    work = Cost.of(config, VOCABULARY).flops
     usual = Shares(workers, threads=1, slots=next((slots for most, slots in SLOTS if work <= most), FEWEST))
     return calibration.remembered(config) or usual
 
@@ -179,7 +179,7 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
     config = _typical(definition)
     if not _on_cpu(config):
         return 0.0
-    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    work = Cost.of(config, VOCABULARY).flops
     step = work / (BUSY * matmul.choose().gflops * 1e9)
     saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
     gain = saved * trials * definition.budget.horizon * step / workers
