@@ -35,8 +35,9 @@ def hues(candidates: Sequence[Candidate]) -> dict[str, int]:
     return {candidate.name: place for place, candidate in enumerate(candidates)}
 
 
-def learning_curves(question: str, candidates: Sequence[Candidate]) -> Curves:
-    """Validation loss by iteration: each candidate's best trial bold, the next four thin, the running ones dotted."""
+def learning_curves(question: str, candidates: Sequence[Candidate], counts: str = "iteration") -> Curves:
+    """Validation loss by what the steps of reports count: each candidate's best trial bold, the next four thin, the
+    running ones dotted."""
     curves: list[Curve] = []
     for hue, candidate in enumerate(candidates):
         finished = [trial for trial in leaders(candidate.trials) if trial.intermediate_values]
@@ -50,7 +51,7 @@ def learning_curves(question: str, candidates: Sequence[Candidate]) -> Curves:
         note="the best trial, the next four thin, the running dotted",
         still=(question, "the best trial of each candidate"),
         label="The best trial of each candidate, and the next four thin.",
-        x=_iterations(curves),
+        x=_length(curves, counts),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -92,7 +93,7 @@ def intervals(question: str, confirmed: Confirmation, candidates: Sequence[Candi
             main = Dot(mean.mean, f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})")
             hue = hues(candidates).get(entry.candidate, 0)
             rows.append(Row(entry.candidate, hue, main, (mean.low, mean.high), dots))
-    where = f"onfirmed at {confirmed.horizon:,} iterations"
+    where = f"onfirmed at {confirmed.budget.words}"
     return Rows(
         title=f"C{where}",
         note="mean over fresh seeds, 95 % interval; small: each seed",
@@ -132,7 +133,7 @@ def confirmed_curves(confirmed: Confirmation, candidates: Sequence[Candidate]) -
             curves.append(Curve(entry.candidate, hue, points, "bold", result=points[-1].y))
     return Curves(
         label="Validation loss: mean over the fresh seeds of each winner, with its 95 % interval as a band.",
-        x=_iterations(curves),
+        x=_length(curves, confirmed.budget.counts),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -169,7 +170,7 @@ def learnables(candidate: Candidate) -> list[Curves]:
             note="each layer of the best trial, means of the next four; dashed: what it stands for, as measured",
             still=(f"{name} of {candidate.name}", f"{source}, its best, beside what {name} stands for"),
             label=f"{name} of {candidate.name}, {source}, in each layer.{dashed}",
-            x=_iterations(curves),
+            x=_length(curves, "iteration"),
             y=Axis(name, log=None, digits=".4g"),
             curves=curves,
             size=replace(SMALL, right=60),
@@ -242,9 +243,9 @@ def slices(candidate: Candidate, hue: int) -> list[Curves]:
     return pictures
 
 
-def _iterations(curves: Sequence[Curve]) -> Axis:
+def _length(curves: Sequence[Curve], counts: str) -> Axis:
     """From the start to the longest of them."""
-    return Axis("iteration", ends=(0, max([1, *(curve.points[-1].x for curve in curves)])))
+    return Axis(counts, ends=(0, max([1, *(curve.points[-1].x for curve in curves)])))
 
 
 def _losses(candidate: Candidate, hue: int, trial: FrozenTrial, look: Look) -> Curve:

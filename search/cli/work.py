@@ -137,7 +137,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     for line in settings.lines:
         print(line, file=sys.stderr)
     asked = f"Confirming {definition.confirms.question} on fresh seeds" if definition.confirms else definition.question
-    done = f"{progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each"
+    done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
     print(f"{asked}\n{question.name}: {done}", flush=True)
     with shown(progress) as view:
         yield view

@@ -17,11 +17,10 @@ from tunemax.search.machine.calibration import Shares
 from tunemax.search.machine.limits import cores, free
 from tunemax.search.machine.memory import Footprint
 from tunemax.search.machine.processes import WorkerSettings
+from tunemax.search.question.budget import VOCABULARY
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import defaults, extremes
 
-VOCABULARY = 256
-"""Of bytes: near enough for an estimate."""
 COMPILING = 60.0
 """Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
 SAVED, NARROW = 0.35, 32
@@ -177,12 +176,12 @@ def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[b
 def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
     """Minutes that compiling saves, by a cautious estimate; 0 where it does not pay twice for its own time."""
     config = _typical(definition)
-    if not _on_cpu(config):
+    if not _on_cpu(config) or definition.budget.seconds is not None:  # a trial then takes its time in any case
         return 0.0
     work = Cost.of(config, VOCABULARY).flops
     step = work / (BUSY * matmul.choose().gflops * 1e9)
     saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
-    gain = saved * trials * definition.budget.horizon * step / workers
+    gain = saved * trials * definition.budget.iterations(config, VOCABULARY) * step / workers
     cost = COMPILING * sum(_graphs(definition, fixed) for fixed in definition.siblings().values())
     return (gain - cost) / 60 if gain > 2 * cost else 0.0
 

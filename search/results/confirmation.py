@@ -18,6 +18,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
+from tunemax.search.question.budget import Budget
 from tunemax.search.question.stages import MOST_SEEDS, confirmation_name
 from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.statistics import Comparison, Estimate, claim, compare, estimate, extent, separable_note
@@ -64,7 +65,7 @@ class Confirmation:
 
     name: str
     question: str
-    horizon: int
+    budget: Budget
     factor: int
     seeds: int
     reference: str
@@ -74,6 +75,16 @@ class Confirmation:
     """Its URL."""
     looks: int = 1
     """How often a verdict was to be had: once more for each time that seeds were added to a complete one."""
+
+    @property
+    def horizon(self) -> float:
+        """The work of each run, in the unit of the budget: iterations, unless it says otherwise."""
+        return self.budget.amount
+
+    @property
+    def unit(self) -> str:
+        """What `horizon` counts, as a study file names it."""
+        return self.budget.unit
 
     @property
     def left(self) -> int:
@@ -110,7 +121,7 @@ class Confirmation:
     def sentence(self, entry: Confirmed) -> str:
         """How one candidate compares with the reference."""
         versus = entry.versus
-        where = f"at {self.horizon:,} iterations of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
+        where = f"at {self.budget.words} of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
         if versus is None:
             return f"{entry.candidate} diverged in all {entry.runs} runs, {where}."
         mean, within, digits = extent(versus, "seeds")
@@ -159,10 +170,8 @@ class Confirmation:
             }
             for entry in self.entries
         ]
-        own = {
-            key: getattr(self, key)
-            for key in ("name", "horizon", "factor", "seeds", "looks", "reference", "left", "member_steps", "verdict")
-        }
+        names = ("name", "horizon", "unit", "factor", "seeds", "looks", "reference", "left", "member_steps", "verdict")
+        own = {name: getattr(self, name) for name in names}
         return own | {"remedies": list(self.remedies), "entries": entries}
 
 
@@ -177,7 +186,7 @@ def confirming(question: Question) -> list[Question]:
     names = [name for name in questions(question.storage) if name.startswith(confirmation_name(question.name, 1))]
     opened = [load(question.storage, name) for name in names]
     of = [each for each in opened if each.definition.confirms and each.definition.confirms.question == question.name]
-    return sorted(of, key=lambda each: each.definition.budget.horizon)
+    return sorted(of, key=lambda each: each.definition.budget.amount)
 
 
 def confirmations(question: Question) -> list[Confirmation]:
@@ -219,7 +228,7 @@ def confirmation(opened: Question) -> Confirmation:
     return Confirmation(
         name=opened.name,
         question=confirms.question,
-        horizon=definition.budget.horizon,
+        budget=definition.budget,
         factor=confirms.factor,
         seeds=definition.budget.trials,
         reference=confirms.reference,

@@ -12,7 +12,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from tunemax.search.results.correlation import spearman_rows
-from tunemax.search.storage.attributes import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
+from tunemax.search.storage.attributes import FLOPS, ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
 from tunemax.search.storage.questions import Question
 
 TOP = 5
@@ -46,6 +46,7 @@ class Entry:
     waiting: int
     member_steps: int
     tokens: int
+    flops: float
     values: tuple[float, ...] = ()
     """Values of the trials that count, best first."""
 
@@ -185,6 +186,7 @@ def _entry(name: str, study: str, trials: Sequence[FrozenTrial]) -> Entry:
         **{name: counts[name] for name in STATES},
         member_steps=sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials),
         tokens=sum(trial.user_attrs.get(TOKENS, 0) for trial in trials),
+        flops=float(sum(trial.user_attrs.get(FLOPS, 0) for trial in trials)),
         values=tuple(found.value for found in own),
     )
 
