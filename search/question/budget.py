@@ -33,6 +33,17 @@ UNITS = {
 """Units of work, one of which a budget is in."""
 
 
+def told(unit: str, amount: float) -> str:
+    """An amount of work in words: 1,000 iterations; 1.5e+12 FLOPs."""
+    return f"{f'{amount:.3g}' if unit == 'flops' else f'{amount:,.12g}'} {UNITS[unit]}"
+
+
+def counts(unit: str) -> str:
+    """What Optuna's steps count, as the title of an axis or a column."""
+    named = {"horizon": "iteration", "tokens": "tokens"}
+    return named.get(unit, f"{UNITS[unit]}, in 1/{SHARES:,} of the budget")
+
+
 @dataclass(frozen=True)
 class Course:
     """A trial's way through its budget.
@@ -156,15 +167,8 @@ class Budget(pydantic.BaseModel):
 
     @property
     def words(self) -> str:
-        """How much work each trial is: 1,000 iterations; 1.5e+12 FLOPs."""
-        amount = f"{self.amount:.3g}" if self.unit == "flops" else f"{self.amount:,}"
-        return f"{amount} {UNITS[self.unit]}"
-
-    @property
-    def counts(self) -> str:
-        """What Optuna's steps count, as the title of an axis or a column."""
-        named = {"horizon": "iteration", "tokens": "tokens"}
-        return named.get(self.unit, f"{UNITS[self.unit]}, in 1/{SHARES:,} of the budget")
+        """How much work each trial is."""
+        return told(self.unit, self.amount)
 
     def at(self, step: int) -> str:
         """Where a step is, in words."""

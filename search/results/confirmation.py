@@ -18,7 +18,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
-from tunemax.search.question.budget import Budget
+from tunemax.search.question.budget import told
 from tunemax.search.question.stages import MOST_SEEDS, confirmation_name
 from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.statistics import Comparison, Estimate, claim, compare, estimate, extent, separable_note
@@ -65,7 +65,8 @@ class Confirmation:
 
     name: str
     question: str
-    budget: Budget
+    horizon: float
+    """The work of each run: iterations, or what `unit` says."""
     factor: int
     seeds: int
     reference: str
@@ -75,16 +76,13 @@ class Confirmation:
     """Its URL."""
     looks: int = 1
     """How often a verdict was to be had: once more for each time that seeds were added to a complete one."""
+    unit: str = "horizon"
+    """As a study file names it."""
 
     @property
-    def horizon(self) -> float:
-        """The work of each run, in the unit of the budget: iterations, unless it says otherwise."""
-        return self.budget.amount
-
-    @property
-    def unit(self) -> str:
-        """What `horizon` counts, as a study file names it."""
-        return self.budget.unit
+    def work(self) -> str:
+        """Of each run, in words."""
+        return told(self.unit, self.horizon)
 
     @property
     def left(self) -> int:
@@ -121,7 +119,7 @@ class Confirmation:
     def sentence(self, entry: Confirmed) -> str:
         """How one candidate compares with the reference."""
         versus = entry.versus
-        where = f"at {self.budget.words} of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
+        where = f"at {self.work} of a {size(entry)} model on {self.data.rstrip('/').rpartition('/')[2]}"
         if versus is None:
             return f"{entry.candidate} diverged in all {entry.runs} runs, {where}."
         mean, within, digits = extent(versus, "seeds")
@@ -228,7 +226,8 @@ def confirmation(opened: Question) -> Confirmation:
     return Confirmation(
         name=opened.name,
         question=confirms.question,
-        budget=definition.budget,
+        horizon=definition.budget.amount,
+        unit=definition.budget.unit,
         factor=confirms.factor,
         seeds=definition.budget.trials,
         reference=confirms.reference,

@@ -46,9 +46,10 @@ class Entry:
     waiting: int
     member_steps: int
     tokens: int
-    flops: float
     values: tuple[float, ...] = ()
     """Values of the trials that count, best first."""
+    flops: float = 0.0
+    """Of all trials, as member-steps and tokens are."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def answer(findings: Findings) -> str:
 def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
     looks = f" and for {confirmation.looks} looks." if confirmation.looks > 1 else "."
     explained = (
-        f"Confirmed: winners trained anew for {confirmation.budget.words} on {confirmation.seeds} fresh seeds, "
+        f"Confirmed: winners trained anew for {confirmation.work} on {confirmation.seeds} fresh seeds, "
         "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
         f"95 % interval; {tables.p_by('sign flips')}{looks}"
     )
@@ -53,7 +53,7 @@ def _tuned(findings: Findings) -> list[str]:
     lines += ["", "Best settings:", *settings] if settings else []
     tokens = number(sum(entry.tokens for entry in board.entries))
     spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
-    spent += [f"confirmation at {each.budget.words} {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     verdict = board.sentence
     if findings.confirmations:
         verdict = f"Order of the tuned: {board.order}." if board.order else ""

@@ -139,7 +139,7 @@ class Job:
         done = self.member.iteration
         if self.at_stop and done != self.evaluated:
             return 0
-        return min(self.course.next(done), *(stop for stop in self.branches.stops if stop > done)) - done
+        return min([self.course.next(done), *(stop for stop in self.branches.stops if stop > done)]) - done
 
     @property
     def stride(self) -> int:

@@ -139,7 +139,7 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str) -> str
         "",
         f"**{found.verdict}**",
         "",
-        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.budget.words}, "
+        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.work}, "
         "and evaluated on validation text that no tuning has seen. Every candidate has the same seeds: "
         "the same initial values where the models agree, the same order of the data.",
         "",

@@ -6,6 +6,7 @@ import math
 
 from tunemax.search.charts import pictures
 from tunemax.search.charts.picture import Picture
+from tunemax.search.question.budget import counts
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.views import tables
@@ -55,7 +56,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     left = f" {confirmation.left} runs are still to come." if confirmation.left else ""
     explained = (
         f"The winner of each candidate, frozen, was trained anew on {confirmation.seeds} fresh seeds for "
-        f"{confirmation.budget.words}, and evaluated on validation text that no tuning has seen. All "
+        f"{confirmation.work}, and evaluated on validation text that no tuning has seen. All "
         "candidates have the same seeds: the same initial values where the models agree, the same order of the data. "
         f"Differences are those of pairs; {tables.p_by('random signs')}.{left}"
     )
@@ -68,7 +69,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     # The verdict stands in the answer
     several = [sentence for sentence in confirmation.sentences if sentence != confirmation.verdict]
     return Section(
-        f"Confirmed at {confirmation.budget.words}",
+        f"Confirmed at {confirmation.work}",
         sentences=(explained, *several, *confirmation.remedies),
         figures=tuple(figures),
         tables=(tables.confirmed_with_effects(confirmation),),
@@ -84,8 +85,8 @@ def _tuned(findings: Findings) -> Section:
 
 
 def _curves(findings: Findings) -> Section:
-    counts = findings.question.definition.budget.counts
-    curves = pictures.learning_curves(findings.board.question, findings.candidates, counts)
+    unit = findings.question.definition.budget.unit
+    curves = pictures.learning_curves(findings.board.question, findings.candidates, unit)
     return Section("Learning curves", figures=(curves,) if curves.shown else ())
 
 
@@ -100,8 +101,15 @@ def _repeats(findings: Findings) -> Section:
 
 def _pruning(findings: Findings) -> Section:
     """How well the loss where trials were stopped foretells that at the horizon."""
-    counts = findings.question.definition.budget.counts
-    columns = ("candidate", counts, "stopped", "trials", "spared", "rank correlation", "95 % interval")
+    columns = (
+        "candidate",
+        counts(findings.question.definition.budget.unit),
+        "stopped",
+        "trials",
+        "spared",
+        "rank correlation",
+        "95 % interval",
+    )
     rows = []
     for rung in findings.pruning.rungs:
         found = rung.correlation
@@ -122,5 +130,5 @@ def _pruning(findings: Findings) -> Section:
 
 def _budget(findings: Findings) -> Section:
     spent = [f"Tuning took {findings.board.member_steps:,} member-steps"]
-    spent += [f"confirming at {each.budget.words} {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirming at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     return Section("Budget", sentences=(f"{', '.join(spent)}.",), tables=(tables.budget(findings.board),))
