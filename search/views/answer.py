@@ -57,4 +57,4 @@ def _tuned(findings: Findings) -> list[str]:
     verdict = board.sentence
     if findings.confirmations:
         verdict = f"Order of the tuned: {board.order}." if board.order else ""
-    return [*lines, "", tables.RANKED, *wrapped(f"Budget spent: {', '.join(spent)}."), *wrapped(verdict)]
+    return [*lines, "", *wrapped(tables.RANKED), *wrapped(f"Budget spent: {', '.join(spent)}."), *wrapped(verdict)]

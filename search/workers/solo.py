@@ -54,9 +54,9 @@ def measured(config: Config, corpus: Corpus) -> float:
 
 
 def _seconds(trainer: Trainer, iterations: int) -> float:
-    """What these iterations take. One thread on a CPU has a clock of its own, which stands while others have the core."""
-    alone = trainer.device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.thread_time if alone else time.perf_counter
+    """What these iterations take. A single thread has a clock of its own, which stands while others have its core."""
+    single = trainer.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if single else time.perf_counter
     start = clock()
     trainer.step(iterations)
     return max(clock() - start, 1e-9)
