@@ -36,9 +36,9 @@ def hues(candidates: Sequence[Candidate]) -> dict[str, int]:
     return {candidate.name: place for place, candidate in enumerate(candidates)}
 
 
-def learning_curves(question: str, candidates: Sequence[Candidate], unit: str = "horizon") -> Curves:
-    """Validation loss over work in this unit: each candidate's best trial bold, the next four thin, the running ones
-    dotted."""
+def learning_curves(question: str, candidates: Sequence[Candidate], across: str = "iteration") -> Curves:
+    """Validation loss by steps, which count what is said across: each candidate's best trial bold, the next four thin,
+    the running ones dotted."""
     curves: list[Curve] = []
     for hue, candidate in enumerate(candidates):
         finished = [trial for trial in leaders(candidate.trials) if trial.intermediate_values]
@@ -52,7 +52,7 @@ def learning_curves(question: str, candidates: Sequence[Candidate], unit: str = 
         note="the best trial, the next four thin, the running dotted",
         still=(question, "the best trial of each candidate"),
         label="The best trial of each candidate, and the next four thin.",
-        x=_length(curves, counts(unit)),
+        x=_length(curves, across),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -134,7 +134,7 @@ def confirmed_curves(confirmed: Confirmation, candidates: Sequence[Candidate]) -
             curves.append(Curve(entry.candidate, hue, points, "bold", result=points[-1].y))
     return Curves(
         label="Validation loss: mean over the fresh seeds of each winner, with its 95 % interval as a band.",
-        x=_length(curves, counts(confirmed.unit)),
+        x=_length(curves, counts(confirmed.unit, confirmed.horizon)),
         y=LOSS,
         curves=curves,
         steep=STEEP,

@@ -24,6 +24,8 @@ VOCABULARY = 256
 LOOKS = 20
 SHARES = 10_000
 """Optuna's step at the end of a budget of operations or seconds, of which it needs whole numbers."""
+LARGEST = 2**31 - 1
+"""The largest step that every database holds; a budget of more tokens is counted in shares, too."""
 UNITS = {
     "horizon": "iterations",
     "tokens": "tokens",
@@ -35,13 +37,15 @@ UNITS = {
 
 def told(unit: str, amount: float) -> str:
     """An amount of work in words: 1,000 iterations; 1.5e+12 FLOPs."""
-    return f"{f'{amount:.3g}' if unit == 'flops' else f'{amount:,.12g}'} {UNITS[unit]}"
+    number = f"{amount:.3g}" if unit == "flops" else f"{amount:,}" if isinstance(amount, int) else f"{amount:,.12g}"
+    return f"{number} {UNITS[unit]}"
 
 
-def counts(unit: str) -> str:
-    """What Optuna's steps count, as the title of an axis or a column."""
-    named = {"horizon": "iteration", "tokens": "tokens"}
-    return named.get(unit, f"{UNITS[unit]}, in 1/{SHARES:,} of the budget")
+def counts(unit: str, amount: float) -> str:
+    """What Optuna's steps count in a budget of so much work, as the title of an axis or a column."""
+    if unit == "horizon":
+        return "iteration"
+    return UNITS[unit] if unit == "tokens" and amount <= LARGEST else f"{UNITS[unit]}, in 1/{SHARES:,} of the budget"
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,13 @@ class Budget(pydantic.BaseModel):
     @property
     def steps(self) -> int:
         """Optuna's step at the end of a trial."""
-        return self.horizon or self.tokens or SHARES
+        steps = self.horizon or self.tokens or SHARES
+        return steps if steps <= LARGEST else SHARES
+
+    @property
+    def counts(self) -> str:
+        """What Optuna's steps count."""
+        return counts(self.unit, self.amount)
 
     @property
     def words(self) -> str:
@@ -172,8 +182,10 @@ class Budget(pydantic.BaseModel):
 
     def at(self, step: int) -> str:
         """Where a step is, in words."""
-        named = {"horizon": f"iteration {step:,}", "tokens": f"{step:,} tokens"}
-        return named.get(self.unit, f"{100 * step / SHARES:.4g} % of the {UNITS[self.unit]}")
+        if self.horizon is not None:
+            return f"iteration {step:,}"
+        counted = UNITS[self.unit]
+        return f"{step:,} tokens" if self.steps == self.tokens else f"{100 * step / SHARES:.4g} % of the {counted}"
 
     def times(self, factor: int, trials: int) -> Budget:
         """So many trials, each of so many times the work."""

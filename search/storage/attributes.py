@@ -108,10 +108,10 @@ class Outcome:
     config: Mapping[str, Any] | None
     """Full flat configuration; None if somebody else has ended the trial."""
     iterations: int
-    tokens: int
+    tokens: int | None
     flops: float | None
     parameters: int | None
-    """None, as flops are, of a trial from before they were counted."""
+    """None, as tokens and flops are, of somebody else's trial, and of one from before they were counted."""
     diverged: str | None
     duplicate_of: int | None
 
@@ -126,7 +126,7 @@ def outcome(trial: FrozenTrial) -> Outcome:
         params=trial.params,
         config=json.loads(trial.system_attrs[CONFIG]) if CONFIG in trial.system_attrs else None,
         iterations=attrs.get(ITERATIONS, 0),
-        tokens=attrs.get(TOKENS, 0),
+        tokens=attrs.get(TOKENS),
         flops=attrs.get(FLOPS),
         parameters=attrs.get(PARAMETERS),
         diverged=attrs.get(DIVERGED),

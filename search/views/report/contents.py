@@ -6,7 +6,6 @@ import math
 
 from tunemax.search.charts import pictures
 from tunemax.search.charts.picture import Picture
-from tunemax.search.question.budget import counts
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.views import tables
@@ -85,8 +84,8 @@ def _tuned(findings: Findings) -> Section:
 
 
 def _curves(findings: Findings) -> Section:
-    unit = findings.question.definition.budget.unit
-    curves = pictures.learning_curves(findings.board.question, findings.candidates, unit)
+    across = findings.question.definition.budget.counts
+    curves = pictures.learning_curves(findings.board.question, findings.candidates, across)
     return Section("Learning curves", figures=(curves,) if curves.shown else ())
 
 
@@ -103,7 +102,7 @@ def _pruning(findings: Findings) -> Section:
     """How well the loss where trials were stopped foretells that at the horizon."""
     columns = (
         "candidate",
-        counts(findings.question.definition.budget.unit),
+        findings.question.definition.budget.counts,
         "stopped",
         "trials",
         "spared",

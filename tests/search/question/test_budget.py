@@ -110,6 +110,7 @@ def test_a_definition_from_before_keeps_the_time_of_a_run() -> None:
     [
         ({"horizon": 1000}, "1,000 iterations", "iteration 500"),
         ({"tokens": 2e6}, "2,000,000 tokens", "1,000,000 tokens"),
+        ({"tokens": 3e12}, "3,000,000,000,000 tokens", "50 % of the tokens"),
         ({"flops": 1.5e12}, "1.5e+12 FLOPs", "50 % of the FLOPs"),
         ({"seconds": 30}, "30 seconds of training", "50 % of the seconds of training"),
     ],
@@ -118,5 +119,6 @@ def test_it_is_told_in_its_unit(work: dict[str, float], words: str, there: str) 
     asked = budget(**work)
     assert asked.words == words
     assert asked.at(asked.steps // 2) == there
+    assert asked.steps < 2**31, "a database's integer"
     assert asked.times(4, 12).amount == 4 * asked.amount
     assert asked.times(4, 12).trials == 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from typing import Any
 
@@ -180,6 +181,20 @@ def test_other_work_is_refused_in_every_unit(unit: str, amounts: tuple[float, fl
     looks = {**DATA, "budget": {"trials": 5, unit: amounts[0], "looks": 5}}
     assert refusal(define(old, name="q"), define(looks, name="q")).startswith("budget.looks: 20 -> 5")
     assert joined(define(old, name="q"), define(old, name="q")) == define(old, name="q")
+
+
+def test_an_old_study_of_unequal_work_goes_on_where_that_is_said() -> None:
+    stored = json.loads(define(DATA, name="q").to_json())
+    stored["budget"] = {"trials": 5, "horizon": 100, "seconds": None}  # as it was stored before work had units
+    stored["space"]["batch_size"] = {"values": [4, 8]}
+    old = StudyDefinition.from_json(json.dumps(stored))
+    said = {**DATA, "space": {**DATA["space"], "batch_size": [4, 8]}}
+    new = define({**said, "budget": {**DATA["budget"], "equal": "iterations"}}, name="q")
+    assert joined(old, new) == new
+    with pytest.raises(TunemaxError, match="no equal work"):
+        define(said, name="q")
+    tokens = define({**said, "budget": {"trials": 5, "tokens": 1e6}}, name="q")
+    assert refusal(old, tokens).startswith("budget: 100 iterations -> 1,000,000 tokens")
 
 
 def test_the_same_definition_has_no_changes() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna_dashboard import get_note
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.cost import Cost
@@ -14,13 +16,18 @@ from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.api import objective, open_study
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.pruners import Asha
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import candidates, leaderboard
 from tunemax.search.results.pruning import fidelity
+from tunemax.search.results.replay import replay
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question
+from tunemax.search.views.dashboard.publish import publish
+from tunemax.search.views.live.progress import Progress
+from tunemax.search.views.report import write
 from tunemax.search.workers import solo
 from tunemax.search.workers.events import Event, Finished, Reported, Started
 
@@ -224,6 +231,44 @@ def test_the_leaderboard_has_what_the_best_trial_cost(asked: Ask, work: Work, co
     told = leaderboard(question).to_json()["entries"][0]
     assert told["best"]["tokens"] == entry.best.tokens
     assert told["flops"] == pytest.approx(sum(t.user_attrs[attributes.FLOPS] for t in question.trials()["q"]))
+
+
+def test_recorded_curves_are_replayed_in_iterations(asked: Ask, work: Work) -> None:
+    question = asked(budget={"tokens": 1280, "looks": 4})
+    work(question)
+    (found,) = replay(question, Asha(spared=0.0))
+    trials = question.trials()["q"]
+    assert found.spent == sum(trial.user_attrs[attributes.ITERATIONS] for trial in trials)
+    assert 0 < found.stopped < 4
+    assert found.spent / 4 < found.needed < found.spent
+
+
+def test_a_run_that_goes_on_shows_what_was_reported_by_iteration(asked: Ask, work: Work) -> None:
+    question = asked(budget={"tokens": 1280, "looks": 4})
+    seen: list[Event] = []
+    work(question, on=seen.append, stopping=lambda: sum(isinstance(event, Reported) for event in seen) >= 2, slots=1)
+    progress = Progress.of(question)
+    (trial,) = (trial for trial in question.trials()["q"] if trial.intermediate_values)
+    length = config_of(trial).train.max_iters
+    progress.take(Started(0, "q", trial.number, length, length))
+    assert list(progress.slots[0].losses) == [round(step * length / 1280) for step in trial.intermediate_values]
+
+
+def test_a_report_and_a_note_count_in_the_unit(asked: Ask, work: Work, tmp_path: Path) -> None:
+    question = asked(budget={"tokens": 1280, "looks": 4}, pruner={"name": "asha", "spared": 1.0})
+    work(question)
+    publish(question)
+    note = str(get_note(question.study("q")))
+    assert "1,280 tokens, 4 trials" in note
+    assert "parameters" in note
+    (entry,) = leaderboard(question).entries
+    assert entry.best is not None
+    assert entry.best.config is not None
+    assert f"--max_iters {4 * entry.best.config['max_iters']}" in note
+    page, _, figures = (path.read_text() for path in write(question, tmp_path))
+    assert "1,280 tokens" in page
+    assert ">tokens<" in page, "the title of the axis of learning curves"
+    assert figures.splitlines()[0].split(",")[5:8] == ["parameters", "best_tokens", "best_flops"]
 
 
 def test_a_stored_definition_without_units_goes_on(defined: Callable[..., StudyDefinition]) -> None:
