@@ -176,7 +176,7 @@ def _optimize(told: str, storage: str, number: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     definition = define(json.loads(told), name="plain")
     sampler = optuna.samplers.TPESampler(seed=1000 * definition.seed + number)
-    pruner = definition.pruner.make(definition.budget.horizon)
+    pruner = definition.pruner.make(definition.budget.steps)
     study = optuna.load_study(storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=pruner)
     (fixed,) = definition.siblings().values()
     corpus, share = open_data(definition.data), definition.budget.trials // PROCESSES

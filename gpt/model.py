@@ -150,14 +150,6 @@ def forward(
     return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
 
 
-def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
-    """Floating-point operations of a member's matrix products in an iteration: forward, and twice as many backward."""
-    width, tokens = model.n_embd, model.block_size
-    weights = vocab_size * width + sum(p.size for p in parameters(model, vocab_size) if p.role == "hidden")
-    of_token = 2 * weights + 4 * model.n_layer * tokens * width
-    return float(3 * of_token * tokens * batch_size)
-
-
 def residual_std(model: ModelConfig) -> float:
     """Initial weights of what is added to the residual stream 2 L times, so that depth does not widen it."""
     return STD / math.sqrt(2 * model.n_layer)

@@ -151,7 +151,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
         few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
         asked += f"\n{few}" if few else ""
-    done = f"{progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each"
+    done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
     print(f"{asked}\n{question.name}: {done}", flush=True)
     with shown(progress) as view:
         yield view

@@ -17,6 +17,7 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Choices, Range
+from tunemax.search.question.budget import Budget
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import shown
 
@@ -65,9 +66,18 @@ def _fixed(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
     gone = [shown(value) for value in old.compare if value not in new.compare]
     if old.per == new.per and gone:
         yield _change("compare", old.compare, new.compare, f"{', '.join(gone)} has its study already")
-    if old.budget.horizon != new.budget.horizon:
-        why_not = "losses at another horizon cannot be compared"
-        yield _change("budget.horizon", old.budget.horizon, new.budget.horizon, why_not)
+    yield from _work(old.budget, new.budget)
+
+
+def _work(old: Budget, new: Budget) -> Iterator[str]:
+    """How much each trial is trained, in which unit, and where it reports."""
+    if old.unit != new.unit:
+        yield _change("budget", old.words, new.words, "losses after other work cannot be compared")
+    elif old.amount != new.amount:
+        where = "at another horizon" if old.unit == "horizon" else "after other work"
+        yield _change(f"budget.{old.unit}", old.amount, new.amount, f"losses {where} cannot be compared")
+    elif old.looks != new.looks:
+        yield _change("budget.looks", old.looks, new.looks, "reports at other shares cannot be compared")
 
 
 def _since(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:

@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Value, explain
+from tunemax.search.question.budget import Budget
 from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, shown
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
@@ -23,19 +24,6 @@ from tunemax.search.question.stages import Confirm, Confirms, Repeat
 
 INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
-GRID_LIMIT = 10_000
-
-
-class Budget(pydantic.BaseModel):
-    """What each sibling study may spend."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    trials: int = pydantic.Field(ge=1, le=GRID_LIMIT, description="trainings for each sibling; a grid may leave it out")
-    horizon: int = pydantic.Field(ge=1, le=10**9, description="iterations of each trial")
-    seconds: float | None = pydantic.Field(
-        None, gt=0, description="no new trial starts later than this in one `study run`"
-    )
 
 
 class StudyDefinition(pydantic.BaseModel):
@@ -90,17 +78,21 @@ class StudyDefinition(pydantic.BaseModel):
     )
 
     def siblings(self) -> dict[str, dict[str, Value]]:
-        """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
+        """The Optuna studies of this question: name to the flat values that are fixed in all its trials.
+
+        `max_iters` is one of them unless it follows from each trial's configuration: see `budget`.
+        """
         if self.confirms:
             winners = self.confirms.winners.items()
             siblings = {f"{self.name}/{name}": of_their_time(frozen.fields) for name, frozen in winners}
             for fields in siblings.values():
                 fields.pop("seed", None)
-                fields |= {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
+                fields |= self._length(fields.pop("max_iters", None))
+                fields |= {"dataset": self.data, "eval_slice": "confirmation"}
             return siblings
         open_to_it = {*self.space, self.per}
         fixed = {name: value for name, value in defaults_of(self.schema_version).items() if name not in open_to_it}
-        fixed |= {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
+        fixed |= {**self.base, "dataset": self.data, "seed": self.seed, **self._length(None)}
         if self.per is None:
             return {self.name: fixed}
         return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
@@ -114,6 +106,14 @@ class StudyDefinition(pydantic.BaseModel):
             "Measured by the old rule: on eval_iters × batch_size validation windows, and one training loss above the "
             "cap is a divergence. Its trials are not to be mixed with those of other questions."
         )
+
+    def _length(self, tuned: Value | None) -> dict[str, Value]:
+        """Iterations, where all trials of a sibling have as many. tuned: those of the winner that is confirmed."""
+        if self.budget.horizon is not None:
+            return {"max_iters": self.budget.horizon}
+        if self.budget.seconds is not None and self.confirms and tuned is not None:
+            return {"max_iters": self.confirms.factor * int(tuned)}  # seconds became iterations when it was tuned
+        return {}
 
     def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""

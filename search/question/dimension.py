@@ -30,7 +30,7 @@ MOST_STEPS = 1e6
 OWNED: Mapping[str, str] = {
     "dataset": "data",
     "seed": "seed",
-    "max_iters": "budget.horizon",
+    "max_iters": "budget",
     "eval_slice": "the stage (trials are tuned on one slice, winners confirmed on another)",
     "out_dir": "the place of the study (each trial gets a folder of its own)",
     "tensorboard_run_name": "the trials' numbers",

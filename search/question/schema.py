@@ -13,6 +13,7 @@ from tunemax.gpt.config import all_specs
 from tunemax.gpt.defaults import defaults_of
 from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.softmax import find_variant
+from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, options
 from tunemax.search.question.named import Named
@@ -77,7 +78,9 @@ def json_schema() -> dict[str, Any]:
     for family in families:
         schema["$defs"][family.__name__]["properties"] = _options_schema(family)
         properties[family.key] = {"anyOf": [{"enum": [*family.known()]}, {"$ref": f"#/$defs/{family.__name__}"}]}
-    schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
+    budget = schema["$defs"]["Budget"]
+    del budget["required"]  # a grid has its own number of trials
+    budget["oneOf"] = [{"required": [unit]} for unit in UNITS]
     confirm = schema["$defs"]["Confirm"]["properties"]
     # A candidate is named as the file has it: 2.5, true
     confirm["reference"]["anyOf"].append({"type": ["number", "boolean"]})

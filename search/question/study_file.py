@@ -15,7 +15,8 @@ from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value
-from tunemax.search.question.definition import GRID_LIMIT, INNER, StudyDefinition
+from tunemax.search.question.budget import GRID_LIMIT
+from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import (
     MEASURING,
     OWNED,
@@ -35,6 +36,7 @@ from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import is_name
+from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 CLASH_LIMIT = 400
@@ -97,6 +99,7 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
+    check_work(definition)
     check_phases(definition)
     if not definition.sampler.is_grid:
         return definition

@@ -264,7 +264,7 @@ def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.FAILURES: failures})
     if stuck(failures, iteration) < ATTEMPTS:
         return False
-    where = f"after iteration {iteration}" if iteration else "before its first evaluation"
+    where = f"after its report at step {iteration:,}" if iteration else "before its first evaluation"
     verdict = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: verdict})
     return True

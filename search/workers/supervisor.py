@@ -152,7 +152,8 @@ def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Ite
         trial = question.study(study).get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             reason = trial.user_attrs.get(attributes.REASON) or trial.user_attrs.get(attributes.DIVERGED)
-            yield Finished(worker, study, number, trial.last_step or 0, attributes.state(trial), trial.value, reason)
+            at = attributes.iteration(trial, question.definition.budget, trial.last_step or 0)
+            yield Finished(worker, study, number, at, attributes.state(trial), trial.value, reason)
 
 
 def _fate(status: int) -> str:

@@ -126,7 +126,7 @@ class Worker:
     def _start(self, name: str) -> bool:
         """Take a trial of a study and put it into a slot, unless it is a duplicate. False if there is none to take."""
         definition = self.question.definition
-        pruner, beside_others = definition.pruner.make(definition.budget.horizon), bool(self._jobs)
+        pruner, beside_others = definition.pruner.make(definition.budget.steps), bool(self._jobs)
         trial = claim(name, self.question.cached, self._sampler(name), pruner, self._mark, beside_others=beside_others)
         if trial is None:
             return False
@@ -151,7 +151,7 @@ class Worker:
         definition = self.question.definition
         try:
             with self.question.cached.one_look(), self.question.cached.holding(trial) as given:
-                config = configuration(trial, definition, self.question.siblings[name])
+                config = configuration(trial, definition, self.question.siblings[name], self.corpus)
         except (TunemaxError, ValueError) as error:
             # somebody has enqueued what no configuration, or no dimension, can have
             with self._finishing(trial, TrialState.FAIL, None):
@@ -169,7 +169,7 @@ class Worker:
         trainer = self._pool.trainer(config)
         member = self._snapshots.member(trainer, config, name, trial.number)
         before = frozen(trial)
-        reported = member.iteration <= (before.last_step or 0)
+        reported = member.iteration <= definition.budget.course(config).iteration(before.last_step or 0)
         evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
         alone = must_be_alone(before)
         return Job(trial, trainer, member, definition, evaluated=evaluated, alone=alone, probes=self._probes)
@@ -197,7 +197,7 @@ class Worker:
             for job, loss in zip(reached, losses, strict=True):
                 job.take(loss)
             reached.sort(key=lambda job: job.value)  # the best first: only a leader writes a sample
-            reports = [(job.trial, job.member.iteration, job.value) for job in reached]
+            reports = [(job.trial, job.step, job.value) for job in reached]
             ours = report(self.question.storage, self._mark, reports)
             with self.question.cached.one_look():
                 # All are judged before the first one ends: by what was known when they came here

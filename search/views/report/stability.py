@@ -27,7 +27,7 @@ def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> 
     columns = ("candidate", "stage", "runs", "diverged", *shares, "guard acted", *shares, *SPIKED)
     rows = [(candidate.name, "tuning", *_shares(candidate.trials)) for candidate in found]
     for each in confirmed:
-        rows += [(entry.candidate, f"confirmed, {each.horizon:,}", *_shares(entry.trials)) for entry in each.entries]
+        rows += [(entry.candidate, f"confirmed, {each.work}", *_shares(entry.trials)) for entry in each.entries]
     explained = (
         "Trainings that diverged, and trainings in which the variant's guard against overflow acted on some "
         "attention entry where they ended, with Wilson's intervals. In tuning each trial has its own settings; "

@@ -48,7 +48,8 @@ def test_every_declared_dimension_can_be_searched(name: str) -> None:
         if not isinstance(allowed, Above)  # as by default
     }
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
-    definition = question({name: "default"}, {**conditions, **start}, pruner="none")
+    budget = {"trials": 4, "horizon": 20, "equal": "iterations"}
+    definition = question({name: "default"}, {**conditions, **start}, pruner="none", budget=budget)
     (fixed,) = definition.siblings().values()
     assert list(distributions(definition, fixed)) == [name]
     for trial, values in drawn(definition, 5):
@@ -65,7 +66,8 @@ def test_kinds_of_dimensions_become_kinds_of_distributions() -> None:
             "n_layer": {"low": 1, "high": 5, "step": 2},
             "batch_size": {"low": 1, "high": 64, "log": True},
             "bias": [True, False],
-        }
+        },
+        budget={"trials": 4, "horizon": 20, "equal": "iterations"},
     )
     (fixed,) = definition.siblings().values()
     assert distributions(definition, fixed) == {
@@ -165,7 +167,7 @@ def test_grid_points_come_once_each() -> None:
     space = {
         "schedule": ["wsd", "constant"],
         "decay_fraction": {"low": 0.1, "high": 0.3, "step": 0.1},
-        "n_layer": [1, 2],
+        "n_head": [1, 2],
     }
     definition = question(space, sampler="grid", pruner="none", budget={"horizon": 20})
     (fixed,) = definition.siblings().values()
