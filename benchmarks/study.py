@@ -99,6 +99,7 @@ def study_file(args: argparse.Namespace, shape: str, seed: int) -> dict[str, Any
         "base": {
             **SHAPES[shape],
             "eval_interval": args.horizon // 10,
+            "eval_by": "windows",  # which the plain loop knows too
             "eval_iters": args.eval_iters,
             "device": "cpu",
             "compile": False,
@@ -175,7 +176,7 @@ def _optimize(told: str, storage: str, number: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     definition = define(json.loads(told), name="plain")
     sampler = optuna.samplers.TPESampler(seed=1000 * definition.seed + number)
-    pruner = definition.pruner.make(definition.budget.horizon)
+    pruner = definition.pruner.make(definition.budget.steps)
     study = optuna.load_study(storage=f"sqlite:///{storage}", study_name="plain", sampler=sampler, pruner=pruner)
     (fixed,) = definition.siblings().values()
     corpus, share = open_data(definition.data), definition.budget.trials // PROCESSES

@@ -24,9 +24,9 @@ from report import environment, spread, table
 from seat import SIDE, Seat, Way, together
 
 from tunemax.gpt import matmul
-from tunemax.gpt.config import ModelConfig
+from tunemax.gpt.config import Config
+from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import open_data
-from tunemax.gpt.model import operations
 
 SHAPES = SMALL | {"S3": {"n_layer": 6, "n_embd": 192, "n_head": 6, "block_size": 128, "batch_size": 16}}
 STACKS = (1, 2, 4, 8, 16, 32, 64)
@@ -67,7 +67,6 @@ def main() -> None:
     vocab = open_data(args.data).manifest.vocab_size
     for name in args.shapes:
         shape = SHAPES[name]
-        model = ModelConfig(**{key: value for key, value in shape.items() if key != "batch_size"})
         seats = {worker: [Seat(number, shape, args.data, worker) for number in (0, 1)] for worker in (False, True)}
         ways = [
             Way(variant, stack, mode == "compiled", precision)
@@ -90,7 +89,7 @@ def main() -> None:
         for _ in range(args.rounds):
             for contender in contenders:
                 contender.run_round()
-        print(f"\n{_show(name, shape, operations(model, vocab, shape['batch_size']), plain, roofs, ours)}", flush=True)
+        print(f"\n{_show(name, shape, Cost.of(Config.of(shape), vocab).flops, plain, roofs, ours)}", flush=True)
         for seat in (*seats[False], *seats[True]):
             seat.end()
     print(f"load {os.getloadavg()[0]:.1f} at the end")

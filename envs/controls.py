@@ -130,7 +130,7 @@ def gain(beta: float, log_gamma: float, base: float) -> float:
 
 def find_dial(name: str, config: Config) -> Dial:
     """The dial of this name for members of a configuration. Raises TunemaxError for what cannot be moved there."""
-    values = config.active()
+    values = config.held()
     specs = all_specs()
     movable = {
         field: spec.declared.control for field, spec in specs.items() if spec.declared.control and field in values

@@ -69,8 +69,10 @@ class Steer(gymnasium.Env[Observation, Any]):
 
     ## Episode End
     `terminated` at the horizon, an end that the agent sees coming in its observation, or when the training diverges: a
-    loss or gradient that is not finite, a loss above the cap, a learnable outside its range. Never `truncated`. The
-    last `info` has `test_loss`: the loss on text that no reward was measured on; the cap if the training diverged.
+    loss or gradient that is not finite, a learnable outside its range, a validation loss above the cap at two steps in
+    a row or at the horizon; `eval_by="windows"` in the config is the rule of older agents, any loss above the cap.
+    Never `truncated`. The last `info` has `test_loss`: the loss on text that no reward was measured on; the cap if the
+    training diverged.
 
     ## Arguments
     - `name`: the id whose defaults the others are on top of; an id gives its own.

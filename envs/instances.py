@@ -65,7 +65,7 @@ class InstanceSet:
                 f"instance = {index}: expected a whole number from 0 to {self.count - 1}, an index of set {self.name}"
             )
         start = self.zone[0] + _uniform(self.name, index, "data") * (self.zone[1] - self.zone[0] - SHARE)
-        values = task.config.active()
+        values = task.config.held()
         controls: dict[str, float] = {}
         for dial in task.dials:
             off = (2 * _uniform(self.name, index, dial.name) - 1) * WRONG

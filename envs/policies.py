@@ -113,7 +113,7 @@ class Constant(Targets):
 
     @classmethod
     def bounds(cls, task: Task) -> tuple[Bound, ...]:
-        return tuple(Bound(dial.name, -1.0, 1.0, dial.unit(dial.read(task.config.active()))) for dial in task.dials)
+        return tuple(Bound(dial.name, -1.0, 1.0, dial.unit(dial.read(task.config.held()))) for dial in task.dials)
 
     @classmethod
     def of(cls, task: Task, vector: Vector) -> Self:

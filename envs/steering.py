@@ -241,9 +241,10 @@ class Steering:
         """Take in what a step has done; find out whether it was the last."""
         episode, member, cap = there.episode, there.live, there.cap
         episode.iteration = member.iteration
-        episode.diverged = member.event is not None or not found.loss <= cap
-        episode.ended = episode.diverged or member.iteration >= member.config.train.max_iters
-        episode.loss = cap * math.exp(MARGIN) if episode.diverged else found.loss
+        member.look(found.loss, cap)
+        episode.diverged = member.event is not None
+        episode.ended = episode.diverged or member.at_horizon
+        episode.loss = cap * math.exp(MARGIN) if episode.diverged else min(found.loss, cap)
         episode.watch.see(found, math.log(episode.loss), action.tolist())
         self._remember(there, found)
 

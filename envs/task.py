@@ -54,7 +54,7 @@ class Task:
         held = [name for dial, field in moved.items() for name in {*dial.learnables, field}]
         if both := sorted(name for name in held if held.count(name) > 1):
             raise TunemaxError(f"controls {', '.join(names)}: two of them move {both[0]}; leave one out")
-        inert = [name for name in held if name not in self.config.active()]
+        inert = [name for name in held if name not in self.config.held()]
         if inert:
             reason = "means nothing once the others are taken away from SGD"
             raise TunemaxError(f"control {inert[0]}: {reason}; leave it out")

@@ -11,6 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.divergence import Stability
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
@@ -42,6 +43,7 @@ class Header(Formatted):
     iteration: int
     data: str
     path: str = ""
+    stability: Stability = Stability()
 
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
@@ -54,6 +56,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         iteration=snapshot.iteration,
         data=fingerprint,
         path=snapshot.arithmetic,
+        stability=snapshot.stability,
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)
@@ -71,12 +74,13 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
         raise TunemaxError(
             f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names"
         )
-    config = Config.of(header.config)
+    config = Config.stored(header.config)
     if config.softmax.name != header.variant:
         raise TunemaxError(
             f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
         )
-    return Snapshot(config, config.replace(header.values).active(), header.iteration, tensors, header.path)
+    values = config.replace(header.values).held()
+    return Snapshot(config, values, header.iteration, tensors, header.path, header.stability)
 
 
 def read(path: Path, kind: type[H], key: str, what: str) -> tuple[H, dict[str, Tensor]]:

@@ -15,7 +15,9 @@ from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
+from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.evaluation import SPAN, tokens_of
 from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
 from tunemax.gpt.softmax import Variant, find_variant, variants
 
@@ -153,15 +155,37 @@ class TrainConfig(Fields):
         control=Control("multiplicative", 1e-3, 1e3),
     )
     eval_interval: int = setting(250, "iterations between evaluations", ge=1, identity=False)
+    eval_tokens: int = setting(
+        65536,
+        "targets of the evaluation at the horizon, one a byte of text, spread evenly over the slice; 0 takes all of "
+        "it, as the default does where there are fewer; looks on the way take an eighth of them",
+        ge=0,
+        when={"eval_by": ("tokens",)},
+    )
     eval_iters: int = setting(
-        30, "validation batches an evaluation, spread evenly over the slice; 0 takes all of it", ge=0
+        30,
+        "validation batches an evaluation, spread evenly over the slice; 0 takes all of it; with eval_by = tokens it "
+        "is another way to say eval_tokens",
+        ge=0,
+        when={"eval_by": ("windows",)},
+    )
+    eval_by: Literal["tokens", "windows"] = setting(
+        "tokens",
+        "tokens: fixed targets, the same for every configuration, and a spike of the training loss is no divergence; "
+        "windows: the rule of older versions",
+        neutral="windows",
     )
     eval_slice: Literal["tuning", "confirmation", "test"] = setting(
         "tuning",
         "validation text to evaluate on: tuning decides, confirmation confirms, test is kept for the end",
         neutral="tuning",
     )
-    divergence_margin: float = setting(1.0, "a training loss above ln(vocabulary) + margin has diverged, in nats", gt=0)
+    divergence_margin: float = setting(
+        1.0,
+        "validation losses above ln(vocabulary) + margin, at two looks in a row or at the horizon, have diverged; in "
+        "nats",
+        gt=0,
+    )
     precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic; bf16 autocasts matrix products", shared=True)
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, …", identity=False, shared=True)
     compile: bool = setting(
@@ -171,6 +195,13 @@ class TrainConfig(Fields):
         identity=False,
         shared=True,
     )
+
+    @pydantic.field_validator("eval_tokens", mode="after")
+    @classmethod
+    def _whole_spans(cls, tokens: int) -> int:
+        if 0 < tokens < SPAN:
+            raise ValueError(f"less than one span of text; expected at least {SPAN}, or 0 for the whole slice")
+        return tokens
 
     @pydantic.model_validator(mode="after")
     def _part_of_the_text(self) -> Self:
@@ -213,7 +244,8 @@ class Config(pydantic.BaseModel):
     def of(cls, values: Mapping[str, Any] | None = None) -> Config:
         """A checked configuration from flat names and values; what is not named takes its default.
 
-        Values of variants that are not chosen are checked, then dropped: they are inert. Raises TunemaxError.
+        Values of variants that are not chosen are checked, then dropped: they are inert. `eval_iters` without
+        `eval_tokens` says how many tokens are evaluated, as so many batches. Raises TunemaxError.
         """
         specs = all_specs()
         checked: dict[str, Any] = {}
@@ -224,12 +256,22 @@ class Config(pydantic.BaseModel):
             checked[name] = specs[name].check(value)
         model = _group(ModelConfig, "", checked)
         softmax = find_variant(model.softmax_variant)
+        train = _group(TrainConfig, "", checked)
+        if train.eval_by == "tokens" and "eval_iters" in checked and "eval_tokens" not in checked:
+            tokens = tokens_of(train.eval_iters, train.batch_size, model.block_size)
+            train = _group(TrainConfig, "", {**checked, "eval_tokens": tokens})
         return cls(
             model=model,
             softmax=_group(softmax, f"{softmax.name}.", checked),
-            train=_group(TrainConfig, "", checked),
+            train=train,
             log=_group(LogConfig, "", checked),
         )
+
+    @classmethod
+    def stored(cls, whole: Mapping[str, Any]) -> Config:
+        """The configuration that `flat` gave, to this version or an older one: fields that it lacks are at what they
+        would have been then. Raises TunemaxError."""
+        return cls.of(of_their_time(whole))
 
     def flat(self) -> dict[str, Any]:
         """Every field by its flat name, inert ones included; `Config.of(config.flat()) == config`."""
@@ -242,9 +284,15 @@ class Config(pydantic.BaseModel):
         specs = all_specs()
         return {name: value for name, value in values.items() if specs[name].active(values)}
 
+    def held(self) -> dict[str, Any]:
+        """The flat fields that mean something here, or would if a number that may move meanwhile did."""
+        values = self.flat()
+        specs = all_specs()
+        return {name: value for name, value in values.items() if specs[name].can_be_active(values)}
+
     def replace(self, values: Mapping[str, Any]) -> Config:
         """This configuration with some flat fields changed, checked again."""
-        return Config.of({**self.flat(), **{resolve(name): value for name, value in values.items()}})
+        return Config.of(changed(self.flat(), {resolve(name): value for name, value in values.items()}))
 
     def checked(self, values: Mapping[str, Any], name: str, value: Any) -> Any:
         """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError.
@@ -266,12 +314,12 @@ class Config(pydantic.BaseModel):
         Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay
         out, so a field added to tunemax leaves every older identity as it was.
         """
-        specs = all_specs()
-        named = {
-            name: value
-            for name, value in self.active().items()
-            if specs[name].declared.identity and value != specs[name].declared.neutral
-        }
+        active, named = self.active(), {}
+        for name in self.flat():
+            declared = all_specs()[name].declared
+            value = active.get(name, declared.inert_as)
+            if declared.identity and value is not None and value != declared.neutral:
+                named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -301,6 +349,14 @@ def resolve(name: str) -> str:
     if canonical not in all_specs():
         raise TunemaxError(f"{shown(name)}: no such field{did_you_mean(canonical, all_specs())}")
     return canonical
+
+
+def changed(flat: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat fields with some others in their place; a new `eval_iters` is not overruled by the old `eval_tokens`."""
+    kept = dict(flat)
+    if "eval_iters" in values:
+        kept.pop("eval_tokens", None)
+    return {**kept, **values}
 
 
 def _group(fields: type[F], prefix: str, values: Mapping[str, Any]) -> F:

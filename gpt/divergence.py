@@ -1,10 +1,14 @@
-"""Why a member should not train on: its loss is too large or not finite, or a learnable has left its domain."""
+"""Why a member should not train on: something is not finite, a learnable has left its domain, or it has lost its way.
+
+A single minibatch above the cap is a spike: it is counted, and the member trains on. Under the rule of older versions
+(`eval_by` windows) it was a divergence.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -22,8 +26,22 @@ class Event:
     iteration: int
 
 
+@dataclass(frozen=True)
+class Stability:
+    """What is remembered of a member's losses above the cap."""
+
+    spikes: int = 0
+    """Iterations with a training loss above it."""
+    highest_spike: float = 0.0
+    """The largest of these losses, in nats a token."""
+    first_spike: int = 0
+    """The iteration of the first of them; 0 for none."""
+    look_above: int = 0
+    """The iteration of the last look at the validation loss, if it was above the cap; else 0."""
+
+
 def divergence_cap(config: Config, corpus: Corpus) -> float:
-    """The training loss above which a member has diverged, in nats: that of guessing evenly, plus a margin."""
+    """The loss above which a member is lost, in nats a token: that of guessing evenly, plus a margin."""
     return math.log(corpus.manifest.vocab_size) + config.train.divergence_margin
 
 
@@ -35,8 +53,45 @@ def first_event(
     loss, norm: (n,), of the gradient. learnables: values by field, (n, …).
     """
     begin = iteration - len(loss)
-    events = [_left_domain(config, begin, learnables), _too_large(divergence_cap(config, corpus), begin, loss, norm)]
+    cap = divergence_cap(config, corpus) if config.train.eval_by == "windows" else math.inf
+    events = [_left_domain(config, begin, learnables), _too_large(cap, begin, loss, norm)]
     return min((event for event in events if event), key=lambda event: event.iteration, default=None)
+
+
+def spiked(before: Stability, cap: float, begin: int, loss: Tensor) -> Stability:
+    """With the spikes among the training losses (n,) of the iterations behind `begin`."""
+    above = [(at, value) for at, value in enumerate(loss.tolist(), begin + 1) if cap < value < math.inf]
+    if not above:
+        return before
+    return replace(
+        before,
+        spikes=before.spikes + len(above),
+        highest_spike=max(before.highest_spike, *(value for _, value in above)),
+        first_spike=before.first_spike or above[0][0],
+    )
+
+
+def looked(
+    config: Config, before: Stability, cap: float, iteration: int, loss: float
+) -> tuple[Event | None, Stability]:
+    """What a look at the validation loss of a member tells, and what is to be remembered of it.
+
+    It has diverged if the loss is not finite, or above the cap for the second look in a row, or at its horizon; by the
+    rule of older versions at any look. Looked at twice at one iteration, it was one look.
+    """
+    if loss <= cap:
+        return None, replace(before, look_above=0)
+    after = replace(before, look_above=iteration)
+    if not math.isfinite(loss):
+        return Event(f"diverged: validation loss is {loss}", iteration), after
+    if config.train.eval_by == "windows":
+        return Event("diverged: validation loss above the cap", iteration), after
+    where = f"diverged: validation loss {loss:.3g} above {cap:.3g}"
+    if iteration >= config.train.max_iters:
+        return Event(f"{where} at the horizon", iteration), after
+    if before.look_above not in (0, iteration):
+        return Event(f"{where} at two looks in a row", iteration), after
+    return None, after
 
 
 def _too_large(cap: float, begin: int, loss: Tensor, norm: Tensor) -> Event | None:

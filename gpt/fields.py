@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -21,7 +21,20 @@ import pydantic
 from tunemax.gpt.errors import TunemaxError
 
 Value = bool | int | float | str
-Condition = Mapping[str, tuple[Value, ...]]
+
+
+@dataclass(frozen=True)
+class Above:
+    """In a condition: the numbers above this one."""
+
+    bound: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, (int, float)) and value > self.bound
+
+
+Allowed = tuple[Value, ...] | Above
+Condition = Mapping[str, Allowed]
 """Holds if each named field has one of its values."""
 Move = Literal["additive", "multiplicative", "logit"]
 
@@ -70,6 +83,7 @@ class Declaration:
     shared: bool
     identity: bool
     neutral: Value | None
+    inert_as: Value | None
 
 
 def setting(
@@ -84,6 +98,7 @@ def setting(
     shared: bool = False,
     identity: bool = True,
     neutral: Value | None = None,
+    inert_as: Value | None = None,
     gt: float | None = None,
     ge: float | None = None,
     lt: float | None = None,
@@ -99,10 +114,14 @@ def setting(
     shared: members must agree on it to be stacked in one trainer.
     identity: it can change what is trained or measured (where files go cannot).
     neutral: for a field added to a released tunemax: the value at which older code would have trained the same thing.
+    inert_as: for a field whose condition was added later: the value that stands for it in the identity where it is
+    inert, as it did before.
     gt, ge, lt, le: the valid range.
     """
     info: Any = pydantic.Field(default, description=help, gt=gt, ge=ge, lt=lt, le=le)
-    info.metadata.append(Declaration(search, when or {}, tuple(any_of), control, learnable, shared, identity, neutral))
+    info.metadata.append(
+        Declaration(search, when or {}, tuple(any_of), control, learnable, shared, identity, neutral, inert_as)
+    )
     return info
 
 
@@ -144,10 +163,17 @@ class FieldSpec:
     def active(self, values: Mapping[str, Any]) -> bool:
         """Whether the field means anything beside these values, which may lack other variants' fields."""
 
-        def holds(condition: Condition) -> bool:
-            return all(values.get(name) in allowed for name, allowed in condition.items())
+        return self._met(lambda name, allowed: values.get(name) in allowed)
 
-        return holds(self.when) and (not self.any_of or any(holds(condition) for condition in self.any_of))
+    def can_be_active(self, values: Mapping[str, Any]) -> bool:
+        """Whether it is active beside these values, or would be if a number that may move meanwhile did."""
+        return self._met(lambda name, allowed: isinstance(allowed, Above) or values.get(name) in allowed)
+
+    def _met(self, holds: Callable[[str, Allowed], bool]) -> bool:
+        def all_of(condition: Condition) -> bool:
+            return all(holds(name, allowed) for name, allowed in condition.items())
+
+        return all_of(self.when) and (not self.any_of or any(all_of(condition) for condition in self.any_of))
 
     @property
     def depends_on(self) -> set[str]:
@@ -221,6 +247,13 @@ def explain(error: pydantic.ValidationError, name: str = "") -> str:
         about, text = "expected ", text[0].lower() + text[1:]
     given = "" if isinstance(first["input"], Mapping) else f" = {shown(first['input'])}"  # a whole group says nothing
     return f"{where}{given}: {about}{text}" if where else about + text
+
+
+def shown_condition(name: str, allowed: Allowed) -> str:
+    """``schedule = cosine or wsd``, ``strongermax.obo > 0``."""
+    if isinstance(allowed, Above):
+        return f"{name} > {shown(allowed.bound)}"
+    return f"{name} = {' or '.join(map(shown, allowed))}"
 
 
 def shown(value: Any) -> str:

@@ -64,18 +64,18 @@ def losses(
     dropout: Drop | None = None,
     observe: Observer | None = None,
 ) -> Tensor:
-    """Mean cross entropy in nats of each window, (K, B). tokens: (K, B, T + 1); each but the first is a target."""
+    """Cross entropy in nats of each target, (K, B, T). tokens: (K, B, T + 1); each but the first is a target."""
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
     logits = forward(views, inputs, model, lanes, dropout, observe)  # (K, B, T, V)
     logits = logits.float() if logits.dtype == torch.bfloat16 else logits
-    return CrossEntropy.apply(logits, targets).mean(-1)  # type: ignore[no-any-return,no-untyped-call]
+    return CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def objective(
     views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Drop | None = None
 ) -> Tensor:
     """What training minimises of each member, (K,): its mean loss. tokens: (K, B, T + 1)."""
-    return losses(views, tokens, config.model, lanes, dropout).mean(1)
+    return losses(views, tokens, config.model, lanes, dropout).mean(-1).mean(1)
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -148,14 +148,6 @@ def forward(
         x = norm(views, "ln_f", x)
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
     return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
-
-
-def operations(model: ModelConfig, vocab_size: int, batch_size: int) -> float:
-    """Floating-point operations of a member's matrix products in an iteration: forward, and twice as many backward."""
-    width, tokens = model.n_embd, model.block_size
-    weights = vocab_size * width + sum(p.size for p in parameters(model, vocab_size) if p.role == "hidden")
-    of_token = 2 * weights + 4 * model.n_layer * tokens * width
-    return float(3 * of_token * tokens * batch_size)
 
 
 def residual_std(model: ModelConfig) -> float:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -19,6 +19,7 @@ import torch
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import open_data
+from tunemax.gpt.divergence import Stability, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
@@ -54,6 +55,8 @@ class Row:
     validation_loss: float = math.nan
     perplexity: float = math.nan
     bits_per_byte: float = math.nan
+    spikes: int = 0
+    """Iterations so far whose training loss was above the cap."""
 
     @classmethod
     def of(
@@ -74,7 +77,8 @@ class Row:
             peak_memory_mb=peak_memory_mb,
             validation_loss=loss,
             perplexity=perplexity(loss),
-            bits_per_byte=loss / math.log(2) / trainer.corpus.bytes_per_token(member.config.train.eval_slice),
+            bits_per_byte=loss / math.log(2) / trainer.bytes_per_token(member),
+            spikes=member.stability.spikes,
         )
 
     def to_json(self) -> str:
@@ -90,6 +94,7 @@ class Row:
             "loss/bits_per_byte": self.bits_per_byte,
             "train/learning_rate": self.learning_rate,
             "train/grad_norm": self.grad_norm,
+            "train/spikes": float(self.spikes),
             "speed/tokens_per_s": self.tokens_per_s,
             "memory/peak_mb": self.peak_memory_mb,
         }
@@ -103,6 +108,7 @@ class Result:
     iteration: int
     rows: list[Row]
     event: str | None
+    stability: Stability = field(default_factory=Stability)
 
 
 class Controller(Protocol):
@@ -152,7 +158,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
             f"{folder}: steered by {record.steered}, and such a run cannot be resumed; start it again in another "
             "--out_dir"
         )
-    config = Config.of(record.config)
+    config = Config.stored(record.config)
     changed = config.replace(changes)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:
@@ -167,7 +173,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
     trainer = Trainer(changed, corpus)
     if (folder / CHECKPOINT).exists():
         saved = checkpoint.load(folder / CHECKPOINT, corpus.manifest.fingerprint)
-        member = trainer.restore(replace(saved, config=changed, values=changed.active()))
+        member = trainer.restore(replace(saved, config=changed, values=changed.held()))
     else:
         member = trainer.add(changed)
     logged = _forget_after(folder / LOG, member.iteration)
@@ -236,7 +242,7 @@ def _go_on(
                 arithmetic = trainer.arithmetic
                 _record(member.config, trainer, folder, steered)
         journal.end()
-    return Result(folder, member.iteration, rows, member.event.reason if member.event else None)
+    return Result(folder, member.iteration, rows, member.event.reason if member.event else None, member.stability)
 
 
 def _due(member: Member) -> bool:
@@ -275,7 +281,10 @@ class _Journal:
     def write(self, tokens_per_s: float) -> Row:
         """Measure and log this iteration; with an evaluation goes a checkpoint, unless the member has diverged."""
         evaluate = _evaluation_due(self._member)
-        loss = self._trainer.evaluate()[self._member] if evaluate else math.nan
+        loss = math.nan
+        if evaluate:
+            loss = self._trainer.evaluate()[self._member]
+            self._member.look(loss, divergence_cap(self._member.config, self._trainer.corpus))
         row = Row.of(self._trainer, self._member, loss, tokens_per_s, peak_memory_mb(self._trainer.device))
         self._log.write(row.to_json() + "\n")
         if self._loggers:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tunemax.gpt.data.corpus import Ids
+from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.random import generator
 from tunemax.gpt.trainer import Member, Trainer

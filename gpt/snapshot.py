@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.divergence import Stability
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.optimizer import Rows
@@ -28,6 +29,7 @@ class Snapshot:
     """`theta/NAME`, `first/NAME`, `second/NAME` for every parameter in use, and `count`; on the CPU."""
     arithmetic: str = ""
     """How it was trained, as `Trainer.arithmetic_of` says it; empty where nobody knows."""
+    stability: Stability = field(default_factory=Stability)
 
     def rows(self, layout: Layout, dtype: torch.dtype) -> Rows:
         """The rows of one member, (1, P) each. Raises TunemaxError if names or shapes are not its configuration's."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,13 @@ from torch import Tensor
 
 from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, TrainConfig, all_specs, resolve
-from tunemax.gpt.data.corpus import Corpus, Ids
-from tunemax.gpt.divergence import Event, first_event
+from tunemax.gpt.data.corpus import Corpus
+from tunemax.gpt.data.manifest import Ids
+from tunemax.gpt.data.targets import Targets
+from tunemax.gpt.divergence import Event, Stability, divergence_cap, first_event, looked, spiked
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.evaluation import Asked
+from tunemax.gpt.fields import shown
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.layout import Layout
@@ -31,6 +35,8 @@ from tunemax.gpt.softmax import Variant, from_column, to_column
 
 EVAL_WINDOWS = 32
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""
+EVAL_TOKENS = 2048
+"""Tokens of such a pass over fixed targets, for the same reason; at least one window."""
 EVAL_MEMBERS = 8
 """Members a forward pass of an evaluation, at most: with more of them it would need more memory than training does."""
 
@@ -58,6 +64,7 @@ class Member:
     """Norm of the last gradient before clipping."""
     before: str = ""
     """How it was trained before it came to this trainer, as `Trainer.arithmetic_of` says it."""
+    stability: Stability = field(default_factory=Stability)
 
     @property
     def learning_rate(self) -> float:
@@ -72,8 +79,16 @@ class Member:
     @property
     def evaluation_due(self) -> bool:
         """Whether it stands where it is to be evaluated: at each `eval_interval`, and at its horizon."""
-        train = self.config.train
-        return self.iteration % train.eval_interval == 0 or self.iteration >= train.max_iters
+        return self.iteration % self.config.train.eval_interval == 0 or self.at_horizon
+
+    @property
+    def at_horizon(self) -> bool:
+        return self.iteration >= self.config.train.max_iters
+
+    def look(self, loss: float, cap: float) -> None:
+        """Take in the validation loss where it stands; it may tell that the member has diverged. Told once a look."""
+        event, self.stability = looked(self.config, self.stability, cap, self.iteration, loss)
+        self.event = self.event or event
 
 
 class Trainer:
@@ -111,7 +126,7 @@ class Trainer:
 
     def add(self, config: Config) -> Member:
         """A new member at its initial weights. Raises TunemaxError if it is not of this trainer's bucket."""
-        member = Member(config, config.active())
+        member = Member(config, config.held())
         theta = self.layout.start(config)[None]
         return self._insert(member, Rows(theta, torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros(1, 1)))
 
@@ -127,12 +142,13 @@ class Trainer:
         """A copy of everything about a member, in memory."""
         tensors = by_name(self._rows[self.members.index(member)], self.layout, member.config)
         arithmetic = self.arithmetic_of(member) if member.iteration else ""
-        return Snapshot(member.config, dict(member.values), member.iteration, tensors, arithmetic)
+        return Snapshot(member.config, dict(member.values), member.iteration, tensors, arithmetic, member.stability)
 
     def restore(self, snapshot: Snapshot) -> Member:
         """A member that goes on from a snapshot. Raises TunemaxError if it does not fit its configuration."""
         rows = snapshot.rows(self.layout, self._rows.theta.dtype)
         member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.arithmetic)
+        member.stability = snapshot.stability
         return self._insert(member, rows)
 
     def set(self, member: Member, control: str, value: float) -> None:
@@ -147,7 +163,8 @@ class Trainer:
         if spec.declared.control is None:
             raise TunemaxError(f"{name}: not a control; it cannot change while a training runs")
         if name not in member.values:
-            reasons = [f"{condition} is {member.config.flat().get(condition)}" for condition in spec.when]
+            values = member.config.flat()
+            reasons = [f"{other} is {shown(values[other])}" for other in sorted(spec.depends_on & values.keys())]
             raise TunemaxError(f"{name}: means nothing for this member ({', '.join(reasons)})")
         member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]
@@ -180,7 +197,7 @@ class Trainer:
                     member.iteration += 1
             trace.append(torch.cat((loss[:, None], norms[:, None], self._rows.theta[:, learnable]), dim=1))
         if trace:
-            self._look(torch.stack(trace).cpu())
+            self._note(torch.stack(trace).cpu())
 
     def offsets(self, train: TrainConfig, iteration: int) -> Ids:
         """Where a member's windows of an iteration begin, (B,). Raises TunemaxError if its text is shorter than one."""
@@ -188,24 +205,54 @@ class Trainer:
         return self.corpus.batch_offsets(train.seed, iteration, self.batch_size, self.model.block_size, *part)
 
     def evaluate(self, part: str | None = None, members: Iterable[Member] | None = None) -> dict[Member, float]:
-        """Loss of each member on fixed windows of a validation slice, in nats a token. Training is not affected.
+        """Loss of each member on fixed targets of a validation slice, in nats a token. Training is not affected.
 
-        part: tuning, confirmation or test (TunemaxError for another); None for the one in a member's configuration.
+        At its horizon a member is evaluated on all of its `eval_tokens`, before it on the part of them that a look
+        takes. part: tuning, confirmation or test (TunemaxError for another); None for the one in a member's
+        configuration.
         """
         chosen = list(self.members if members is None else members)
-        if not chosen:
-            return {}
-        wanted = {
-            member: (part or member.config.train.eval_slice, member.config.train.eval_iters * self.batch_size)
-            for member in chosen
-        }
+        return self._evaluated(
+            {member: Asked.of(member.config.train, not member.at_horizon, part) for member in chosen}
+        )
+
+    def look(self, members: Iterable[Member]) -> dict[Member, float]:
+        """The same on what a look takes, at a member's horizon, too."""
+        return self._evaluated({member: Asked.of(member.config.train, look=True) for member in members})
+
+    def bytes_per_token(self, member: Member) -> float:
+        """Bytes of UTF-8 text that a token stands for where `evaluate` evaluates this member now: bits a byte are nats
+        a token / (ln 2 · this)."""
+        train = member.config.train
+        if train.eval_by == "windows":
+            return self.corpus.bytes_per_token(train.eval_slice)
+        targets = self._targets(Asked.of(train, not member.at_horizon))
+        return targets.bytes / targets.tokens
+
+    def _targets(self, asked: Asked) -> Targets:
+        return self.corpus.targets(asked.slice, asked.tokens, self.model.block_size, look=asked.look)
+
+    def _evaluated(self, wanted: Mapping[Member, Asked]) -> dict[Member, float]:
         result: dict[Member, float] = {}
-        for where, count in dict.fromkeys(wanted.values()):
-            alike = [member for member in chosen if wanted[member] == (where, count)]
-            windows = self.corpus.windows(where, self.model.block_size, count)
-            for place in range(0, len(alike), EVAL_MEMBERS):
-                result |= self.mean_losses(alike[place : place + EVAL_MEMBERS], windows)
+        for asked in dict.fromkeys(wanted.values()):
+            alike = [member for member, of_member in wanted.items() if of_member == asked]
+            for group in (alike[place : place + EVAL_MEMBERS] for place in range(0, len(alike), EVAL_MEMBERS)):
+                if asked.windows is None:
+                    result |= self._mean_of_targets(group, asked)
+                else:
+                    windows = self.corpus.windows(asked.slice, self.model.block_size, asked.windows)
+                    result |= self.mean_losses(group, windows)
         return result
+
+    def _mean_of_targets(self, members: list[Member], asked: Asked) -> dict[Member, float]:
+        targets, T = self._targets(asked), self.model.block_size
+        counted, at_once = targets.counted(T), max(1, EVAL_TOKENS // T)
+        total = np.zeros(len(members))
+        for start in range(0, len(counted), at_once):
+            now = slice(start, start + at_once)
+            losses = self._token_losses(members, self.corpus.windows_at(asked.slice, targets.offsets[now], T))
+            total += (losses.double().cpu().numpy() * counted[now]).sum((1, 2))
+        return dict(zip(members, (total / targets.tokens).tolist(), strict=True))
 
     def mean_losses(self, members: list[Member], windows: Windows, at_once: int = EVAL_WINDOWS) -> dict[Member, float]:
         """Loss of each member on windows (n, T + 1), in nats a token; `at_once` as `passes` has it."""
@@ -238,13 +285,16 @@ class Trainer:
         self, members: list[Member], windows: Windows, observe: Observer | None = None
     ) -> np.ndarray[Any, Any]:
         """Mean loss of each window (K, B), without dropout, of one forward pass over windows (B, T + 1)."""
+        return np.asarray(self._token_losses(members, windows, observe).mean(-1).double().cpu().numpy())
+
+    def _token_losses(self, members: list[Member], windows: Windows, observe: Observer | None = None) -> Tensor:
+        """Loss of each target, (K, B, T), in the order of the members."""
         ordered = [member for member in self.members if member in members]
         rows = [self.members.index(member) for member in ordered]
         tokens = torch.from_numpy(windows).to(self.device).expand(len(rows), *windows.shape)
         theta = self._rows.theta if len(rows) == len(self.members) else self._rows.theta[rows]
         loss = self._way.evaluate(theta, tokens, self._lanes(ordered), observe)
-        order = [ordered.index(member) for member in members]
-        return np.asarray(loss.double().cpu().numpy()[order])
+        return loss if ordered == members else loss[[ordered.index(member) for member in members]]
 
     def logits(self, member: Member, tokens: Tensor) -> Tensor:
         """Of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
@@ -327,7 +377,7 @@ class Trainer:
         seeds, iterations = [m.config.train.seed for m in self.members], [m.iteration for m in self.members]
         return Dropout(rates, seeds, iterations) if any(rates) else None
 
-    def _look(self, trace: Tensor) -> None:
+    def _note(self, trace: Tensor) -> None:
         """Note what went wrong in losses, norms and learnable columns (n, K, 2 + columns) of the last iterations."""
         for row, member in enumerate(self.members):
             loss, norm, columns = trace[:, row, 0], trace[:, row, 1], trace[:, row, 2:]
@@ -335,6 +385,8 @@ class Trainer:
             if member.event is None:
                 learnables = self._learnables(member, columns)
                 member.event = first_event(member.config, self.corpus, member.iteration, loss, norm, learnables)
+                cap, begin = divergence_cap(member.config, self.corpus), member.iteration - len(loss)
+                member.stability = spiked(member.stability, cap, begin, loss)
 
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
         """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""

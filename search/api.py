@@ -100,7 +100,7 @@ def run_study(
     """
     warm()
     question = load_from(storage or default_storage(), name)
-    run = _Run(storage or default_storage(), workers, slots, seconds or question.definition.budget.seconds, show)
+    run = _Run(storage or default_storage(), workers, slots, seconds or question.definition.budget.run_seconds, show)
     waiting = run.work(name)
     tuned = [question, *lay_out_repeats(question)]
     waiting += sum(run.work(repeat.name) for repeat in tuned[1:])
@@ -176,7 +176,7 @@ def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     question = _question(study)
     definition = question.definition
     study.sampler = question.sampler(name, 0)
-    study.pruner = definition.pruner.make(definition.budget.horizon)
+    study.pruner = definition.pruner.make(definition.budget.steps)
     return study
 
 

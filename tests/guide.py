@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 SOURCES = (
     *("gpt", "envs", "search", "tunemax", "docs", "pyproject.toml"),
-    *("tests/gpt", "tests/envs", "tests/search/question", "tests/conftest.py", "tests/test_docs.py"),
+    *("tests/gpt", "tests/envs", "tests/search/question"),
+    *("tests/conftest.py", "tests/variant_settings.py", "tests/test_docs.py"),
 )
 
 

@@ -135,3 +135,20 @@ def test_the_memory_of_a_worker_is_compared_with_what_was_predicted(data_folder:
     predicted, actual, error = map(float, row[2:])
     assert min(predicted, actual) > 50
     assert error == pytest.approx(100 * (predicted / actual - 1), abs=1.5)
+
+
+def test_claims_are_held_to_what_they_promise() -> None:
+    out = printed("calibration.py")
+    assert re.findall(r"^### (.+)$", out, re.MULTILINE) == [
+        "Intervals of 95 % cover, by number of pairs",
+        "Verdicts where neither side is better",
+        "Looked at after every seed",
+        "Anything false of so many candidates",
+        "A difference is found",
+        "Two modes are seen",
+        "The range of seeds needed",
+    ]
+    shares = [float(cell.removesuffix(" %")) for row in figures(out) for cell in row if re.fullmatch(r"[\d.]+ %", cell)]
+    assert len(shares) > 100
+    assert all(0 <= each <= 100 for each in shares)
+    assert re.search(r"^Errors are at most [\d.]+ % \(required: 5.5 %\)\.$", out, re.MULTILINE)

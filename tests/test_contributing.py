@@ -233,13 +233,13 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
     (copy / "views.yaml").write_text(f"{plan}data: {text}\nbudget: {{trials: 2, horizon: 10}}\n")
     shown = python(copy, "-c", VIEWS, "views.yaml", str(text)).replace("\u00a0", "")
     for row in (
-        r"softmax +2\.2500 +2\.3750 +0\.2500 +2 ",
+        r"softmax +2\.2500 +2\.3750 +0\.2500 +– +– +– +2 ",
         r"\| 1 \| \[.*softmax.*\]\(\S*\) \| 2\.2500 \| 2\.3750 \| 0\.2500 \|",
         r"<td>softmax</td><td>2\.2500</td><td>2\.3750</td><td>0\.2500</td>",
         r"\| softmax \| 2\.2500 \| 2\.3750 \| 0\.2500 \|",
-        r"softmax,views/softmax,1,2\.25,2\.375,0\.25,2,",
-        r"polymax +– +– +– +0 ",
-        r"polymax,views/polymax,,,,,0,",
+        r"softmax,views/softmax,1,2\.25,2\.375,0\.25,,,,2,",
+        r"polymax +– +– +– +– +– +– +0 ",
+        r"polymax,views/polymax,,,,,,,,0,",
     ):
         assert re.search(row, shown), row
 
@@ -247,7 +247,12 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
 @pytest.mark.long
 def test_contract_tests_appear_and_pass(copy: Path) -> None:
     names = "constantmax or softmax1 or released or window or optimizer"
-    suites = ("tests/gpt/test_softmax_contract.py", "tests/gpt/test_config.py", "tests/gpt/test_fields.py")
+    suites = (
+        "tests/gpt/test_softmax_contract.py",
+        "tests/gpt/test_softmax_exact.py",
+        "tests/gpt/test_config.py",
+        "tests/gpt/test_fields.py",
+    )
     passed = [
         line.split(" PASSED")[0]
         for line in python(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", names, *suites).splitlines()

@@ -16,7 +16,8 @@ from tunemax.gpt.fields import shown
 from tunemax.gpt.softmax import Variant, variants
 from tunemax.search.cli import build
 from tunemax.search.cli.flags import config_from
-from tunemax.search.question.definition import INNER, Budget, StudyDefinition
+from tunemax.search.question.budget import Budget
+from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.named import Named
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler

@@ -30,10 +30,11 @@ class Pilot:
 
     def __init__(self, agent: Agent, fields: Mapping[str, Any], every: int | None = None) -> None:
         learned = agent.task
-        horizon = Config.of({**learned.fields, "max_iters": learned.horizon, **fields}).train.max_iters
+        own = {name: value for name, value in learned.fields.items() if name != "eval_by"}  # a run is measured as now
+        horizon = Config.of({**own, "max_iters": learned.horizon, **fields}).train.max_iters
         self.task = Task(
             learned.controls,
-            {**learned.fields, **fields},
+            {**own, **fields},
             horizon,
             frame_skip=1,
             action=learned.action,

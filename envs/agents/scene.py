@@ -10,6 +10,7 @@ import pydantic
 
 from tunemax.envs.ids import IDS
 from tunemax.envs.task import Task, find_row, full_id, task_of
+from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 ARGUMENTS = {"controls", "config", "horizon", "frame_skip", "windows", "test_windows"}
@@ -19,7 +20,8 @@ class Scene(pydantic.BaseModel):
     """An environment with all that makes its trainings what they are.
 
     id: `tunemax/Constantmax-v0`, … arguments: those of the id that are changed, without `set` and `action`.
-    action: the form of actions, see `tunemax.envs.controls.Actions`.
+    action: the form of actions, see `tunemax.envs.controls.Actions`. schema_version: whose defaults hold for fields
+    that `config` does not name, see `tunemax.gpt.defaults`.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +29,7 @@ class Scene(pydantic.BaseModel):
     id: str
     arguments: dict[str, Any] = {}
     action: str = "box"
+    schema_version: int = pydantic.Field(1, ge=1, le=SCHEMA)
 
     @pydantic.field_validator("id")
     @classmethod
@@ -51,7 +54,7 @@ class Scene(pydantic.BaseModel):
             raise TunemaxError(
                 f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}"
             )
-        scene = cls(id=name, arguments=given, action=action)
+        scene = cls(id=name, arguments=given, action=action, schema_version=SCHEMA)
         assert scene.task
         return scene
 
@@ -62,13 +65,23 @@ class Scene(pydantic.BaseModel):
 
     @cached_property
     def task(self) -> Task:
-        return task_of(self.id, action=self.action, **self.arguments)
+        return task_of(self.id, action=self.action, **self._whole)
 
     def vector(self, envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
         """So many of these environments as one batched model, on instances of the set `train`."""
-        return gymnasium.make_vec(self.id, num_envs=envs, action=self.action, **self.arguments)
+        return gymnasium.make_vec(self.id, num_envs=envs, action=self.action, **self._whole)
 
     @property
     def moves(self) -> Scene:
         """The same whose actions move controls: where baselines are tuned."""
-        return Scene(id=self.id, arguments=self.arguments)
+        return Scene(id=self.id, arguments=self.arguments, schema_version=self.schema_version)
+
+    def at(self, schema: int) -> Scene:
+        """The same by the defaults of another time."""
+        return Scene(id=self.id, arguments=self.arguments, action=self.action, schema_version=schema)
+
+    @property
+    def _whole(self) -> dict[str, Any]:
+        """The arguments, with the defaults of their time."""
+        config = {**defaults_of(self.schema_version), **self.arguments.get("config", {})}
+        return {**self.arguments, **({"config": config} if config else {})}

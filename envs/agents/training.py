@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,9 @@ def train_agent(
     stepped: told the steps so far, often. An interrupt loses what has been learned since the last save, nothing else.
     Raises TunemaxError if the folder holds another agent, or is being trained in by another process.
     """
+    before = last_of(folder)
+    if before and before.scene.at(plan.scene.schema_version) == plan.scene:
+        plan = replace(plan, scene=before.scene)  # as it was begun
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:

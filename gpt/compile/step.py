@@ -90,7 +90,7 @@ class Eager:
         return loss.detach(), grad
 
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
-        """Loss of each window, (K, B), without dropout; nothing changes. tokens: (K, B, T + 1)."""
+        """Loss of each target, (K, B, T), without dropout; nothing changes. tokens: (K, B, T + 1)."""
         with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
             return losses(self.layout.split(theta), tokens, self.config.model, lanes, observe=observe)
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tunemax.gpt.data.manifest import AGAIN, PARTS, SLICES, TOKENS, Manifest, Part, Tokens, read_manifest
+from tunemax.gpt.data.manifest import AGAIN, PARTS, SLICES, TOKENS, Ids, Manifest, Part, Tokens, read_manifest
 from tunemax.gpt.data.repeats import leaks
+from tunemax.gpt.data.targets import Targets, of_a_look, spans_of, targets_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-
-Ids = npt.NDArray[np.int64]
 
 BLOCK = 256  # iterations whose offsets are drawn at once: drawing each by itself costs ten times a batch's gather
 BLOCKS_KEPT = 512  # more than the members of a trainer, which all walk through their blocks at the same pace
@@ -38,6 +37,7 @@ class Corpus:
         }
         self.train = self._parts["train"]
         self.slices: dict[str, Tokens] = {part: self._parts[part] for part in SLICES}
+        self._targets: dict[tuple[str, int, int, bool], Targets] = {}
 
     def batch_offsets(
         self, seed: int, iteration: int, batch_size: int, block_size: int, start: float = 0.0, end: float = 1.0
@@ -75,6 +75,32 @@ class Corpus:
         chosen = np.arange(count) * whole // count if 0 < count < whole else np.arange(whole)
         windows: Ids = tokens[chosen[:, None] * block_size + np.arange(block_size + 1)].astype(np.int64)
         return windows
+
+    def targets(self, slice: str, count: int, block_size: int, *, look: bool = False) -> Targets:
+        """Fixed targets of a slice for windows of this context: of `count` bytes of text; 0 or too many: all of it.
+
+        look: those of a look on the way to the horizon. The same targets for every context. Raises TunemaxError as
+        `windows` does.
+        """
+        key = slice, count, block_size, look
+        if key not in self._targets:
+            tokens, codec = self._require(slice, block_size), self.manifest.codec
+            spans = spans_of(tokens, codec, count)
+            self._targets[key] = targets_of(tokens, codec, of_a_look(spans) if look else spans, block_size)
+        return self._targets[key]
+
+    def windows_at(self, slice: str, offsets: Ids, block_size: int) -> Ids:
+        """Windows of a slice from each offset (n,): (n, block_size + 1)."""
+        windows: Ids = self._parts[_part(slice)][offsets[:, None] + np.arange(block_size + 1)].astype(np.int64)
+        return windows
+
+    def check_evaluation(self, slice: str, tokens: int) -> None:
+        """Refuse, before anything is trained, an evaluation of more tokens than its slice has bytes of text."""
+        if tokens > (there := self.manifest.byte_counts[_part(slice)]):
+            raise TunemaxError(
+                f"eval_tokens = {tokens}: {slice} of {self.manifest.name} has {there}; take at most so many, or 0 for "
+                "all of it"
+            )
 
     def check_context(self, block_size: int) -> None:
         """Refuse, before anything is trained, a context that does not fit into the training text and every slice."""

@@ -23,6 +23,7 @@ Part = Literal["train", "tuning", "confirmation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)  # in the order in which they lie in tokens.bin
 SLICES: tuple[Part, ...] = PARTS[1:]
 Tokens = npt.NDArray[np.uint16]
+Ids = npt.NDArray[np.int64]
 Count = Annotated[int, pydantic.Field(gt=0)]
 
 
@@ -39,6 +40,13 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return 256 if self.vocabulary is None else len(self.vocabulary)
+
+    def bytes_of(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+        """Bytes of UTF-8 text that each token stands for, (n,)."""
+        if self.vocabulary is None:
+            return np.ones(len(tokens), dtype=np.int64)
+        sizes = [len(character.encode("utf-8", errors="surrogatepass")) for character in self.vocabulary]
+        return np.array(sizes, dtype=np.int64)[tokens]
 
     def encode(self, text: str) -> Tokens:
         """Token ids, shape (n,). Raises TunemaxError for a character outside the vocabulary."""

@@ -79,9 +79,9 @@ class Variant(Fields, ABC):
 
     @property
     def code_path(self) -> tuple[Value, ...]:
-        """What members must share to stand in one lane: the variant, and all its active fields that are not floats."""
+        """What members must share to stand in one lane: the variant, and its choices that can mean something."""
         values = dict(self)
-        return (self.name, *(values[s.name] for s in _choices(type(self)) if s.active(values)))
+        return (self.name, *(values[s.name] for s in _choices(type(self)) if s.can_be_active(values)))
 
     @classmethod
     def learns(cls) -> list[Condition]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.fields import Above, Choices, Control, Range, setting
 from tunemax.gpt.softmax.base import Variant
 from tunemax.gpt.softmax.numerics import allowed_keys, capped, guard, number, wide, zeroed
 
@@ -27,6 +27,8 @@ class Polymax(Variant, name="polymax"):
     x0: float = setting(
         -100.0,
         "x₀, the logit below which a weight is 0",
+        when={"y0": Above(0)},  # else the line lies on the axis
+        inert_as=-100.0,
         le=-1e-3,
         search=Range(-100, -20),
         control=Control("additive", -1000, -1),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
 
-from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
 from tunemax.gpt.lazy import F, torch
 from tunemax.gpt.softmax.base import Form, Variant
 from tunemax.gpt.softmax.numerics import (
@@ -24,21 +24,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+M_MATTERS: tuple[Condition, ...] = ({"divide_by_sum": (False,)}, {"obo": Above(0)})
+"""A plain softmax does not change when something is subtracted from a whole row."""
+
+
 class Strongermax(Variant, name="strongermax"):
     """s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor (ReaLLMASIC's nanoGPT, softmax_variations.py, class
     Strongermax).
 
-    m is the maximum of the row or a guess at it. obo ("off by one", Miller 2023) is added to the sum as it stands after
-    the subtraction of m, so with a row maximum it is a share of the largest weight, not of an absolute one.
+    m is the maximum of the row or a guess at it. obo ("off by one") is added to the sum as it stands after the
+    subtraction of m, so with a row maximum it is a share of the largest weight. That is not softmax1 (Miller, Attention
+    is off by one, 2023), e^x / (1 + Σ e^x), whose 1 would be e^−m here; a guess of 0 is softmax1 at obo 1.
 
     Divided by the sum, it is a softmax times the share that obo leaves: nothing can overflow. Not divided, the exponent
     (x − m)·ln s/τ − ln divisor is clamped at GUARD, above which a weight is constant and has no gradient (a row maximum
     keeps it below unless the divisor is tiny). `clamp` cuts logits off before all this.
     """
 
-    source = (
-        "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax; obo: Miller, Attention is off by one, 2023"
-    )
+    source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax"
     baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
 
     strength: float = setting(
@@ -62,12 +65,15 @@ class Strongermax(Variant, name="strongermax"):
     maximum: Literal["row", "guess"] = setting(
         "row",
         "m, subtracted from the logits: the maximum of the row, or a guess at it",
+        any_of=M_MATTERS,
+        inert_as="row",
         search=Choices(("row", "guess")),
     )
     guess: float = setting(
         1.0,
         "the guess at the maximum",
         when={"maximum": ("guess",)},
+        any_of=M_MATTERS,
         search=Range(0, 10),
         control=Control("additive", -100, 100),
     )

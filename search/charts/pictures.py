@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.probe import STANDS_FOR
 from tunemax.search.charts.picture import Axis, Curve, Curves, Dot, Look, Point, Row, Rows, Size
+from tunemax.search.question.budget import counts
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import TOP, Candidate, Leaderboard, leaders
@@ -35,8 +36,9 @@ def hues(candidates: Sequence[Candidate]) -> dict[str, int]:
     return {candidate.name: place for place, candidate in enumerate(candidates)}
 
 
-def learning_curves(question: str, candidates: Sequence[Candidate]) -> Curves:
-    """Validation loss by iteration: each candidate's best trial bold, the next four thin, the running ones dotted."""
+def learning_curves(question: str, candidates: Sequence[Candidate], across: str = "iteration") -> Curves:
+    """Validation loss by steps, which count what is said across: each candidate's best trial bold, the next four thin,
+    the running ones dotted."""
     curves: list[Curve] = []
     for hue, candidate in enumerate(candidates):
         finished = [trial for trial in leaders(candidate.trials) if trial.intermediate_values]
@@ -50,7 +52,7 @@ def learning_curves(question: str, candidates: Sequence[Candidate]) -> Curves:
         note="the best trial, the next four thin, the running dotted",
         still=(question, "the best trial of each candidate"),
         label="The best trial of each candidate, and the next four thin.",
-        x=_iterations(curves),
+        x=_length(curves, across),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -92,7 +94,7 @@ def intervals(question: str, confirmed: Confirmation, candidates: Sequence[Candi
             main = Dot(mean.mean, f"{entry.candidate}: {mean.mean:.4f} ({mean.low:.4f} … {mean.high:.4f})")
             hue = hues(candidates).get(entry.candidate, 0)
             rows.append(Row(entry.candidate, hue, main, (mean.low, mean.high), dots))
-    where = f"onfirmed at {confirmed.horizon:,} iterations"
+    where = f"onfirmed at {confirmed.work}"
     return Rows(
         title=f"C{where}",
         note="mean over fresh seeds, 95 % interval; small: each seed",
@@ -137,7 +139,7 @@ def confirmed_curves(confirmed: Confirmation, candidates: Sequence[Candidate]) -
             curves.append(Curve(entry.candidate, hue, points, "bold", result=points[-1].y))
     return Curves(
         label="Validation loss: mean over the fresh seeds of each winner, with its 95 % interval as a band.",
-        x=_iterations(curves),
+        x=_length(curves, counts(confirmed.unit, confirmed.horizon)),
         y=LOSS,
         curves=curves,
         steep=STEEP,
@@ -174,7 +176,7 @@ def learnables(candidate: Candidate) -> list[Curves]:
             note="each layer of the best trial, means of the next four; dashed: what it stands for, as measured",
             still=(f"{name} of {candidate.name}", f"{source}, its best, beside what {name} stands for"),
             label=f"{name} of {candidate.name}, {source}, in each layer.{dashed}",
-            x=_iterations(curves),
+            x=_length(curves),
             y=Axis(name, log=None, digits=".4g"),
             curves=curves,
             size=replace(SMALL, right=60),
@@ -247,9 +249,9 @@ def slices(candidate: Candidate, hue: int) -> list[Curves]:
     return pictures
 
 
-def _iterations(curves: Sequence[Curve]) -> Axis:
+def _length(curves: Sequence[Curve], across: str = "iteration") -> Axis:
     """From the start to the longest of them."""
-    return Axis("iteration", ends=(0, max([1, *(curve.points[-1].x for curve in curves)])))
+    return Axis(across, ends=(0, max([1, *(curve.points[-1].x for curve in curves)])))
 
 
 def _losses(candidate: Candidate, hue: int, trial: FrozenTrial, look: Look) -> Curve:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,18 @@ def opened(arguments: argparse.Namespace, name: str) -> Question:
     from tunemax.search.storage.questions import load_from
 
     return load_from(arguments.storage or default_storage(), name)
+
+
+def say_how_measured(question: Question) -> None:
+    """What somebody should know who has asked for a question: an old rule, or what `eval_iters` was taken as."""
+    from tunemax.gpt.evaluation import converted
+
+    definition = question.definition
+    if definition.rule:
+        print(f"{question.name}: {definition.rule}", file=sys.stderr)
+    elif "eval_iters" in definition.base:
+        base = definition.base
+        print(f"{question.name}: {converted(int(base['eval_iters']), int(base['eval_tokens']))}", file=sys.stderr)
 
 
 def revived(arguments: argparse.Namespace, name: str) -> Question:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunemax.search.cli.parser import add_command
 
 if TYPE_CHECKING:
-    from tunemax.gpt.fields import FieldSpec
+    from tunemax.gpt.fields import Condition, FieldSpec
     from tunemax.search.cli.parser import Subcommands
 
 NOTE = (
@@ -109,6 +109,16 @@ def _meaning(row: dict[str, str]) -> str:
     return f"{row['help']}; only with {row['when']}" if row["when"] else row["help"]
 
 
+def _plain(condition: Condition) -> dict[str, Any]:
+    """By name the values, or ``{"above": bound}``."""
+    from tunemax.gpt.fields import Above
+
+    return {
+        name: {"above": allowed.bound} if isinstance(allowed, Above) else list(allowed)
+        for name, allowed in condition.items()
+    }
+
+
 def _record(spec: FieldSpec) -> dict[str, Any]:
     declared = spec.declared
     return {
@@ -118,8 +128,8 @@ def _record(spec: FieldSpec) -> dict[str, Any]:
         "valid": spec.valid(),
         "options": list(spec.options),
         "help": spec.help,
-        "when": {name: list(allowed) for name, allowed in spec.when.items()},
-        "any_of": [{name: list(allowed) for name, allowed in condition.items()} for condition in spec.any_of],
+        "when": _plain(spec.when),
+        "any_of": list(map(_plain, spec.any_of)),
         "search": declared.search and vars(declared.search),
         "control": declared.control and vars(declared.control),
         "learnable": declared.learnable,

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from tunemax.gpt.fields import Condition, FieldSpec, shown
+from tunemax.gpt.fields import Condition, FieldSpec, shown, shown_condition
 from tunemax.gpt.softmax import variants
 from tunemax.search.cli.parser import Parser
 
@@ -46,7 +46,7 @@ def condition(spec: FieldSpec) -> str:
     """When the field means anything: ``schedule = cosine or wsd and …``; empty for always."""
 
     def words(condition: Condition) -> list[str]:
-        return [f"{name} = {' or '.join(shown(value) for value in allowed)}" for name, allowed in condition.items()]
+        return [shown_condition(name, allowed) for name, allowed in condition.items()]
 
     either = " or ".join(" and ".join(words(alternative)) for alternative in spec.any_of)
     if len(spec.any_of) > 1 and spec.when:

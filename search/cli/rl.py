@@ -7,6 +7,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     from tunemax.envs.agents.hyperparameters import checked, load
     from tunemax.envs.agents.training import Plan
-    from tunemax.search.rl.trials import agent_folder
+    from tunemax.search.rl.trials import agent_folder, as_begun
     from tunemax.search.storage.database import open_storage
 
     torch.set_num_threads(1)
@@ -88,6 +89,7 @@ def train(arguments: argparse.Namespace) -> None:
     size = (arguments.steps, arguments.envs, arguments.round)
     plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
     storage = open_storage(arguments.storage or default_storage(), create=True)
+    plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
     for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
@@ -131,7 +133,7 @@ def tune(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.baselines import check_kind, kinds_for, least_budget
     from tunemax.search.rl.baselines import tune as tune_baseline
-    from tunemax.search.rl.trials import dearest
+    from tunemax.search.rl.trials import as_begun, dearest
     from tunemax.search.storage.database import open_storage, storage_errors
 
     torch.set_num_threads(1)
@@ -140,6 +142,7 @@ def tune(arguments: argparse.Namespace) -> None:
     for kind in kinds:
         check_kind(kind, scene.task)
     storage = open_storage(arguments.storage or default_storage(), create=True)
+    scene = as_begun(storage, scene)
     budget = arguments.member_steps or dearest(storage, scene)
     if budget is None:
         raise TunemaxError(
@@ -168,7 +171,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
     from tunemax.search.rl.report import explained, tables, write
-    from tunemax.search.rl.trials import find_study, finished_folders, study_name
+    from tunemax.search.rl.trials import as_begun, find_study, finished_folders, study_name
     from tunemax.search.rl.verdict import judge
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.paths import runs_folder
@@ -181,6 +184,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         if arguments.instances > find_set(name).count:
             raise TunemaxError(f"--instances = {arguments.instances}: set {name} has {find_set(name).count}")
     storage = open_storage(arguments.storage or default_storage(), create=False)
+    scene = as_begun(storage, scene)
     study = find_study(storage, scene)
     folders = [Path(given) for given in arguments.agents] or (finished_folders(study) if study else [])
     paths = [folder / BEST if folder.is_dir() else folder for folder in folders]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
@@ -33,6 +34,7 @@ def scene_flags(parser: Parser) -> None:
 def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     """The environment that was asked for. Raises TunemaxError for what does not exist or go together."""
     from tunemax.envs.agents.scene import Scene
+    from tunemax.gpt.evaluation import converted
 
     config: dict[str, Any] = {}
     for text in arguments.set:
@@ -41,7 +43,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
             raise TunemaxError(f"--set {text}: expected FIELD=VALUE, as in --set n_layer=4")
         config[name] = value
     controls = arguments.controls.split(",") if arguments.controls else None
-    return Scene.of(
+    scene = Scene.of(
         arguments.env,
         action,
         horizon=arguments.horizon,
@@ -49,6 +51,10 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
         controls=controls,
         config=config or None,
     )
+    train = scene.task.config.train
+    if "eval_iters" in config and train.eval_by == "tokens":
+        print(converted(train.eval_iters, train.eval_tokens), file=sys.stderr)
+    return scene
 
 
 def scene_words(arguments: argparse.Namespace) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.search.cli.common import count_flag
 from tunemax.search.cli.parser import Parser, add_command
-from tunemax.search.cli.train import say, say_end
+from tunemax.search.cli.train import check_evaluation, say, say_end
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -39,7 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.cli.flags import config_from
 
     torch.set_num_threads(1)
-    pilot = Pilot(Agent.load(Path(arguments.agent)), config_from(arguments), arguments.every)
+    given = config_from(arguments)
+    pilot = Pilot(Agent.load(Path(arguments.agent)), given, arguments.every)
+    check_evaluation(pilot.config, given)
     train = pilot.config.train
     controls = ", ".join(pilot.task.controls)
     print(f"{pilot.name} moves {controls} every {pilot.every} of {train.max_iters} iterations", flush=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
-from tunemax.search.cli.common import count_flag, opened, print_json, revived, storage_flag
+from tunemax.search.cli.common import count_flag, opened, print_json, revived, say_how_measured, storage_flag
 from tunemax.search.cli.parser import add_command
 from tunemax.search.storage.paths import default_storage
 
@@ -84,6 +84,7 @@ def create(arguments: argparse.Namespace) -> None:
     default = default_storage(file.parent if file == Path(arguments.file) else None)
     where = arguments.storage or default
     question = create_study(file, where)
+    say_how_measured(question)
     again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
     print(f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with {again}")

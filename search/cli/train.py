@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
+    from tunemax.gpt.config import Config
+    from tunemax.gpt.divergence import Stability
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
 
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
     from tunemax.gpt import hardware, matmul
     from tunemax.gpt import run as runs
-    from tunemax.gpt.config import Config
+    from tunemax.gpt.config import Config, changed
     from tunemax.search.cli.flags import config_from
 
     given = config_from(arguments)
@@ -55,10 +58,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     hardware.keep_memory()
     if arguments.resume:
-        matmul.take(matmul.route_for(Config.of(runs.recorded(Path(arguments.resume)).config)))
+        matmul.take(matmul.route_for(Config.stored(runs.recorded(Path(arguments.resume)).config)))
         result = runs.resume(Path(arguments.resume), given, say)
     else:
-        config = Config.of({**_trial(arguments), **given})
+        config = Config.of(changed(_trial(arguments), given))
+        check_evaluation(config, given)
         matmul.take(matmul.route_for(config))
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
@@ -70,9 +74,24 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fields of the study's trial to start from; nothing without --from."""
     if not arguments.study:
         return {}
+    from tunemax.gpt.defaults import of_their_time
     from tunemax.search.results import winners
 
-    return dict(winners.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
+    return of_their_time(winners.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
+
+
+def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
+    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are."""
+    from tunemax.gpt.data import open_data
+    from tunemax.gpt.evaluation import chosen_itself, converted
+
+    train = config.train
+    if train.eval_by == "tokens" and "eval_iters" in given and "eval_tokens" in given:
+        raise TunemaxError("--eval_iters and --eval_tokens both say how much is evaluated; give one of them")
+    if train.eval_by == "tokens" and "eval_iters" in given:
+        print(converted(train.eval_iters, train.eval_tokens), file=sys.stderr)
+    if chosen_itself(given):
+        open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
 
 
 def say(row: Row) -> None:
@@ -90,4 +109,15 @@ def say(row: Row) -> None:
 def say_end(result: Result) -> None:
     """How a run has ended, and where it is kept."""
     end = f"stopped at iteration {result.iteration}: {result.event}"
-    print(f"{end if result.event else f'finished at iteration {result.iteration}'}; the run is in {result.folder}")
+    spiked = spikes(result.stability)
+    print(
+        f"{end if result.event else f'finished at iteration {result.iteration}'}{spiked}; the run is in {result.folder}"
+    )
+
+
+def spikes(found: Stability) -> str:
+    """Training losses above the cap, behind how a run has ended; empty if there were none."""
+    if not found.spikes:
+        return ""
+    of_them = f"the highest {found.highest_spike:.3g}, the first at iteration {found.first_spike}"
+    return f", with {found.spikes} spike{'s' * (found.spikes > 1)} of the training loss above the cap ({of_them})"

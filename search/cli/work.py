@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import count_flag, revived, storage_flag
+from tunemax.search.cli.common import count_flag, revived, say_how_measured, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.storage.paths import default_storage
 
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import create, data_of
 
     if file:
-        create(where, definition, data_of(where, definition))
+        say_how_measured(create(where, definition, data_of(where, definition)))
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
         ended = run_study(name, where, **strength(arguments), show=on_screen)
@@ -97,6 +97,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.commands import typed
 
     question = revived(arguments, arguments.question)
+    say_how_measured(question)
     given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference", "margin")}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
@@ -150,7 +151,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
         few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
         asked += f"\n{few}" if few else ""
-    done = f"{progress.done} of {progress.total} trials done, {definition.budget.horizon} iterations each"
+    done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
     print(f"{asked}\n{question.name}: {done}", flush=True)
     with shown(progress) as view:
         yield view

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.evaluation import SPAN
 from tunemax.search.machine.processes import aside
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ TOGETHER = 8
 """Members that a trainer evaluates at once, at most (`EVAL_MEMBERS`, without loading torch)."""
 WINDOWS = 60
 """Of an evaluation, at most: those of a whole forward pass, and of a smaller one, after which memory lies in pieces."""
+SPANS = 60
+"""The same of an evaluation of fixed targets."""
 STEPS = 4
 """Iterations before a look: freed memory is not taken again as it was, so the first two say too little."""
 FLOATS = 40
@@ -123,8 +126,12 @@ def _stacked(configs: Sequence[Config]) -> list[Trainer]:
     pool = Pool()
     for config in configs:
         train = config.train
-        enough = max(WINDOWS // train.batch_size, 1)
-        pool.add(config.replace({"eval_iters": min(train.eval_iters or enough, enough), "compile": False}))
+        enough, spans = max(WINDOWS // train.batch_size, 1), SPAN * SPANS
+        short = {
+            "windows": {"eval_iters": min(train.eval_iters or enough, enough)},
+            "tokens": {"eval_tokens": min(train.eval_tokens or spans, spans)},
+        }
+        pool.add(config.replace({**short[train.eval_by], "compile": False, "max_iters": 1}))  # each look is the last
     return list(pool)
 
 

@@ -9,19 +9,18 @@ from typing import Any
 from tunemax.gpt import hardware, matmul
 from tunemax.gpt.compile.library import compiler_fault, without
 from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.cost import Cost
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Range, Value
-from tunemax.gpt.model import operations
 from tunemax.search.machine import calibration, memory, precision
 from tunemax.search.machine.calibration import Shares
 from tunemax.search.machine.limits import cores, free
 from tunemax.search.machine.memory import Footprint
 from tunemax.search.machine.processes import WorkerSettings
+from tunemax.search.question.budget import VOCABULARY
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import defaults, extremes
 
-VOCABULARY = 256
-"""Of bytes: near enough for an estimate."""
 COMPILING = 60.0
 """Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
 SAVED, NARROW = 0.35, 32
@@ -76,7 +75,7 @@ def _shares(config: Config) -> Shares:
     workers = min(WORKERS, cores())
     if not _on_cpu(config):
         return Shares(workers, threads=1, slots=MOST)
-    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    work = Cost.of(config, VOCABULARY).flops
     usual = Shares(workers, threads=1, slots=next((slots for most, slots in SLOTS if work <= most), FEWEST))
     return calibration.remembered(config) or usual
 
@@ -177,12 +176,12 @@ def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[b
 def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
     """Minutes that compiling saves, by a cautious estimate; 0 where it does not pay twice for its own time."""
     config = _typical(definition)
-    if not _on_cpu(config):
+    if not _on_cpu(config) or definition.budget.seconds is not None:  # a trial then takes its time in any case
         return 0.0
-    work = operations(config.model, VOCABULARY, config.train.batch_size)
+    work = Cost.of(config, VOCABULARY).flops
     step = work / (BUSY * matmul.choose().gflops * 1e9)
     saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
-    gain = saved * trials * definition.budget.horizon * step / workers
+    gain = saved * trials * definition.budget.iterations(config, VOCABULARY) * step / workers
     cost = COMPILING * sum(_graphs(definition, fixed) for fixed in definition.siblings().values())
     return (gain - cost) / 60 if gain > 2 * cost else 0.0
 

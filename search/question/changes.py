@@ -15,7 +15,9 @@ import pydantic
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Choices, Range
+from tunemax.search.question.budget import Budget
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import shown
 
@@ -32,17 +34,17 @@ def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
     """The definition under which the study of `old` goes on when it is asked for as `new`.
 
     It is `new` with the larger of both budgets (the study may have been extended) and new values to compare behind old
-    ones. Raises TunemaxError, with every difference in one line, if the study cannot go on.
+    ones, by the rules and defaults of the time when the study began. Raises TunemaxError, with every difference in one
+    line, if the study cannot go on.
     """
-    if differences := "; ".join([*_fixed(old, new), *_base(old, new), *_space(old, new), *_chosen(old, new)]):
+    new = new.model_copy(update={"schema_version": old.schema_version})
+    if differences := "; ".join(
+        [*_since(old, new), *_fixed(old, new), *_base(old, new), *_space(old, new), *_chosen(old, new)]
+    ):
         reason = f"exists with another definition: {differences}; undo this, or give the new study a name"
         raise TunemaxError(f"study {old.name} {reason}")
     compare = (*old.compare, *(value for value in new.compare if value not in old.compare))
-    both = {
-        "compare": compare,
-        "fingerprint": new.fingerprint or old.fingerprint,
-        "schema_version": old.schema_version,
-    }
+    both = {"compare": compare, "fingerprint": new.fingerprint or old.fingerprint}
     return new.with_trials(max(old.budget.trials, new.budget.trials)).model_copy(update=both)
 
 
@@ -64,9 +66,25 @@ def _fixed(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
     gone = [shown(value) for value in old.compare if value not in new.compare]
     if old.per == new.per and gone:
         yield _change("compare", old.compare, new.compare, f"{', '.join(gone)} has its study already")
-    if old.budget.horizon != new.budget.horizon:
-        why_not = "losses at another horizon cannot be compared"
-        yield _change("budget.horizon", old.budget.horizon, new.budget.horizon, why_not)
+    yield from _work(old.budget, new.budget)
+
+
+def _work(old: Budget, new: Budget) -> Iterator[str]:
+    """How much each trial is trained, in which unit, and where it reports."""
+    if old.unit != new.unit:
+        yield _change("budget", old.words, new.words, "losses after other work cannot be compared")
+    elif old.amount != new.amount:
+        where = "at another horizon" if old.unit == "horizon" else "after other work"
+        yield _change(f"budget.{old.unit}", old.amount, new.amount, f"losses {where} cannot be compared")
+    elif old.looks != new.looks:
+        yield _change("budget.looks", old.looks, new.looks, "reports at other shares cannot be compared")
+
+
+def _since(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
+    """What the file names and only later rules know."""
+    if old.rule and chosen_itself(new.base):
+        why_not = "the study is measured by the old rule, by eval_iters"
+        yield _change("base.eval_tokens", None, new.base["eval_tokens"], why_not)
 
 
 def _base(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:

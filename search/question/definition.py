@@ -6,15 +6,16 @@ copy in Optuna's storage means the same after the fields' defaults have changed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 
 import pydantic
 from optuna.samplers import BaseSampler
 
+from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Value, explain
+from tunemax.search.question.budget import Budget
 from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, shown
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
@@ -23,25 +24,6 @@ from tunemax.search.question.stages import Confirm, Confirms, Repeat
 
 INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
-GRID_LIMIT = 10_000
-SCHEMA_VERSION = 2
-"""Of a definition that is made now. Those from before this was written down are of version 1, and go on by its rules.
-
-1: each worker draws start-up points of its own.
-2: point i is the same in all siblings, whoever asks.
-"""
-
-
-class Budget(pydantic.BaseModel):
-    """What each sibling study may spend."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    trials: int = pydantic.Field(ge=1, le=GRID_LIMIT, description="trainings for each sibling; a grid may leave it out")
-    horizon: int = pydantic.Field(ge=1, le=10**9, description="iterations of each trial")
-    seconds: float | None = pydantic.Field(
-        None, gt=0, description="no new trial starts later than this in one `study run`"
-    )
 
 
 class StudyDefinition(pydantic.BaseModel):
@@ -49,7 +31,9 @@ class StudyDefinition(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = pydantic.Field(1, ge=1, le=SCHEMA)
+    """Whose defaults hold for fields that are not named: see `tunemax.gpt.defaults`. Of 1, each worker draws points of
+    its own: see `samplers.Before`."""
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
     name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(
@@ -94,17 +78,42 @@ class StudyDefinition(pydantic.BaseModel):
     )
 
     def siblings(self) -> dict[str, dict[str, Value]]:
-        """The Optuna studies of this question: name to the flat values that are fixed in all its trials."""
+        """The Optuna studies of this question: name to the flat values that are fixed in all its trials.
+
+        `max_iters` is one of them unless it follows from each trial's configuration: see `budget`.
+        """
         if self.confirms:
-            siblings = {f"{self.name}/{name}": dict(frozen.fields) for name, frozen in self.confirms.winners.items()}
+            winners = self.confirms.winners.items()
+            siblings = {f"{self.name}/{name}": of_their_time(frozen.fields) for name, frozen in winners}
             for fields in siblings.values():
                 fields.pop("seed", None)
-                fields |= {"dataset": self.data, "max_iters": self.budget.horizon, "eval_slice": "confirmation"}
+                fields |= self._length(fields.pop("max_iters", None))
+                fields |= {"dataset": self.data, "eval_slice": "confirmation"}
             return siblings
-        fixed = {**self.base, "dataset": self.data, "seed": self.seed, "max_iters": self.budget.horizon}
+        open_to_it = {*self.space, self.per}
+        fixed = {name: value for name, value in defaults_of(self.schema_version).items() if name not in open_to_it}
+        fixed |= {**self.base, "dataset": self.data, "seed": self.seed, **self._length(None)}
         if self.per is None:
             return {self.name: fixed}
         return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
+
+    @property
+    def rule(self) -> str | None:
+        """How its losses are measured, where that is not how they are measured now; a sentence."""
+        if all(fixed.get("eval_by") != "windows" for fixed in self.siblings().values()):
+            return None
+        return (
+            "Measured by the old rule: on eval_iters × batch_size validation windows, and one training loss above the "
+            "cap is a divergence. Its trials are not to be mixed with those of other questions."
+        )
+
+    def _length(self, tuned: Value | None) -> dict[str, Value]:
+        """Iterations, where all trials of a sibling have as many. tuned: those of the winner that is confirmed."""
+        if self.budget.horizon is not None:
+            return {"max_iters": self.budget.horizon}
+        if self.budget.seconds is not None and self.confirms and tuned is not None:
+            return {"max_iters": self.confirms.factor * int(tuned)}  # seconds became iterations when it was tuned
+        return {}
 
     def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
@@ -117,7 +126,7 @@ class StudyDefinition(pydantic.BaseModel):
         Raises TunemaxError if a package is missing.
         """
         nested = conditional(self.dimensions(self.siblings()[study_name]))
-        kind = Task if self.schema_version > 1 else Before
+        kind = Task if self.schema_version > 1 else Before  # until 1 each worker drew start-up points of its own
         task = kind(self.seed, self.budget.trials, nested, self.pruner.prunes, worker, begun, tuple(self.space))
         return self.sampler.make(task)
 
@@ -142,8 +151,7 @@ class StudyDefinition(pydantic.BaseModel):
     @classmethod
     def from_json(cls, text: str) -> StudyDefinition:
         """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
-        versioned = json.dumps({"schema_version": 1, **json.loads(text)})
         try:
-            return cls.model_validate_json(versioned, context=STORED)
+            return cls.model_validate_json(text, context=STORED)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Choices, Condition, FieldSpec, Range, Value
+from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
 from tunemax.gpt.softmax import find_variant, variants
 from tunemax.search.question.yaml_lines import Fault, Where
 
@@ -30,12 +30,15 @@ MOST_STEPS = 1e6
 OWNED: Mapping[str, str] = {
     "dataset": "data",
     "seed": "seed",
-    "max_iters": "budget.horizon",
+    "max_iters": "budget",
     "eval_slice": "the stage (trials are tuned on one slice, winners confirmed on another)",
     "out_dir": "the place of the study (each trial gets a folder of its own)",
     "tensorboard_run_name": "the trials' numbers",
 }
 """Fields that neither base nor space may name, and what decides them in a study."""
+
+MEASURING = ("eval_by", "eval_tokens")
+"""Fields that decide how a trial is measured; they may stand in base alone, since all trials are measured alike."""
 
 
 def options(spec: FieldSpec) -> tuple[Value, ...]:
@@ -135,12 +138,24 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
 def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
     for other, allowed in condition.items():
         searched = other in space and inert_because(other, space, fixed) is None
-        possible = [value for value in allowed if contains(space[other], value)] if searched else []
         current = fixed.get(other, all_specs()[other].default)
-        if not possible and (searched or current not in allowed):
+        if not (_reaches(space[other], allowed) if searched else current in allowed):
             instead = "never in its space" if searched else shown(current)
-            return f"means something only if {other} is {' or '.join(map(shown, allowed))}, which is {instead}"
+            return f"means something only if {_words(other, allowed)}, which is {instead}"
     return None
+
+
+def _reaches(dimension: Dimension, allowed: Allowed) -> bool:
+    """Whether a sampler could choose one of these values."""
+    if isinstance(allowed, Above):
+        return any(end in allowed for end in (dimension.values if isinstance(dimension, Choices) else [dimension.high]))
+    return any(contains(dimension, value) for value in allowed)
+
+
+def _words(name: str, allowed: Allowed) -> str:
+    if isinstance(allowed, Above):
+        return f"{name} is above {shown(allowed.bound)}"
+    return f"{name} is {' or '.join(map(shown, allowed))}"
 
 
 def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> Iterator[dict[str, Value]]:

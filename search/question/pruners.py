@@ -53,28 +53,29 @@ class Pruner(Named, key="pruner"):
 
     @abstractmethod
     def make(self, horizon: int) -> BasePruner:
-        """Optuna's pruner of trials that report up to the horizon. Ask it only where `asked_at` says so."""
+        """Optuna's pruner of trials that report up to the horizon, in the steps of `budget.Course`. Ask it only where
+        `asked_at` says so."""
 
     def first_rung(self, horizon: int) -> int:
-        """The first iteration at which a trial may be stopped early."""
+        """The first step at which a trial may be stopped early."""
         return math.ceil(self.warmup * horizon - 1e-9)
 
     def rungs(self, horizon: int) -> tuple[int, ...]:
-        """The iterations below the horizon at which trials are compared; nothing if that is at every evaluation."""
+        """The steps below the horizon at which trials are compared; nothing if that is at every evaluation."""
         return ()
 
     def cooled_rungs(self, horizon: int) -> tuple[int, ...]:
         """The rungs at which a trial is judged by a branch of its own; nothing unless they are cooled."""
         return self.rungs(horizon) if self.cooled else ()
 
-    def asked_at(self, iteration: int, horizon: int) -> bool:
-        """Whether a trial that has reported at this iteration may be stopped there.
+    def asked_at(self, step: int, horizon: int) -> bool:
+        """Whether a trial that has reported at this step may be stopped there.
 
         To ask costs a reading of the whole study.
         """
-        if not self.prunes or iteration >= horizon:  # at the horizon a trial is complete, whatever asha would say
+        if not self.prunes or step >= horizon:  # at the horizon a trial is complete, whatever asha would say
             return False
-        return iteration in self.rungs(horizon) if self.cooled else iteration >= self.first_rung(horizon)
+        return step in self.rungs(horizon) if self.cooled else step >= self.first_rung(horizon)
 
 
 class NoPruner(Pruner, name="none"):
@@ -86,7 +87,7 @@ class NoPruner(Pruner, name="none"):
 
 
 class Median(Pruner, name="median", takes=("warmup", "startup", "spared")):
-    help = "stops what is worse than the median of the finished trials at the same iteration"
+    help = "stops what is worse than the median of the finished trials after equal work"
 
     def make(self, horizon: int) -> BasePruner:
         return MedianPruner(n_startup_trials=self.startup, n_warmup_steps=self.first_rung(horizon))

@@ -10,10 +10,12 @@ import pydantic
 import yaml
 
 from tunemax.gpt.config import all_specs
+from tunemax.gpt.defaults import defaults_of
 from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.softmax import find_variant
+from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import OWNED, Dimension, options
+from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, options
 from tunemax.search.question.named import Named
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler
@@ -22,7 +24,11 @@ from tunemax.search.question.stages import NAME
 
 def study_file(definition: StudyDefinition) -> str:
     """The text of a study file that means this definition. What is at its default is left out."""
+    open_to_it = {*definition.space, definition.per}
     written = definition.model_dump(mode="json", exclude={*INNER, "space"}, exclude_defaults=True)
+    since = {name: value for name, value in defaults_of(definition.schema_version).items() if name not in open_to_it}
+    if since:
+        written["base"] = {**since, **definition.base}  # a file is read by the defaults of its day
     written["budget"] = definition.budget.model_dump(exclude_defaults=True)
     if definition.sampler.is_grid:
         del written["budget"]["trials"]  # it counts its own points
@@ -55,7 +61,7 @@ def json_schema() -> dict[str, Any]:
     schema = StudyDefinition.model_json_schema()
     properties = schema["properties"]
     settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
-    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity}
+    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity and name not in MEASURING}
     for inner in INNER:
         del properties[inner]
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
@@ -72,7 +78,9 @@ def json_schema() -> dict[str, Any]:
     for family in families:
         schema["$defs"][family.__name__]["properties"] = _options_schema(family)
         properties[family.key] = {"anyOf": [{"enum": [*family.known()]}, {"$ref": f"#/$defs/{family.__name__}"}]}
-    schema["$defs"]["Budget"]["required"] = ["horizon"]  # a grid has its own number of trials
+    budget = schema["$defs"]["Budget"]
+    del budget["required"]  # a grid has its own number of trials
+    budget["oneOf"] = [{"required": [unit]} for unit in UNITS]
     confirm = schema["$defs"]["Confirm"]["properties"]
     # A candidate is named as the file has it: 2.5, true
     confirm["reference"]["anyOf"].append({"type": ["number", "boolean"]})

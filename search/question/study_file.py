@@ -11,15 +11,20 @@ from typing import Any, get_args
 import pydantic
 
 from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.evaluation import tokens_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value
-from tunemax.search.question.definition import GRID_LIMIT, INNER, StudyDefinition
+from tunemax.search.question.budget import GRID_LIMIT
+from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import (
+    MEASURING,
     OWNED,
     Dimension,
     Space,
     check_value,
     combinations,
+    defaults,
     extremes,
     inert_because,
     options,
@@ -31,6 +36,7 @@ from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import is_name
+from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 CLASH_LIMIT = 400
@@ -69,7 +75,15 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
             given[key] = {option: value for option, value in given[key].items() if value is not None}
-    named = {"name": name, **given, "base": base, "space": space, "per": per, "compare": compare}
+    named = {
+        "schema_version": SCHEMA,
+        "name": name,
+        **given,
+        "base": base,
+        "space": space,
+        "per": per,
+        "compare": compare,
+    }
     for key in ("sampler", "pruner"):
         if isinstance(given.get(key), str):
             named[key] = {"name": given[key]}
@@ -85,6 +99,7 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
+    check_work(definition)
     check_phases(definition)
     if not definition.sampler.is_grid:
         return definition
@@ -97,7 +112,16 @@ def define(data: Any, *, name: str) -> StudyDefinition:
 
 
 def _read_base(given: Mapping[str, Any]) -> dict[str, Value]:
-    return {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
+    """What all trials share; `eval_iters` becomes `eval_tokens` here, once, whatever batch and context a trial has."""
+    base = {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
+    if "eval_iters" not in base or base.get("eval_by") == "windows":
+        return base
+    iters, batch, context = (int({**defaults(), **base}[name]) for name in ("eval_iters", "batch_size", "block_size"))
+    tokens = tokens_of(iters, batch, context)
+    if base.get("eval_tokens", tokens) != tokens:
+        both = f"eval_iters = {iters} stands for eval_tokens = {tokens}, and eval_tokens is {base['eval_tokens']}"
+        raise Fault(("base", "eval_tokens"), f"{both}; keep one of them")
+    return {**base, "eval_tokens": tokens}
 
 
 def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str, Dimension]:
@@ -147,6 +171,9 @@ def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) ->
             raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
         if name in OWNED and (place, name) != ("space", "seed"):  # whether it may be searched is seen with the sampler
             raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
+        if name in MEASURING and place != "base":
+            reason = "decides how trials are measured, which must be the same for all of them"
+            raise Fault(at, f"{name} {reason}; set it in base")
         if name in fields:
             raise Fault(at, f"given twice, also as {fields[name][1]}; keep one")
         fields[name] = (all_specs()[name], key, value)

@@ -18,6 +18,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
+from tunemax.search.question.budget import told
 from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, confirmation_name
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.durations import about
@@ -84,7 +85,8 @@ class Confirmation:
 
     name: str
     question: str
-    horizon: int
+    horizon: float
+    """The work of each run: iterations, or what `unit` says."""
     factor: int
     seeds: int
     reference: str
@@ -96,6 +98,13 @@ class Confirmation:
     """Seeds that were planned at first."""
     margin: float = MARGIN
     """What differs by less than this share of the reference's loss is equal."""
+    unit: str = "horizon"
+    """As a study file names it."""
+
+    @property
+    def work(self) -> str:
+        """Of each run, in words."""
+        return told(self.unit, self.horizon)
 
     @property
     def left(self) -> int:
@@ -175,7 +184,7 @@ class Confirmation:
 
     def _where(self, entry: Confirmed) -> str:
         data = self.data.rstrip("/").rpartition("/")[2]
-        return f"at {self.horizon:,} iterations of a {size(entry)} model on {data}"
+        return f"at {self.work} of a {size(entry)} model on {data}"
 
     @property
     def remedies(self) -> tuple[str, ...]:
@@ -196,7 +205,7 @@ class Confirmation:
         first = max(range_.low, self.seeds + 1)
         many = range_.high is None or range_.high > MOST_SEEDS
         last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
-        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"about {first}"
+        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
         times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
         costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
         longer = ["--longer", str(self.factor)] if self.factor > 1 else []
@@ -228,8 +237,8 @@ class Confirmation:
         own = {
             key: getattr(self, key)
             for key in (
-                *("name", "horizon", "factor", "seeds", "planned", "margin", "reference", "left", "member_steps"),
-                "verdict",
+                *("name", "horizon", "unit", "factor", "seeds", "planned", "margin", "reference", "left"),
+                *("member_steps", "verdict"),
             )
         }
         return own | {"remedies": list(self.remedies), "entries": entries}
@@ -258,7 +267,7 @@ def confirming(question: Question) -> list[Question]:
     names = [name for name in questions(question.storage) if name.startswith(confirmation_name(question.name, 1))]
     opened = [load(question.storage, name) for name in names]
     of = [each for each in opened if each.definition.confirms and each.definition.confirms.question == question.name]
-    return sorted(of, key=lambda each: each.definition.budget.horizon)
+    return sorted(of, key=lambda each: each.definition.budget.amount)
 
 
 def confirmations(question: Question) -> list[Confirmation]:
@@ -291,7 +300,8 @@ def confirmation(opened: Question) -> Confirmation:
     return Confirmation(
         name=opened.name,
         question=confirms.question,
-        horizon=definition.budget.horizon,
+        horizon=definition.budget.amount,
+        unit=definition.budget.unit,
         factor=confirms.factor,
         seeds=seeds,
         reference=confirms.reference,
@@ -359,13 +369,16 @@ def _runs(trials: Iterable[FrozenTrial]) -> Runs:
     """By seed. Of several trials of one seed that which has ended counts; one that has only failed has no loss."""
     runs: dict[int, float | None] = {}
     for trial in trials:
+        seed = (trial.system_attrs.get("fixed_params", {}) | trial.params).get("seed")
         stands = state(trial)
+        if seed is None:
+            continue  # asked with the stock tools
         if stands == "complete":
-            runs[_seed(trial)] = trial.value
+            runs[int(seed)] = trial.value
         elif stands == "diverged":
-            runs[_seed(trial)] = math.inf
+            runs[int(seed)] = math.inf
         elif stands in ("running", "waiting"):
-            runs.setdefault(_seed(trial), None)
+            runs.setdefault(int(seed), None)
     return runs
 
 
@@ -379,12 +392,7 @@ def _lost(entry: Confirmed) -> str:
     return f" (diverged in {len(entry.diverged)} of {entry.runs} runs)" if entry.diverged else ""
 
 
-def _seed(trial: FrozenTrial) -> int:
-    """Of a trial that has begun, or that still waits."""
-    return int(trial.params["seed"] if "seed" in trial.params else trial.system_attrs["fixed_params"]["seed"])
-
-
 def size(entry: Confirmed) -> str:
     """The model in few characters: ``2×32`` is two layers of width 32."""
-    model = Config.of(entry.config).model
+    model = Config.stored(entry.config).model
     return f"{model.n_layer}×{model.n_embd}"

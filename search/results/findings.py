@@ -47,6 +47,7 @@ class Findings:
             "confirmations": [each.to_json() for each in self.confirmations],
             "repeats": self.repeats.to_json() if self.repeats else None,
             "pruning": self.pruning.to_json(),
+            "rule": self.question.definition.rule,
         }
 
 

@@ -15,7 +15,7 @@ from tunemax.search.results import order
 from tunemax.search.results.budgets import unequal_tokens, unequal_trials
 from tunemax.search.results.edges import Edge, edges
 from tunemax.search.results.edges import sentences as at_ends
-from tunemax.search.storage.attributes import ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
+from tunemax.search.storage.attributes import FLOPS, ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
 from tunemax.search.storage.questions import Question
 
 TOP = 5
@@ -54,6 +54,8 @@ class Entry:
     """Means of the trials of ours that were trained to the horizon; 0 if there is none."""
     edges: tuple[Edge, ...] = ()
     """Where the winner lies at an end of what was searched."""
+    flops: float = 0.0
+    """Of all trials, as member-steps and tokens are."""
 
     @property
     def tried(self) -> int:
@@ -180,6 +182,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
         **{name: counts[name] for name in STATES},
         member_steps=sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials),
         tokens=sum(trial.user_attrs.get(TOKENS, 0) for trial in trials),
+        flops=float(sum(trial.user_attrs.get(FLOPS, 0) for trial in trials)),
         values=tuple(found.value for found in own),
         iterations_each=fmean(found.iterations for found in trained) if trained else 0.0,
         tokens_each=fmean(found.tokens for found in trained) if trained else 0.0,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.search.question.budget import Budget
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.results.correlation import Correlation, Pair, rank_correlation
 from tunemax.search.results.leaderboard import Candidate
@@ -32,17 +33,18 @@ OWN = 12
 LEAST = 5
 """Pairs below which nothing is said of a correlation."""
 MOST = 8
-"""Iterations of a candidate that are looked at, spread evenly, where a pruner may stop a trial at more."""
+"""Steps of a candidate that are looked at, spread evenly, where a pruner may stop a trial at more."""
 POOLED = "all"
 """The name of the pool of all candidates."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """Of one candidate, or of all of them: the correlation between the loss at an iteration and that at the horizon."""
+    """Of one candidate, or of all of them: the correlation between the loss at a step and that at the horizon."""
 
     candidate: str
-    iteration: int
+    step: int
+    """Optuna's: an iteration, or in the unit of the budget."""
     correlation: Correlation
     spared: int
     """Trials among the pairs that would have been stopped, here or elsewhere, and were let through."""
@@ -63,7 +65,7 @@ class Fidelity:
     """What a question's trials say of its pruner. All empty if nothing is pruned."""
 
     rungs: tuple[Rung, ...]
-    """Of each candidate, by iteration; then, of several candidates, those of the pool."""
+    """Of each candidate, by step; then, of several candidates, those of the pool."""
     warnings: tuple[str, ...]
     """Why pruning was not justified, with a remedy: one sentence a reason."""
 
@@ -79,18 +81,18 @@ def fidelity(definition: StudyDefinition, found: Sequence[Candidate]) -> Fidelit
         candidate.name: [trial for trial in candidate.trials if DUPLICATE_OF not in trial.user_attrs]
         for candidate in found
     }
-    at = {name: _iterations(definition, trials) for name, trials in own.items()}
+    at = {name: _steps(definition, trials) for name, trials in own.items()}
     rungs = [_rung(name, step, [own[name]]) for name in own for step in itertools.pairwise([0, *at[name]])]
     if len(own) > 1:
         together = sorted(set().union(*at.values()))
         rungs += [_rung(POOLED, step, list(own.values())) for step in itertools.pairwise([0, *together])]
-    remedy = _remedy(definition, rungs)
-    return Fidelity(tuple(rungs), (*_uncorrelated(rungs, remedy), *_missed(own, remedy)))
+    budget, remedy = definition.budget, _remedy(definition, rungs)
+    return Fidelity(tuple(rungs), (*_uncorrelated(budget, rungs, remedy), *_missed(budget, own, remedy)))
 
 
-def _iterations(definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> list[int]:
+def _steps(definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> list[int]:
     """Where trials of a candidate were judged: at the pruner's rungs, or the evaluation next to each; else at a few."""
-    horizon, pruner = definition.budget.horizon, definition.pruner
+    horizon, pruner = definition.budget.steps, definition.pruner
     steps = {step for trial in trials for step in trial.intermediate_values}
     reported = sorted(step for step in steps if pruner.asked_at(step, horizon))
     if rungs := pruner.rungs(horizon):
@@ -101,24 +103,24 @@ def _iterations(definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> l
 
 
 def _rung(name: str, step: tuple[int, int], groups: Sequence[Sequence[FrozenTrial]]) -> Rung:
-    """step: the iteration of the rung before, and its own."""
-    before, iteration = step
-    ended = [[trial for trial in group if _tells(trial, iteration)] for group in groups]
-    pairs = [[_pair(trial, iteration) for trial in group] for group in ended]
-    stopped = sum(before < (_stopped_at(trial) or 0) <= iteration for group in groups for trial in group)
+    """step: of the rung before, and its own."""
+    before, here = step
+    ended = [[trial for trial in group if _tells(trial, here)] for group in groups]
+    pairs = [[_pair(trial, here) for trial in group] for group in ended]
+    stopped = sum(before < (_stopped_at(trial) or 0) <= here for group in groups for trial in group)
     spared = sum(SPARED in trial.user_attrs for group in ended for trial in group)
-    return Rung(name, iteration, rank_correlation(pairs), spared, stopped)
+    return Rung(name, here, rank_correlation(pairs), spared, stopped)
 
 
-def _tells(trial: FrozenTrial, iteration: int) -> bool:
+def _tells(trial: FrozenTrial, step: int) -> bool:
     """Whether a trial has a loss both there and at the end."""
-    return trial.state == TrialState.COMPLETE and trial.value is not None and iteration in trial.intermediate_values
+    return trial.state == TrialState.COMPLETE and trial.value is not None and step in trial.intermediate_values
 
 
-def _pair(trial: FrozenTrial, iteration: int) -> Pair:
+def _pair(trial: FrozenTrial, step: int) -> Pair:
     assert trial.value is not None
     share = trial.system_attrs.get(SPARED_SHARE, 1.0) if SPARED in trial.user_attrs else 1.0
-    return trial.intermediate_values[iteration], trial.value, 1 / share
+    return trial.intermediate_values[step], trial.value, 1 / share
 
 
 def _stopped_at(trial: FrozenTrial) -> int | None:
@@ -128,16 +130,16 @@ def _stopped_at(trial: FrozenTrial) -> int | None:
     return trial.last_step if trial.state == TrialState.PRUNED else None
 
 
-def _uncorrelated(rungs: Sequence[Rung], remedy: str) -> list[str]:
+def _uncorrelated(budget: Budget, rungs: Sequence[Rung], remedy: str) -> list[str]:
     """One sentence on all rungs at which trials were stopped and whose correlation is low.
 
     Where trials were stopped and none of them spared, those that went on are the better part by the very loss at the
     rung; among them a correlation is low even if pruning is right, so nothing is said.
     """
-    pool = {rung.iteration: rung for rung in rungs if rung.candidate == POOLED}
+    pool = {rung.step: rung for rung in rungs if rung.candidate == POOLED}
     low: list[Rung] = []
     for rung in rungs:
-        judged = rung if rung.correlation.n >= OWN else pool.get(rung.iteration, rung)
+        judged = rung if rung.correlation.n >= OWN else pool.get(rung.step, rung)
         seen = judged.correlation.n >= LEAST and judged.spared > 0
         poor = seen and judged.correlation.value < JUSTIFIED
         if poor and rung.candidate != POOLED and rung.stopped and judged not in low:
@@ -147,12 +149,12 @@ def _uncorrelated(rungs: Sequence[Rung], remedy: str) -> list[str]:
     worst = min(low, key=lambda rung: rung.correlation.value)
     more = f", and at {len(low) - 1} other rungs below {JUSTIFIED}" if len(low) > 1 else ""
     return [
-        f"Pruning was not justified: the rank correlation between the loss at iteration {worst.iteration:,} and the "
+        f"Pruning was not justified: the rank correlation between the loss at {budget.at(worst.step)} and the "
         f"loss at the horizon is {worst.told}{more}, less than {JUSTIFIED}; {remedy}."
     ]
 
 
-def _missed(own: Mapping[str, Sequence[FrozenTrial]], remedy: str) -> list[str]:
+def _missed(budget: Budget, own: Mapping[str, Sequence[FrozenTrial]], remedy: str) -> list[str]:
     """One sentence on spared trials that ended better than half of the others of their candidate."""
     missed: list[tuple[float, str]] = []
     count = 0
@@ -164,7 +166,7 @@ def _missed(own: Mapping[str, Sequence[FrozenTrial]], remedy: str) -> list[str]:
             count += 1
             if len(others) >= LEAST and (loss := float(trial.values[0])) < statistics.median(others):
                 place = 1 + sum(other < loss for other in losses)
-                spared = f"{name} trial {trial.number}, which iteration {trial.user_attrs[SPARED]:,} would have stopped"
+                spared = f"{name} trial {trial.number}, which {budget.at(trial.user_attrs[SPARED])} would have stopped"
                 ended = f"ended as number {place} of {len(losses)} with {loss:.4f}"
                 missed.append((place / len(losses), f"{spared}, {ended}"))
     if not missed:
@@ -179,11 +181,11 @@ def _remedy(definition: StudyDefinition, rungs: Sequence[Rung]) -> str:
     """What to change in the study file: a warm-up behind the last poor rung, no pruning, or cooled rungs."""
     pool = [rung for rung in rungs if rung.candidate == POOLED] or rungs
     told = [rung for rung in pool if rung.correlation.n >= LEAST]
-    last = max((rung.iteration for rung in told if rung.correlation.value < JUSTIFIED), default=0)
-    later = [rung.iteration for rung in told if rung.iteration > last and rung.correlation.value >= JUSTIFIED]
+    last = max((rung.step for rung in told if rung.correlation.value < JUSTIFIED), default=0)
+    later = [rung.step for rung in told if rung.step > last and rung.correlation.value >= JUSTIFIED]
     # Where the pruner looks now, whatever share of the horizon it has
-    first = min((rung.iteration for rung in pool), default=0)
-    share = math.ceil(100 * min(later, default=0) / definition.budget.horizon) / 100
+    first = min((rung.step for rung in pool), default=0)
+    share = math.ceil(100 * min(later, default=0) / definition.budget.steps) / 100
     options = [f"pruner.warmup: {share:g}"] if min(later, default=0) > first and share < 1 else []
     options += ["pruner: none"]
     cooled = "cooled rungs (schedule: wsd in base, pruner: {name: asha, cooled: true})"

@@ -23,7 +23,7 @@ from tunemax.gpt.schedule import branch_steps
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.pruners import Pruner
-from tunemax.search.storage.attributes import CONFIG, DUPLICATE_OF, ITERATIONS, state
+from tunemax.search.storage.attributes import CONFIG, DUPLICATE_OF, ITERATIONS, iteration, state
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question
 
@@ -70,7 +70,7 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
         of = definition.confirms.question
         raise TunemaxError(f"{question.name}: a confirmation, in which nothing is pruned; replay {of}")
     if pruner.cooled and (pruner.warmup, pruner.reduction) != (definition.pruner.warmup, definition.pruner.reduction):
-        rungs = ", ".join(map(str, definition.pruner.rungs(definition.budget.horizon)))
+        rungs = ", ".join(map(str, definition.pruner.rungs(definition.budget.steps)))
         remedy = "leave --warmup and --reduction out, or take median"
         raise TunemaxError(f"{question.name}: cooled rungs are recorded at {rungs} and nowhere else; {remedy}")
     changed = definition.model_copy(update={"pruner": pruner})
@@ -94,7 +94,7 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
 
 
 def _replay(name: str, trials: Sequence[FrozenTrial], definition: StudyDefinition) -> Replayed:
-    pruner = definition.pruner.make(definition.budget.horizon)
+    pruner = definition.pruner.make(definition.budget.steps)
     study = optuna.create_study(direction=definition.direction, sampler=RandomSampler(seed=0), pruner=pruner)
     full = cut = stopped = spent = needed = 0
     kept: set[int] = set()
@@ -111,11 +111,12 @@ def _replay(name: str, trials: Sequence[FrozenTrial], definition: StudyDefinitio
             study.tell(again, state=TrialState.PRUNED)
             cut += end is None
         if whole:
-            last = trial.last_step or 0
+            last = iteration(trial, definition.budget, trial.last_step or 0)
+            ended = last if end is None else iteration(trial, definition.budget, end)
             full += 1
             stopped += end is not None
             spent += trial.user_attrs.get(ITERATIONS, last)
-            needed += (end or last) + _branches(trial, end or last, definition)
+            needed += ended + _branches(trial, ended, definition)
     complete = {trial.number: float(trial.values[0]) for trial in trials if state(trial) == "complete"}
     winner = min(complete, key=lambda number: (complete[number], number))
     best = min((loss for number, loss in complete.items() if number in kept), default=math.inf)
@@ -124,19 +125,22 @@ def _replay(name: str, trials: Sequence[FrozenTrial], definition: StudyDefinitio
 
 
 def _stop(again: optuna.Trial, recorded: FrozenTrial, definition: StudyDefinition) -> int | None:
-    """Report a recorded curve step by step. Returns the iteration at which the pruner stops it, None if it does not.
+    """Report a recorded curve step by step. Returns the step at which the pruner stops it, None if it does not.
 
     A trial that diverged is reported up to there: the pruner is not asked where a trial has ended by itself.
     """
     last = recorded.last_step if recorded.state == TrialState.COMPLETE else None
     for step, value in sorted(recorded.intermediate_values.items()):
         again.report(value, step)
-        if step != last and definition.pruner.asked_at(step, definition.budget.horizon) and again.should_prune():
+        if step != last and definition.pruner.asked_at(step, definition.budget.steps) and again.should_prune():
             return step
     return None
 
 
-def _branches(trial: FrozenTrial, iteration: int, definition: StudyDefinition) -> int:
+def _branches(trial: FrozenTrial, by: int, definition: StudyDefinition) -> int:
     """Iterations that the branches of a trial have trained by then."""
-    rungs = definition.pruner.cooled_rungs(definition.budget.horizon)
-    return branch_steps(Config.of(json.loads(trial.system_attrs[CONFIG])).train, rungs, iteration) if rungs else 0
+    rungs = definition.pruner.cooled_rungs(definition.budget.steps)
+    if not rungs:
+        return 0
+    config = Config.stored(json.loads(trial.system_attrs[CONFIG]))
+    return branch_steps(config.train, [definition.budget.course(config).iteration(step) for step in rungs], by)

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
-from tunemax.search.question.definition import Budget, StudyDefinition
+from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.pruners import NoPruner
 from tunemax.search.question.samplers import Grid
 from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, confirmation_name
@@ -132,6 +132,7 @@ def _definition(
     seeds = max(stage.seeds, known.budget.trials if known else 0)
     first = seeds_of(known)[0] if known else first_seed(question.storage, tuned, factor)
     return StudyDefinition(
+        schema_version=tuned.schema_version,
         question=tuned.question,
         name=confirmation_name(question.name, factor),
         data=tuned.data,
@@ -139,7 +140,7 @@ def _definition(
         space={"seed": Range(first, first + seeds - 1, step=1)},
         sampler=Grid(),
         pruner=NoPruner(),
-        budget=Budget(trials=seeds, horizon=factor * tuned.budget.horizon),
+        budget=tuned.budget.times(factor, seeds),
         confirms=Confirms(
             question=question.name,
             factor=factor,

@@ -28,7 +28,7 @@ from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.random import key
 from tunemax.search.question.yaml_lines import read_yaml
-from tunemax.search.rl.trials import evaluated, kept, open_study, revive
+from tunemax.search.rl.trials import as_begun, evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.ownership import finish, owned_trials
 from tunemax.search.storage.paths import trial_folder
@@ -106,7 +106,8 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
     say: told each end of a candidate. Raises KeyboardInterrupt after the candidate was put back to wait. Several
     processes may work on one study: whoever has nothing left to train waits for the others, since they may die.
     """
-    study = open_study(storage, asked.scene, asked.algorithm)
+    scene = as_begun(storage, asked.scene)
+    study = open_study(storage, scene, asked.algorithm)
     begun = len(study.get_trials(deepcopy=False))
     study.sampler = TPESampler(seed=key(asked.seed, "agents", begun) % 2**32, n_startup_trials=asked.startup)
     study.pruner = MedianPruner(n_startup_trials=asked.startup)
@@ -120,7 +121,7 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
             trial = ask(study, mark()) if ended + running < asked.trials else None
         if trial:
             with kept(storage, trial):
-                say(_train(storage, trial, asked))
+                say(_train(storage, trial, scene, asked))
         elif ended >= asked.trials:
             return _preset(storage, study, asked)
         else:
@@ -130,12 +131,12 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
             time.sleep(PAUSE)
 
 
-def _train(storage: RDBStorage, trial: optuna.Trial, asked: AgentStudy) -> str:
+def _train(storage: RDBStorage, trial: optuna.Trial, scene: Scene, asked: AgentStudy) -> str:
     """Train a candidate, or go on with it, and end it. Returns what there is to say about it."""
     folder = trial_folder(str(storage.url), trial.study.study_name, trial.number)
     preset = load(asked.algorithm)
     preset = preset.changed(**{name: _suggested(trial, preset, name, within) for name, within in asked.space.items()})
-    plan = Plan(asked.scene, asked.algorithm, preset, asked.seed, asked.steps, asked.envs, asked.round)
+    plan = Plan(scene, asked.algorithm, preset, asked.seed, asked.steps, asked.envs, asked.round)
     trial.set_user_attr(attributes.FOLDER, str(folder.absolute()))
 
     def report(evaluation: Evaluation) -> bool:

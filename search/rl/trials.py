@@ -44,6 +44,16 @@ def study_name(scene: Scene, policy: str | None = None) -> str:
     return "/".join(["rl", "-".join([scene.name, *absolute, *changed]), *([policy] if policy else [])])
 
 
+def as_begun(storage: RDBStorage, scene: Scene) -> Scene:
+    """A scene by the rules and defaults of the time when somebody first trained or tuned on it in this storage."""
+    with storage_errors(storage.url):
+        name = study_name(scene)
+        studies = [each for each in study_names(storage) if each == name or each.startswith(f"{name}/")]
+        attrs = [optuna.load_study(study_name=each, storage=storage).user_attrs for each in studies]
+    known = [Scene.model_validate_json(each[attributes.SCENE]) for each in attrs if attributes.SCENE in each]
+    return scene.at(min((each.schema_version for each in known), default=scene.schema_version))
+
+
 def agent_folder(storage: RDBStorage, scene: Scene, algorithm: str, seed: int) -> Path:
     """Where an agent is trained unless `--out` says otherwise."""
     return runs_folder(str(storage.url)) / study_name(scene) / f"{algorithm}-{seed}"

@@ -10,7 +10,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.gpt.config import Config
 from tunemax.search.question import halving
+from tunemax.search.question.budget import Budget
 
 # on a study
 DEFINITION = "tunemax:definition"
@@ -39,6 +41,13 @@ IDENTITY = "identity"
 ITERATIONS = "iterations"
 """Iterations trained for this trial: its member-steps. 0 for a duplicate."""
 TOKENS = "tokens"
+"""Tokens trained on for this trial; 0 for a duplicate, as FLOPS are."""
+FLOPS = "flops"
+"""Floating-point operations of that, as `tunemax.gpt.cost` counts them."""
+PARAMETERS = "parameters"
+"""Numbers that the trial trains."""
+STEP_SECONDS = "step_seconds"
+"""Seconds of an iteration trained by itself, where iterations follow from a budget of seconds."""
 TRAIN_LOSS = "train_loss"
 RATE = "final_learning_rate"
 """The learning rate where the training ended."""
@@ -48,6 +57,10 @@ PATH = "path"
 """Which way the arithmetic took: eager or compiled, precision, who multiplied matrices."""
 DIVERGED = "diverged"
 """Why the training was stopped; its value is then the cap."""
+SPIKES = "spikes"
+"""Iterations whose training loss was above the cap, if there were any; the highest of these losses, and the first."""
+HIGHEST_SPIKE = "highest_spike"
+FIRST_SPIKE = "first_spike"
 DUPLICATE_OF = halving.DUPLICATE_OF
 """Number of the trial that trained the same thing before."""
 REASON = "reason"
@@ -55,11 +68,13 @@ REASON = "reason"
 CANCELLED = "cancelled"
 """The reason of a trial that `tunemax study cancel` has withdrawn."""
 SPARED = halving.SPARED
-"""The iteration at which the pruner would have stopped the trial, which was let through on purpose."""
+"""The step at which the pruner would have stopped the trial, which was let through on purpose."""
 LEARNED = "final_"
 """Prefix of the mean final values of a variant's learnables: final_beta, final_gamma."""
 
 # on a trial, among its system attributes: a user attribute is a column of the dashboard's table, which long texts spoil
+PACE = "tunemax:pace"
+"""Of a budget of seconds: {"shape": of the trial, "seconds": of an iteration}, as measured or taken over."""
 SPARED_SHARE = "tunemax:spared"
 """Of a spared trial: the share of trials that were spared then. It stands for as many as the inverse."""
 CONFIG = "tunemax:config"
@@ -100,7 +115,10 @@ class Outcome:
     config: Mapping[str, Any] | None
     """Full flat configuration; None if somebody else has ended the trial."""
     iterations: int
-    tokens: int
+    tokens: int | None
+    flops: float | None
+    parameters: int | None
+    """None, as tokens and flops are, of somebody else's trial, and of one from before they were counted."""
     diverged: str | None
     duplicate_of: int | None
 
@@ -115,10 +133,25 @@ def outcome(trial: FrozenTrial) -> Outcome:
         params=trial.params,
         config=json.loads(trial.system_attrs[CONFIG]) if CONFIG in trial.system_attrs else None,
         iterations=attrs.get(ITERATIONS, 0),
-        tokens=attrs.get(TOKENS, 0),
+        tokens=attrs.get(TOKENS),
+        flops=attrs.get(FLOPS),
+        parameters=attrs.get(PARAMETERS),
         diverged=attrs.get(DIVERGED),
         duplicate_of=attrs.get(DUPLICATE_OF),
     )
+
+
+def iteration(trial: FrozenTrial, budget: Budget, step: int) -> int:
+    """The iteration that a step of a trial's reports comes to. Of somebody else's trial, the step itself."""
+    config = trial.system_attrs.get(CONFIG)
+    if config is None or budget.horizon is not None or not step:
+        return step
+    return budget.course(Config.of(json.loads(config))).iteration(step)
+
+
+def losses(trial: FrozenTrial, budget: Budget) -> dict[int, float]:
+    """What a trial has reported, by iteration."""
+    return {iteration(trial, budget, step): loss for step, loss in trial.intermediate_values.items()}
 
 
 def outcomes(trials: list[FrozenTrial]) -> list[Outcome]:

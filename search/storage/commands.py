@@ -37,7 +37,7 @@ def fail(where: str, study: str, number: int) -> str:
 def training(config: Mapping[str, Any]) -> list[str]:
     """The words of a command that trains a configuration again; defaults are left out."""
     words = ["tunemax", "train"]
-    for name, value in Config.of(config).active().items():
+    for name, value in Config.stored(config).active().items():
         if value == all_specs()[name].default:
             continue
         words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, bindparam, func, select
@@ -46,8 +47,14 @@ AnyTrial = optuna.Trial | FrozenTrial | OwnedTrial
 
 
 def take(storage: BaseStorage, trial: AnyTrial, mark: str | None) -> bool:
-    """Set a waiting trial running, with the mark of who takes it and its first heartbeat; False if it waits no more."""
+    """Set a waiting trial running, with the mark of who takes it and its first heartbeat.
+
+    False if it waits no more, or still waits for its twin: see `settle`.
+    """
     with _transaction(storage) as connection:
+        identity = tables.user_attribute(connection, trial._trial_id, attributes.IDENTITY)
+        if identity is not None and _twin_runs(connection, trial._trial_id, identity):
+            return False
         if tables.locked_state(connection, trial._trial_id) != TrialState.WAITING:
             return False
         tables.set_running(connection, trial._trial_id)
@@ -61,6 +68,23 @@ def adopt(storage: BaseStorage, trial: AnyTrial, mark: str) -> None:
     with _transaction(storage) as connection:
         if tables.locked_state(connection, trial._trial_id) is not None:
             _sign(connection, trial._trial_id, mark)
+
+
+def settle(storage: BaseStorage, trial: AnyTrial, mark: str, given: PendingWrites) -> bool:
+    """Write what a trial is to train, unless an equal one, its twin, runs: then it is put back among the waiting ones.
+
+    given: its parameters and attributes, among them its identity. Returns whether it may train now. Of equal ones that
+    are settled at one moment one may; the others are taken again when that one runs no more, to train if it has failed,
+    and else to be its duplicates. Raises UpdateFinishedTrialError if the trial does not run under this mark.
+    """
+    with _transaction(storage) as connection:
+        waits = _twin_runs(connection, trial._trial_id, given.user[attributes.IDENTITY])
+        if not _runs_under(connection, trial._trial_id, mark):
+            raise UpdateFinishedTrialError(f"trial {trial._trial_id} is not ours any more")
+        given.write(connection, trial._trial_id)
+        if waits:
+            _put_back(connection, trial._trial_id)
+        return not waits
 
 
 def release(storage: BaseStorage, trial: AnyTrial, mark: str | None, failure: str | None = None) -> TrialState | None:
@@ -77,9 +101,7 @@ def release(storage: BaseStorage, trial: AnyTrial, mark: str | None, failure: st
         if failure is not None and _too_often(connection, trial._trial_id, failure):
             tables.set_finished(connection, trial._trial_id, TrialState.FAIL)
             return TrialState.FAIL
-        tables.set_waiting(connection, trial._trial_id)
-        tables.delete_attribute(connection, trial._trial_id, attributes.WORKER)
-        tables.stop_beating(connection, trial._trial_id)
+        _put_back(connection, trial._trial_id)
         return TrialState.WAITING
 
 
@@ -217,6 +239,18 @@ def _runs_under(connection: Connection, trial_id: int, mark: str | None) -> bool
     return bool(tables.user_attribute(connection, trial_id, attributes.WORKER) == mark)
 
 
+def _twin_runs(connection: Connection, trial_id: int, identity: str) -> bool:
+    """Whether somebody trains what this trial is to train. Nobody else begins to before the transaction ends."""
+    tables.lock_study(connection, trial_id)
+    return tables.equal_runs(connection, trial_id, attributes.IDENTITY, identity, attributes.WORKER)
+
+
+def _put_back(connection: Connection, trial_id: int) -> None:
+    tables.set_waiting(connection, trial_id)
+    tables.delete_attribute(connection, trial_id, attributes.WORKER)
+    tables.stop_beating(connection, trial_id)
+
+
 def _sign(connection: Connection, trial_id: int, mark: str) -> None:
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.WORKER: mark})
     tables.first_beat(connection, trial_id)
@@ -230,7 +264,7 @@ def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.FAILURES: failures})
     if stuck(failures, iteration) < ATTEMPTS:
         return False
-    where = f"after iteration {iteration}" if iteration else "before its first evaluation"
+    where = f"after its report at step {iteration:,}" if iteration else "before its first evaluation"
     verdict = f"{ATTEMPTS} workers died on it {where}; the last one: {reason}"
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: verdict})
     return True

@@ -26,11 +26,13 @@ from sqlalchemy.engine import make_url
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
 from tunemax.search.question.changes import joined
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import extremes
 from tunemax.search.question.suggest import known_points
+from tunemax.search.question.work import lengths
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
@@ -113,9 +115,14 @@ def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Qu
     """Create a question in the storage at a path or URL; if it is there, add new candidates and trials to it.
 
     A smaller budget is no change: a study file need not follow each `study extend`. Raises TunemaxError if the
-    definition contradicts the one in the storage, with the difference, or if the text is shorter than a context.
+    definition contradicts the one in the storage, with the difference, if the text is shorter than a context, or the
+    budget below one iteration.
     """
     corpus.check_context(_longest_context(definition))
+    if chosen_itself(definition.base):
+        corpus.check_evaluation("tuning", int(definition.base["eval_tokens"]))
+    if definition.budget.flops is not None:
+        lengths(definition, corpus.manifest.vocab_size)  # whether one iteration is within it depends on the text
     storage = open_storage(where, create=True)
     with alone(storage):
         definition = definition.with_fingerprint(corpus.manifest.fingerprint)

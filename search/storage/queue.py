@@ -46,13 +46,19 @@ def claim(
     all but the last allowed worker has died: they may kill what is trained beside them.
 
     Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
-    last. However many processes claim, each trial goes to one of them. The trial belongs to a Study object of its own,
+    last. One that would train what somebody trains at the moment is left alone: see `deferred`. However many processes
+    claim, each trial goes to one of them. The trial belongs to a Study object of its own,
     so nothing that was cached for another trial is seen. Raises TunemaxError for an unknown study.
     """
     # Optuna's cache must have seen a trial before it takes parameters for it
     storage = optuna.storages.get_storage(storage)
     key = study_id(storage, study_name)
-    for waiting in sorted(storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,)), key=_order):
+    queue = storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,))
+    if any(attributes.IDENTITY in waiting.user_attrs for waiting in queue):
+        running = storage.get_all_trials(key, deepcopy=False, states=(TrialState.RUNNING,))
+        left = deferred([*queue, *running])
+        queue = [waiting for waiting in queue if waiting.number not in left]
+    for waiting in sorted(queue, key=_order):
         if beside_others and must_be_alone(waiting):
             continue
         if take(storage, waiting, mark):
@@ -69,6 +75,20 @@ def ask(study: optuna.Study, mark: str) -> optuna.Trial:
     while not (trial := claim(study.study_name, study._storage, study.sampler, study.pruner, mark)):
         enqueue(study, [], 1)
     return trial
+
+
+def deferred(trials: Sequence[FrozenTrial]) -> set[int]:
+    """The numbers of a study's trials that wait although a slot may be free: a worker trains an equal one, their twin.
+
+    They are duplicates if it ends well, and train if it fails.
+    """
+    identities = {
+        trial.user_attrs.get(attributes.IDENTITY)
+        for trial in trials
+        if trial.state == TrialState.RUNNING and attributes.WORKER in trial.user_attrs
+    } - {None}
+    waiting = (trial for trial in trials if trial.state == TrialState.WAITING)
+    return {trial.number for trial in waiting if trial.user_attrs.get(attributes.IDENTITY) in identities}
 
 
 def must_be_alone(trial: FrozenTrial) -> bool:

@@ -172,6 +172,37 @@ def user_attribute(connection: Connection, trial_id: int, key: str) -> Any:
     return None if text is None else json.loads(text)
 
 
+_LOCK = (
+    select(STUDIES.c.study_id)
+    .where(STUDIES.c.study_id == select(TRIALS.c.study_id).where(_OF_TRIAL).scalar_subquery())
+    .with_for_update(key_share=True)
+)
+
+
+def lock_study(connection: Connection, trial_id: int) -> None:
+    """Let nobody else lock the study of this trial until the transaction ends."""
+    connection.execute(_LOCK, {"id": trial_id})
+
+
+_ONE, _OTHER = TRIALS.alias("one"), TRIALS.alias("other")
+_MARKED = USER.alias("marked")
+_TWIN = (
+    select(_OTHER.c.trial_id)
+    .join(_ONE, _ONE.c.study_id == _OTHER.c.study_id)
+    .join(USER, (USER.c.trial_id == _OTHER.c.trial_id) & (USER.c.key == _NAME))
+    .join(_MARKED, (_MARKED.c.trial_id == _OTHER.c.trial_id) & (_MARKED.c.key == bindparam("mark")))
+    .where(_ONE.c.trial_id == _ID, _OTHER.c.trial_id != _ID, _OTHER.c.state == TrialState.RUNNING)
+    .where(USER.c.value_json == bindparam("text"))
+    .limit(1)
+)
+
+
+def equal_runs(connection: Connection, trial_id: int, key: str, value: Any, mark: str) -> bool:
+    """Whether another trial of the same study runs that has this user attribute, and one of the name `mark` as well."""
+    words = {"id": trial_id, "name": key, "text": json.dumps(value), "mark": mark}
+    return connection.execute(_TWIN, words).first() is not None
+
+
 _LAST_STEP = select(func.max(REPORTS.c.step)).where(REPORTS.c.trial_id == _ID)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
+from sqlalchemy import select
 
+from tunemax.search.storage import tables
 from tunemax.search.storage.database import uncached
 
 
@@ -29,3 +33,22 @@ def frozen(trial: optuna.Trial) -> FrozenTrial:
 def set_system_attr(trial: optuna.Trial, key: str, value: Any) -> None:
     """Raises UpdateFinishedTrialError if the trial has finished."""
     trial.storage.set_trial_system_attr(trial._trial_id, key, value)
+
+
+def record(trial: optuna.Trial, key: str, value: Any) -> None:
+    """Set a system attribute at once, whatever else is held back. Raises UpdateFinishedTrialError as above."""
+    uncached(trial.storage).set_trial_system_attr(trial._trial_id, key, value)
+
+
+def recorded(trial: optuna.Trial, studies: Iterable[str], key: str) -> list[Any]:
+    """What trials of these studies have as a system attribute: this trial first, then the earliest."""
+    table, own = tables.SYSTEM, tables.SYSTEM.c.trial_id == trial._trial_id
+    wanted = (
+        select(table.c.value_json)
+        .join(tables.TRIALS, tables.TRIALS.c.trial_id == table.c.trial_id)
+        .join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
+        .where(tables.STUDIES.c.study_name.in_(list(studies)), table.c.key == key)
+        .order_by(own.desc(), table.c.trial_system_attribute_id)
+    )
+    with uncached(trial.storage).engine.begin() as connection:
+        return [json.loads(text) for text in connection.scalars(wanted)]

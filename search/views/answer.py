@@ -22,7 +22,7 @@ def answer(findings: Findings) -> str:
 
 def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
     explained = (
-        f"Confirmed: winners trained anew for {confirmation.horizon:,} iterations on {confirmation.seeds} fresh seeds, "
+        f"Confirmed: winners trained anew for {confirmation.work} on {confirmation.seeds} fresh seeds, "
         "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
         f"95 % interval. {tables.TYPICAL}."
     )
@@ -52,7 +52,8 @@ def _tuned(findings: Findings) -> list[str]:
     lines += ["", "Best settings:", *settings] if settings else []
     tokens = number(sum(entry.tokens for entry in board.entries))
     spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
-    spent += [f"confirmation at {each.horizon:,} iterations {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     verdict = findings.order if findings.confirmations else board.sentence
-    said = [f"Budget spent: {', '.join(spent)}.", *([verdict] if verdict else []), *findings.cautions]
-    return [*lines, "", tables.RANKED, *wrapped(*said)]
+    rule = findings.question.definition.rule
+    said = [f"Budget spent: {', '.join(spent)}.", verdict, *findings.cautions, rule]
+    return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said))]

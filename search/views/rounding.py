@@ -10,6 +10,12 @@ from tunemax.search.results.statistics import Estimate, percent_digits
 NONE = "–"
 """What is not known."""
 count, loss, p = "{:,}".format, "{:.4f}".format, "{:.2g}".format
+UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def many(value: float) -> str:
+    """Tokens or operations, in three digits: 76.8k, 1.25M, 3.4T."""
+    return next((f"{value / unit:.3g}{letter}" for unit, letter in UNITS if value >= unit), f"{value:.3g}")
 
 
 def share(value: float) -> str:

@@ -32,31 +32,37 @@ LOSSES = (
 )
 ENDED = tuple(map(_count, ("complete", "pruned", "diverged")))
 DUPLICATE, FAILED, RUNNING, WAITING, TOKENS = map(_count, ("duplicate", "failed", "running", "waiting", "tokens"))
+FLOPS = Column[Entry]("FLOPs", at("flops"), rounding.many, "flops")
+COST = (
+    Column[Entry]("parameters", at("best.parameters"), rounding.count),
+    Column[Entry]("tokens", at("best.tokens"), rounding.many, "best_tokens"),
+    Column[Entry]("FLOPs", at("best.flops"), rounding.many, "best_flops"),
+)
 STEPS = Column[Entry]("steps", at("member_steps"), rounding.count, "member_steps")
 TRIAL = Column[Entry]("trial", at("best.number"), name="best_trial")
 SETTINGS = Column[Entry](
     "best settings", at("best.params"), lambda params: plain(params) or "defaults", words=True, none=""
 )
 RANKED = (
-    "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Steps: of "
-    "all trials."
+    "Validation loss in nats a token, at the horizon: of the best trial, and the median of the best five. Parameters, "
+    "tokens and FLOPs: of the best trial. Steps: of all trials."
 )
 
 
 def ranking(board: Leaderboard) -> Table[Entry]:
     """What tuning found, and what it cost."""
-    return Table((CANDIDATE, *LOSSES, *ENDED, DUPLICATE, STEPS), board.entries)
+    return Table((CANDIDATE, *LOSSES, *COST, *ENDED, DUPLICATE, STEPS), board.entries)
 
 
 def winners(board: Leaderboard) -> Table[Entry]:
     """What tuning found, and with which settings."""
-    return Table((CANDIDATE, *LOSSES, TRIAL, SETTINGS), board.entries)
+    return Table((CANDIDATE, *LOSSES, *COST, TRIAL, SETTINGS), board.entries)
 
 
 def budget(board: Leaderboard) -> Table[Entry]:
     """What became of all trials, and what they cost."""
     steps = replace(STEPS, head="member-steps")
-    return Table((CANDIDATE, *ENDED, DUPLICATE, FAILED, WAITING, RUNNING, steps, TOKENS), board.entries)
+    return Table((CANDIDATE, *ENDED, DUPLICATE, FAILED, WAITING, RUNNING, steps, TOKENS, FLOPS), board.entries)
 
 
 def repeats(again: Repeats) -> Table[Spread]:
@@ -193,7 +199,7 @@ def replayed(studies: Sequence[Replayed]) -> Table[Replayed]:
 
 def figures(board: Leaderboard, confirmations: Sequence[Confirmation]) -> Table[Entry]:
     """All there is of each candidate, in full precision."""
-    columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *ENDED, STEPS]
+    columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *COST, *ENDED, STEPS, TOKENS, FLOPS]
     paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")} | {"reference_mean": "beside.mean"}
     paths |= {"typical": "versus.typical.value"}
     paths |= {f"typical_{end}": f"versus.typical.{end}" for end in ("low", "high")}

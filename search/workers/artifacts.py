@@ -62,7 +62,8 @@ class Artifacts:
 
     def started(self, job: Job) -> None:
         before = frozen(job.trial)
-        seen = Seen({meta.filename for meta in uploaded(before.system_attrs)}, dict(before.intermediate_values))
+        losses = {job.course.iteration(step): loss for step, loss in before.intermediate_values.items()}
+        seen = Seen({meta.filename for meta in uploaded(before.system_attrs)}, losses)
         self._seen[job.member] = seen
         self._upload(job, seen, CONFIG, lambda: json.dumps(job.member.config.flat(), indent=1).encode())
 

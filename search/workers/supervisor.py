@@ -15,6 +15,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import SIGNALS, WorkerSettings, warm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question, load_from
+from tunemax.search.storage.queue import deferred
 from tunemax.search.storage.recovery import reap
 from tunemax.search.workers.crew import Crew
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Reported, Started
@@ -23,6 +24,8 @@ RESTARTS = 5
 """Restarts in a row of a worker that dies before it has reported anything; more than a trial has attempts."""
 REAPING = 30.0
 """Seconds between two looks for trials of dead workers, also of other machines."""
+PAUSE = 1.0
+"""Seconds between two looks at trials that wait for equal ones."""
 
 
 def run(
@@ -32,7 +35,8 @@ def run(
 
     where: the storage. seconds: after this long no new trial starts. Ctrl-C and SIGTERM stop the workers at their next
     look; what they were training goes back to the waiting trials, to be resumed. A worker that dies is replaced, and
-    its trials go on from their snapshots. Few waiting trials are spread over the workers. Raises TunemaxError when
+    its trials go on from their snapshots. Few waiting trials are spread over the workers. While all that wait are equal
+    to trials that others train, it waits for those. Raises TunemaxError when
     workers keep dying without getting anything further, or cannot begin.
     """
     warm()
@@ -48,11 +52,19 @@ def run(
     deaths: Counter[int] = Counter()  # of each worker, since it last reported anything
     begun: dict[int, set[tuple[str, int]]] = defaultdict(set)
     refusal: TunemaxError | None = None
+
+    def over() -> bool:
+        """Whether no worker is to be started any more."""
+        spent = closes is not None and time.time() > closes
+        return bool(refusal) or interrupted.is_set() or spent or max(deaths.values(), default=0) > RESTARTS
+
     reaped, loose = time.monotonic(), 0  # how many trials were put back since a worker was last seen to end
     try:
         for index in range(workers):
             crew.start(index)
-        while crew.links:
+        while crew.links or _held_up(question, over, interrupted.wait, report):
+            if not crew.links:
+                crew.start(0)
             for link, message in crew.listen():
                 if isinstance(message, TunemaxError):
                     refusal = message
@@ -92,6 +104,35 @@ def run(
     return not interrupted.is_set()
 
 
+def _held_up(
+    question: Question, over: Callable[[], bool], pause: Callable[[float], object], report: Callable[[Event], None]
+) -> bool:
+    """Wait as long as all waiting trials are equal to some that others train. Returns whether any can be taken then.
+
+    False at once if there are none such. Whoever trains them may die, and is reaped here.
+    """
+    reaped, held = time.monotonic(), 0
+    while not over():
+        trials = question.trials().values()
+        left = sum(len(deferred(each)) for each in trials)
+        if left < sum(trial.state == TrialState.WAITING for each in trials for trial in each):
+            return held > 0
+        if not left:
+            return False
+        if not held:
+            report(
+                Note(
+                    0, f"what still waits is equal to what others train ({left}), and is held back until that has ended"
+                )
+            )
+        held = left
+        pause(PAUSE)
+        if time.monotonic() - reaped > REAPING:
+            reap(question.storage, question.siblings)
+            reaped = time.monotonic()
+    return False
+
+
 def _follow(event: Event, begun: dict[int, set[tuple[str, int]]], deaths: Counter[int]) -> None:
     """Keep the account of the trials that each worker has, and of its deaths without progress."""
     progress = isinstance(event, Reported)
@@ -111,7 +152,8 @@ def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Ite
         trial = question.study(study).get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             reason = trial.user_attrs.get(attributes.REASON) or trial.user_attrs.get(attributes.DIVERGED)
-            yield Finished(worker, study, number, trial.last_step or 0, attributes.state(trial), trial.value, reason)
+            at = attributes.iteration(trial, question.definition.budget, trial.last_step or 0)
+            yield Finished(worker, study, number, at, attributes.state(trial), trial.value, reason)
 
 
 def _fate(status: int) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,27 +14,44 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.probe import Probe, Probes
 from tunemax.gpt.random import key
 from tunemax.gpt.trainer import Member, Trainer
+from tunemax.search.question.budget import Course
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import suggest
 from tunemax.search.storage import attributes
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.branches import Branches
+from tunemax.search.workers.solo import step_seconds
 
 CHUNK = 10
 """Iterations between two looks at the stop signal."""
 
 
-def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any]) -> Config:
-    """What a trial is to train: base, what its sibling fixes, and what the sampler suggests. Recorded on the trial."""
+def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any], corpus: Corpus) -> Config:
+    """What a trial is to train: base, what its sibling fixes, what the sampler suggests, and as many iterations as its
+    budget pays. Recorded on the trial. Raises TunemaxError for an impossible one, or a budget below one iteration."""
     config = Config.of(suggest(trial, definition, fixed))
+    if "max_iters" not in fixed:
+        config = config.replace({"max_iters": _iterations(trial, config, definition, corpus)})
     set_system_attr(trial, attributes.CONFIG, json.dumps(config.flat()))
     trial.set_user_attr(attributes.IDENTITY, config.identity)
+    trial.set_user_attr(attributes.PARAMETERS, Cost.of(config, corpus.manifest.vocab_size).parameters)
     return config
+
+
+def _iterations(trial: optuna.Trial, config: Config, definition: StudyDefinition, corpus: Corpus) -> int:
+    """How many iterations are a trial's budget."""
+    budget = definition.budget
+    if budget.seconds is None:
+        return budget.iterations(config, corpus.manifest.vocab_size)
+    seconds = step_seconds(trial, config, definition, corpus)
+    trial.set_user_attr(attributes.STEP_SECONDS, seconds)
+    return budget.spread(seconds)
 
 
 def trained_before(study: optuna.Study, config: Config) -> FrozenTrial | None:
@@ -51,7 +68,8 @@ def mark_duplicate(trial: optuna.Trial, original: FrozenTrial) -> None:
     for step, value in sorted(original.intermediate_values.items()):
         _report(trial, value, step)
     trial.set_user_attr(attributes.DUPLICATE_OF, original.number)
-    trial.set_user_attr(attributes.ITERATIONS, 0)
+    for cost in (attributes.ITERATIONS, attributes.TOKENS, attributes.FLOPS):
+        trial.set_user_attr(cost, 0)
     if attributes.DIVERGED in original.user_attrs:
         trial.set_user_attr(attributes.DIVERGED, original.user_attrs[attributes.DIVERGED])
 
@@ -75,12 +93,16 @@ class Job:
     """When its snapshot was written, or the trial taken."""
     probes: Probes = field(default_factory=Probes)
     """What is known of the members of its worker."""
+    course: Course = field(init=False)
+    """Where it is evaluated."""
     branches: Branches = field(init=False)
     """Those by which the trial is judged at cooled rungs."""
 
     def __post_init__(self) -> None:
-        rungs = self.definition.pruner.cooled_rungs(self.definition.budget.horizon)
-        self.branches = Branches(self.trainer, self.member, rungs)
+        self.course = self.definition.budget.course(self.member.config)
+        steps = self.definition.pruner.cooled_rungs(self.course.steps)
+        self._rungs = {self.course.iteration(step): step for step in steps}
+        self.branches = Branches(self.trainer, self.member, list(self._rungs))
 
     @property
     def study(self) -> str:
@@ -98,28 +120,45 @@ class Job:
     @property
     def at_stop(self) -> bool:
         """Whether the member is at a point where it is evaluated."""
-        return self.member.evaluation_due or self.member.iteration in self.branches.rungs
+        return self._step is not None
+
+    @property
+    def step(self) -> int:
+        """Optuna's step of a report at this point."""
+        assert self._step is not None
+        return self._step
+
+    @property
+    def _step(self) -> int | None:
+        here = self.member.iteration
+        return self._rungs[here] if here in self.branches.rungs else self.course.step(here)
 
     @property
     def due(self) -> int:
         """Iterations to the next report, or to where a branch begins; 0 where a report is to be made."""
-        train, done = self.member.config.train, self.member.iteration
+        done = self.member.iteration
         if self.at_stop and done != self.evaluated:
             return 0
-        branching = [stop - done for stop in self.branches.stops if stop > done]
-        return min(train.eval_interval - done % train.eval_interval, train.max_iters - done, *branching)
+        return min([self.course.next(done), *(stop for stop in self.branches.stops if stop > done)]) - done
 
     @property
     def stride(self) -> int:
         """Iterations to the next look at the stop signal, counted from an evaluation, whether interrupted or not."""
-        return min(CHUNK - self.member.iteration % self.member.config.train.eval_interval % CHUNK, self.due)
+        done = self.member.iteration
+        return min(CHUNK - (done - self.course.last(done)) % CHUNK, self.due)
 
     def take(self, loss: float) -> None:
-        """Take the loss at an evaluation point: `value` is what the trial is to report, the cap if it has diverged."""
+        """Take the loss at an evaluation point: `value` is what the trial is to report, the cap if it has diverged or
+        the loss is above it.
+
+        At a cooled rung it is the loss of a branch, which the trial survives once, as it survives any look above the
+        cap: only where nothing of the branch is finite it has diverged with it.
+        """
         cap = divergence_cap(self.member.config, self.trainer.corpus)
+        self.member.look(loss, cap)
         event = self.member.event or self.branches.judged().event
-        self.reason = event.reason if event else None if loss <= cap else "diverged: validation loss above the cap"
-        self.value = loss if self.reason is None else cap
+        self.reason = event.reason if event else None
+        self.value = loss if event is None and loss <= cap else cap
         self.evaluated = self.member.iteration
         self.branches.end()
 
@@ -130,28 +169,31 @@ class Job:
         """
         if self.reason is not None:
             return "diverged"
-        done, horizon, pruner = self.member.iteration, self.member.config.train.max_iters, self.definition.pruner
-        if done >= horizon:
+        step, pruner = self.step, self.definition.pruner
+        if step >= self.course.steps:
             return "complete"
-        unjudged = pruner.cooled and done not in self.branches.rungs
-        if not pruner.asked_at(done, horizon) or unjudged or attributes.SPARED in frozen(self.trial).user_attrs:
+        unjudged = pruner.cooled and self.member.iteration not in self.branches.rungs
+        asked = pruner.asked_at(step, self.course.steps)
+        if not asked or unjudged or attributes.SPARED in frozen(self.trial).user_attrs:
             return None
-        frozen(self.trial).intermediate_values[done] = self.value  # the pruner looks there
+        frozen(self.trial).intermediate_values[step] = self.value  # the pruner looks there
         if not self.trial.should_prune():
             return None
         if not spares(self.definition, self.study, self.number):
             return "pruned"
         set_system_attr(self.trial, attributes.SPARED_SHARE, pruner.spared)
-        self.trial.set_user_attr(attributes.SPARED, done)
+        self.trial.set_user_attr(attributes.SPARED, step)
         return None
 
     def findings(self, end: str) -> dict[str, Any]:
         """What the training cost and found, as user attributes."""
         member = self.member
         trained = member.iteration + self.branches.steps
+        cost = Cost.of(member.config, self.trainer.corpus.manifest.vocab_size)
         findings: dict[str, Any] = {
             attributes.ITERATIONS: trained,
-            attributes.TOKENS: trained * member.config.train.batch_size * member.config.model.block_size,
+            attributes.TOKENS: trained * cost.tokens,
+            attributes.FLOPS: trained * cost.flops,
             attributes.RATE: member.learning_rate,
             attributes.GUARDED: float(self.measured.guarded.max()),
             attributes.PATH: self.trainer.arithmetic_of(member),
@@ -161,6 +203,10 @@ class Job:
         for name, values in self.trainer.learnables(member).items():
             if values.isfinite().all():
                 findings[attributes.LEARNED + name] = float(values.mean())
+        if spikes := member.stability.spikes:
+            findings[attributes.SPIKES] = spikes
+            findings[attributes.HIGHEST_SPIKE] = member.stability.highest_spike
+            findings[attributes.FIRST_SPIKE] = member.stability.first_spike
         if end == "diverged":
             findings[attributes.DIVERGED] = self.reason
         return findings
@@ -169,6 +215,16 @@ class Job:
         """Make room in the trainer."""
         self.branches.leave()
         self.trainer.remove(self.member)
+
+
+def evaluated(trainer: Trainer, jobs: Sequence[Job]) -> list[float]:
+    """The losses that jobs of a trainer are to take where they are: a branch is looked at, a trial's end is evaluated
+    in full."""
+    judged = [job.branches.judged() for job in jobs]
+    branches = {member for job, member in zip(jobs, judged, strict=True) if member is not job.member}
+    losses = trainer.evaluate(members=[member for member in judged if member not in branches])
+    losses |= trainer.look([member for member in judged if member in branches])
+    return [losses[member] for member in judged]
 
 
 def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
@@ -185,7 +241,7 @@ def _report(trial: optuna.Trial, value: float, step: int) -> None:
 
 def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping[str, Any], corpus: Corpus) -> float:
     """Train one trial by itself, for plain ``study.optimize``. Raises optuna.TrialPruned when the pruner says so."""
-    config = configuration(trial, definition, fixed)
+    config = configuration(trial, definition, fixed, corpus)
     if original := trained_before(trial.study, config):
         mark_duplicate(trial, original)
         if original.state == TrialState.PRUNED:
@@ -200,9 +256,8 @@ def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping
         trainer.step(job.due)
         if job.due:  # a branch begins
             continue
-        judged = job.branches.judged()
-        job.take(trainer.evaluate(members=[judged])[judged])
-        _report(trial, job.value, job.member.iteration)
+        job.take(evaluated(trainer, [job])[0])
+        _report(trial, job.value, job.step)
         end = job.end()
     for name, finding in job.findings(end).items():
         trial.set_user_attr(name, finding)

@@ -22,14 +22,14 @@ from tunemax.gpt.interrupt import Stopped, stopped_by
 from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
-from tunemax.search.storage.ownership import beating, finish, owned, release, report
+from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import cause, mark
 from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
-from tunemax.search.workers.trial import Job, configuration, mark_duplicate, trained_before
+from tunemax.search.workers.trial import Job, configuration, evaluated, mark_duplicate, trained_before
 
 ADVANCED = 0.5
 """Least seconds between two words on how far the members have come."""
@@ -124,9 +124,9 @@ class Worker:
                 left.remove(name)
 
     def _start(self, name: str) -> bool:
-        """Take a trial of a study and put it into a slot (or finish it, if it is a duplicate). False if none waits."""
+        """Take a trial of a study and put it into a slot, unless it is a duplicate. False if there is none to take."""
         definition = self.question.definition
-        pruner, beside_others = definition.pruner.make(definition.budget.horizon), bool(self._jobs)
+        pruner, beside_others = definition.pruner.make(definition.budget.steps), bool(self._jobs)
         trial = claim(name, self.question.cached, self._sampler(name), pruner, self._mark, beside_others=beside_others)
         if trial is None:
             return False
@@ -147,19 +147,20 @@ class Worker:
         return True
 
     def _begin(self, name: str, trial: optuna.Trial) -> Job | None:
-        """Give a claimed trial its member; None if there is nothing to train."""
+        """Give a claimed trial its member; None if there is nothing to train, or not as long as its twin runs."""
         definition = self.question.definition
         try:
-            with self.question.cached.one_look(), self.question.cached.one_write():
-                config = configuration(trial, definition, self.question.siblings[name])
-                original = trained_before(trial.study, config)
+            with self.question.cached.one_look(), self.question.cached.holding(trial) as given:
+                config = configuration(trial, definition, self.question.siblings[name], self.corpus)
         except (TunemaxError, ValueError) as error:
             # somebody has enqueued what no configuration, or no dimension, can have
             with self._finishing(trial, TrialState.FAIL, None):
                 trial.set_user_attr(attributes.REASON, str(error))
             self._report_end(trial, 0, "failed", None, str(error))
             return None
-        if original:
+        if not settle(self.question.storage, trial, self._mark, given):
+            return None
+        if original := trained_before(trial.study, config):  # not earlier: it may just have been trained
             with self._finishing(trial, original.state, original.value):
                 mark_duplicate(trial, original)
             self._snapshots.remove(name, trial.number)
@@ -168,7 +169,7 @@ class Worker:
         trainer = self._pool.trainer(config)
         member = self._snapshots.member(trainer, config, name, trial.number)
         before = frozen(trial)
-        reported = member.iteration <= (before.last_step or 0)
+        reported = member.iteration <= definition.budget.course(config).iteration(before.last_step or 0)
         evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
         alone = must_be_alone(before)
         return Job(trial, trainer, member, definition, evaluated=evaluated, alone=alone, probes=self._probes)
@@ -192,11 +193,11 @@ class Worker:
                 return
             reached = [job for job in mine if not job.due]
             with stopped_by(self.stopping):
-                losses = trainer.evaluate(members=[job.branches.judged() for job in reached])
-            for job in reached:
-                job.take(losses[job.branches.judged()])
+                losses = evaluated(trainer, reached)
+            for job, loss in zip(reached, losses, strict=True):
+                job.take(loss)
             reached.sort(key=lambda job: job.value)  # the best first: only a leader writes a sample
-            reports = [(job.trial, job.member.iteration, job.value) for job in reached]
+            reports = [(job.trial, job.step, job.value) for job in reached]
             ours = report(self.question.storage, self._mark, reports)
             with self.question.cached.one_look():
                 # All are judged before the first one ends: by what was known when they came here

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.defaults import SCHEMA, UNTIL, defaults_of
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import FieldSpec
 from tunemax.gpt.softmax import variants
@@ -141,7 +142,7 @@ def test_identity_ignores_what_changes_nothing(inert: dict[str, Any]) -> None:
 
 
 def test_identity_of_a_released_configuration_never_changes() -> None:
-    config = Config.of(RELEASED)
+    config = Config.stored(RELEASED)
     later = sorted(
         name
         for name, value in config.active().items()
@@ -149,11 +150,51 @@ def test_identity_of_a_released_configuration_never_changes() -> None:
     )
     assert not later, (
         f"new fields {later}: give each `neutral=` the value at which older code trained the same thing, and that "
-        "default"
+        "default, or that value in tunemax.gpt.defaults"
     )
     assert config.identity == RELEASED_IDENTITY, (
         "a released field was renamed, or its meaning in the identity changed: finished trials are lost"
     )
+
+
+def test_what_is_stored_keeps_the_defaults_of_its_time() -> None:
+    old, new = Config.stored(RELEASED), Config.of(RELEASED)
+    assert (old.train.eval_by, new.train.eval_by) == ("windows", "tokens")
+    assert old.identity != new.identity
+    assert (old.active()["eval_iters"], new.active()["eval_tokens"]) == (20, 20 * 8 * 96)
+    for config in (old, new):
+        assert Config.stored(config.flat()) == config
+    assert not defaults_of(SCHEMA)
+    assert all(name in SPECS for values in UNTIL.values() for name in values)
+
+
+@pytest.mark.parametrize(
+    ("values", "identity"),
+    [
+        ({"softmax_variant": "strongermax"}, "3b0aa4b667bf8773"),
+        ({"softmax_variant": "strongermax", "strongermax.strength": 2.0}, "b913c884fb9237f0"),
+        (
+            {"softmax_variant": "strongermax", "strongermax.obo": 1.0, "strongermax.maximum": "guess"},
+            "59b6264221b9bfd9",
+        ),
+        (
+            {"softmax_variant": "strongermax", "strongermax.divide_by_sum": False, "strongermax.maximum": "guess"},
+            "9ef7c56b979ac861",
+        ),
+        ({"softmax_variant": "polymax", "polymax.y0": 0.0}, "f1e4efb500355d50"),
+        ({"softmax_variant": "polymax"}, "52400d9e96602954"),
+    ],
+)
+def test_a_condition_that_came_later_leaves_identities_as_they_were(values: dict[str, Any], identity: str) -> None:
+    """All were computed before `maximum`, `guess` and `x0` had their conditions."""
+    assert Config.stored(values).identity == identity
+
+
+def test_what_turned_out_to_be_the_same_training_is_the_same_trial() -> None:
+    row = Config.of({"softmax_variant": "strongermax"})
+    assert row.replace({"strongermax.maximum": "guess", "strongermax.guess": 3}).identity == row.identity
+    flat = Config.of({"softmax_variant": "polymax", "polymax.y0": 0})
+    assert flat.replace({"polymax.x0": -20}).identity == flat.identity
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from tunemax.gpt.fields import Above, Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
 
 SPECS = list(all_specs().values())
 over_specs = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -65,8 +65,12 @@ def test_a_control_moves_between_valid_numbers(spec: FieldSpec) -> None:
 @over_specs
 def test_a_condition_names_fields_and_values_that_exist(spec: FieldSpec) -> None:
     for condition in (spec.when, *spec.any_of):
-        for name, values in condition.items():
-            assert [all_specs()[name].check(value) for value in values] == list(values)
+        for name, allowed in condition.items():
+            if isinstance(allowed, Above):
+                assert all_specs()[name].is_scalar
+                assert all_specs()[name].default in allowed or all_specs()[name].check(allowed.bound + 1) in allowed
+            else:
+                assert [all_specs()[name].check(value) for value in allowed] == list(allowed)
 
 
 @over_specs

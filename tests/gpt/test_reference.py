@@ -158,9 +158,12 @@ def reference_losses(c: Config, corpus: Corpus, weights: Mapping[str, Tensor]) -
             nn.utils.clip_grad_norm_(model.parameters(), c.train.grad_clip)
         optimizer.step()
         found.append(loss.item())
-    windows = torch.from_numpy(corpus.windows("tuning", c.model.block_size, c.train.eval_iters * c.train.batch_size))
+    T = c.model.block_size
+    targets = corpus.targets("tuning", c.train.eval_tokens, T, look=c.train.max_iters > STEPS)
+    windows = torch.from_numpy(corpus.windows_at("tuning", targets.offsets, T))
     with torch.no_grad():
-        final = F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten()).item()
+        losses = F.cross_entropy(model(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten(), reduction="none")
+    final = losses[targets.counted(T).flatten() > 0].mean().item()
     return found, final, sum(p.numel() for p in model.parameters())
 
 

@@ -360,7 +360,7 @@ def test_a_folder_that_holds_a_run_is_not_trained_over(undisturbed: Path, small:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"eval_interval": 7, "eval_iters": 3}, r"eval_iters: cannot change when a run is resumed \(it was 4\)"),
+        ({"eval_interval": 7, "eval_iters": 3}, r"eval_tokens: cannot change when a run is resumed \(it was 256\)"),
         ({"seed": 2}, r"seed: cannot change when a run is resumed \(it was 1\); start a new run"),
         ({"softmax_variant": "softmax"}, "softmax_variant: cannot change"),
         ({"constantmax.gamma": 3}, "constantmax.gamma: cannot change"),

@@ -1,85 +1,23 @@
-"""The contract of a softmax variant, over every registered one and a spread of its settings.
-
-The settings come from the declarations of the fields: each option alone and with each other one, both ends of each
-search range, the baselines. So a variant added later is tested by being registered; only its oracle is written by hand.
-
-Shapes: logits (B, H, T, T) with B windows, H heads, T tokens; learnables (1 or H, 1, 1).
-"""
+"""The contract of a softmax variant, over every registered one and a spread of its settings: see variant_settings."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from variant_settings import CAUSAL, B, D, H, T, bound, columns_of, every_setting, normal, only, own_specs, search_ends
 
-from tunemax.gpt.fields import Choices, FieldSpec, Range, specs_of
 from tunemax.gpt.softmax import GUARD, Form, Variant, from_column, guard, to_column, variants
 from tunemax.gpt.softmax.strongermax import Strongermax
 
-B, H, T, D = 2, 2, 6, 4
-CAUSAL = torch.ones(T, T, dtype=torch.bool).tril()
 HALVES_AND_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 MISSION = ("softmax", "constantmax", "polymax", "strongermax", "softermax", "sigsoftmax", "sigsoftmax_base2")
-
-
-# --- the settings -----------------------------------------------------------------------------------------------------
-
-
-def own_specs(cls: type[Variant]) -> list[FieldSpec]:
-    return specs_of(cls, "model")
-
-
-def search_ends(spec: FieldSpec) -> tuple[Any, ...]:
-    """The ends of a number's search range, or all its choices; nothing for a field without one."""
-    search = spec.declared.search
-    if isinstance(search, Choices):
-        return search.values
-    return (search.low, search.high) if isinstance(search, Range) else ()
-
-
-def conditions(spec: FieldSpec) -> dict[str, Any]:
-    return {name: allowed[0] for name, allowed in spec.when.items()}
-
-
-def spread(cls: type[Variant]) -> Iterator[dict[str, Any]]:
-    """Fields to change, one dictionary a setting. Learnables start at the top of their range where options are tried: a
-    learnable with a positive form refuses a start of 0."""
-    specs = own_specs(cls)
-    yield from (dict(baseline) for baseline in cls.baselines)
-    yield from ({**conditions(s), s.name: end} for s in specs if not s.options for end in search_ends(s))
-    starts = {s.name: search_ends(s)[-1] for s in specs if s.declared.learnable}
-    choices = [{**conditions(s), s.name: option} for s in specs for option in s.options]
-    yield from ({**starts, **choice} for choice in choices)
-    yield from ({**starts, **one, **other} for one, other in itertools.combinations(choices, 2))
-
-
-def settings() -> list[Any]:
-    """One pytest parameter for each variant and different setting of it."""
-    found: dict[tuple[Any, ...], Any] = {}
-    for name, cls in variants().items():
-        for changes in spread(cls):
-            variant = cls(**changes)
-            values = dict(variant)
-            active = {s.name: values[s.name] for s in own_specs(cls) if s.active(values)}
-            label = ",".join(
-                f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in changes.items()
-            )
-            found.setdefault((name, *active.items()), pytest.param(variant, id=f"{name}:{label or 'defaults'}"))
-    return list(found.values())
-
-
-SETTINGS = settings()
-every_setting = pytest.mark.parametrize("variant", SETTINGS)
-
-
-def only(condition: Callable[[Variant], Any]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("variant", [s for s in SETTINGS if condition(s.values[0])])
 
 
 def is_normalised(variant: Variant) -> bool:
@@ -87,28 +25,6 @@ def is_normalised(variant: Variant) -> bool:
     if isinstance(variant, Strongermax):
         return variant.divide_by_sum and variant.divisor == 1 and variant.obo == 0 and not variant.div_by_seq_len
     return variant.name in ("softmax", "softermax", "sigsoftmax", "sigsoftmax_base2")
-
-
-# --- help -------------------------------------------------------------------------------------------------------------
-
-
-def normal(*shape: int, scale: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale).to(dtype)
-
-
-def columns_of(variant: Variant, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The numbers in `theta` for a layer's learnables, leaves of (H or 1, 1, 1), a little different for each head."""
-    heads = H if variant.per_head else 1
-    columns = {}
-    for field, form in variant.learned().items():
-        column = to_column(getattr(variant, field), form) + 0.1 * torch.arange(heads, dtype=dtype)
-        columns[field] = column.view(heads, 1, 1).requires_grad_()
-    return columns
-
-
-def bound(variant: Variant, columns: Mapping[str, Tensor]) -> Variant:
-    forms = variant.learned()
-    return variant.bind({field: from_column(column, forms[field]) for field, column in columns.items()})
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------
@@ -175,37 +91,6 @@ def test_half_precision_only_rounds(variant: Variant, dtype: torch.dtype) -> Non
     weights = variant.weights(logits, CAUSAL).float()
     inside = ~variant.guarded(logits, CAUSAL)  # fp16 has a lower guard
     torch.testing.assert_close(weights[inside], expected[inside], rtol=2 * torch.finfo(dtype).eps, atol=1e-7)
-
-
-@every_setting
-@pytest.mark.parametrize("size", [1e4, 1.0, 1e-4], ids="{:g}".format)
-def test_single_precision_is_exact_to_rounding_at_any_size(variant: Variant, size: float) -> None:
-    """Against the same logits in fp64: around ±size, a row of neighbours and one of both signs. Numbers are bound as
-    fp32 has them, so that only the arithmetic differs."""
-    near = normal(1, H, T, T, scale=3, dtype=torch.float32).round(decimals=2)
-    signs = normal(1, H, T, T, seed=3, dtype=torch.float32).sign()
-    patterns = torch.cat([size + near, near - size, signs * size + near, signs * size])
-    towards = normal(*patterns.shape, seed=4, dtype=torch.float32)
-    numbers = {
-        spec.name: torch.tensor(getattr(variant, spec.name)) for spec in own_specs(type(variant)) if spec.is_scalar
-    }
-
-    def results(dtype: torch.dtype) -> list[Tensor]:
-        logits = patterns.to(dtype).requires_grad_()
-        columns = {
-            name: c.detach().to(dtype).requires_grad_() for name, c in columns_of(variant, torch.float32).items()
-        }
-        held = variant.bind({name: value.to(dtype) for name, value in numbers.items()})
-        weights = bound(held, columns).weights(logits, CAUSAL)
-        loss = (weights * towards.to(dtype)).sum()
-        return [weights.detach(), *torch.autograd.grad(loss, [logits, *columns.values()])]
-
-    (weights, gradient, *columns), exact = results(torch.float32), results(torch.float64)
-    share = (exact[0] * towards).abs()  # of each weight in the loss
-    scales = [exact[0], torch.maximum(share, exact[1].abs()), *(share.sum() + part.abs() for part in exact[2:])]
-    for found, right, scale in zip([weights, gradient, *columns], exact, scales, strict=True):
-        of_row = scale.amax(dim=-1, keepdim=True) if scale.dim() > 3 else scale
-        assert ((found - right).abs() <= 2e-5 * of_row + 1e-37).all()  # fp32 has no full precision below
 
 
 @only(is_normalised)

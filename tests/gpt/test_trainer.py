@@ -16,6 +16,7 @@ import tunemax.gpt.trainer
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Above
 from tunemax.gpt.optimizer import AdamW
 from tunemax.gpt.probe import probe
 from tunemax.gpt.snapshot import Snapshot
@@ -47,7 +48,10 @@ def with_control(name: str, small: Make) -> Config:
     variant = {"softmax_variant": name.partition(".")[0]} if "." in name else {}
     spec = all_specs()[name]
     conditions = {
-        other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()
+        other: allowed[0]
+        for condition in (spec.when, *spec.any_of[:1])
+        for other, allowed in condition.items()
+        if not isinstance(allowed, Above)  # as by default
     }
     return small().replace({**conditions, **variant, **ACTIVATED.get(name, {})})
 
@@ -167,9 +171,10 @@ def test_looking_does_not_move_the_training(small: Make, corpus: Corpus, assert_
         assert_same(quiet.snapshot(one), watched.snapshot(other))
 
 
-def test_evaluation_covers_as_many_windows_as_asked(small: Make, corpus: Corpus) -> None:
+def test_by_the_old_rule_an_evaluation_covers_as_many_windows_as_asked(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
-    whole, few = trainer.add(small(eval_iters=0)), trainer.add(small(eval_iters=2))
+    old = {"eval_by": "windows"}
+    whole, few = trainer.add(small(**old, eval_iters=0)), trainer.add(small(**old, eval_iters=2))
     found = trainer.evaluate()
     for member, count in ((whole, 0), (few, 8)):
         windows = corpus.windows("tuning", 16, count)
@@ -271,7 +276,7 @@ def test_a_clip_bounds_the_update_of_its_member_only(small: Make, corpus: Corpus
 
 def test_the_cap_is_even_guessing_plus_the_margin(small: Make, corpus: Corpus) -> None:
     trainer = Trainer(small(), corpus)
-    fields = {"learning_rate": 2, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant"}
+    fields = {"learning_rate": 2, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant", "eval_by": "windows"}
     strict, lenient = (
         trainer.add(small(**fields, divergence_margin=0.5)),
         trainer.add(small(**fields, divergence_margin=1e6)),

@@ -37,7 +37,7 @@ def of_a_tuning(
     definition = question.definition
     sure = confirmed[0].verdict if confirmed else board.sentence
     data = definition.data.rstrip("/").rpartition("/")[2]
-    budget = f"{definition.budget.horizon:,} iterations, {definition.budget.trials} trials for each candidate"
+    budget = f"{definition.budget.words}, {definition.budget.trials} trials for each candidate"
     how = f"sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}"
     compare = ",".join(map(str, ids.values()))
     lines = [
@@ -47,6 +47,7 @@ def of_a_tuning(
         "",
         f"{data}, {budget}, {how}.",
         "",
+        *_rule(question),
         *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
         *(["## Tuned", ""] if confirmed else []),
         *_table(_ranking(board, ids, name)),
@@ -65,6 +66,11 @@ def of_a_tuning(
     return "\n".join(lines)
 
 
+def _rule(question: Question) -> list[str]:
+    rule = question.definition.rule
+    return [rule, ""] if rule else []
+
+
 def _table(table: Table[Any]) -> list[str]:
     """The dashboard leaves no room between cells, so each brings some."""
     return rows(table, lambda text: f"{ROOM}{text}")
@@ -81,6 +87,7 @@ def _ranking(board: Leaderboard, ids: Mapping[str, int], name: str) -> Table[Ent
         Column[Entry]("", lambda entry: places[entry.name]),
         Column[Entry]("candidate", link, words=True),
         *tables.LOSSES,
+        *tables.COST,
         *tables.ENDED,
         tables.RUNNING,
         tables.WAITING,
@@ -102,17 +109,23 @@ def _settings(board: Leaderboard, ids: Mapping[str, int]) -> Table[Sequence[str]
 
 def _commands(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation], study: str) -> list[str]:
     """What to type next."""
-    longer = str(4 * question.definition.budget.horizon)
+    longer = 4 * (question.definition.budget.horizon or _iterations(board, study))
     next_stage = [] if board.left or any(not each.left for each in confirmed) else [["study", "confirm", question.name]]
     commands = [
         ["study", "run" if board.left else "leaderboard", question.name],
         *next_stage,
         ["study", "best", study],
-        ["train", "--from", study, "--max_iters", longer],
+        ["train", "--from", study, *(["--max_iters", str(longer)] if longer else [])],
         ["report", question.name],
         ["dashboard"],
     ]
     return _in_storage(question, commands)
+
+
+def _iterations(board: Leaderboard, study: str) -> int:
+    """Of the best trial of a study; 0 while there is none."""
+    winners = (entry.winner for entry in board.entries if entry.study == study)
+    return next((int(winner.config["max_iters"]) for winner in winners if winner and winner.config), 0)
 
 
 def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
@@ -132,10 +145,11 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str, warnin
         "",
         f"**{found.verdict}**",
         "",
-        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.horizon:,} "
-        "iterations, and evaluated on validation text that no tuning has seen. Every candidate has the same seeds: "
+        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.work}, "
+        "and evaluated on validation text that no tuning has seen. Every candidate has the same seeds: "
         "the same initial values where the models agree, the same order of the data.",
         "",
+        *_rule(question),
         *_confirmed(found, "Confirmed"),
         *(line for warning in warnings for line in (warning, "")),
         "## Go on",

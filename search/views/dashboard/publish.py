@@ -120,7 +120,8 @@ def _shared(
     question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]
 ) -> dict[str, Drawing]:
     """What all studies of a question show. A still is drawn once for all of them."""
-    shown: dict[str, Picture] = {"curves": pictures.learning_curves(board.question, found)}
+    across = question.definition.budget.counts
+    shown: dict[str, Picture] = {"curves": pictures.learning_curves(board.question, found, across)}
     if not question.definition.confirms:
         shown["leaderboard"] = pictures.ranking(board, found)
     rates = pictures.learning_rates(question.definition, found)

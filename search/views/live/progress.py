@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.storage.attributes import ITERATIONS, state
+from tunemax.search.question.budget import Budget
+from tunemax.search.storage.attributes import ITERATIONS, losses, state
 from tunemax.search.storage.questions import Question
 from tunemax.search.views.live.pace import Pace
 from tunemax.search.workers.events import Advanced, Event, Finished, Gone, Note, Reported, Started
@@ -85,6 +86,8 @@ class Progress:
     closes: float | None = None
     look: Callable[[], Mapping[str, Sequence[FrozenTrial]]] | None = None
     now: Callable[[], float] = time.monotonic
+    budget: Budget | None = None
+    """Of the question: in what its trials have reported; None: in iterations."""
     slots: list[Slot] = field(default_factory=list)
     """In the order in which they were first filled. A trial takes the place of one of its worker's that has ended."""
     recent: deque[Happening] = field(default_factory=lambda: deque(maxlen=20))
@@ -104,7 +107,7 @@ class Progress:
     @classmethod
     def of(cls, question: Question, closes: float | None = None) -> Progress:
         """Begin with what is in the storage."""
-        progress = cls({}, closes, question.trials)
+        progress = cls({}, closes, question.trials, budget=question.definition.budget)
         progress.count(question.trials())
         return progress
 
@@ -148,7 +151,8 @@ class Progress:
                     self._end(candidate, trial.number, end, trial.value, length)
                 else:
                     self._reopen(candidate, trial.number)  # it was dropped here, since another machine has it
-                    self._curves[name, trial.number] = trial.intermediate_values
+                    known = losses(trial, self.budget) if self.budget else trial.intermediate_values
+                    self._curves[name, trial.number] = known
 
     def _start(self, event: Started) -> None:
         key, candidate = (event.study, event.trial), self._candidate(event.study)

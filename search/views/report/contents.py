@@ -48,6 +48,8 @@ def _answer(findings: Findings) -> Section:
     if again := dict.fromkeys(name for each in confirmations for name in changed(board, each)):
         since = f"Tuning has found a better trial since of {', '.join(again)}"
         more.append(f"{since}; what is confirmed is the one before.")
+    if rule := findings.question.definition.rule:
+        more.append(rule)
     return Section("Answer", lead, (*more, *findings.cautions))
 
 
@@ -55,7 +57,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     left = f" {confirmation.left} runs are still to come." if confirmation.left else ""
     explained = (
         f"The winner of each candidate, frozen, was trained anew on {confirmation.seeds} fresh seeds for "
-        f"{confirmation.horizon:,} iterations, and evaluated on validation text that no tuning has seen. All "
+        f"{confirmation.work}, and evaluated on validation text that no tuning has seen. All "
         "candidates have the same seeds: the same initial values where the models agree, the same order of the data. "
         f"{tables.TYPICAL}.{left}"
     )
@@ -68,7 +70,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     # The verdict stands in the answer
     several = [sentence for sentence in confirmation.sentences if sentence != confirmation.verdict]
     return Section(
-        f"Confirmed at {confirmation.horizon:,} iterations",
+        f"Confirmed at {confirmation.work}",
         sentences=(explained, *several, *confirmation.remedies),
         figures=tuple(figures),
         tables=(tables.confirmed_with_effects(confirmation),),
@@ -85,7 +87,8 @@ def _tuned(findings: Findings) -> Section:
 
 
 def _curves(findings: Findings) -> Section:
-    curves = pictures.learning_curves(findings.board.question, findings.candidates)
+    across = findings.question.definition.budget.counts
+    curves = pictures.learning_curves(findings.board.question, findings.candidates, across)
     return Section("Learning curves", figures=(curves,) if curves.shown else ())
 
 
@@ -100,15 +103,23 @@ def _repeats(findings: Findings) -> Section:
 
 def _pruning(findings: Findings) -> Section:
     """How well the loss where trials were stopped foretells that at the horizon."""
-    columns = ("candidate", "iteration", "stopped", "trials", "spared", "rank correlation", "95 % interval")
+    columns = (
+        "candidate",
+        findings.question.definition.budget.counts,
+        "stopped",
+        "trials",
+        "spared",
+        "rank correlation",
+        "95 % interval",
+    )
     rows = []
     for rung in findings.pruning.rungs:
         found = rung.correlation
         value = f"{found.value:.2f}" if math.isfinite(found.value) else "–"
         interval = f"{found.low:.2f} … {found.high:.2f}" if math.isfinite(found.low) else "–"
-        rows.append((rung.candidate, f"{rung.iteration:,}", rung.stopped, found.n, rung.spared, value, interval))
+        rows.append((rung.candidate, f"{rung.step:,}", rung.stopped, found.n, rung.spared, value, interval))
     explained = (
-        "Spearman's correlation between the loss at an iteration at which trials may be stopped, and the loss at the "
+        "Spearman's correlation between the loss where trials may be stopped, and the loss at the "
         "horizon, over the trials that have both. Spared: trials that the pruner would have stopped and that were "
         f"let through on purpose, a share of {100 * findings.question.definition.pruner.spared:g} %; each stands for "
         "all of them. Without any, the correlation is that of the trials that went on, and too low. Interval by the "
@@ -121,5 +132,5 @@ def _pruning(findings: Findings) -> Section:
 
 def _budget(findings: Findings) -> Section:
     spent = [f"Tuning took {findings.board.member_steps:,} member-steps"]
-    spent += [f"confirming at {each.horizon:,} iterations {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirming at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     return Section("Budget", sentences=(f"{', '.join(spent)}.",), tables=(tables.budget(findings.board),))

@@ -44,7 +44,7 @@ def _ends(confirmation: Confirmation, entry: Confirmed) -> list[tuple[str, ...]]
         began = f"{start:.4g}" if isinstance(start, float) else str(start)
         if mean := estimate([run[name] for run in runs if name in run]):
             ended = (f"{mean.mean:.4g}", f"{mean.low:.4g} … {mean.high:.4g}")
-            rows.append((entry.candidate, f"{confirmation.horizon:,}", field, began, *ended))
+            rows.append((entry.candidate, confirmation.work, field, began, *ended))
     return rows
 
 

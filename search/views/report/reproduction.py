@@ -31,7 +31,7 @@ def configuration(definition: StudyDefinition) -> Section:
         rows.append((name, where, "searched"))
     plan = (
         f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, {definition.budget.trials} trials for "
-        f"each candidate of {definition.budget.horizon:,} iterations, tuning seed {definition.seed}; data "
+        f"each candidate of {definition.budget.words}, tuning seed {definition.seed}; data "
         f"{definition.data.rstrip('/').rpartition('/')[2]}, fingerprint {str(definition.fingerprint)[:12]}."
     )
     table = tabulated(("field", "value", ""), rows, words=("value", ""))

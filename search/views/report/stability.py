@@ -13,24 +13,26 @@ from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Candidate
 from tunemax.search.results.sensitivity import lr_sensitivity, rate_curves
 from tunemax.search.results.statistics import Share, share
-from tunemax.search.storage.attributes import GUARDED, state
+from tunemax.search.storage.attributes import GUARDED, HIGHEST_SPIKE, SPIKES, state
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Section, tabulated
 
+SPIKED = ("with spikes", "spikes", "highest")
 ENDED = ("complete", "pruned", "diverged")
 
 
 def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> Section:
     """Shares of runs that diverged or were guarded, of tuning and of each confirmation."""
     shares = ("share", "95 % interval")
-    columns = ("candidate", "stage", "runs", "diverged", *shares, "guard acted", *shares)
+    columns = ("candidate", "stage", "runs", "diverged", *shares, "guard acted", *shares, *SPIKED)
     rows = [(candidate.name, "tuning", *_shares(candidate.trials)) for candidate in found]
     for each in confirmed:
-        rows += [(entry.candidate, f"confirmed, {each.horizon:,}", *_shares(entry.trials)) for entry in each.entries]
+        rows += [(entry.candidate, f"confirmed, {each.work}", *_shares(entry.trials)) for entry in each.entries]
     explained = (
         "Trainings that diverged, and trainings in which the variant's guard against overflow acted on some "
         "attention entry where they ended, with Wilson's intervals. In tuning each trial has its own settings; "
-        "confirmed runs have the winner's."
+        "confirmed runs have the winner's. Spikes: iterations whose training loss was above the cap, which a run "
+        "trains through; how many runs had any, how many there were, and the highest loss."
     )
     return Section("Stability", "", (explained,), (), (tabulated(columns, rows, words=("stage",)),))
 
@@ -61,7 +63,14 @@ def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
     measured = [trial for trial in ended if GUARDED in trial.user_attrs]
     diverged = share(sum(state(trial) == "diverged" for trial in ended), len(ended))
     guarded = share(sum(trial.user_attrs[GUARDED] > 0 for trial in measured), len(measured))
-    return (str(len(ended)), *_told(diverged), *_told(guarded))
+    return (str(len(ended)), *_told(diverged), *_told(guarded), *_spikes(ended))
+
+
+def _spikes(ended: Sequence[FrozenTrial]) -> tuple[str, str, str]:
+    found = [trial.user_attrs for trial in ended if SPIKES in trial.user_attrs]
+    highest = max((attrs[HIGHEST_SPIKE] for attrs in found), default=None)
+    count = sum(attrs[SPIKES] for attrs in found)
+    return str(len(found)), str(count), "–" if highest is None else f"{highest:.3g}"
 
 
 def _told(found: Share) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ import pytest
 import tunemax.search.cli
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import FieldSpec
+from tunemax.gpt.fields import Above, FieldSpec
 from tunemax.search.cli import build, main
 from tunemax.search.cli.flags import config_from
 from tunemax.search.cli.parser import add_command
@@ -108,7 +108,9 @@ def test_help_of_train_shows_every_field_in_three_groups(
         explained = lines[at] + lines[at + 1]  # a long flag stands on a line of its own
         assert spec.help in explained
         assert spec.valid() in explained
-        assert all(f"{name} = {str(values[0]).lower()}" in explained for name, values in spec.when.items())
+        for name, allowed in spec.when.items():
+            told = f"> {allowed.bound}" if isinstance(allowed, Above) else f"= {str(allowed[0]).lower()}"
+            assert f"{name} {told}" in explained
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------

@@ -404,7 +404,7 @@ def test_a_finished_question_is_not_trained_again(
 def test_a_spent_time_is_said_with_the_way_to_go_on(
     study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = study_file(budget={"trials": 3, "horizon": 20, "seconds": 0.001}, workers=1)
+    file = study_file(budget={"trials": 3, "horizon": 20, "run_seconds": 0.001}, workers=1)
     lines = typed(capsys, "study", "run", str(file)).splitlines()
     assert lines[-2:] == [
         "Tuned, not confirmed; 6 trials still to come.",

@@ -16,7 +16,8 @@ from waiting import until
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.trainer import EVAL_MEMBERS, EVAL_WINDOWS, Trainer
+from tunemax.gpt.evaluation import SPAN
+from tunemax.gpt.trainer import EVAL_MEMBERS, EVAL_TOKENS, EVAL_WINDOWS, Trainer
 from tunemax.search.machine import memory
 from tunemax.search.machine.memory import Footprint, measured
 from tunemax.search.machine.processes import WorkerSettings
@@ -106,6 +107,7 @@ def test_an_evaluation_grows_with_the_members_that_are_evaluated_together() -> N
     assert footprint.compiling().of(8) == footprint.of(8) + memory.COMPILER
     assert memory.TOGETHER == EVAL_MEMBERS
     assert EVAL_WINDOWS < memory.WINDOWS < 2 * EVAL_WINDOWS
+    assert EVAL_TOKENS < SPAN * memory.SPANS < 2 * EVAL_TOKENS
 
 
 # --------------------------------------------------------------------------------------------------------------- Ctrl-C

@@ -38,7 +38,7 @@ def planned(
     base: dict[str, Any], horizon: int, trials: int = 40, space: dict[str, Any] | None = None, slots: int | None = None
 ) -> WorkerSettings:
     given = {"question": "?", "base": base, "space": {"learning_rate": "default", **(space or {})}}
-    definition = define({**given, "budget": {"trials": trials, "horizon": horizon}}, name="q")
+    definition = define({**given, "budget": {"trials": trials, "horizon": horizon, "equal": "iterations"}}, name="q")
     return plan(definition, trials, None, slots)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from typing import Any
 
@@ -59,6 +60,8 @@ def refusal(old: StudyDefinition, new: StudyDefinition) -> str:
         ("seed", 2, "seed: 1 -> 2 (all trials share one seed"),
         ("name", "other", "name: q -> other"),
         ("budget/horizon", 200, "budget.horizon: 100 -> 200 (losses at another horizon cannot be compared)"),
+        ("budget", {"trials": 5, "tokens": 2e6}, "budget: 100 iterations -> 2,000,000 tokens (losses after other work"),
+        ("budget", {"trials": 5, "seconds": 9}, "budget: 100 iterations -> 9 seconds of training (losses after other"),
         ("base/n_layer", 3, "base.n_layer: 2 -> 3 (the finished trials were trained with the other)"),
         ("base/n_layer", "-", "base.n_layer: 2 -> 4"),
         ("base/eval_interval", 20, "base.eval_interval: 250 -> 20"),
@@ -96,7 +99,8 @@ def test_what_would_spoil_the_comparison_is_refused(path: str, value: Any, shown
     [
         ("question", "Which?"),
         ("budget/trials", 9),
-        ("budget/seconds", 60.0),
+        ("budget/run_seconds", 60.0),
+        ("budget/equal", "iterations"),
         ("workers", 4),
         ("slots", 4),
         ("compare", ["softmax", "constantmax", "polymax"]),
@@ -156,11 +160,41 @@ def test_text_is_known_by_its_fingerprint() -> None:
 
 
 def test_a_grid_stays_a_grid() -> None:
-    data = {"question": "?", "space": {"n_layer": [1, 2]}, "budget": {"trials": 2, "horizon": 9}}
+    data = {"question": "?", "space": {"bias": [True, False]}, "budget": {"trials": 2, "horizon": 9}}
     old, grid = after(data, "sampler", "grid")
     for reason in (refusal(old, grid), refusal(grid, old)):
         assert reason.startswith("sampler: name=")
         assert reason.count(" -> ") == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "amounts", "shown"),
+    [
+        ("tokens", (2e6, 4e6), "budget.tokens: 2000000 -> 4000000 (losses after other work cannot be compared)"),
+        ("flops", (2e12, 4e12), "budget.flops: 2000000000000.0 -> 4000000000000.0 (losses after other work"),
+        ("seconds", (5, 6), "budget.seconds: 5.0 -> 6.0 (losses after other work"),
+    ],
+)
+def test_other_work_is_refused_in_every_unit(unit: str, amounts: tuple[float, float], shown: str) -> None:
+    old, new = ({**DATA, "budget": {"trials": 5, unit: amount}} for amount in amounts)
+    assert refusal(define(old, name="q"), define(new, name="q")).startswith(shown)
+    looks = {**DATA, "budget": {"trials": 5, unit: amounts[0], "looks": 5}}
+    assert refusal(define(old, name="q"), define(looks, name="q")).startswith("budget.looks: 20 -> 5")
+    assert joined(define(old, name="q"), define(old, name="q")) == define(old, name="q")
+
+
+def test_an_old_study_of_unequal_work_goes_on_where_that_is_said() -> None:
+    stored = json.loads(define(DATA, name="q").to_json())
+    stored["budget"] = {"trials": 5, "horizon": 100, "seconds": None}  # as it was stored before work had units
+    stored["space"]["batch_size"] = {"values": [4, 8]}
+    old = StudyDefinition.from_json(json.dumps(stored))
+    said = {**DATA, "space": {**DATA["space"], "batch_size": [4, 8]}}
+    new = define({**said, "budget": {**DATA["budget"], "equal": "iterations"}}, name="q")
+    assert joined(old, new) == new
+    with pytest.raises(TunemaxError, match="no equal work"):
+        define(said, name="q")
+    tokens = define({**said, "budget": {"trials": 5, "tokens": 1e6}}, name="q")
+    assert refusal(old, tokens).startswith("budget: 100 iterations -> 1,000,000 tokens")
 
 
 def test_the_same_definition_has_no_changes() -> None:

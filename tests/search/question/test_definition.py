@@ -135,7 +135,7 @@ MISTAKES = [
     (
         "n_layer: 2",
         "max_iters: 5",
-        ":4: base.max_iters: max_iters is decided by budget.horizon in a study file; take it out of base",
+        ":4: base.max_iters: max_iters is decided by budget in a study file; take it out of base",
     ),
     ("n_layer: 2", "seed: 5", ":4: base.seed: seed is decided by seed in a study file"),
     ("n_layer: 2", "dataset: x", ":4: base.dataset: dataset is decided by data in a study file"),
@@ -219,7 +219,7 @@ MISTAKES = [
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "max_iters: [1, 2]",
-        ":9: space.max_iters: max_iters is decided by budget.horizon",
+        ":9: space.max_iters: max_iters is decided by budget",
     ),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
@@ -245,7 +245,36 @@ MISTAKES = [
     ("trials: 5", "trials: -5", ":11: budget.trials: -5, expected greater"),
     ("trials: 5", "trials: 5.0", ":11: budget.trials: 5.0, expected a valid integer"),
     ("trials: 5", "trails: 5", "did you mean `trials`?"),
-    ("{trials: 5, horizon: 100}", "{trials: 5}", ":11: budget.horizon: missing"),
+    (
+        "{trials: 5, horizon: 100}",
+        "{trials: 5}",
+        ":11: budget: missing the work of a trial; write one of horizon (iterations), tokens (tokens), ",
+    ),
+    (
+        "{trials: 5, horizon: 100}",
+        "{trials: 5, tokens: 1e6, flops: 1e9}",
+        ":11: budget: tokens and flops are 2 units of work; keep one of them",
+    ),
+    (
+        "{trials: 5, horizon: 100}",
+        "{trials: 5, horizon: 100, seconds: 60}",
+        ":11: budget: horizon and seconds are 2 units of work; keep one of them; a limit on the time of a whole run is "
+        "run_seconds",
+    ),
+    (
+        "horizon: 100",
+        "tokens: 767",
+        ":11: budget.tokens: 767 is below one iteration, which takes 768 tokens; take more",
+    ),
+    ("horizon: 100", "tokens: 0", ":11: budget.tokens: 0, expected greater than or equal to 1"),
+    ("horizon: 100", "tokens: 1e6.5", ":11: budget.tokens: 1e6.5, expected a valid integer"),
+    ("horizon: 100", "tokens: 1000.5", ":11: budget.tokens: 1000.5, expected a valid integer"),
+    ("horizon: 100", "flops: -1", ":11: budget.flops: -1, expected greater than 0"),
+    ("horizon: 100", "seconds: 0", ":11: budget.seconds: 0, expected greater than 0"),
+    ("horizon: 100", "second: 9", "budget.second: no such key here; did you mean `seconds`?"),
+    ("horizon: 100", "tokens: 1e6, equal: iterations", ":11: budget: equal belongs to horizon; tokens are held equal"),
+    ("horizon: 100", "horizon: 100, equal: tokens", ":11: budget.equal: tokens, expected 'iterations'"),
+    ("horizon: 100", "horizon: 100, looks: 5", ":11: budget: looks belongs to tokens, flops and seconds; with horizon"),
     ("{trials: 5, horizon: 100}", "{horizon: 5}", ":11: budget.trials: missing"),
     ("budget: {trials: 5, horizon: 100}\n", "", ":2: budget: missing; a study file needs it"),
     ("question: Does it work?", "question: ''", ":2: question: , expected"),
@@ -363,10 +392,10 @@ def test_siblings_whose_grids_differ_are_refused() -> None:
         "budget": {"horizon": 9},
     }
     with pytest.raises(TunemaxError, match="grids differ in size"):
-        define({**data, "space": {"polymax.power": [2, 3], "n_layer": [1, 2]}}, name="q")
-    assert define({**data, "space": {"n_layer": [1, 2]}}, name="q").budget.trials == 2
+        define({**data, "space": {"polymax.power": [2, 3], "n_head": [1, 2]}}, name="q")
+    assert define({**data, "space": {"n_head": [1, 2]}}, name="q").budget.trials == 2
     with pytest.raises(TunemaxError, match="the grid has 2 points"):
-        define({**data, "space": {"n_layer": [1, 2]}, "budget": {"trials": 3, "horizon": 9}}, name="q")
+        define({**data, "space": {"n_head": [1, 2]}, "budget": {"trials": 3, "horizon": 9}}, name="q")
 
 
 def test_definitions_of_a_newer_tunemax_are_refused(file: Path) -> None:
@@ -466,6 +495,16 @@ def dimension(draw: st.DrawFn, name: str) -> Any:
     return "default"
 
 
+WORK: list[dict[str, Any]] = [
+    {"horizon": 10**6, "equal": "iterations"},
+    {"tokens": 2e6},
+    {"tokens": 10**9, "looks": 7},
+    {"flops": 1.5e12},
+    {"seconds": 20},
+    {"seconds": 0.5, "looks": 1},
+]
+
+
 @st.composite
 def study_data(draw: st.DrawFn) -> dict[str, Any]:
     specs = all_specs()
@@ -498,8 +537,8 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
         "pruner": draw(st.sampled_from(["none"] if set(names) & set(SHAPE) else PRUNERS)),
         "budget": {
             "trials": draw(st.integers(1, 99)),
-            "horizon": draw(st.integers(1, 10**6)),
-            "seconds": draw(st.none() | st.floats(1, 1e6)),
+            **draw(st.sampled_from(WORK if "batch_size" in names else [*WORK, {"horizon": 1}])),
+            "run_seconds": draw(st.none() | st.floats(1, 1e6)),
         },
         "seed": draw(st.integers(0, 2**53)),
         "workers": draw(st.integers(1, 99)),

@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import RandomSampler
 
 from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.fields import Above
 from tunemax.gpt.softmax import variants
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import OWNED, conditional
@@ -41,10 +42,14 @@ def drawn(definition: StudyDefinition, count: int = 30) -> list[tuple[optuna.Tri
 def test_every_declared_dimension_can_be_searched(name: str) -> None:
     spec = all_specs()[name]
     conditions = {
-        other: allowed[0] for condition in (spec.when, *spec.any_of[:1]) for other, allowed in condition.items()
+        other: allowed[0]
+        for condition in (spec.when, *spec.any_of[:1])
+        for other, allowed in condition.items()
+        if not isinstance(allowed, Above)  # as by default
     }
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
-    definition = question({name: "default"}, {**conditions, **start}, pruner="none")
+    budget = {"trials": 4, "horizon": 20, "equal": "iterations"}
+    definition = question({name: "default"}, {**conditions, **start}, pruner="none", budget=budget)
     (fixed,) = definition.siblings().values()
     assert list(distributions(definition, fixed)) == [name]
     for trial, values in drawn(definition, 5):
@@ -61,7 +66,8 @@ def test_kinds_of_dimensions_become_kinds_of_distributions() -> None:
             "n_layer": {"low": 1, "high": 5, "step": 2},
             "batch_size": {"low": 1, "high": 64, "log": True},
             "bias": [True, False],
-        }
+        },
+        budget={"trials": 4, "horizon": 20, "equal": "iterations"},
     )
     (fixed,) = definition.siblings().values()
     assert distributions(definition, fixed) == {
@@ -166,7 +172,7 @@ def test_grid_points_come_once_each() -> None:
     space = {
         "schedule": ["wsd", "constant"],
         "decay_fraction": {"low": 0.1, "high": 0.3, "step": 0.1},
-        "n_layer": [1, 2],
+        "n_head": [1, 2],
     }
     definition = question(space, sampler="grid", pruner="none", budget={"horizon": 20})
     (fixed,) = definition.siblings().values()

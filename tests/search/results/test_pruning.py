@@ -63,7 +63,7 @@ def test_a_spared_trial_stands_for_those_that_were_stopped(defined: Callable[...
     # ranks of the half's: 1, 2, 3, 4.5, 4.5 against 3, 2, 1, 4.5, 4.5
     assert only(half).correlation.value == pytest.approx(5.5 / 9.5)
     assert only(tenth).correlation.value > only(half).correlation.value
-    assert (only(tenth).iteration, only(tenth).correlation.n, only(tenth).spared, only(tenth).stopped) == (100, 4, 1, 2)
+    assert (only(tenth).step, only(tenth).correlation.n, only(tenth).spared, only(tenth).stopped) == (100, 4, 1, 2)
 
 
 def test_duplicates_are_left_out_and_divergence_counts_at_the_cap(defined: Callable[..., StudyDefinition]) -> None:
@@ -86,11 +86,11 @@ def test_rungs_are_where_trials_are_judged(defined: Callable[..., StudyDefinitio
 
     every = [60, 120, 180, 240]
     rungs = {str(pruner): judged(defined, pruner, a=curve(every)).rungs for pruner in ("asha", "median", "none")}
-    assert [rung.iteration for rung in rungs["asha"]] == [120, 240], "the first evaluation at or behind 100 and 200"
-    assert [rung.iteration for rung in rungs["median"]] == [120, 180, 240]
+    assert [rung.step for rung in rungs["asha"]] == [120, 240], "the first evaluation at or behind 100 and 200"
+    assert [rung.step for rung in rungs["median"]] == [120, 180, 240]
     assert rungs["none"] == ()
     many = judged(defined, "median", a=curve(range(10, HORIZON, 10))).rungs
-    assert (len(many), many[0].iteration, many[-1].iteration) == (8, 100, 290)
+    assert (len(many), many[0].step, many[-1].step) == (8, 100, 290)
 
 
 def test_candidates_are_pooled_by_their_ranks(defined: Callable[..., StudyDefinition]) -> None:
@@ -167,7 +167,7 @@ def test_leaderboard_report_and_note_show_the_warning(
     told = json.loads(capsys.readouterr().out)["pruning"]
     assert told["warnings"] == [low, good]
     (rung,) = told["rungs"]
-    assert (rung["iteration"], rung["spared"], rung["stopped"], rung["correlation"]["n"]) == (100, 2, 8, 14)
+    assert (rung["step"], rung["spared"], rung["stopped"], rung["correlation"]["n"]) == (100, 2, 8, 14)
     html, markdown, _ = (path.read_text() for path in write(question, tmp_path))
     assert "<h2>Pruning</h2>" in html
     assert low in html
@@ -198,7 +198,7 @@ def test_a_real_run_tells_of_its_rungs(ask: Ask, work: Work) -> None:
     work(question, slots=2)
     found = fidelity(question.definition, candidates(question))
     trials = question.trials()["q/softmax"]
-    assert [rung.iteration for rung in found.rungs] == [20, 40]
+    assert [rung.step for rung in found.rungs] == [20, 40]
     assert found.rungs[0].correlation.n == sum(trial.state == TrialState.COMPLETE for trial in trials)
     assert found.rungs[0].spared == sum(attributes.SPARED in trial.user_attrs for trial in trials) > 0
     assert sum(rung.stopped for rung in found.rungs) == sum(

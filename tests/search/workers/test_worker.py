@@ -85,7 +85,8 @@ def test_every_result_is_that_of_the_same_training_alone(ask: Ask, work: Work, c
 
 def test_shapes_that_cannot_be_stacked_share_the_slots(ask: Ask, work: Work, corpus: Corpus) -> None:
     space = {"n_embd": [16, 32, 64], "learning_rate": {"low": 1e-3, "high": 1e-2}}
-    question = ask(compare=["softmax"], space=space, budget={"trials": 8}, base={"n_embd": None})
+    budget = {"trials": 8, "equal": "iterations"}
+    question = ask(compare=["softmax"], space=space, budget=budget, base={"n_embd": None})
     events = work(question, slots=3)
     assert most_running(events) == 3
     trials = question.trials()["q/softmax"]

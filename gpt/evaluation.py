@@ -1,0 +1,55 @@
+"""How much is evaluated: whole spans of the text, and what `eval_iters` means in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from tunemax.gpt.config import TrainConfig
+
+SPAN = 64
+"""Bytes of text whose tokens are evaluated together; targets are taken in such spans, spread over the slice. Shorter
+ones say more a token, since neighbours are alike; longer ones are cheaper for a long context: benchmarks/RESULTS.md."""
+LOOK = 8
+"""A look on the way takes one of so many spans of those of the horizon, from the first on."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a member is evaluated on: so many tokens of a slice, or a look's part of them; by the rule of older
+    versions so many windows."""
+
+    slice: str
+    tokens: int = 0
+    look: bool = False
+    windows: int | None = None
+
+    @classmethod
+    def of(cls, train: TrainConfig, look: bool, part: str | None = None) -> Self:
+        """By a configuration, on its own slice or another one."""
+        where = part or train.eval_slice
+        if train.eval_by == "windows":
+            return cls(where, windows=train.eval_iters * train.batch_size)
+        return cls(where, train.eval_tokens, look)
+
+
+def tokens_of(eval_iters: int, batch_size: int, block_size: int) -> int:
+    """What so many batches of validation windows are as `eval_tokens`, up to whole spans; 0 stays all of the slice."""
+    return -(-eval_iters * batch_size * block_size // SPAN) * SPAN
+
+
+def chosen_itself(given: Mapping[str, Any]) -> bool:
+    """Whether `eval_tokens` among some flat fields was asked for as such, and does not stand for `eval_iters`."""
+    return "eval_tokens" in given and "eval_iters" not in given
+
+
+def converted(eval_iters: int, tokens: int) -> str:
+    """The one line that tells of a conversion."""
+    if not tokens:
+        return "eval_iters = 0: taken as eval_tokens = 0, the whole slice"
+    return (
+        f"eval_iters = {eval_iters}: taken as eval_tokens = {tokens}, or the whole slice where it is shorter; they are "
+        "the same tokens whatever the batch and the context, so eval_tokens is the better name"
+    )

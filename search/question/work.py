@@ -1,0 +1,98 @@
+"""Whether the trials of a study do equal work in an iteration, and if not, whether it says what is held equal."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+
+from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Value
+from tunemax.search.question.budget import VOCABULARY
+from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.dimension import combinations, extremes
+from tunemax.search.question.yaml_lines import Fault, Where
+
+MOST = 400
+"""Combinations that are looked at."""
+CHOICES = (
+    "write tokens, flops or seconds in budget in place of horizon, or beside it equal: iterations if that is meant"
+)
+
+
+def check_work(definition: StudyDefinition) -> None:
+    """Raise Fault if a study counts iterations that are no equal work and does not say so, if its budget of tokens is
+    below one batch, or if its base counts iterations that mean nothing in its unit."""
+    budget = definition.budget
+    if budget.horizon is not None:
+        if not budget.equal and (unequal := changing(definition)):
+            listed = " and ".join(f"{name} changes {what} an iteration" for name, what in unequal.items())
+            where: Where = ("per",) if definition.per in unequal else ("space", next(iter(unequal)))
+            raise Fault(where, f"{listed}, so equal iterations are no equal work; {CHOICES}")
+        return
+    if "eval_interval" in definition.base:
+        instead = f"with budget.{budget.unit} a trial is evaluated at equal shares of it (budget.looks)"
+        raise Fault(("base", "eval_interval"), f"counts iterations, but {instead}; take it out of base")
+    if budget.tokens is not None:
+        try:
+            lengths(definition, VOCABULARY)
+        except TunemaxError as error:
+            raise Fault(("budget", "tokens"), str(error).removeprefix("budget.tokens = ")) from None
+
+
+def changing(definition: StudyDefinition) -> dict[str, str]:
+    """The fields in which trials differ, and that change what an iteration costs: name → tokens, operations or both."""
+    found = {}
+    for name in (*([definition.per] if definition.per else []), *definition.space):
+        if not all_specs()[name].declared.shared:  # what changes no shape and no kernel costs the same
+            continue
+        groups = [list(itertools.islice(shapes, MOST)) for shapes in _shapes(definition, {name})]
+        groups = [list(itertools.chain(*groups))] if name == definition.per else groups
+        tokens = any(len({_tokens(config) for config in group}) > 1 for group in groups)
+        flops = any(len({_tokens(config) * _flops(config) for config in group}) > 1 for group in groups)
+        if tokens or flops:
+            found[name] = " and ".join(["tokens"] * tokens + ["operations"] * flops)
+    return found
+
+
+def lengths(definition: StudyDefinition, vocab_size: int) -> list[int]:
+    """Iterations of the smallest, the largest and more of the trials that a study may have, by its budget.
+
+    Raises TunemaxError for a budget that is below one iteration of any of them. Not of a budget of seconds.
+    """
+    groups = _shapes(definition, set(changing(definition)))
+    shapes = itertools.chain(*(itertools.islice(shapes, MOST) for shapes in groups))
+    return [definition.budget.iterations(config, vocab_size) for config in shapes]
+
+
+def _shapes(definition: StudyDefinition, names: set[str]) -> Iterator[Iterator[Config]]:
+    """Of each sibling the configurations with all values of these fields, of ranges the ends; all others at their first
+    one."""
+    for fixed in definition.siblings().values():
+        start = next(combinations(definition.space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
+        varied = {name: dim for name, dim in definition.dimensions(fixed).items() if name in _behind(names)}
+        yield _possible({**fixed, **start}, combinations(varied, {**fixed, **start}, extremes))
+
+
+def _possible(fixed: Mapping[str, Value], combined: Iterable[Mapping[str, Value]]) -> Iterator[Config]:
+    for values in combined:
+        with contextlib.suppress(TunemaxError):  # a large space is not tried to its last combination
+            yield Config.of({**fixed, **values})
+
+
+def _behind(names: set[str]) -> set[str]:
+    """These fields and those that their conditions name."""
+    specs = all_specs()
+    more = {other for name in names for other in specs[name].depends_on} - names
+    return names | _behind(more) if more else names
+
+
+def _tokens(config: Config) -> int:
+    return config.train.batch_size * config.model.block_size
+
+
+def _flops(config: Config) -> float:
+    from tunemax.gpt.cost import flops_a_token  # loads torch, which whoever reads a study of one shape never needs
+
+    return flops_a_token(config.model, VOCABULARY)
