@@ -126,7 +126,7 @@ WORDS = ("better", "worse", "mixed")
 
 def verdict(own: Array, other: Array) -> str:
     """As `Comparison.verdict` has it, without a margin."""
-    pairs = Pairs(own.tolist(), other.tolist())
+    pairs = Pairs(tuple(own.tolist()), tuple(other.tolist()))
     found = decide({"a": [look(pairs.first(n), math.nan) for n in looks(len(pairs)) if n <= len(pairs)]}, len(pairs))
     losses = reliability(pairs.own, pairs.other)
     if found["a"].sign == 0:

@@ -172,8 +172,8 @@ def printed(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--searches", type=int, default=300, help="of each landscape")
-    parser.add_argument("--repetitions", type=int, default=10_000, help="questions drawn for a figure")
+    parser.add_argument("--searches", type=int, default=120, help="of each landscape")
+    parser.add_argument("--repetitions", type=int, default=3_000, help="questions drawn for a figure")
     parser.add_argument("--quick", action="store_true", help="8 searches and 50 repetitions, to see whether it runs")
     arguments = parser.parse_args()
     searches, repetitions = (8, 50) if arguments.quick else (arguments.searches, arguments.repetitions)

@@ -182,7 +182,7 @@ def _prefix(own: Runs, other: Runs) -> tuple[int, ...]:
 def _pairs(own: Runs, other: Runs, seeds: tuple[int, ...]) -> Pairs:
     losses = [(own[seed], other[seed]) for seed in seeds]
     ended = [(a, b) for a, b in losses if a is not None and b is not None]
-    return Pairs([a for a, _ in ended], [b for _, b in ended])
+    return Pairs(tuple(a for a, _ in ended), tuple(b for _, b in ended))
 
 
 def _finite(value: Any) -> Any:
@@ -217,11 +217,19 @@ def claim(versus: Comparison, metric: str, where: str) -> str:
         sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}), {where}"
         if versus.typical.low > 0 or versus.typical.high < 0:
             sentence += "; the interval by itself leaves 0 out, p counts all candidates and looks"
+    elif _turned(versus):
+        all_ = f"of all seeds it is {_signed(versus)}"
+        sentence = f"{name} is {verdict} than {reference} in {metric}, though {all_} ({extent}), {where}"
     else:
         sentence = f"{name} is typically {_amount(versus)}{verdict} than {reference} in {metric} ({extent}), {where}"
         if versus.settled.equal_at is not None:
             sentence += f"; that is equal {within}"
     return "; ".join([sentence, *lost])
+
+
+def _turned(versus: Comparison) -> bool:
+    """Whether all seeds together point to the other side than those of the look that has settled it."""
+    return versus.settled.sign * versus.typical.value < 0
 
 
 def percent(share: float, digits: int | None = None) -> str:
@@ -241,7 +249,7 @@ def _amount(versus: Comparison) -> str:
 def _signed(versus: Comparison) -> str:
     value = versus.relative[0]
     if not math.isfinite(value):
-        return "as far apart as a run that diverged" if versus.typical.value else "no difference"
+        return f"{'worse' if value > 0 else 'better'}, since runs diverged" if math.isinf(value) else "no difference"
     return f"{100 * value:+.{_digits(versus)}f} %"
 
 
@@ -252,7 +260,7 @@ def _digits(versus: Comparison) -> int:
 
 def _extent(versus: Comparison) -> str:
     """Interval, seeds, p, and at which look it was settled."""
-    sign, digits = -1 if versus.typically == "better" else 1, _digits(versus)
+    sign, digits = -1 if versus.typically == "better" and not _turned(versus) else 1, _digits(versus)
     low, high = sorted(sign * share for share in versus.relative[1:])
     ends = (f"{100 * low:.{digits}f}" if math.isfinite(low) else "unbounded", percent(high, digits))
     interval = f"95 % interval {ends[0]} … {ends[1]}, " if math.isfinite(low) or math.isfinite(high) else ""

@@ -196,7 +196,7 @@ class Confirmation:
         first = max(range_.low, self.seeds + 1)
         many = range_.high is None or range_.high > MOST_SEEDS
         last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
-        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"about {first}"
+        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
         times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
         costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
         longer = ["--longer", str(self.factor)] if self.factor > 1 else []
@@ -359,13 +359,16 @@ def _runs(trials: Iterable[FrozenTrial]) -> Runs:
     """By seed. Of several trials of one seed that which has ended counts; one that has only failed has no loss."""
     runs: dict[int, float | None] = {}
     for trial in trials:
+        seed = (trial.system_attrs.get("fixed_params", {}) | trial.params).get("seed")
         stands = state(trial)
+        if seed is None:
+            continue  # asked with the stock tools
         if stands == "complete":
-            runs[_seed(trial)] = trial.value
+            runs[int(seed)] = trial.value
         elif stands == "diverged":
-            runs[_seed(trial)] = math.inf
+            runs[int(seed)] = math.inf
         elif stands in ("running", "waiting"):
-            runs.setdefault(_seed(trial), None)
+            runs.setdefault(int(seed), None)
     return runs
 
 
@@ -377,11 +380,6 @@ def _finite(runs: Runs) -> dict[int, float]:
 def _lost(entry: Confirmed) -> str:
     """Of one candidate, to stand behind its name; empty if it has lost none."""
     return f" (diverged in {len(entry.diverged)} of {entry.runs} runs)" if entry.diverged else ""
-
-
-def _seed(trial: FrozenTrial) -> int:
-    """Of a trial that has begun, or that still waits."""
-    return int(trial.params["seed"] if "seed" in trial.params else trial.system_attrs["fixed_params"]["seed"])
 
 
 def size(entry: Confirmed) -> str:

@@ -36,7 +36,7 @@ class Search:
 
     @property
     def best(self) -> float:
-        return min(self.losses, default=math.inf)
+        return self.losses[0] if self.losses else math.inf
 
     @property
     def gain(self) -> float:
@@ -59,7 +59,7 @@ def apart(better: Search, worse: Search, neighbours: int = 1) -> bool:
 
     neighbours: pairs that are looked at, for which the error is divided.
     """
-    ahead = bisect.bisect_left(sorted(better.losses), worse.best)
+    ahead = bisect.bisect_left(better.losses, worse.best)
     if not ahead or chance(ahead, better.trials, worse.trials) * neighbours >= ERROR:
         return False
     return worse.best - better.best > max(better.gain, worse.gain)

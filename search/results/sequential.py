@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,8 @@ _LOG_ALPHAS = np.log(_ALPHAS)
 class Pairs:
     """Losses of a candidate and of the reference on the same seeds, in the order of the seeds; inf: diverged."""
 
-    own: Sequence[float]
-    other: Sequence[float]
+    own: tuple[float, ...]
+    other: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.own)
@@ -191,8 +191,9 @@ def decide(made: Mapping[str, Sequence[Look]], planned: int) -> dict[str, Settle
     return found
 
 
-def scale(losses: Sequence[float]) -> float:
-    """The typical loss of the runs that did not diverge; NaN if all did."""
+@lru_cache(maxsize=256)
+def scale(losses: tuple[float, ...]) -> float:
+    """The typical loss of the runs that did not diverge; NaN if all did. Kept: all candidates have one reference."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     return pseudomedian(finite) if finite else math.nan
 

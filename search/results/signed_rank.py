@@ -46,9 +46,7 @@ def difference(own: float, other: float) -> float:
 
 def pseudomedian(values: Sequence[float]) -> float:
     """The median of the means of all pairs of values, each with itself too; +inf and -inf have the mean 0."""
-    sums = _walsh(np.asarray(values, float))
-    middle = sums[(len(sums) - 1) // 2], sums[len(sums) // 2]
-    return float(_mean(np.array(middle[0]), np.array(middle[1])))
+    return _middle(_walsh(np.asarray(values, float)))
 
 
 def typical(differences: Sequence[float], confidence: float = 0.95) -> Typical:
@@ -61,7 +59,7 @@ def typical(differences: Sequence[float], confidence: float = 0.95) -> Typical:
     sums = _walsh(np.asarray(differences, float))
     cut = _cut(len(differences), 1 - confidence)
     low, high = (float(sums[cut - 1]), float(sums[-cut])) if cut else (-math.inf, math.inf)
-    return Typical(pseudomedian(differences), low, high)
+    return Typical(_middle(sums), low, high)
 
 
 def one_sided(differences: Sequence[float], shift: float = 0.0) -> tuple[float, float]:
@@ -106,6 +104,12 @@ def _walsh(values: Array) -> Array:
     """The means of all pairs of values, each with itself too, in order."""
     rows, columns = np.triu_indices(len(values))
     return np.sort(_mean(values[rows], values[columns]))
+
+
+def _middle(ordered: Array) -> float:
+    """The median of values in order."""
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(_mean(np.array(low), np.array(high)))
 
 
 def _mean(one: Array, other: Array) -> Array:

@@ -350,3 +350,12 @@ def test_other_programs_get_plain_numbers() -> None:
         assert told["n"] == 12
         assert told["verdict"] == found.verdict
         assert told["typical"]["high"] is None or math.isfinite(told["typical"]["high"])
+
+
+def test_what_was_settled_and_has_turned_since_is_told_as_both() -> None:
+    own = [*shifted(-0.03, 12), *(each + 0.06 for each in shifted(0, 24)[12:]), *(SEEDS[:6] + 0.08)]
+    found = paired(own, [*SEEDS, *SEEDS[:6]], planned=12)
+    assert (found.verdict, found.settled.at, found.typical.value > 0) == ("better", 8, True)
+    told = claim(found, "loss", "here")
+    assert told.startswith("a is better than b in loss, though of all seeds it is +1.")
+    assert "settled at 8" in told

@@ -29,7 +29,7 @@ FAMILIES = st.dictionaries(st.sampled_from("abcd"), st.tuples(P, P), min_size=1)
 
 
 def pairs(differences: np.ndarray) -> Pairs:  # type: ignore[type-arg]
-    return Pairs([2.0 + each for each in differences], [2.0] * len(differences))
+    return Pairs(tuple(2.0 + each for each in differences), (2.0,) * len(differences))
 
 
 # ---- looks -----------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_sides_and_margins() -> None:
 
 def test_a_candidate_without_pairs_is_in_the_family_and_settles_nothing() -> None:
     better = pairs(-0.05 + 0.002 * np.random.default_rng(4).normal(size=12))
-    found = settle({"a": better, "b": Pairs([], [])}, 12)
+    found = settle({"a": better, "b": Pairs((), ())}, 12)
     assert (found["a"].sign, found["b"].sign, found["b"].p) == (-1, 0, 1.0)
     assert found["a"].p > settle({"a": better}, 12)["a"].p
     assert settle({}, 12) == {}
@@ -176,7 +176,7 @@ def test_families_of_mixed_truths_err_seldom() -> None:
     for _ in range(250):
         reference = rng.normal(2, 0.01, 24)
         own = {str(t): reference + t * margin * 2 + rng.normal(0, 0.014, 24) for t in truths}
-        found = settle({name: Pairs(list(each), list(reference)) for name, each in own.items()}, 12, margin)
+        found = settle({name: Pairs(tuple(each), tuple(reference)) for name, each in own.items()}, 12, margin)
         wrong += any(
             (each.sign * truth <= 0 and each.sign != 0) or (each.equal_at is not None and abs(truth) >= 1)
             for truth, each in zip(truths, found.values(), strict=True)
