@@ -174,9 +174,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--searches", type=int, default=100, help="of each landscape")
     parser.add_argument("--repetitions", type=int, default=2_000, help="questions drawn for a figure")
-    parser.add_argument("--quick", action="store_true", help="8 searches and 50 repetitions, to see whether it runs")
+    parser.add_argument("--quick", action="store_true", help="7 searches and 20 repetitions, to see whether it runs")
     arguments = parser.parse_args()
-    searches, repetitions = (8, 50) if arguments.quick else (arguments.searches, arguments.repetitions)
+    searches, repetitions = (7, 20) if arguments.quick else (arguments.searches, arguments.repetitions)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     rng, wrong, alone, seen, worst = np.random.default_rng(1), [], [], [], 0.0
