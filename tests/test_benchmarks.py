@@ -143,3 +143,20 @@ def test_every_landscape_is_searched_for_orders_that_a_repeat_would_change() -> 
     assert len(names) == 3 * len(set(names)) == 30, "in three tables"
     assert all(re.fullmatch(r"\d+\.\d %", cell) for row in rows if row[0] in names for cell in row[2:])
     assert re.search(r"^Errors are at most \d+\.\d % \(required: 5\.0 %\)\.$", out, re.MULTILINE)
+
+
+def test_claims_are_held_to_what_they_promise() -> None:
+    out = printed("calibration.py")
+    assert re.findall(r"^### (.+)$", out, re.MULTILINE) == [
+        "Intervals of 95 % cover, by number of pairs",
+        "Verdicts where neither side is better",
+        "Looked at after every seed",
+        "Anything false of so many candidates",
+        "A difference is found",
+        "Two modes are seen",
+        "The range of seeds needed",
+    ]
+    shares = [float(cell.removesuffix(" %")) for row in figures(out) for cell in row if re.fullmatch(r"[\d.]+ %", cell)]
+    assert len(shares) > 100
+    assert all(0 <= each <= 100 for each in shares)
+    assert re.search(r"^Errors are at most [\d.]+ % \(required: 5.5 %\)\.$", out, re.MULTILINE)

@@ -316,20 +316,11 @@ URL = f"sqlite:///{Path('studies/tunemax.db').absolute()}"
 def told(losses: dict[str, Runs], *, waiting: int = 0, trials: Sequence[FrozenTrial] = ()) -> Confirmation:
     """A confirmation of these losses; those of softmax first."""
     versus = {each.name: each for each in compare(losses, "softmax", 8)}
-    entries = [
-        replace(
-            confirmed(
-                Frozen(study=f"q/{name}", trial=1, fields=FIELDS),
-                f"q.confirmed/{name}",
-                found,
-                trials,
-                versus.get(name),
-                losses["softmax"],
-            ),
-            waiting=waiting,
-        )
-        for name, found in losses.items()
-    ]
+    entries = []
+    for name, found in losses.items():
+        frozen, study = Frozen(study=f"q/{name}", trial=1, fields=FIELDS), f"q.confirmed/{name}"
+        entry = confirmed(frozen, study, found, trials, versus.get(name), losses["softmax"])
+        entries.append(replace(entry, waiting=waiting))
     return Confirmation("q.confirmed", "q", 1000, 1, 8, "softmax", "python_stdlib", ranked(entries, "softmax"), URL, 8)
 
 
