@@ -4,8 +4,8 @@ Two neighbours in the order are told apart by two rules that both must hold. Fir
 are ahead of the best of the other as chance gives to one of two equal candidates in fewer than 2.5 % of cases. That is
 exact if trials are independent draws. A sampler that learns draws near what was good: once a search is in a good
 region, or stuck in a poor one, it draws many trials there, and they count as one. So, second, the lead must be larger
-than what either search has gained over the random trials that it began with: luck in where a search ends is mostly no larger
-than that. `benchmarks/calibration_order.py` measures both on real searches.
+than what either search has gained over the random trials that it began with: luck in where a search ends is mostly no
+larger than that. `benchmarks/calibration_order.py` measures both on real searches.
 """
 
 from __future__ import annotations
