@@ -54,5 +54,5 @@ def _tuned(findings: Findings) -> list[str]:
     spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
     spent += [f"confirmation at {each.horizon:,} iterations {each.member_steps:,}" for each in findings.confirmations]
     verdict = findings.order if findings.confirmations else board.sentence
-    said = [f"Budget spent: {', '.join(spent)}.", *([verdict] if verdict else []), *findings.cautions]
+    said = [f"Budget spent: {', '.join(spent)}.", *findings.cautions, *([verdict] if verdict else [])]
     return [*lines, "", tables.RANKED, *wrapped(*said)]
