@@ -174,5 +174,6 @@ def test_a_confirmed_winner_at_the_end_of_its_range_is_told_though_tuning_has_fo
 
 
 def test_one_that_is_confirmed_half_way_is_not_settled(tuned: Question) -> None:
-    confirm(tuned, Confirm(seeds=12))
+    confirm(tuned, Confirm(seeds=12, margin=0.02))
     assert settled(confirmations(tuned)) == frozenset()
+    assert "study confirm q --seeds 12 --reference softmax --margin 0.02" in shown(tuned)["report"]
