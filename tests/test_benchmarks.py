@@ -137,6 +137,15 @@ def test_the_memory_of_a_worker_is_compared_with_what_was_predicted(data_folder:
     assert error == pytest.approx(100 * (predicted / actual - 1), abs=1.5)
 
 
+def test_every_landscape_is_searched_for_orders_that_a_repeat_would_change() -> None:
+    out = printed("calibration_order.py")
+    rows = figures(out)
+    names = [row[0] for row in rows if row[0] != "searched"]
+    assert len(names) == 3 * len(set(names)) == 30, "in three tables"
+    assert all(re.fullmatch(r"\d+\.\d %", cell) for row in rows if row[0] in names for cell in row[2:])
+    assert re.search(r"^Errors are at most \d+\.\d % \(required: 5\.0 %\)\.$", out, re.MULTILINE)
+
+
 def test_claims_are_held_to_what_they_promise() -> None:
     out = printed("calibration.py")
     assert re.findall(r"^### (.+)$", out, re.MULTILINE) == [

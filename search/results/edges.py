@@ -126,11 +126,12 @@ def _beyond(spec: FieldSpec, dimension: Dimension, side: Side) -> float | None:
 
 
 def _next(numbers: Sequence[float]) -> float:
-    """What follows numbers that rise or fall: by their factor if they have one, else by the last difference."""
+    """What follows numbers that rise or fall: by the last factor if they span a decade or have one factor, else by the
+    last difference."""
     if all(number > 0 for number in numbers):
         factors = [after / before for before, after in pairwise(numbers)]
-        if max(factors) < 1.01 * min(factors):
-            return numbers[-1] * factors[-1]
+        if max(factors) < 1.01 * min(factors) or max(numbers) >= 10 * min(numbers):
+            return float(f"{numbers[-1] * factors[-1]:.12g}")
     return numbers[-1] + (numbers[-1] - numbers[-2])
 
 

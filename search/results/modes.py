@@ -19,7 +19,7 @@ GAP = 3.0
 """The worse mode begins so many standard deviations of the better one above its last run.
 
 Of runs without a second mode so much is seen in 2 % of 12 normal ones and 10 % of 12 of Student's t with 3 degrees of
-freedom (0.1 and 10 % at 24), mostly of a single one; see docs/statistics.md.
+freedom (0.1 and 9 % at 24), mostly of a single one; see docs/statistics.md.
 """
 
 

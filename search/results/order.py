@@ -1,11 +1,11 @@
 """Whether a repeat of a tuning would give the same order of its candidates.
 
 Two neighbours in the order are told apart by two rules that both must hold. First, so many of the better one's trials
-are ahead of the best of the other as chance gives to one of two equal candidates in fewer than 5 % of cases. That is
+are ahead of the best of the other as chance gives to one of two equal candidates in fewer than 2.5 % of cases. That is
 exact if trials are independent draws. A sampler that learns draws near what was good: once a search is in a good
 region, or stuck in a poor one, it draws many trials there, and they count as one. So, second, the lead must be larger
-than what either search has gained over the random trials that it began with: luck in where a search ends is no larger
-than that. `benchmarks/calibration_order.py` measures both on real searches.
+than what either search has gained over the random trials that it began with: luck in where a search ends is mostly no
+larger than that. `benchmarks/calibration_order.py` measures both on real searches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ERROR = 0.05
-"""An order of candidates that do not differ is called one less often than this."""
+"""Of candidates that do not differ two are told apart less often than this."""
+LEVEL = ERROR / 2
+"""Of the first rule: what samplers that learn get past both is left the other half."""
 LEAST = 4
 """Trials that each candidate must have before anything is said of a repeat."""
 
@@ -36,7 +38,7 @@ class Search:
 
     @property
     def best(self) -> float:
-        return min(self.losses, default=math.inf)
+        return self.losses[0] if self.losses else math.inf
 
     @property
     def gain(self) -> float:
@@ -57,10 +59,10 @@ def chance(ahead: int, own: int, other: int) -> float:
 def apart(better: Search, worse: Search, neighbours: int = 1) -> bool:
     """Whether a repeat would keep these two in their order.
 
-    neighbours: pairs that are looked at, for which the error is divided.
+    neighbours: pairs that are looked at, for which the level is divided.
     """
-    ahead = bisect.bisect_left(sorted(better.losses), worse.best)
-    if not ahead or chance(ahead, better.trials, worse.trials) * neighbours >= ERROR:
+    ahead = bisect.bisect_left(better.losses, worse.best)
+    if not ahead or chance(ahead, better.trials, worse.trials) * neighbours >= LEVEL:
         return False
     return worse.best - better.best > max(better.gain, worse.gain)
 

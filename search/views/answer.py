@@ -55,5 +55,5 @@ def _tuned(findings: Findings) -> list[str]:
     spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     verdict = findings.order if findings.confirmations else board.sentence
     rule = findings.question.definition.rule
-    said = [f"Budget spent: {', '.join(spent)}.", verdict, *findings.cautions, rule]
+    said = [f"Budget spent: {', '.join(spent)}.", *findings.cautions, verdict, rule]
     return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said))]

@@ -8,6 +8,7 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.fields import Choices
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.schema import study_file
+from tunemax.search.question.stages import MARGIN
 from tunemax.search.results.findings import Findings
 from tunemax.search.storage.commands import training
 from tunemax.search.views.document import Section, tabulated
@@ -46,6 +47,7 @@ def commands(findings: Findings) -> Section:
     for each in findings.confirmations:
         words = ["study", "confirm", definition.name, "--seeds", str(each.seeds), "--reference", each.reference]
         words += ["--longer", str(each.factor)] if each.factor > 1 else []
+        words += ["--margin", f"{each.margin:g}"] if each.margin != MARGIN else []
         lines.append(shlex.join(["tunemax", *words]))
     for entry in findings.board.entries:
         if entry.best and entry.best.config:

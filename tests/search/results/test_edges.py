@@ -64,6 +64,8 @@ def test_on_a_log_range_an_end_is_2_percent_of_the_logarithm(value: float, wider
         ("batch_size", 1, Choices((1, 2, 4)), None),
         ("batch_size", 20, Choices((4, 10, 20)), "[4, 10, 20, 30]"),
         ("batch_size", 8, Choices((4, 8)), None),
+        ("learning_rate", 0.001, Choices((0.001, 0.01, 0.05)), "[0.0001, 0.001, 0.01, 0.05]"),
+        ("learning_rate", 0.05, Choices((0.001, 0.01, 0.05)), "[0.001, 0.01, 0.05, 0.25]"),
         ("bias", True, Choices((False, True)), None),
         ("position", "rotary", Choices(("learned", "rotary")), None),
         # what other fields forbid

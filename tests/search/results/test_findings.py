@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from tunemax.gpt.config import Config
+from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.confirmation import confirmations
 from tunemax.search.results.findings import gather, settled
@@ -142,6 +143,25 @@ def test_ends_of_ranges_and_unequal_budgets_are_told_everywhere(ask: Ask) -> Non
         assert edge in text, place
 
 
+def test_the_commands_that_name_a_best_trial_tell_it_too(
+    ask: Ask, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = told(ask(budget={"trials": 1}), {"softmax": 0.0999, "polymax": 0.01}, count=4)
+    told(question, {"polymax": 0.01}, count=6)
+    unequal = "Unequal budgets: polymax 10, softmax 4 trials; ranks favour those that have had more."
+    edge = "learning_rate of the best softmax (0.0999) lies at the upper end"
+
+    def printed(*words: str) -> str:
+        assert main(["study", *words, "--storage", where]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert unequal in printed("list")
+    assert unequal in printed("best", "q")
+    assert unequal not in printed("best", "q/softmax"), "a rank is given for one of several only"
+    assert edge in printed("best", "q/softmax")
+    assert edge not in printed("best", "q/polymax")
+
+
 def test_a_confirmed_winner_at_the_end_of_its_range_is_told_though_tuning_has_found_another(ask: Ask) -> None:
     question = told(ask(compare=list(RATES), budget={"trials": 1}), {**RATES, "softmax": 0.0999})
     question = confirmed(question, {"softmax": same, "polymax": worse, "softermax": worse})
@@ -154,5 +174,6 @@ def test_a_confirmed_winner_at_the_end_of_its_range_is_told_though_tuning_has_fo
 
 
 def test_one_that_is_confirmed_half_way_is_not_settled(tuned: Question) -> None:
-    confirm(tuned, Confirm(seeds=12))
+    confirm(tuned, Confirm(seeds=12, margin=0.02))
     assert settled(confirmations(tuned)) == frozenset()
+    assert "study confirm q --seeds 12 --reference softmax --margin 0.02" in shown(tuned)["report"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunemax.search.results.order import ERROR, LEAST, Search, apart, chance, groups, sentence
+from tunemax.search.results.order import ERROR, LEAST, LEVEL, Search, apart, chance, groups, sentence
 
 losses = st.lists(st.floats(0.5, 6.0), min_size=LEAST, max_size=9)
 several = st.lists(losses, min_size=2, max_size=6)
@@ -62,7 +62,7 @@ def test_a_search_whose_every_result_is_better_is_told_apart_only_by_enough_of_t
     for before, after in itertools.pairwise(range(len(ladder))):
         together = any({before, after} <= set(group) for group in found)
         sure = chance(len(ladder[before].losses), ladder[before].trials, ladder[after].trials) * (len(ladder) - 1)
-        assert together == (sure >= ERROR)
+        assert together == (sure >= LEVEL)
 
 
 def test_a_lead_that_is_no_larger_than_what_searching_has_gained_may_be_luck() -> None:

@@ -110,7 +110,7 @@ def told(bests: list[list[float]]) -> Repeats:
     for own in bests:
         outcomes = [type("Best", (), {"value": loss}) for loss in own]
         entries = [type("Entry", (), {"name": name, "best": best}) for name, best in zip("abc", outcomes, strict=False)]
-        boards.append(Leaderboard("?", "q", tuple(entries), None))  # type: ignore[arg-type]
+        boards.append(Leaderboard("?", "q", tuple(entries)))  # type: ignore[arg-type]
     return summary("q", [f"q{index}" for index in range(len(bests))], boards, [{} for _ in bests], None)
 
 
