@@ -145,14 +145,13 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     definition = question.definition
     for line in settings.lines:
         print(line, file=sys.stderr)
-    asked = definition.question
+    asked, few = definition.question, None
     if confirms := definition.confirms:
         seeds = seeds_of(definition)
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
         few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
-        asked += f"\n{few}" if few else ""
     done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
-    print(f"{asked}\n{question.name}: {done}", flush=True)
+    print("\n".join([asked, f"{question.name}: {done}", *([few] if few else [])]), flush=True)
     with shown(progress) as view:
         yield view
 
