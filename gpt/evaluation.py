@@ -27,6 +27,6 @@ def converted(eval_iters: int, tokens: int) -> str:
     if not tokens:
         return "eval_iters = 0: taken as eval_tokens = 0, the whole slice"
     return (
-        f"eval_iters = {eval_iters}: taken as eval_tokens = {tokens}, or the whole slice where it is shorter; they are "
-        "the same tokens whatever the batch and the context, so eval_tokens is the better name"
+        f"eval_iters = {eval_iters}: taken as eval_tokens = {tokens}, or the whole slice where it is shorter, which "
+        "are the same tokens whatever the batch and the context"
     )

@@ -32,6 +32,10 @@ Ask = Callable[..., Question]
 Work = Callable[..., Any]
 
 
+OLD = {"eval_iters": 2, "eval_tokens": None}
+"""What a study file of before had."""
+
+
 def before(definition: StudyDefinition) -> StudyDefinition:
     """The definition as an older version has stored it: without a number, and without `eval_tokens`."""
     stored = json.loads(definition.to_json())
@@ -46,7 +50,9 @@ def configs(definition: StudyDefinition) -> list[Config]:
 
 def test_eval_iters_become_tokens_once_whatever_a_trial_searches(defined: Define) -> None:
     space = {"batch_size": [4, 8], "block_size": [16, 32], "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
-    definition = defined(base={"eval_iters": 8, "batch_size": None, "block_size": None}, space=space)
+    definition = defined(
+        base={"eval_iters": 8, "eval_tokens": None, "batch_size": None, "block_size": None}, space=space
+    )
     tokens = 8 * 12 * 64  # the defaults stand in for what is searched
     assert definition.base["eval_tokens"] == tokens
     for batch in (4, 8):
@@ -57,7 +63,8 @@ def test_eval_iters_become_tokens_once_whatever_a_trial_searches(defined: Define
 
 
 def test_a_file_written_again_means_the_same(defined: Define, tmp_path: Any) -> None:
-    for definition in (defined(base={"eval_iters": 8}), before(defined(base={"eval_iters": 8}))):
+    asked = {"eval_iters": 8, "eval_tokens": None}
+    for definition in (defined(), defined(base=asked), before(defined(base=asked))):
         path = tmp_path / "q.yaml"
         path.write_text(study_file(definition))
         again = define(read_yaml(path).data, name="q")
@@ -71,7 +78,7 @@ def test_a_file_written_again_means_the_same(defined: Define, tmp_path: Any) -> 
             {"eval_iters": 8, "eval_tokens": 4096},
             "eval_iters = 8 stands for eval_tokens = 512, and eval_tokens is 4096",
         ),
-        ({"eval_iters": None, "eval_tokens": 60}, "less than one span of text"),
+        ({"eval_tokens": 60}, "less than one span of text"),
     ],
 )
 def test_what_cannot_be_an_evaluation_is_refused(base: dict[str, Any], message: str, defined: Define) -> None:
@@ -82,10 +89,10 @@ def test_what_cannot_be_an_evaluation_is_refused(base: dict[str, Any], message: 
 
 def test_an_evaluation_longer_than_its_slice_is_refused(defined: Define, corpus: Corpus, where: str) -> None:
     there = len(corpus.slices["tuning"])
-    long = defined(base={"eval_iters": None, "eval_tokens": there + 1})
+    long = defined(base={"eval_tokens": there + 1})
     with pytest.raises(TunemaxError, match=rf"eval_tokens = {there + 1}: tuning of words has {there}; take at most"):
         create(where, long, corpus)
-    create(where, defined(base={"eval_iters": 10**6}), corpus)  # of which the whole slice is taken
+    create(where, defined(base={"eval_iters": 10**6, "eval_tokens": None}), corpus)  # of which the whole slice is taken
 
 
 @pytest.mark.parametrize("field", ["eval_tokens", "eval_by"])
@@ -93,9 +100,9 @@ def test_how_trials_are_measured_is_no_dimension(field: str, plan: Callable[...,
     values = {"eval_tokens": [512, 1024], "eval_by": ["tokens", "windows"]}[field]
     reason = f"{field} decides how trials are measured, which must be the same for all of them; set it in base"
     with pytest.raises(Fault, match=reason):
-        define(plan(base={"eval_iters": None}, space={field: values}), name="q")
+        define(plan(base={"eval_tokens": None}, space={field: values}), name="q")
     with pytest.raises(Fault, match=reason):
-        define(plan(base={"eval_iters": None}, per=field, compare=values), name="q")
+        define(plan(base={"eval_tokens": None}, per=field, compare=values), name="q")
     assert field not in json_schema()["properties"]["space"]["properties"]
 
 
@@ -103,7 +110,7 @@ def test_how_trials_are_measured_is_no_dimension(field: str, plan: Callable[...,
 
 
 def test_a_stored_definition_without_a_number_keeps_the_old_rule(defined: Define) -> None:
-    new, old = defined(), before(defined())
+    new, old = defined(base=OLD), before(defined(base=OLD))
     assert (new.schema_version, old.schema_version) == (SCHEMA, 1)
     assert {config.train.eval_by for config in configs(new)} == {"tokens"}
     assert {config.train.eval_by for config in configs(old)} == {"windows"}
@@ -113,8 +120,8 @@ def test_a_stored_definition_without_a_number_keeps_the_old_rule(defined: Define
 
 
 def test_an_unchanged_file_goes_on_with_an_old_study(defined: Define) -> None:
-    old = before(defined())
-    merged = joined(old, defined())
+    old = before(defined(base=OLD))
+    merged = joined(old, defined(base=OLD))
     assert [config.identity for config in configs(merged)] == [config.identity for config in configs(old)]
     assert merged.rule == old.rule
 
@@ -122,16 +129,16 @@ def test_an_unchanged_file_goes_on_with_an_old_study(defined: Define) -> None:
 @pytest.mark.parametrize(
     ("base", "change"),
     [
-        ({"eval_iters": None, "eval_tokens": 4096}, "base.eval_tokens: none -> 4096 .the study is measured by the old"),
-        ({"eval_by": "tokens"}, "base.eval_by: windows -> tokens"),
-        ({"eval_iters": 5}, "base.eval_iters: 2 -> 5"),
+        ({"eval_tokens": 4096}, "base.eval_tokens: none -> 4096 .the study is measured by the old"),
+        ({**OLD, "eval_by": "tokens"}, "base.eval_by: windows -> tokens"),
+        ({**OLD, "eval_iters": 5}, "base.eval_iters: 2 -> 5"),
     ],
 )
 def test_a_file_that_asks_an_old_study_for_the_new_rule_is_refused(
     base: dict[str, Any], change: str, defined: Define
 ) -> None:
     with pytest.raises(TunemaxError, match=change):
-        joined(before(defined()), defined(base=base))
+        joined(before(defined(base=OLD)), defined(base=base))
 
 
 def test_an_old_question_is_shown_and_confirmed_by_its_rule(
