@@ -8,7 +8,7 @@ from typing import Any
 SPAN = 64
 """Bytes of text whose tokens are evaluated together; targets are taken in such spans, spread over the slice. Shorter
 ones say more a token, since neighbours are alike; longer ones are cheaper for a long context: benchmarks/RESULTS.md."""
-LOOK = 8
+LOOK = 16
 """A look on the way takes one of so many spans of those of the horizon, from the first on."""
 
 
