@@ -35,7 +35,7 @@ NEAR: Mapping[str, Mapping[str, Any]] = {
     "constantmax": {"softmax_variant": "constantmax"},
 }
 """Members by what is different in them."""
-SIZES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
+SIZES = (4096, 5120, 16384, 32768, 65536, 81920, 131072)
 MEMBERS = 4
 """Trained side by side where time is taken."""
 WIDEST = 128
@@ -88,10 +88,11 @@ def cost(names: Sequence[str], repeats: int) -> str:
         for member in members:
             member.iteration = config.train.max_iters
         final = _seconds(trainer.evaluate)
-        looks = (definition.budget.horizon - 1) // config.train.eval_interval
-        share = (looks * look + final) / (definition.budget.horizon * iteration)
+        horizon = config.train.max_iters
+        looks = (horizon - 1) // config.train.eval_interval
+        share = (looks * look + final) / (horizon * iteration)
         tokens = f"{config.train.eval_tokens:,}"
-        rows.append([name, f"{definition.budget.horizon:,}", tokens, str(looks), f"{100 * share:.1f} %"])
+        rows.append([name, f"{horizon:,}", tokens, str(looks), f"{100 * share:.1f} %"])
     return table(
         f"Time of all evaluations, as a share of the training's (looks take a {LOOK}th)",
         ["study", "iterations", "eval_tokens", "looks", "share"],

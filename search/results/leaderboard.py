@@ -185,7 +185,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
         flops=float(sum(trial.user_attrs.get(FLOPS, 0) for trial in trials)),
         values=tuple(found.value for found in own),
         iterations_each=fmean(found.iterations for found in trained) if trained else 0.0,
-        tokens_each=fmean(found.tokens for found in trained) if trained else 0.0,
+        tokens_each=fmean(found.tokens or 0 for found in trained) if trained else 0.0,
         begun=None if startup is None else min((it.value for it in own if it.number < startup), default=math.inf),
         edges=edges(candidate.name, winner.config or {}, question.definition.space) if winner else (),
     )
