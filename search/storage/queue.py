@@ -47,8 +47,8 @@ def claim(
 
     Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
     last. One that would train what somebody trains at the moment is left alone: see `ownership.settle`. However many
-    processes claim, each trial goes to one of them. The trial belongs to a Study object of its own,
-    so nothing that was cached for another trial is seen. Raises TunemaxError for an unknown study.
+    processes claim, each trial goes to one of them. The trial belongs to a Study object of its own, so nothing that was
+    cached for another trial is seen. Raises TunemaxError for an unknown study.
     """
     # Optuna's cache must have seen a trial before it takes parameters for it
     storage = optuna.storages.get_storage(storage)
