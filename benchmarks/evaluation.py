@@ -35,7 +35,7 @@ NEAR: Mapping[str, Mapping[str, Any]] = {
     "constantmax": {"softmax_variant": "constantmax"},
 }
 """Members by what is different in them."""
-SIZES = (2048, 4096, 8192, 16384, 32768, 65536, 131072)
+SIZES = (4096, 5120, 16384, 32768, 65536, 81920, 131072)
 MEMBERS = 4
 """Trained side by side where time is taken."""
 WIDEST = 128

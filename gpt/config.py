@@ -156,9 +156,9 @@ class TrainConfig(Fields):
     )
     eval_interval: int = setting(250, "iterations between evaluations", ge=1, identity=False)
     eval_tokens: int = setting(
-        65536,
+        81920,
         "targets of the evaluation at the horizon, one a byte of text, spread evenly over the slice; 0 takes all of "
-        "it, as the default does where there are fewer; looks on the way take an eighth of them",
+        "it, as the default does where there are fewer; looks on the way take a sixteenth of them",
         ge=0,
         when={"eval_by": ("tokens",)},
     )

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from tunemax.gpt.config import TrainConfig
+from typing import Any
 
 SPAN = 64
 """Bytes of text whose tokens are evaluated together; targets are taken in such spans, spread over the slice. Shorter
 ones say more a token, since neighbours are alike; longer ones are cheaper for a long context: benchmarks/RESULTS.md."""
-LOOK = 8
+LOOK = 16
 """A look on the way takes one of so many spans of those of the horizon, from the first on."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a member is evaluated on: so many tokens of a slice, or a look's part of them; by the rule of older
-    versions so many windows."""
-
-    slice: str
-    tokens: int = 0
-    look: bool = False
-    windows: int | None = None
-
-    @classmethod
-    def of(cls, train: TrainConfig, look: bool, part: str | None = None) -> Self:
-        """By a configuration, on its own slice or another one."""
-        where = part or train.eval_slice
-        if train.eval_by == "windows":
-            return cls(where, windows=train.eval_iters * train.batch_size)
-        return cls(where, train.eval_tokens, look)
 
 
 def tokens_of(eval_iters: int, batch_size: int, block_size: int) -> int:
@@ -50,6 +27,6 @@ def converted(eval_iters: int, tokens: int) -> str:
     if not tokens:
         return "eval_iters = 0: taken as eval_tokens = 0, the whole slice"
     return (
-        f"eval_iters = {eval_iters}: taken as eval_tokens = {tokens}, or the whole slice where it is shorter; they are "
-        "the same tokens whatever the batch and the context, so eval_tokens is the better name"
+        f"eval_iters = {eval_iters}: taken as eval_tokens = {tokens}, or the whole slice where it is shorter, which "
+        "are the same tokens whatever the batch and the context"
     )

@@ -17,10 +17,9 @@ from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, TrainConfig, all_specs, resolve
 from tunemax.gpt.data.corpus import Corpus
 from tunemax.gpt.data.manifest import Ids
-from tunemax.gpt.data.targets import Targets
+from tunemax.gpt.data.targets import Asked, Targets
 from tunemax.gpt.divergence import Event, Stability, divergence_cap, first_event, looked, spiked
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.evaluation import Asked
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
 from tunemax.gpt.layout import Layout

@@ -8,13 +8,33 @@ is not counted yet; a context longer than the span sees more of the text in fron
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tunemax.gpt.config import TrainConfig
 from tunemax.gpt.data.manifest import Ids, Tokenizer, Tokens
 from tunemax.gpt.evaluation import LOOK, SPAN
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a member is evaluated on: so many tokens of a slice, or a look's part of them; by the rule of older
+    versions so many windows."""
+
+    slice: str
+    tokens: int = 0
+    look: bool = False
+    windows: int | None = None
+
+    @classmethod
+    def of(cls, train: TrainConfig, look: bool, part: str | None = None) -> Self:
+        """By a configuration, on its own slice or another one."""
+        where = part or train.eval_slice
+        if train.eval_by == "windows":
+            return cls(where, windows=train.eval_iters * train.batch_size)
+        return cls(where, train.eval_tokens, look)
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,15 +133,17 @@ def test_rewards_telescope_whatever_is_done(index: int, moves: list[tuple[float,
     assert total == pytest.approx(steering.episode().total, abs=1e-9)
 
 
-def test_a_training_that_diverges_ends_worse_than_any_that_finishes(tiny: Make) -> None:
-    task = tiny(config=WILD)
+@pytest.mark.parametrize(("rule", "steps"), [("tokens", 2), ("windows", 1)])
+def test_a_training_that_diverges_ends_worse_than_any_that_finishes(rule: str, steps: int, tiny: Make) -> None:
+    """At the second look above the cap, by the rule of older agents at the first."""
+    task = tiny(config={**WILD, "eval_by": rule})
     steering, rewards = played(task, starting_at(instance(task), {"learning_rate": 10.0}))
     config = task.config
     cap = divergence_cap(config, corpus_of(config.train.dataset))
     episode = steering.episode()
     assert episode.diverged
     assert episode.ended
-    assert len(rewards) == 1
+    assert len(rewards) == steps
     worst_finish = episode.watch.first - math.log(cap)  # a loss above the cap is no finish
     assert sum(rewards) == pytest.approx(worst_finish - MARGIN)
     assert episode.test_loss == cap
@@ -151,13 +153,16 @@ def test_a_diverged_training_is_seen_as_finite_numbers(tiny: Make) -> None:
     task = tiny(config=WILD)
     steering = Steering(task, 2)
     steering.start({0: starting_at(instance(task), {"learning_rate": 10.0}), 1: instance(task)})
+    once = steering.advance({0: [0, 0], 1: [0, 0]})
+    assert not once[0].terminated
+    assert once[0].info["loss"] == divergence_cap(task.config, corpus_of(task.config.train.dataset))
     done = steering.advance({0: [0, 0], 1: [0, 0]})
     assert done[0].terminated
     assert done[0].info["diverged"]
     assert not done[1].terminated
     assert np.isfinite(done[0].observation).all()
     assert all(math.isfinite(value) for value in (done[0].reward, done[0].info["loss"], done[0].info["test_loss"]))
-    assert done[1].reward == played(task, instance(task))[1][0]  # the neighbour has not noticed
+    assert once[1].reward == played(task, instance(task))[1][0]  # the neighbour has not noticed
 
 
 def test_weights_that_are_not_finite_end_the_training(tiny: Make) -> None:

@@ -224,7 +224,7 @@ def test_tokens_of_two_kinds_have_equal_bits_a_byte_where_they_know_equally_much
 @pytest.mark.parametrize(
     ("fields", "tokens"),
     [
-        ({}, 65536),
+        ({}, 81920),
         ({"eval_iters": 4, "batch_size": 4, "block_size": 16}, 256),
         ({"eval_iters": "1", "batch_size": 2, "block_size": 8}, SPAN),  # whole spans
         ({"eval_iters": 0}, 0),

@@ -46,7 +46,7 @@ def plan(text: Path) -> Callable[..., dict[str, Any]]:
         "data": str(text),
         "base": {
             "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4,
-            "eval_interval": 10, "eval_iters": 2, "device": "cpu",
+            "eval_interval": 10, "eval_tokens": 128, "device": "cpu",
         },
         "per": "softmax_variant",
         "compare": ["softmax", "polymax"],

@@ -93,6 +93,7 @@ def test_a_diverging_run_ends_with_its_reason(agent: Agent, tmp_path: Path, monk
     moves: list[Callable[..., Any]] = []
     monkeypatch.setattr(agent, "act", lambda observation: moves.append(observation) or np.array([1.0, 1.0]))
     wild = {"warmup_fraction": 0, "schedule": "constant", "grad_clip": 0, "divergence_margin": 0.2, "learning_rate": 10}
+    wild |= {"eval_by": "windows"}  # by which the first spike ends it
     _, result = steer(agent, tmp_path / "wild", max_iters=400, every=4, **wild)
     assert result.event is not None
     assert result.iteration < 400

@@ -111,10 +111,12 @@ def test_what_diverged_or_was_guarded_is_counted_with_its_interval() -> None:
         trial(1e-2, 2.0, guarded=0.0),
         trial(1e-2, 2.1, guarded=0.2),
         trial(1e-1, 6.0, guarded=0.0, diverged="loss"),
-        trial(1e-3, 2.3),
+        trial(1e-3, 2.3, spikes=3, highest_spike=8.25, first_spike=7),
     ]
     (table,) = stability([Candidate("polymax", "q/polymax", runs)], []).tables
-    assert table.rows == (("polymax", "tuning", "4", "1", "25 %", "5 … 70 %", "1", "33 %", "6 … 79 %"),)
+    assert table.rows == (
+        ("polymax", "tuning", "4", "1", "25 %", "5 … 70 %", "1", "33 %", "6 … 79 %", "1", "3", "8.25"),
+    )
 
 
 def test_only_a_grid_of_learning_rates_has_their_curve(defined: Callable[..., StudyDefinition]) -> None:

@@ -71,7 +71,7 @@ def by_hand(config: Config, corpus: Corpus) -> dict[int, float]:
                     "it has decayed fully"
                 )
                 other.step()
-                reports[rung] = other.evaluate()[branch]
+                reports[rung] = other.look([branch])[branch]
         if at not in (25, 50) and (at % 20 == 0 or at == config.train.max_iters):
             reports[at] = trainer.evaluate()[trunk]
     return reports

@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+import tunemax.search.workers.worker
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.divergence import divergence_cap
@@ -22,7 +23,7 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question, create, extend
 from tunemax.search.storage.recovery import reap
 from tunemax.search.workers.events import Event, Finished, Reported, Started
-from tunemax.search.workers.trial import CHUNK
+from tunemax.search.workers.trial import CHUNK, Job
 
 Ask = Callable[..., Question]
 Work = Callable[..., list[Event]]
@@ -192,6 +193,55 @@ def test_a_diverged_trial_is_complete_at_the_cap_with_its_reason(ask: Ask, work:
     for trial in (fine, other):
         assert attributes.DIVERGED not in trial.user_attrs
         assert trial.value == alone(config_of(trial), corpus)
+
+
+def above_the_cap(monkeypatch: pytest.MonkeyPatch, iterations: set[int]) -> None:
+    """Let every trial be evaluated above its cap at these iterations."""
+    evaluated = tunemax.search.workers.worker.evaluated
+
+    def changed(trainer: Trainer, jobs: Sequence[Job]) -> list[float]:
+        losses = zip(jobs, evaluated(trainer, jobs), strict=True)
+        return [loss + 50 * (job.member.iteration in iterations) for job, loss in losses]
+
+    monkeypatch.setattr(tunemax.search.workers.worker, "evaluated", changed)
+
+
+@pytest.mark.parametrize(
+    ("above", "ends", "reason"),
+    [
+        ({10, 30}, "complete", None),
+        ({20, 30}, "diverged", "at two looks in a row"),
+        ({40}, "diverged", "at the horizon"),
+    ],
+)
+def test_a_trial_survives_one_look_above_the_cap(
+    above: set[int], ends: str, reason: str | None, ask: Ask, work: Work, corpus: Corpus, monkeypatch: Any
+) -> None:
+    above_the_cap(monkeypatch, above)
+    question = ask(compare=["softmax"], budget={"trials": 1, "horizon": 40})
+    work(question)
+    (trial,) = question.trials()["q/softmax"]
+    cap = divergence_cap(config_of(trial), corpus)
+    assert attributes.state(trial) == ends
+    assert {step for step, value in trial.intermediate_values.items() if value == cap} == above
+    assert str(trial.user_attrs.get(attributes.DIVERGED)).endswith(str(reason))
+    assert trial.last_step == (30 if above == {20, 30} else 40)
+
+
+def test_spikes_are_attributes_of_a_trial_that_trains_on(ask: Ask, work: Work) -> None:
+    question = ask(
+        compare=["softmax"],
+        base={"divergence_margin": 0.3, "warmup_fraction": 0, "grad_clip": 0},
+        space={"learning_rate": [1e-3, 2.0]},
+        sampler="grid",
+        budget={"trials": 2, "horizon": 20},
+    )
+    work(question)
+    calm, wild = (trial.user_attrs for trial in question.trials()["q/softmax"])
+    assert attributes.SPIKES not in calm
+    assert wild[attributes.SPIKES] >= 1
+    assert wild[attributes.HIGHEST_SPIKE] > math.log(256) + 0.3
+    assert 1 <= wild[attributes.FIRST_SPIKE] < wild[attributes.ITERATIONS]
 
 
 @pytest.mark.parametrize("state", ["complete", "pruned", "diverged"])
