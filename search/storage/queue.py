@@ -46,19 +46,14 @@ def claim(
     all but the last allowed worker has died: they may kill what is trained beside them.
 
     Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
-    last. One that would train what somebody trains at the moment is left alone: see `deferred`. However many processes
-    claim, each trial goes to one of them. The trial belongs to a Study object of its own,
-    so nothing that was cached for another trial is seen. Raises TunemaxError for an unknown study.
+    last. One that would train what somebody trains at the moment is left alone: see `ownership.settle`. However many
+    processes claim, each trial goes to one of them. The trial belongs to a Study object of its own, so nothing that was
+    cached for another trial is seen. Raises TunemaxError for an unknown study.
     """
     # Optuna's cache must have seen a trial before it takes parameters for it
     storage = optuna.storages.get_storage(storage)
     key = study_id(storage, study_name)
-    queue = storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,))
-    if any(attributes.IDENTITY in waiting.user_attrs for waiting in queue):
-        running = storage.get_all_trials(key, deepcopy=False, states=(TrialState.RUNNING,))
-        left = deferred([*queue, *running])
-        queue = [waiting for waiting in queue if waiting.number not in left]
-    for waiting in sorted(queue, key=_order):
+    for waiting in sorted(storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,)), key=_order):
         if beside_others and must_be_alone(waiting):
             continue
         if take(storage, waiting, mark):

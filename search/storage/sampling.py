@@ -36,10 +36,14 @@ class SiblingSampler(BaseSampler):
 
     A guess that is taken, by a trial that waits, runs or is done, is made again. Points that are drawn and not guessed
     stay as they are: they are the same in all siblings.
+
+    Args:
+        inner: Optuna's sampler.
+        definition, fixed: of the question, and the values that the sibling fixes.
     """
 
     def __init__(self, inner: BaseSampler, definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
-        self._inner, self._definition, self._fixed = inner, definition, fixed
+        self.inner, self._definition, self._fixed = inner, definition, fixed
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return distributions(self._definition, self._fixed)
@@ -51,7 +55,7 @@ class SiblingSampler(BaseSampler):
         taken = {_point(other) for other in trials if other.number != trial.number}
         seen = Seen(study, self._as_shown(trials))
         for _ in range(GUESSES):
-            draft = self._draft(self._inner, seen, trial)
+            draft = self._draft(self.inner, seen, trial)
             if not draft.guessed or draft.point not in taken:
                 return draft.params
         for index in range(DRAWS):
@@ -65,18 +69,18 @@ class SiblingSampler(BaseSampler):
     ) -> Any:
         """For a parameter that is not in the definition: somebody asks by hand."""
         seen = Seen(study, self._as_shown(study.get_trials(deepcopy=False)))
-        return self._inner.sample_independent(seen, trial, param_name, param_distribution)
+        return self.inner.sample_independent(seen, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._inner.before_trial(study, trial)
+        self.inner.before_trial(study, trial)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        self._inner.after_trial(study, trial, state, values)
+        self.inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        self._inner.reseed_rng()
+        self.inner.reseed_rng()
 
     def _draft(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Draft:
         draft = Draft(sampler, study, trial)
@@ -93,7 +97,7 @@ class SiblingSampler(BaseSampler):
         """
         lasted = [trial for trial in trials if _has_lasted(trial)]
         unknown = bool(lasted) and all(trial.state == TrialState.PRUNED for trial in lasted)
-        pruned = unknown or isinstance(self._inner, TPESampler)
+        pruned = unknown or isinstance(self.inner, TPESampler)
         worst = max(map(_last_value, lasted), default=0.0)
         return [_diverged(trial, pruned, worst) if _has_diverged(trial) else trial for trial in trials]
 

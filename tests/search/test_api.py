@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.pruners import MedianPruner, NopPruner
-from optuna.samplers import RandomSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from tunemax.gpt.config import Config
@@ -22,10 +22,12 @@ from tunemax.search.api import Ended
 from tunemax.search.cli import main
 from tunemax.search.machine.processes import WorkerSettings
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.points import RandomPoints
 from tunemax.search.question.stages import Confirm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.questions import Question, create, load_from
+from tunemax.search.storage.sampling import SiblingSampler
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.workers.events import Event, Finished
 
@@ -94,9 +96,11 @@ def test_it_prunes_and_marks_duplicates_as_a_worker_does(ask: Ask, where: str) -
 def test_a_study_opens_with_the_sampler_and_pruner_of_its_file(ask: Ask, where: str) -> None:
     ask(name="a", sampler="tpe", pruner="median")
     ask(name="b")
-    first, second = open_study("a/softmax", where), open_study("b/softmax", where)
-    assert (type(first.sampler), type(first.pruner)) == (TPESampler, MedianPruner)
-    assert (type(second.sampler), type(second.pruner)) == (RandomSampler, NopPruner)
+    for name, sampler, pruner in (("a", TPESampler, MedianPruner), ("b", RandomPoints, NopPruner)):
+        study = open_study(f"{name}/softmax", where)
+        assert isinstance(study.sampler, SiblingSampler)
+        assert isinstance(study.sampler.inner, sampler)
+        assert isinstance(study.pruner, pruner)
 
 
 def test_the_objective_serves_a_study_that_optuna_opened(ask: Ask, where: str) -> None:
