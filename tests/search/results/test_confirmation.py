@@ -506,7 +506,8 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
 ) -> None:
     file = study_file(confirm={"seeds": 3, "top": 1}, workers=1)
     out = typed(capsys, "study", "run", str(file))
-    assert "Confirming q on fresh seeds 1001 to 1003\nq.confirmed: 0 of 6 trials done, 20 iterations each" in out
+    assert "Confirming q on fresh seeds 1001 to 1003\n3 seeds can never show a difference; 6 or more could.\n" in out
+    assert "\nq.confirmed: 0 of 6 trials done, 20 iterations each" in out
     assert "tuned" in out
     assert "reference" in out
     assert "Tuned, not confirmed" not in out
