@@ -221,8 +221,7 @@ def test_another_reference_may_be_asked_for_later(tuned: Question, work: Work) -
 
 def test_more_seeds_change_nothing_that_was_settled_and_no_plan(tuned: Question, work: Work) -> None:
     """Whoever reads it when: looks are made at numbers of seeds that the plan has fixed."""
-    opened = confirm(tuned, Confirm(seeds=6))
-    work(opened)
+    work(confirm(tuned, Confirm(seeds=6)))
     (first,) = confirmations(tuned)
     work(confirm(tuned, Confirm(seeds=8)))
     (second,) = confirmations(tuned)
