@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
@@ -20,14 +17,12 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.trainer import Trainer
 from tunemax.search.cli import main
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.stages import Confirm, Frozen
+from tunemax.search.question.stages import Confirm
 from tunemax.search.question.study_file import define
 from tunemax.search.question.yaml_lines import Fault
 from tunemax.search.results.comparison import Runs, compare
-from tunemax.search.results.confirmation import Confirmation, changed, confirmation, confirmations, confirmed, ranked
+from tunemax.search.results.confirmation import Confirmation, changed, confirmation, confirmations
 from tunemax.search.results.leaderboard import leaderboard
-from tunemax.search.results.seeds import runs_per_second
-from tunemax.search.results.statistics import estimate
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.attributes import PATH
 from tunemax.search.storage.questions import Question, extend, load, load_from
@@ -226,8 +221,7 @@ def test_another_reference_may_be_asked_for_later(tuned: Question, work: Work) -
 
 def test_more_seeds_change_nothing_that_was_settled_and_no_plan(tuned: Question, work: Work) -> None:
     """Whoever reads it when: looks are made at numbers of seeds that the plan has fixed."""
-    opened = confirm(tuned, Confirm(seeds=6))
-    work(opened)
+    work(confirm(tuned, Confirm(seeds=6)))
     (first,) = confirmations(tuned)
     work(confirm(tuned, Confirm(seeds=8)))
     (second,) = confirmations(tuned)
@@ -304,186 +298,6 @@ def test_a_number_is_short_for_so_many_seeds(defined: Callable[..., StudyDefinit
 def test_no_study_file_can_take_a_confirmations_name(plan: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(Fault, match=r"name: q\.confirmed, expected at most 80 letters"):
         define(plan(name="q.confirmed"), name="q")
-
-
-# ---- what is said ----------------------------------------------------------------------------------------------------
-
-
-FIELDS = {"n_layer": 2, "n_embd": 32, "n_head": 2}
-URL = f"sqlite:///{Path('studies/tunemax.db').absolute()}"
-
-
-def told(losses: dict[str, Runs], *, waiting: int = 0, trials: Sequence[FrozenTrial] = ()) -> Confirmation:
-    """A confirmation of these losses; those of softmax first."""
-    versus = {each.name: each for each in compare(losses, "softmax", 8)}
-    entries = []
-    for name, found in losses.items():
-        frozen, study = Frozen(study=f"q/{name}", trial=1, fields=FIELDS), f"q.confirmed/{name}"
-        entry = confirmed(frozen, study, found, trials, versus.get(name), losses["softmax"])
-        entries.append(replace(entry, waiting=waiting))
-    return Confirmation("q.confirmed", "q", 1000, 1, 8, "softmax", "python_stdlib", ranked(entries, "softmax"), URL, 8)
-
-
-WOBBLE = [0.01, -0.02, 0.015, 0.0, -0.01, 0.02, -0.015, 0.005]
-SOFTMAX: dict[int, float | None] = {1001 + index: 2.0 + wobble for index, wobble in enumerate(WOBBLE)}
-
-
-def times(factor: float, step: float = 0.001) -> dict[int, float | None]:
-    """Losses by so much higher than softmax's, with a scatter."""
-    return {seed: loss * (factor + step * (seed % 8) / 4) for seed, loss in SOFTMAX.items() if loss}
-
-
-def lost(runs: Runs, *seeds: int) -> dict[int, float | None]:
-    return {**runs, **dict.fromkeys(seeds, math.inf)}
-
-
-WHERE = "at 1,000 iterations of a 2×32 model on python_stdlib"
-
-
-def test_a_candidate_that_is_worse_is_called_so() -> None:
-    found = told({"softmax": SOFTMAX, "constantmax": times(1.008)})
-    expected = (
-        r"constantmax is typically 0\.8\d % worse than softmax in validation loss "
-        rf"\(95 % interval 0\.8\d … 0\.9\d %, 8 seeds; p 0\.011\), {WHERE}\."
-    )
-    assert re.fullmatch(expected, found.verdict)
-    assert found.remedies == ()
-
-
-def test_the_best_of_those_that_are_better_is_the_headline() -> None:
-    better, best = times(0.95), times(0.93)
-    found = told({"softmax": SOFTMAX, "a": times(1.05), "b": better, "c": best, "late": {}})
-    assert [entry.candidate for entry in found.entries] == ["c", "b", "softmax", "a", "late"]
-    assert found.verdict.startswith("c is typically 6.9 % better than softmax")
-    assert found.verdict.endswith(f"{WHERE}. Better than softmax, too: b.")
-    assert found.sentences[0] in found.verdict
-
-
-def test_a_better_candidate_is_not_hidden_by_one_that_loses_its_runs() -> None:
-    """Whose last run has the lowest loss of all."""
-    long = {seed: 2.0 + WOBBLE[seed % 8] + 0.001 * (seed % 7) for seed in range(1, 13)}
-    lucky = {**dict.fromkeys(range(1, 11), math.inf), 11: 1.5, 12: 1.5}
-    better = {seed: loss * (0.95 + 0.001 * (seed % 5)) for seed, loss in long.items()}
-    found = told({"softmax": long, "lucky": lucky, "better": better})
-    assert found.verdict.startswith("better is typically 4.")
-    assert found.verdict.endswith(f"{WHERE}. Diverged: lucky in 10 of 12 runs.")
-    assert [entry.candidate for entry in found.entries] == ["better", "softmax", "lucky"]
-    worse = told({"softmax": long, "lucky": lucky, "tie": {**long, 12: 2.1}})
-    assert worse.verdict.startswith("None of 2 candidates is shown to be better than softmax, at 1,000 iterations")
-    assert "lucky (diverged in 10 of 12 runs): worse" in worse.verdict
-
-
-def test_eleven_of_twelve_lost_are_said_of_either_side() -> None:
-    long = {seed: 2.0 + WOBBLE[seed % 8] for seed in range(1, 13)}
-    gone = {**dict.fromkeys(range(1, 12), math.inf), 12: 2.0}
-    assert "polymax diverged in 11 of 12 runs" in told({"softmax": long, "polymax": gone}).verdict
-    saved = told({"softmax": gone, "polymax": long})
-    assert saved.verdict.startswith("polymax is typically better than softmax in validation loss (12 seeds;")
-    assert saved.verdict.endswith("; softmax diverged in 11 of 12 runs.")
-
-
-def test_a_tie_is_called_a_tie_and_says_what_would_separate_it() -> None:
-    near = {seed: loss + 0.03 * (-1) ** seed + 0.006 for seed, loss in SOFTMAX.items() if loss}
-    start = datetime(2026, 1, 1)
-    runs = [trial_of(start, start + timedelta(seconds=30)), trial_of(start, start + timedelta(seconds=60))]
-    found = told({"softmax": SOFTMAX, "polymax": near}, trials=runs)
-    assert found.verdict.startswith("polymax and softmax tie in validation loss: typically +0.3 % (95 % interval -")
-    (remedy,) = found.remedies
-    tie = found.entry("polymax").versus  # type: ignore[union-attr]
-    assert tie
-    assert tie.needed
-    assert tie.needed.low
-    assert tie.needed.low > 8
-    assert remedy.startswith(
-        f"To tell polymax and softmax apart would probably take {tie.needed.low} to more than 1,000 seeds (about "
-    )
-    assert remedy.endswith(f"; begin with tunemax study confirm q --seeds {tie.needed.low}")
-
-
-def trial_of(start: datetime, end: datetime) -> FrozenTrial:
-    trial = create_trial(value=1.0)
-    trial.datetime_start, trial.datetime_complete = start, end
-    return trial
-
-
-def test_more_seeds_cost_what_the_runs_so_far_have_taken() -> None:
-    """Two at once in a minute; what lies between two days of work does not count."""
-    start, minute = datetime(2026, 1, 1), timedelta(minutes=1)
-    later = start + timedelta(days=2)
-    spans = [(start, start + minute), (start, start + minute), (later, later + minute), (later, later + minute)]
-    runs = [trial_of(*span) for span in spans]
-    assert runs_per_second(runs) == pytest.approx(4 / 120)
-    assert runs_per_second([]) is None
-    found = told({"softmax": SOFTMAX}, trials=runs)
-    assert found.seconds_for(20) == pytest.approx((20 - 8) * 1 * 30)
-
-
-def test_seeds_too_few_to_show_anything_are_said_to_be() -> None:
-    few = {seed: SOFTMAX[seed] for seed in (1001, 1002, 1003)}
-    found = replace(told({"softmax": few, "polymax": {seed: times(2)[seed] for seed in few}}), seeds=3, planned=3)
-    assert "tie" in found.verdict
-    assert found.remedies[0] == "3 seeds can never show a difference; 6 or more could."
-
-
-def test_runs_that_diverged_are_counted_in_the_sentence() -> None:
-    found = told({"softmax": SOFTMAX, "polymax": lost(times(1.1), 1008)})
-    assert found.verdict.endswith("; polymax diverged in 1 of 8 runs.")
-    assert "8 seeds" in found.verdict
-
-
-def test_a_mean_loss_leaves_out_runs_that_diverged_and_no_others() -> None:
-    entry = told({"softmax": SOFTMAX, "polymax": lost(SOFTMAX, 1002)}).entry("polymax")
-    assert entry
-    kept = [loss for seed, loss in SOFTMAX.items() if seed != 1002 and loss]
-    assert entry.estimate == estimate(kept)
-    assert entry.diverged == (1002,)
-
-
-def test_a_candidate_that_loses_more_runs_is_not_called_better() -> None:
-    better = {seed: 2.0 + WOBBLE[seed % 8] - 0.1 + 0.001 * (seed % 5) for seed in range(1, 25)}
-    softmax = {seed: 2.0 + WOBBLE[seed % 8] for seed in range(1, 25)}
-    found = told({"softmax": softmax, "polymax": lost(better, 7, 11)})
-    entry = found.entry("polymax")
-    assert entry
-    assert entry.verdict == "mixed"
-    assert found.verdict.startswith("polymax is not called better than softmax in validation loss: typically it is 4.")
-    assert found.verdict.endswith("; polymax diverged in 2 of 24 runs.")
-    assert found.remedies == ()
-
-
-def test_a_candidate_of_which_every_run_diverged_is_named() -> None:
-    found = told({"softmax": SOFTMAX, "polymax": dict.fromkeys(SOFTMAX, math.inf)})
-    assert found.verdict.startswith("polymax is typically worse than softmax in validation loss (8 seeds; p 0.0")
-    assert found.verdict.endswith("; polymax diverged in all 8 runs.")
-    assert found.sentences == (found.verdict,)
-    json.dumps(found.to_json(), allow_nan=False)
-
-
-def test_a_tie_whose_interval_leaves_0_out_says_why_it_is_one() -> None:
-    near = times(1.002)
-    found = told({"softmax": SOFTMAX, **dict.fromkeys("abcde", near)})
-    (entry, *_) = [entry for entry in found.entries if entry.versus]
-    assert entry.versus
-    assert entry.versus.typical.low > 0
-    assert entry.verdict == "tie", "8 seeds cannot show a difference among five"
-    assert "the interval by itself leaves 0 out, p counts all candidates and looks" in found.sentence(entry)
-
-
-def test_what_is_still_being_confirmed_says_so() -> None:
-    assert told({"softmax": SOFTMAX, "polymax": times(0.999, 0.0)}, waiting=2).verdict.startswith(
-        "4 runs still to come; so far: polymax "
-    )
-    assert told({"softmax": {1: 2.0}}, waiting=3).verdict.startswith(
-        "3 runs still to come; so far: Nothing can be said"
-    )
-
-
-def test_nobody_is_left_out() -> None:
-    found = told({"softmax": SOFTMAX, "polymax": times(1.1), "late": {1001: None}, "gone": {1001: math.inf}})
-    assert "late: nothing known yet" in found.verdict
-    assert "gone (diverged in 1 of 1 runs)" in found.verdict
-    assert len(found.sentences) == 3
-    assert any(each.startswith("late: nothing can be said before two seeds") for each in found.sentences)
 
 
 # ---- as a user meets it ----------------------------------------------------------------------------------------------
