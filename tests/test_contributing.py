@@ -233,12 +233,12 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
     (copy / "views.yaml").write_text(f"{plan}data: {text}\nbudget: {{trials: 2, horizon: 10}}\n")
     shown = python(copy, "-c", VIEWS, "views.yaml", str(text)).replace("\u00a0", "")
     for row in (
-        r"softmax +2\.2500 +2\.3750 +0\.2500 +– +– +– +2 ",
+        r"softmax +2\.2500 +2\.3750 +0\.2500 +2 ",
         r"\| 1 \| \[.*softmax.*\]\(\S*\) \| 2\.2500 \| 2\.3750 \| 0\.2500 \|",
         r"<td>softmax</td><td>2\.2500</td><td>2\.3750</td><td>0\.2500</td>",
         r"\| softmax \| 2\.2500 \| 2\.3750 \| 0\.2500 \|",
         r"softmax,views/softmax,1,2\.25,2\.375,0\.25,,,,2,",
-        r"polymax +– +– +– +– +– +– +0 ",
+        r"polymax +– +– +– +0 ",
         r"polymax,views/polymax,,,,,,,,0,",
     ):
         assert re.search(row, shown), row

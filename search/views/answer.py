@@ -47,9 +47,10 @@ def _tuned(findings: Findings) -> list[str]:
     """What tuning found, what it and its confirmations cost, and how far its order can be trusted."""
     board = findings.board
     lines = aligned(tables.ranking(board))
-    width = max((len(entry.name) for entry in board.entries), default=0)
-    settings = [f"{entry.name.ljust(width)}  {plain(entry.best.params)}" for entry in board.entries if entry.best]
-    lines += ["", "Best settings:", *settings] if settings else []
+    costs = tables.best_costs(board)
+    settings = ["best settings", *(plain(entry.best.params) for entry in costs.of if entry.best)]
+    beside = [f"{cost}  {chosen}".rstrip() for cost, chosen in zip(aligned(costs), settings, strict=True)]
+    lines += ["", *beside] if costs.of else []
     tokens = number(sum(entry.tokens for entry in board.entries))
     spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
     spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]

@@ -50,8 +50,13 @@ RANKED = (
 
 
 def ranking(board: Leaderboard) -> Table[Entry]:
-    """What tuning found, and what it cost."""
-    return Table((CANDIDATE, *LOSSES, *COST, *ENDED, DUPLICATE, STEPS), board.entries)
+    """What tuning found, and how its trials ended."""
+    return Table((CANDIDATE, *LOSSES, *ENDED, DUPLICATE, STEPS), board.entries)
+
+
+def best_costs(board: Leaderboard) -> Table[Entry]:
+    """What the best trials cost."""
+    return Table((CANDIDATE, *COST), [entry for entry in board.entries if entry.best])
 
 
 def winners(board: Leaderboard) -> Table[Entry]:

@@ -94,7 +94,9 @@ def test_the_leaderboard_is_a_table_within_80_columns(done: str, capsys: pytest.
     assert rows["softmax"][2:] == ["3", "0", "0", "1", "60"]
     assert rows["polymax"][2:] == ["3", "0", "0", "0", "60"]
     assert [float(rows[name][0]) for name in rows] == sorted(float(rows[name][0]) for name in rows)
-    assert any(re.fullmatch(r"softmax  learning_rate \S+", line) for line in lines)
+    assert "         parameters  tokens  FLOPs  best settings" in lines
+    (best,) = (line for line in lines if "learning_rate" in line and line.startswith("softmax"))
+    assert re.fullmatch(r"softmax +\d,\d\d\d +1\.28k +\d\S+M  learning_rate \S+", best), best
     assert lines[-1].startswith("Tuned, not confirmed")
 
 
