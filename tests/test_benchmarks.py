@@ -134,3 +134,15 @@ def test_the_memory_of_a_worker_is_compared_with_what_was_predicted(data_folder:
     predicted, actual, error = map(float, row[2:])
     assert min(predicted, actual) > 50
     assert error == pytest.approx(100 * (predicted / actual - 1), abs=1.5)
+
+
+def test_an_evaluation_has_its_noise_and_its_share_of_the_time(data_folder: Path, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    text = tmp_path / "words.txt"
+    text.write_text(" ".join(draw.choice(("a", "row", "of", "weights", "adds", "up")) for _ in range(8000)))
+    rows = figures(printed("evaluation.py", "--data", str(text)))
+    pairs = [row for row in rows if " - " in row[0]]
+    assert len(pairs) == 10
+    for _, _, *errors in pairs:
+        assert sorted(map(float, errors), reverse=True) == list(map(float, errors))
+    assert [row[0] for row in rows if row[-1].endswith("%")] == ["consmax_paper"]
