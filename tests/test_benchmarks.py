@@ -161,3 +161,15 @@ def test_claims_are_held_to_what_they_promise() -> None:
     assert len(shares) > 100
     assert all(0 <= each <= 100 for each in shares)
     assert re.search(r"^Errors are at most [\d.]+ % \(required: 5.5 %\)\.$", out, re.MULTILINE)
+
+
+def test_an_evaluation_has_its_noise_and_its_share_of_the_time(data_folder: Path, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    text = tmp_path / "words.txt"
+    text.write_text(" ".join(draw.choice(("a", "row", "of", "weights", "adds", "up")) for _ in range(8000)))
+    rows = figures(printed("evaluation.py", "--data", str(text)))
+    pairs = [row for row in rows if " - " in row[0]]
+    assert len(pairs) == 10
+    for _, _, *errors in pairs:
+        assert sorted(map(float, errors), reverse=True) == list(map(float, errors))
+    assert [row[0] for row in rows if row[-1].endswith("%")] == ["consmax_paper"]
