@@ -131,7 +131,7 @@ def test_a_result_that_is_not_finite_has_no_place_in_a_ranking() -> None:
         Entry(name, f"q/{name}", None, None, None, member_steps=0, tokens=0, values=values, **counts)
         for name, values in (("a", (2.0, math.inf)), ("b", (math.inf,)))
     ]
-    board, candidates = Leaderboard("Q", "q", tuple(entries), None), [Candidate(name, "q", []) for name in "ab"]
+    board, candidates = Leaderboard("Q", "q", tuple(entries)), [Candidate(name, "q", []) for name in "ab"]
     picture = ranking(board, candidates)
     assert [(row.name, row.main.value, list(row.dots)) for row in picture.rows] == [("a", 2.0, [])]
     assert has(still(picture), 0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.cost import Cost
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Above
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import OWNED, extremes
 from tunemax.search.question.study_file import define
@@ -40,8 +41,11 @@ def study(space: dict[str, Any], base: dict[str, Any] | None = None, **more: Any
 def conditions(name: str) -> dict[str, Any]:
     """Values of other fields beside which this one means something."""
     spec = all_specs()[name]
-    needed = {other: some[0] for condition in (spec.when, *spec.any_of[:1]) for other, some in condition.items()}
-    return needed | ({"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {})
+    return {
+        other: some.bound + 1 if isinstance(some, Above) else some[0]
+        for condition in (spec.when, *spec.any_of[:1])
+        for other, some in condition.items()
+    } | ({"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {})
 
 
 def costs(name: str) -> set[tuple[int, float]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunemax.gpt.config import Config, all_specs
-from tunemax.gpt.fields import Choices, Range
+from tunemax.gpt.fields import Above, Choices, Range
 from tunemax.search.question.dimension import Dimension
 from tunemax.search.results.edges import edges, sentences, written
 
@@ -100,7 +100,10 @@ def test_what_is_to_be_tried_is_valid_and_wider(name: str, upper: bool) -> None:
     config = {each: other.default for each, other in all_specs().items()}
     config[name] = spec.annotation(searched.high if upper else searched.low)
     for condition in (spec.when, *spec.any_of[:1]):
-        config |= {other: allowed[0] for other, allowed in condition.items()}
+        config |= {
+            other: allowed.bound + 1 if isinstance(allowed, Above) else allowed[0]
+            for other, allowed in condition.items()
+        }
     for edge in edges("x", config, {name: searched}):
         assert isinstance(edge.wider, Range)
         low, high = (spec.check(spec.annotation(end)) for end in (edge.wider.low, edge.wider.high))

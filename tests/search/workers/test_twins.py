@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.gpt.data import Corpus
 from tunemax.search import objective, open_study
 from tunemax.search.api import Ended, run_study
 from tunemax.search.storage import attributes, recovery
@@ -147,7 +148,7 @@ def test_interrupted_twins_go_on_as_one(ask: Ask, work: Work) -> None:
     assert states(question) == ["complete", "duplicate", "duplicate"]
 
 
-def test_of_equal_trials_that_are_configured_at_one_moment_one_may_train(ask: Ask, where: str) -> None:
+def test_of_equal_trials_that_are_configured_at_one_moment_one_may_train(ask: Ask, where: str, corpus: Corpus) -> None:
     """Each of four threads is as another process: it has a storage of its own."""
     question, together, may = equal(ask, 8), threading.Barrier(4), []
 
@@ -156,7 +157,7 @@ def test_of_equal_trials_that_are_configured_at_one_moment_one_may_train(ask: As
         together.wait()
         while trial := claim("q/softmax", ours.cached, ours.sampler("q/softmax", index), mark=MARK):
             with ours.cached.one_look(), ours.cached.holding(trial) as given:
-                configuration(trial, ours.definition, ours.siblings["q/softmax"])
+                configuration(trial, ours.definition, ours.siblings["q/softmax"], corpus)
             may.append(settle(ours.storage, trial, MARK, given))
 
     threads = [threading.Thread(target=go, args=(index,)) for index in range(4)]
@@ -173,13 +174,13 @@ def test_of_equal_trials_that_are_configured_at_one_moment_one_may_train(ask: As
 
 
 @pytest.fixture
-def foreign(ask: Ask) -> tuple[Question, FrozenTrial]:
+def foreign(ask: Ask, corpus: Corpus) -> tuple[Question, FrozenTrial]:
     """Two equal trials, one of which a worker on another machine trains."""
     question = equal(ask, 2)
     trial = claim("q/softmax", question.cached, question.sampler("q/softmax", 0), mark=ELSEWHERE)
     assert trial is not None
     with question.cached.holding(trial) as given:
-        configuration(trial, question.definition, question.siblings["q/softmax"])
+        configuration(trial, question.definition, question.siblings["q/softmax"], corpus)
     assert settle(question.storage, trial, ELSEWHERE, given)
     return question, trials(question)[0]
 
@@ -266,12 +267,12 @@ def test_plain_optimize_has_no_queue_and_trains(foreign: tuple[Question, FrozenT
     assert states(question) == ["running", "complete"]
 
 
-def test_nothing_but_a_worker_is_waited_for(ask: Ask, work: Work) -> None:
+def test_nothing_but_a_worker_is_waited_for(ask: Ask, work: Work, corpus: Corpus) -> None:
     """Somebody has asked for a trial by hand and may keep it for days."""
     question = equal(ask, 2)
     study = question.study("q/softmax")
     theirs = study.ask()
-    configuration(theirs, question.definition, question.siblings["q/softmax"])
+    configuration(theirs, question.definition, question.siblings["q/softmax"], corpus)
     events = work(question)
     assert started(events) == [2]
     assert [event.state for event in events if isinstance(event, Finished)] == ["complete"]
