@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from types import FrameType
 
 LOOKS = 0.5
 """Seconds between two looks whether to stop."""
+AGAIN = 2.0
+"""Seconds until Stopped is raised once more if the block still runs."""
 
 
 class Stopped(BaseException):
@@ -21,23 +24,34 @@ def stopped_by(asked: Callable[[], bool]) -> Iterator[None]:
     """Ask now and then whether to stop, whatever runs in the block, and raise Stopped in the middle of it.
 
     For what takes long and changes nothing, such as a compilation; in the main thread only, which gets the signals.
+    Python drops what is raised while a destructor or a weak reference's callback runs, so Stopped comes again until the
+    block has been left.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    inside, complain = True, sys.unraisablehook
+
     def look(*_: object) -> None:
-        if asked():
-            signal.setitimer(signal.ITIMER_REAL, 0)  # once: a second one could come after the block
+        if inside and asked():
+            signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
             raise Stopped
 
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if not isinstance(what.exc_value, Stopped):
+            complain(what)
+
     before = signal.signal(signal.SIGALRM, look)
+    sys.unraisablehook = dropped
     signal.setitimer(signal.ITIMER_REAL, LOOKS, LOOKS)
     try:
         yield
     finally:
+        inside = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        sys.unraisablehook = complain
 
 
 @contextmanager

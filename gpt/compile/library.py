@@ -58,11 +58,9 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
 @lru_cache
 def _announce() -> None:
     """Why nothing seems to happen; once in a process."""
-    print(
-        "compile: making functions for this model, half a minute or more for each, once on this machine",
-        file=sys.stderr,
-        flush=True,
-    )
+    line = "compile: making functions for this model, half a minute or more for each, once on this machine\n"
+    sys.stderr.write(line)  # in one piece, whoever else writes
+    sys.stderr.flush()
 
 
 def _found(place: Path) -> Compiled | None:

@@ -53,7 +53,7 @@ def test_eval_iters_become_tokens_once_whatever_a_trial_searches(defined: Define
     definition = defined(
         base={"eval_iters": 8, "eval_tokens": None, "batch_size": None, "block_size": None},
         space=space,
-        budget={"trials": 4, "tokens": 10_000},
+        budget={"trials": 4, "horizon": None, "tokens": 10_000},
     )
     tokens = 8 * 12 * 64  # the defaults stand in for what is searched
     assert definition.base["eval_tokens"] == tokens
