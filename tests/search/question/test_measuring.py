@@ -51,7 +51,7 @@ def configs(definition: StudyDefinition) -> list[Config]:
 def test_eval_iters_become_tokens_once_whatever_a_trial_searches(defined: Define) -> None:
     space = {"batch_size": [4, 8], "block_size": [16, 32], "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
     definition = defined(
-        base={"eval_iters": 8, "eval_tokens": None, "batch_size": None, "block_size": None},
+        base={"eval_iters": 8, "eval_tokens": None, "eval_interval": None, "batch_size": None, "block_size": None},
         space=space,
         budget={"trials": 4, "horizon": None, "tokens": 10_000},
     )
