@@ -138,7 +138,7 @@ def resume(arguments: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
     """What is known before the training, then its picture, or lines where there is no terminal."""
-    from tunemax.search.results.confirmation import too_few
+    from tunemax.search.results.seeds import too_few
     from tunemax.search.storage.fresh_seeds import seeds_of
     from tunemax.search.views.live.view import shown
 

@@ -64,9 +64,10 @@ class Comparison:
 
     @property
     def relative(self) -> tuple[float, float, float]:
-        """The typical difference and its interval as shares of the reference's typical loss; infinite as they are."""
+        """The typical difference and its interval as shares of the reference's typical loss; infinite ones, and 0,
+        as they are."""
         value, low, high = (
-            each if math.isinf(each) else each / self.scale
+            each / self.scale if each and math.isfinite(each) else each
             for each in (self.typical.value, self.typical.low, self.typical.high)
         )
         return value, low, high
@@ -249,7 +250,7 @@ def _amount(versus: Comparison) -> str:
 def _signed(versus: Comparison) -> str:
     value = versus.relative[0]
     if not math.isfinite(value):
-        return f"{'worse' if value > 0 else 'better'}, since runs diverged" if math.isinf(value) else "no difference"
+        return f"{'worse' if value > 0 else 'better'}, since runs diverged"
     return f"{100 * value:+.{_digits(versus)}f} %"
 
 
@@ -267,4 +268,5 @@ def _extent(versus: Comparison) -> str:
     equal = versus.typically == "equal"
     p, at = (versus.settled.p_equal, versus.settled.equal_at) if equal else (versus.settled.p, versus.settled.at)
     settled = f", settled at {at}" if at is not None and at < versus.n else ""
-    return f"{interval}{versus.n} seeds; p {p:.2g}{settled}"
+    of = " of a larger difference" if equal else ""
+    return f"{interval}{versus.n} seeds; p {p:.2g}{of}{settled}"

@@ -23,8 +23,7 @@ from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, confirmat
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.durations import about
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.seeds import runs_per_second
-from tunemax.search.results.sequential import looks
+from tunemax.search.results.seeds import runs_per_second, too_few
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
 from tunemax.search.storage.commands import typed
@@ -100,6 +99,8 @@ class Confirmation:
     """What differs by less than this share of the reference's loss is equal."""
     unit: str = "horizon"
     """As a study file names it."""
+    partial: bool = False
+    """Whether candidates of the question are left out."""
 
     @property
     def work(self) -> str:
@@ -126,8 +127,8 @@ class Confirmation:
 
     def _answer(self) -> str:
         others = [entry for entry in self.entries if entry.candidate != self.reference]
-        if not others and self.entries and self.entries[0].estimate:
-            return self._alone(self.entries[0], self.entries[0].estimate)
+        if not others and self.entries and (self.entries[0].estimate or not self.left):
+            return self._alone(self.entries[0])
         if not any(entry.verdict for entry in others):
             answer = "Nothing can be said before two seeds of the reference and of another candidate are done."
             return " ".join([answer, *self._diverged(self.entries)])
@@ -141,11 +142,13 @@ class Confirmation:
         too = [f"Better than {self.reference}, too: {also}."] if also else []
         return " ".join([self.sentence(better[0]), *too, *self._diverged([e for e in others if e is not better[0]])])
 
-    def _alone(self, only: Confirmed, mean: Estimate) -> str:
-        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds{_lost(only)}"
-        return (
-            f"{only.candidate} has validation loss {mean.mean:.4f} ({interval}); there is nothing to compare it with."
-        )
+    @staticmethod
+    def _alone(only: Confirmed) -> str:
+        mean, alone = only.estimate, "there is nothing to compare it with"
+        if mean is None:
+            return f"{only.candidate}{_lost(only)}: fewer than two of its runs have a loss, and {alone}."
+        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
+        return f"{only.candidate}{_lost(only)} has validation loss {mean.mean:.4f} ({interval}); {alone}."
 
     def _standing(self, others: Sequence[Confirmed]) -> str:
         """Where each candidate stands, in few words."""
@@ -200,22 +203,29 @@ class Confirmation:
     def _remedy(self, tie: Comparison) -> str:
         """How many seeds would show a difference, what they take, and by which command."""
         both, range_ = f"{tie.name} and {self.reference}", tie.needed
+        if all(side.diverged.count == tie.n for side in (tie.reliability.own, tie.reliability.other)):
+            return f"All runs of {both} diverged; more seeds would hardly tell them apart."
         if range_ is None or range_.low is None or range_.low > MOST_SEEDS:
             return f"A difference as small as that of {both} would need more than {MOST_SEEDS:,} seeds."
-        first = max(range_.low, self.seeds + 1)
+        first = max(range_.low, self.seeds + (not self.left))
         many = range_.high is None or range_.high > MOST_SEEDS
         last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
         seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
         times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
         costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
-        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
-        more = typed(self.storage, "study", "confirm", self.question, "--seeds", str(first), *longer)
+        more = typed(self.storage, *self.asked(first))
         return f"To tell {both} apart would probably take {seeds} seeds{costs}; begin with {more}"
 
+    def asked(self, seeds: int) -> list[str]:
+        """The words of the command for so many seeds of these candidates at this horizon."""
+        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
+        top = ["--top", str(max(1, len(self.entries) - 1))] if self.partial else []
+        return ["study", "confirm", self.question, *top, "--seeds", str(seeds), *longer]
+
     def seconds_for(self, seeds: int) -> float | None:
-        """How long so many seeds of every candidate take beyond those there are, at the speed of the runs so far."""
+        """How long so many seeds of every candidate take beyond runs that have ended, at the speed of those."""
         speed = runs_per_second([trial for entry in self.entries for trial in entry.trials])
-        return (seeds - self.seeds) * len(self.entries) / speed if speed else None
+        return ((seeds - self.seeds) * len(self.entries) + self.left) / speed if speed else None
 
     def to_json(self) -> dict[str, Any]:
         entries = [
@@ -242,18 +252,6 @@ class Confirmation:
             )
         }
         return own | {"remedies": list(self.remedies), "entries": entries}
-
-
-def too_few(seeds: int, planned: int, family: int) -> str | None:
-    """What to say of so many seeds if they can settle nothing; None if they can.
-
-    planned: those that were planned at first. family: candidates beside the reference.
-    """
-    first = looks(planned, family)[0] if family else 0
-    if seeds >= first:
-        return None
-    among = f" among {family} candidates" if family > 1 else ""
-    return f"{seeds} seeds can never show a difference{among}; {first} or more could."
 
 
 def tuned(question: Question) -> Question:
@@ -310,6 +308,7 @@ def confirmation(opened: Question) -> Confirmation:
         storage=str(opened.storage.url),
         planned=planned,
         margin=confirms.margin,
+        partial=len(confirms.winners) < len(questions(opened.storage).get(confirms.question, ())),
     )
 
 

@@ -313,6 +313,7 @@ def test_what_is_better_is_called_so_with_its_interval_and_p() -> None:
 def test_every_verdict_has_its_words() -> None:
     assert said(shifted(0.05)).startswith("a is typically 2.6 % worse than b in validation loss (95 % interval 2.5 …")
     assert said(shifted(0.0)).startswith("a equals b within 0.5 % in validation loss: typically ")
+    assert " of a larger difference" in said(shifted(0.0)), "not the p of no difference, which stands in the table"
     assert said(list(SEEDS[:12] + 8 * WOBBLE[:12])).startswith("a and b tie in validation loss: typically ")
     mixed = said(shifted(-0.05, lost=1))
     assert mixed.startswith("a is not called better than b in validation loss: typically it is 2.")
