@@ -149,7 +149,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     if confirms := definition.confirms:
         seeds = seeds_of(definition)
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
-        few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
+        few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
     done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
     print("\n".join([asked, f"{question.name}: {done}", *([few] if few else [])]), flush=True)
     with shown(progress) as view:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
 from tunemax.search.question.budget import told
-from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, confirmation_name
+from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, comparisons, confirmation_name
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.durations import about
 from tunemax.search.results.leaderboard import Leaderboard
@@ -101,6 +102,8 @@ class Confirmation:
     """As a study file names it."""
     partial: bool = False
     """Whether candidates of the question are left out."""
+    rechosen: bool = False
+    """Whether another candidate was the reference before."""
 
     @property
     def work(self) -> str:
@@ -194,10 +197,11 @@ class Confirmation:
         """What would have to be done to separate the ties, and what these seeds could never show."""
         compared = [entry.versus for entry in self.entries if entry.versus]
         ties = [versus for versus in compared if versus.typically == "tie"]
-        return (*self._too_few(ties), *map(self._remedy, ties))
+        late = [f"{self.reference} was chosen as the reference later, so p counts all pairs of candidates."]
+        return (*late * (self.rechosen and bool(compared)), *self._too_few(ties), *map(self._remedy, ties))
 
     def _too_few(self, ties: Sequence[Comparison]) -> list[str]:
-        told = too_few(self.seeds, self.planned, len(self.entries) - 1) if ties else None
+        told = too_few(self.seeds, self.planned, comparisons(len(self.entries), self.rechosen)) if ties else None
         return [told] if told else []
 
     def _remedy(self, tie: Comparison) -> str:
@@ -281,17 +285,11 @@ def confirmation(opened: Question) -> Confirmation:
     trials = {study.rpartition("/")[2]: runs for study, runs in opened.trials().items()}
     seeds = definition.budget.trials
     planned, runs = confirms.first_planned(seeds), {name: _runs(own) for name, own in trials.items()}
-    compared = compare(runs, confirms.reference, planned, confirms.margin) if confirms.reference in runs else []
-    versus = {comparison.name: comparison for comparison in compared}
+    reference, beside = confirms.reference, list(combinations(runs, 2)) if confirms.rechosen else []
+    compared = compare(runs, reference, planned, confirms.margin, beside) if reference in runs else []
+    versus, theirs = {comparison.name: comparison for comparison in compared}, runs.get(reference, {})
     entries = [
-        confirmed(
-            frozen,
-            f"{opened.name}/{name}",
-            runs[name],
-            trials[name],
-            versus.get(name),
-            runs.get(confirms.reference, {}),
-        )
+        confirmed(frozen, f"{opened.name}/{name}", runs[name], trials[name], versus.get(name), theirs)
         for name, frozen in confirms.winners.items()
         if name in trials
     ]
@@ -308,6 +306,7 @@ def confirmation(opened: Question) -> Confirmation:
         storage=str(opened.storage.url),
         planned=planned,
         margin=confirms.margin,
+        rechosen=confirms.rechosen,
         partial=len(confirms.winners) < len(questions(opened.storage).get(confirms.question, ())),
     )
 

@@ -77,12 +77,12 @@ def _found_at(effect: float, n: int, planned: int, family: int, kept: float) -> 
 def too_few(seeds: int, planned: int, family: int) -> str | None:
     """What to say of so many seeds if they can settle nothing; None if they can.
 
-    planned: those that were planned at first. family: candidates beside the reference.
+    planned: those that were planned at first. family: comparisons that count, see `stages.comparisons`.
     """
     first = looks(planned, family)[0] if family else 0
     if seeds >= first:
         return None
-    among = f" among {family} candidates" if family > 1 else ""
+    among = f" among {family} comparisons" if family > 1 else ""
     return f"{seeds} seeds can never show a difference{among}; {first} or more could."
 
 
