@@ -145,13 +145,12 @@ class Confirmation:
         too = [f"Better than {self.reference}, too: {also}."] if also else []
         return " ".join([self.sentence(better[0]), *too, *self._diverged([e for e in others if e is not better[0]])])
 
-    @staticmethod
-    def _alone(only: Confirmed) -> str:
-        mean, alone = only.estimate, "there is nothing to compare it with"
+    def _alone(self, only: Confirmed) -> str:
+        mean, alone, whose = only.estimate, "there is nothing to compare it with", f"{only.candidate}{_lost(only)}"
         if mean is None:
-            return f"{only.candidate}{_lost(only)}: fewer than two of its runs have a loss, and {alone}."
+            return f"{whose}: fewer than two of its runs have a loss, and {alone}."
         interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
-        return f"{only.candidate}{_lost(only)} has validation loss {mean.mean:.4f} ({interval}); {alone}."
+        return f"{whose} has validation loss {mean.mean:.4f} ({interval}), {self._where(only)}; {alone}."
 
     def _standing(self, others: Sequence[Confirmed]) -> str:
         """Where each candidate stands, in few words."""

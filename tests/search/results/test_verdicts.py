@@ -211,7 +211,7 @@ def test_one_candidate_alone_waits_for_no_other_one() -> None:
     assert none.verdict == f"{lost_all}, and there is nothing to compare it with."
     some = told({"softmax": lost(SOFTMAX, 1001)})
     assert some.verdict.startswith("softmax (diverged in 1 of 8 runs) has validation loss 1.9")
-    assert some.verdict.endswith(", 7 seeds); there is nothing to compare it with.")
+    assert some.verdict.endswith(f", 7 seeds), {WHERE}; there is nothing to compare it with.")
 
 
 def test_runs_that_wait_come_before_more_seeds() -> None:
