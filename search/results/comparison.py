@@ -224,6 +224,8 @@ def claim(versus: Comparison, metric: str, where: str) -> str:
         sentence += f"typically it is {alike} ({extent}), but {weaker} reliable, {where}"
     elif verdict == "equal":
         sentence = f"{name} equals {reference} {within} in {metric}: typically {_signed(versus)} ({extent}), {where}"
+        if not -versus.margin <= versus.relative[1] <= versus.relative[2] <= versus.margin:
+            sentence += "; the interval may be wider than that, as each side is tested by itself"
     elif verdict == "tie":
         sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}), {where}"
         if versus.typical.low > 0 or versus.typical.high < 0:

@@ -375,3 +375,16 @@ def test_a_reference_that_was_chosen_after_a_look_is_corrected_for_all_that_coul
         assert [a.p_corrected >= b.p_corrected for a, b in zip(late, first, strict=True)] == [True] * 6
         false += any(each.settled.sign for each in late)
     assert false <= 4
+
+
+def test_an_interval_that_is_wider_than_the_margin_is_no_contradiction_to_equal() -> None:
+    """One of six pairs is a little above the margin."""
+    own = [
+        loss * (1 + share / 100) for loss, share in zip([2.0] * 6, [-0.58, -0.26, -0.03, 0.59, 0.0, 0.09], strict=True)
+    ]
+    runs: dict[str, Runs] = {"a": dict(enumerate(own)), "b": dict(enumerate([2.0] * 6))}
+    (found,) = compare(runs, "b", 6)
+    assert found.verdict == "equal"
+    assert claim(found, "validation loss", "here").endswith(
+        ", here; the interval may be wider than that, as each side is tested by itself"
+    )
