@@ -171,6 +171,5 @@ def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
         "",
         f"{tables.TYPICAL}.",
         "",
-        *confirmation.remedies,
-        "",
+        *(line for remedy in confirmation.remedies for line in (remedy, "")),
     ]
