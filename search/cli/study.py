@@ -194,6 +194,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def best(arguments: argparse.Namespace) -> None:
+    from tunemax.search.results.confirmation import confirmations
     from tunemax.search.results.edges import sentences
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.commands import training, typed
@@ -221,8 +222,11 @@ def best(arguments: argparse.Namespace) -> None:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
         print_json({"study": study, **result, "command": words})
         return
-    print(f"{study} trial {found.number}: validation loss {found.value:.4f} (tuned, not confirmed)")
     own = next(entry for entry in board.entries if entry.winner is found)
+    frozen = [(each.name, each.entry(own.name)) for each in confirmations(question)]
+    sure = [name for name, won in frozen if won and won.trial == found.number and won.estimate]
+    stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
+    print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
     against = [*([] if candidate else board.unequal), *sentences(own.edges)]
     print(
         "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])

@@ -138,7 +138,7 @@ def resume(arguments: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
     """What is known before the training, then its picture, or lines where there is no terminal."""
-    from tunemax.search.results.confirmation import too_few
+    from tunemax.search.results.seeds import too_few
     from tunemax.search.storage.fresh_seeds import seeds_of
     from tunemax.search.views.live.view import shown
 
@@ -149,7 +149,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     if confirms := definition.confirms:
         seeds = seeds_of(definition)
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
-        few = too_few(len(seeds), confirms.first_planned(len(seeds)), len(confirms.winners) - 1)
+        few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
     done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
     print("\n".join([asked, f"{question.name}: {done}", *([few] if few else [])]), flush=True)
     with shown(progress) as view:

@@ -86,12 +86,24 @@ class Confirms(pydantic.BaseModel):
     `first_planned`."""
     looks: tuple[int, ...] = ()
     """Of one of before: with how many seeds it was complete when it was given more."""
+    rechosen: bool = False
+    """Whether another candidate was the reference before. One that is chosen after a look could have been any."""
     winners: dict[str, Frozen] = pydantic.Field(min_length=1)
     """By candidate, in the order of the question."""
 
     def first_planned(self, seeds: int) -> int:
         """Seeds that were planned at first. seeds: those that are planned now."""
         return self.planned or (self.looks[0] if self.looks else seeds)
+
+    @property
+    def family(self) -> int:
+        """Comparisons of which any may be claimed: with the reference, or of all pairs if it was chosen anew."""
+        return comparisons(len(self.winners), self.rechosen)
+
+
+def comparisons(candidates: int, rechosen: bool) -> int:
+    """Comparisons of so many candidates of which any may be claimed; see `Confirms.family`."""
+    return candidates * (candidates - 1) // 2 if rechosen else candidates - 1
 
 
 class Repeat(pydantic.BaseModel):

@@ -292,6 +292,8 @@ def _checked(values: dict[str, Any]) -> StudyDefinition:
             raise Fault(where, f"no such key here{did_you_mean(str(where[-1]), options)}") from None
         if first["type"] == "missing":
             raise Fault(where, "missing; a study file needs it") from None
+        if first["type"] == "too_short" and not first["input"]:
+            raise Fault(where, "missing or empty; at least one is needed") from None
         if first["type"] == "value_error":
             raise Fault(where, str(first["ctx"]["error"])) from None
         expected = first["msg"].removeprefix("Input ").removeprefix("should be ")

@@ -9,7 +9,7 @@ ended: a run that diverged is worse than any that did not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -64,9 +64,10 @@ class Comparison:
 
     @property
     def relative(self) -> tuple[float, float, float]:
-        """The typical difference and its interval as shares of the reference's typical loss; infinite as they are."""
+        """The typical difference and its interval as shares of the reference's typical loss; infinite ones, and 0,
+        as they are."""
         value, low, high = (
-            each if math.isinf(each) else each / self.scale
+            each / self.scale if each and math.isfinite(each) else each
             for each in (self.typical.value, self.typical.low, self.typical.high)
         )
         return value, low, high
@@ -100,26 +101,36 @@ class Comparison:
         return found
 
 
-def compare(runs: Mapping[str, Runs], reference: str, planned: int, margin: float = MARGIN) -> list[Comparison]:
+def compare(
+    runs: Mapping[str, Runs],
+    reference: str,
+    planned: int,
+    margin: float = MARGIN,
+    beside: Iterable[tuple[str, str]] = (),
+) -> list[Comparison]:
     """Each candidate beside the reference, over the seeds that both have ended; those with fewer than two are left out.
 
     runs: by candidate. planned: the number of seeds that was planned before the first run. margin: what differs by
-    less than this share of the reference's typical loss is equal.
+    less than this share of the reference's typical loss is equal. beside: other pairs of candidates that might
+    have been compared, and count in the family.
 
     Seeds that are still to come are waited for in order by what is settled, so that it does not depend on which of
     them ends first; all other numbers are of what there is. Raises KeyError if the reference is not among them.
     """
     other, others = runs[reference], {name: own for name, own in runs.items() if name != reference}
     in_order = {name: _pairs(own, other, _prefix(own, other)) for name, own in others.items()}
-    settled = settle(in_order, planned, margin)
+    more = [(a, b) for a, b in beside if reference not in (a, b)]
+    family = {f"{a} / {b}": _pairs(runs[a], runs[b], _prefix(runs[a], runs[b])) for a, b in more}
+    settled = settle(family | in_order, planned, margin)
     compared = []
     for name, own in others.items():
         seeds = _ended(own, other)
         if len(seeds) > 1:
             pairs, sure = _pairs(own, other, seeds), settled[name]
             kept = len(_common(own, other)) / max(len(own), len(other))
-            more = None if sure.sign or sure.equal_at else needed(pairs.differences, planned, len(others), kept)
-            compared.append(_compared(name, reference, seeds, pairs, margin, sure, more))
+            open_ = not (sure.sign or sure.equal_at)
+            range_ = needed(pairs.differences, planned, len(family | in_order), kept) if open_ else None
+            compared.append(_compared(name, reference, seeds, pairs, margin, sure, range_))
     return compared
 
 
@@ -213,6 +224,8 @@ def claim(versus: Comparison, metric: str, where: str) -> str:
         sentence += f"typically it is {alike} ({extent}), but {weaker} reliable, {where}"
     elif verdict == "equal":
         sentence = f"{name} equals {reference} {within} in {metric}: typically {_signed(versus)} ({extent}), {where}"
+        if not -versus.margin <= versus.relative[1] <= versus.relative[2] <= versus.margin:
+            sentence += "; the interval may be wider than that, as each side is tested by itself"
     elif verdict == "tie":
         sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}), {where}"
         if versus.typical.low > 0 or versus.typical.high < 0:
@@ -249,7 +262,7 @@ def _amount(versus: Comparison) -> str:
 def _signed(versus: Comparison) -> str:
     value = versus.relative[0]
     if not math.isfinite(value):
-        return f"{'worse' if value > 0 else 'better'}, since runs diverged" if math.isinf(value) else "no difference"
+        return f"{'worse' if value > 0 else 'better'}, since runs diverged"
     return f"{100 * value:+.{_digits(versus)}f} %"
 
 
@@ -267,4 +280,5 @@ def _extent(versus: Comparison) -> str:
     equal = versus.typically == "equal"
     p, at = (versus.settled.p_equal, versus.settled.equal_at) if equal else (versus.settled.p, versus.settled.at)
     settled = f", settled at {at}" if at is not None and at < versus.n else ""
-    return f"{interval}{versus.n} seeds; p {p:.2g}{settled}"
+    of = " of a larger difference" if equal else ""
+    return f"{interval}{versus.n} seeds; p {p:.2g}{of}{settled}"

@@ -13,18 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
 from tunemax.search.question.budget import told
-from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, confirmation_name
+from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, comparisons, confirmation_name
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.durations import about
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.seeds import runs_per_second
-from tunemax.search.results.sequential import looks
+from tunemax.search.results.seeds import runs_per_second, too_few
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
 from tunemax.search.storage.commands import typed
@@ -100,6 +100,10 @@ class Confirmation:
     """What differs by less than this share of the reference's loss is equal."""
     unit: str = "horizon"
     """As a study file names it."""
+    partial: bool = False
+    """Whether candidates of the question are left out."""
+    rechosen: bool = False
+    """Whether another candidate was the reference before."""
 
     @property
     def work(self) -> str:
@@ -126,8 +130,8 @@ class Confirmation:
 
     def _answer(self) -> str:
         others = [entry for entry in self.entries if entry.candidate != self.reference]
-        if not others and self.entries and self.entries[0].estimate:
-            return self._alone(self.entries[0], self.entries[0].estimate)
+        if not others and self.entries and (self.entries[0].estimate or not self.left):
+            return self._alone(self.entries[0])
         if not any(entry.verdict for entry in others):
             answer = "Nothing can be said before two seeds of the reference and of another candidate are done."
             return " ".join([answer, *self._diverged(self.entries)])
@@ -141,11 +145,12 @@ class Confirmation:
         too = [f"Better than {self.reference}, too: {also}."] if also else []
         return " ".join([self.sentence(better[0]), *too, *self._diverged([e for e in others if e is not better[0]])])
 
-    def _alone(self, only: Confirmed, mean: Estimate) -> str:
-        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds{_lost(only)}"
-        return (
-            f"{only.candidate} has validation loss {mean.mean:.4f} ({interval}); there is nothing to compare it with."
-        )
+    def _alone(self, only: Confirmed) -> str:
+        mean, alone, whose = only.estimate, "there is nothing to compare it with", f"{only.candidate}{_lost(only)}"
+        if mean is None:
+            return f"{whose}: fewer than two of its runs have a loss, and {alone}."
+        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
+        return f"{whose} has validation loss {mean.mean:.4f} ({interval}), {self._where(only)}; {alone}."
 
     def _standing(self, others: Sequence[Confirmed]) -> str:
         """Where each candidate stands, in few words."""
@@ -191,31 +196,39 @@ class Confirmation:
         """What would have to be done to separate the ties, and what these seeds could never show."""
         compared = [entry.versus for entry in self.entries if entry.versus]
         ties = [versus for versus in compared if versus.typically == "tie"]
-        return (*self._too_few(ties), *map(self._remedy, ties))
+        late = [f"{self.reference} was chosen as the reference later, so p counts all pairs of candidates."]
+        return (*late * (self.rechosen and bool(compared)), *self._too_few(ties), *map(self._remedy, ties))
 
     def _too_few(self, ties: Sequence[Comparison]) -> list[str]:
-        told = too_few(self.seeds, self.planned, len(self.entries) - 1) if ties else None
+        told = too_few(self.seeds, self.planned, comparisons(len(self.entries), self.rechosen)) if ties else None
         return [told] if told else []
 
     def _remedy(self, tie: Comparison) -> str:
         """How many seeds would show a difference, what they take, and by which command."""
         both, range_ = f"{tie.name} and {self.reference}", tie.needed
+        if all(side.diverged.count == tie.n for side in (tie.reliability.own, tie.reliability.other)):
+            return f"All runs of {both} diverged; more seeds would hardly tell them apart."
         if range_ is None or range_.low is None or range_.low > MOST_SEEDS:
             return f"A difference as small as that of {both} would need more than {MOST_SEEDS:,} seeds."
-        first = max(range_.low, self.seeds + 1)
+        first = max(range_.low, self.seeds + (not self.left))
         many = range_.high is None or range_.high > MOST_SEEDS
         last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
         seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
         times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
         costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
-        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
-        more = typed(self.storage, "study", "confirm", self.question, "--seeds", str(first), *longer)
+        more = typed(self.storage, *self.asked(first))
         return f"To tell {both} apart would probably take {seeds} seeds{costs}; begin with {more}"
 
+    def asked(self, seeds: int) -> list[str]:
+        """The words of the command for so many seeds of these candidates at this horizon."""
+        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
+        top = ["--top", str(max(1, len(self.entries) - 1))] if self.partial else []
+        return ["study", "confirm", self.question, *top, "--seeds", str(seeds), *longer]
+
     def seconds_for(self, seeds: int) -> float | None:
-        """How long so many seeds of every candidate take beyond those there are, at the speed of the runs so far."""
+        """How long so many seeds of every candidate take beyond runs that have ended, at the speed of those."""
         speed = runs_per_second([trial for entry in self.entries for trial in entry.trials])
-        return (seeds - self.seeds) * len(self.entries) / speed if speed else None
+        return ((seeds - self.seeds) * len(self.entries) + self.left) / speed if speed else None
 
     def to_json(self) -> dict[str, Any]:
         entries = [
@@ -242,18 +255,6 @@ class Confirmation:
             )
         }
         return own | {"remedies": list(self.remedies), "entries": entries}
-
-
-def too_few(seeds: int, planned: int, family: int) -> str | None:
-    """What to say of so many seeds if they can settle nothing; None if they can.
-
-    planned: those that were planned at first. family: candidates beside the reference.
-    """
-    first = looks(planned, family)[0] if family else 0
-    if seeds >= first:
-        return None
-    among = f" among {family} candidates" if family > 1 else ""
-    return f"{seeds} seeds can never show a difference{among}; {first} or more could."
 
 
 def tuned(question: Question) -> Question:
@@ -283,17 +284,11 @@ def confirmation(opened: Question) -> Confirmation:
     trials = {study.rpartition("/")[2]: runs for study, runs in opened.trials().items()}
     seeds = definition.budget.trials
     planned, runs = confirms.first_planned(seeds), {name: _runs(own) for name, own in trials.items()}
-    compared = compare(runs, confirms.reference, planned, confirms.margin) if confirms.reference in runs else []
-    versus = {comparison.name: comparison for comparison in compared}
+    reference, beside = confirms.reference, list(combinations(runs, 2)) if confirms.rechosen else []
+    compared = compare(runs, reference, planned, confirms.margin, beside) if reference in runs else []
+    versus, theirs = {comparison.name: comparison for comparison in compared}, runs.get(reference, {})
     entries = [
-        confirmed(
-            frozen,
-            f"{opened.name}/{name}",
-            runs[name],
-            trials[name],
-            versus.get(name),
-            runs.get(confirms.reference, {}),
-        )
+        confirmed(frozen, f"{opened.name}/{name}", runs[name], trials[name], versus.get(name), theirs)
         for name, frozen in confirms.winners.items()
         if name in trials
     ]
@@ -310,6 +305,8 @@ def confirmation(opened: Question) -> Confirmation:
         storage=str(opened.storage.url),
         planned=planned,
         margin=confirms.margin,
+        rechosen=confirms.rechosen,
+        partial=len(confirms.winners) < len(questions(opened.storage).get(confirms.question, ())),
     )
 
 

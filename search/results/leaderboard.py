@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -176,7 +176,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
     return Entry(
         name=candidate.name,
         study=candidate.study,
-        best=ranked[0] if ranked else None,
+        best=_with_costs(ranked[0], ranked) if ranked else None,
         winner=winner,
         median_of_top=median(top) if top else None,
         **{name: counts[name] for name in STATES},
@@ -189,6 +189,12 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
         begun=None if startup is None else min((it.value for it in own if it.number < startup), default=math.inf),
         edges=edges(candidate.name, winner.config or {}, question.definition.space) if winner else (),
     )
+
+
+def _with_costs(best: Outcome, ranked: Sequence[Outcome]) -> Outcome:
+    """A duplicate that waited for its twin may have the lower number; what it cost was spent on the twin."""
+    twin = next((found for found in ranked if found.number == best.duplicate_of), None)
+    return replace(best, tokens=twin.tokens, flops=twin.flops) if twin else best
 
 
 def _by_variant(trials: Sequence[FrozenTrial]) -> Mapping[str, list[FrozenTrial]]:

@@ -74,6 +74,18 @@ def _found_at(effect: float, n: int, planned: int, family: int, kept: float) -> 
     return None
 
 
+def too_few(seeds: int, planned: int, family: int) -> str | None:
+    """What to say of so many seeds if they can settle nothing; None if they can.
+
+    planned: those that were planned at first. family: comparisons that count, see `stages.comparisons`.
+    """
+    first = looks(planned, family)[0] if family else 0
+    if seeds >= first:
+        return None
+    among = f" among {family} comparisons" if family > 1 else ""
+    return f"{seeds} seeds can never show a difference{among}; {first} or more could."
+
+
 def runs_per_second(trials: Sequence[FrozenTrial]) -> float | None:
     """How many runs end in a second, over the time in which any of them was trained; None before one has.
 

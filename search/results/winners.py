@@ -148,6 +148,7 @@ def _definition(
             margin=_margin(stage, before),
             planned=confirms.first_planned(known.budget.trials) if known and confirms else seeds,
             looks=confirms.looks if confirms else (),
+            rechosen=confirms is not None and (confirms.rechosen or reference != confirms.reference),
             winners={name: frozen[name] for name in order},
         ),
         seed=tuned.seed,

@@ -86,9 +86,8 @@ def repeats(again: Repeats) -> Table[Spread]:
 
 TYPICAL = (
     "Differences are typical ones (the pseudomedian of the pairs, with its exact interval), over all seeds that both "
-    "sides have ended: a run that diverged is worse than any other. Means are of those seeds on which neither side "
-    "has. p by the signed-rank test, corrected for all "
-    "candidates and looks"
+    "sides have ended: a run that diverged is worse than any other. Means are of the seeds on which neither side "
+    "diverged. p of no difference, by the signed-rank test, corrected for all candidates and looks"
 )
 """What the columns of a confirmed comparison are."""
 

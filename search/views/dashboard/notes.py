@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from sqlalchemy.engine import make_url
 
+from tunemax.search.question.stages import MOST_SEEDS
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Entry, Leaderboard
 from tunemax.search.storage.database import shown, study_id
@@ -139,7 +140,7 @@ def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
 def of_a_confirmation(question: Question, found: Confirmation, name: str, warnings: Sequence[str] = ()) -> str:
     """Of the study of one winner: what is confirmed, the comparison, and how to go on."""
     entry = next(entry for entry in found.entries if entry.study == name)
-    again = ["study", "confirm", found.question, "--seeds", str(2 * found.seeds)]
+    again = found.asked(found.seeds if found.left else min(2 * found.seeds, MOST_SEEDS))
     lines = [
         f"# {question.definition.question}",
         "",
@@ -170,6 +171,5 @@ def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
         "",
         f"{tables.TYPICAL}.",
         "",
-        *confirmation.remedies,
-        "",
+        *(line for remedy in confirmation.remedies for line in (remedy, "")),
     ]

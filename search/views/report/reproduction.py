@@ -45,10 +45,11 @@ def commands(findings: Findings) -> Section:
     lines = [f"# {definition.name}.yaml", *study_file(definition).splitlines(), ""]
     lines.append(f"tunemax study run {definition.name}.yaml")
     for each in findings.confirmations:
-        words = ["study", "confirm", definition.name, "--seeds", str(each.seeds), "--reference", each.reference]
-        words += ["--longer", str(each.factor)] if each.factor > 1 else []
+        words = ["--reference", each.reference]
         words += ["--margin", f"{each.margin:g}"] if each.margin != MARGIN else []
-        lines.append(shlex.join(["tunemax", *words]))
+        # What was planned first decides where looks are made, and how the error is spent
+        for seeds in dict.fromkeys((min(each.planned, each.seeds), each.seeds)):
+            lines.append(shlex.join(["tunemax", *each.asked(seeds), *words]))
     for entry in findings.board.entries:
         if entry.best and entry.best.config:
             lines += ["", f"# {entry.name}, trial {entry.best.number}", shlex.join(training(entry.best.config))]

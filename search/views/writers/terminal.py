@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from typing import Any
 
@@ -19,10 +20,15 @@ def aligned(table: Table[Any]) -> list[str]:
     return lines
 
 
+WIDEST = 118
+"""Characters of a line of prose, which else is hard to read; fewer where the terminal has fewer."""
+
+
 def wrapped(*sentences: str) -> list[str]:
     """Sentences one after the other."""
+    width = min(WIDEST, max(40, shutil.get_terminal_size((WIDEST + 1, 24)).columns - 1))
     return [
         line
         for sentence in sentences
-        for line in textwrap.wrap(sentence, 118, break_long_words=False, break_on_hyphens=False)
+        for line in textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
     ]

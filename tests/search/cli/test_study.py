@@ -22,6 +22,8 @@ from waiting import ANNOUNCED, PATIENCE, stop_worker, until
 
 from tunemax.gpt.config import Config
 from tunemax.search.cli import main
+from tunemax.search.question.stages import Confirm
+from tunemax.search.results.winners import confirm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.questions import Question, load_from
 
@@ -105,6 +107,15 @@ def test_best_prints_the_command_that_trains_it_again(done: str, capsys: pytest.
     assert re.match(r"q/polymax trial \d: validation loss \d\.\d{4} \(tuned, not confirmed\)\n  learning_rate ", text)
     assert "tunemax train --n_layer 1" in text.splitlines()[-1]
     assert "--softmax_variant polymax" in text.splitlines()[-1]
+
+
+def test_best_says_where_its_trial_is_confirmed(
+    done: str, work: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    confirmed = confirm(load_from(done, "q"), Confirm(seeds=2))
+    assert "(tuned, not confirmed)" in typed(capsys, "study", "best", "q/polymax", "--storage", done)
+    work(confirmed)
+    assert "(tuned; confirmed in q.confirmed)\n" in typed(capsys, "study", "best", "q/polymax", "--storage", done)
 
 
 def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:

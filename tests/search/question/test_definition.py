@@ -277,6 +277,11 @@ MISTAKES = [
     ("horizon: 100", "horizon: 100, looks: 5", ":11: budget: looks belongs to tokens, flops and seconds; with horizon"),
     ("{trials: 5, horizon: 100}", "{horizon: 5}", ":11: budget.trials: missing"),
     ("budget: {trials: 5, horizon: 100}\n", "", ":2: budget: missing; a study file needs it"),
+    (
+        "  learning_rate: {low: 1e-4, high: 1e-2}\n  constantmax.beta: default\n",
+        "  {}\n",
+        "space: missing or empty; at least one is needed",
+    ),
     ("question: Does it work?", "question: ''", ":2: question: , expected"),
     ("question: Does it work?", "question: 5", ":2: question: 5, expected a valid string"),
     ("question: Does it work?", "question: a\nquestion: b", ":3: question: given twice (first in line 2)"),

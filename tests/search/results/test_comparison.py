@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunemax.search.results.comparison import Comparison, claim, compare
+from tunemax.search.results.comparison import Comparison, Runs, claim, compare
 from tunemax.search.results.modes import split
 from tunemax.search.results.reliability import mcnemar, reliability
 from tunemax.search.results.seeds import POWER, needed
@@ -313,6 +314,7 @@ def test_what_is_better_is_called_so_with_its_interval_and_p() -> None:
 def test_every_verdict_has_its_words() -> None:
     assert said(shifted(0.05)).startswith("a is typically 2.6 % worse than b in validation loss (95 % interval 2.5 …")
     assert said(shifted(0.0)).startswith("a equals b within 0.5 % in validation loss: typically ")
+    assert " of a larger difference" in said(shifted(0.0)), "not the p of no difference, which stands in the table"
     assert said(list(SEEDS[:12] + 8 * WOBBLE[:12])).startswith("a and b tie in validation loss: typically ")
     mixed = said(shifted(-0.05, lost=1))
     assert mixed.startswith("a is not called better than b in validation loss: typically it is 2.")
@@ -359,3 +361,30 @@ def test_what_was_settled_and_has_turned_since_is_told_as_both() -> None:
     told = claim(found, "loss", "here")
     assert told.startswith("a is better than b in loss, though of all seeds it is +1.")
     assert "settled at 8" in told
+
+
+def test_a_reference_that_was_chosen_after_a_look_is_corrected_for_all_that_could_have_been() -> None:
+    """Of equal candidates the best and the worst differ by chance, and they are found to too often else."""
+    rng = np.random.default_rng(7)
+    false = 0
+    for _ in range(60):
+        runs: dict[str, Runs] = {str(k): dict(enumerate(map(float, rng.normal(2.0, 0.03, 12)))) for k in range(7)}
+        best = min(runs, key=lambda name: float(np.median(list(runs[name].values()))))
+        late = compare(runs, best, 12, beside=combinations(runs, 2))
+        first = compare(runs, best, 12)
+        assert [a.p_corrected >= b.p_corrected for a, b in zip(late, first, strict=True)] == [True] * 6
+        false += any(each.settled.sign for each in late)
+    assert false <= 4
+
+
+def test_an_interval_that_is_wider_than_the_margin_is_no_contradiction_to_equal() -> None:
+    """One of six pairs is a little above the margin."""
+    own = [
+        loss * (1 + share / 100) for loss, share in zip([2.0] * 6, [-0.58, -0.26, -0.03, 0.59, 0.0, 0.09], strict=True)
+    ]
+    runs: dict[str, Runs] = {"a": dict(enumerate(own)), "b": dict(enumerate([2.0] * 6))}
+    (found,) = compare(runs, "b", 6)
+    assert found.verdict == "equal"
+    assert claim(found, "validation loss", "here").endswith(
+        ", here; the interval may be wider than that, as each side is tested by itself"
+    )

@@ -212,7 +212,7 @@ def test_another_reference_may_be_asked_for_later(tuned: Question, work: Work) -
     work(confirm(tuned, THREE))
     opened = confirm(tuned, Confirm(seeds=3, reference="polymax"))
     found = confirmation(opened)
-    assert found.left == 0, "nothing is trained for it"
+    assert (found.left, "chosen as the reference later" in found.remedies[0]) == (0, True), "nothing is trained for it"
     assert {entry.candidate for entry in found.entries if entry.versus} == {"softmax", "sigsoftmax"}
     with pytest.raises(TunemaxError, match="reference = soft: no such candidate of q"):
         confirm(tuned, Confirm(seeds=3, reference="soft"))

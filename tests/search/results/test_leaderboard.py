@@ -132,6 +132,18 @@ def without_waiting(question: Question) -> Question:
     return question
 
 
+def test_a_duplicate_that_is_the_best_has_cost_what_its_twin_has(ask: Ask) -> None:
+    """It may have the lower number: it waited for the twin."""
+    question = ask(budget={"trials": 1})
+    study = question.study("q/softmax")
+    add(study, 2.0, duplicate_of=2, iterations=0, tokens=0, flops=0.0)
+    add(study, 2.0, flops=5e6)
+    entry = next(each for each in leaderboard(question).entries if each.name == "softmax")
+    assert entry.best is not None
+    assert (entry.best.number, entry.best.tokens, entry.best.flops) == (1, 1280, 5e6)
+    assert (entry.tokens, entry.flops) == (1280, 5e6), "what was spent is counted once"
+
+
 def test_it_says_whether_a_repeat_would_give_its_order(ask: Ask) -> None:
     question = ask(compare=["softmax", "polymax", "softermax"], budget={"trials": 1})
     assert leaderboard(question).sentence == "Tuned, not confirmed; 3 trials still to come."

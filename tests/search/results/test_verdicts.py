@@ -194,3 +194,44 @@ def test_nobody_is_left_out() -> None:
     assert "gone (diverged in 1 of 1 runs)" in found.verdict
     assert len(found.sentences) == 3
     assert any(each.startswith("late: nothing can be said before two seeds") for each in found.sentences)
+
+
+def test_where_all_runs_of_both_diverged_nothing_is_better_and_no_seeds_are_asked_for() -> None:
+    found = told({"softmax": dict.fromkeys(SOFTMAX, math.inf), "polymax": dict.fromkeys(SOFTMAX, math.inf)})
+    (entry,) = [each for each in found.entries if each.versus]
+    assert entry.versus
+    assert entry.versus.relative == (0.0, 0.0, 0.0)
+    assert found.verdict.startswith("polymax and softmax tie in validation loss: typically +0.00 % ")
+    assert found.remedies == ("All runs of polymax and softmax diverged; more seeds would hardly tell them apart.",)
+
+
+def test_one_candidate_alone_waits_for_no_other_one() -> None:
+    none = told({"softmax": dict.fromkeys(SOFTMAX, math.inf)})
+    lost_all = "softmax (diverged in 8 of 8 runs): fewer than two of its runs have a loss"
+    assert none.verdict == f"{lost_all}, and there is nothing to compare it with."
+    some = told({"softmax": lost(SOFTMAX, 1001)})
+    assert some.verdict.startswith("softmax (diverged in 1 of 8 runs) has validation loss 1.9")
+    assert some.verdict.endswith(f", 7 seeds), {WHERE}; there is nothing to compare it with.")
+
+
+def test_runs_that_wait_come_before_more_seeds() -> None:
+    """And what they cost is to come, too."""
+    start = datetime(2026, 1, 1)
+    runs = [trial_of(start, start + timedelta(seconds=30)), trial_of(start, start + timedelta(seconds=60))]
+    waiting: dict[str, Runs] = {
+        "softmax": SOFTMAX | dict.fromkeys(range(1009, 1017)),
+        "polymax": times(0.95) | dict.fromkeys(range(1009, 1017)),
+    }
+    found = replace(told(waiting, trials=runs, waiting=8), planned=16, seeds=16)
+    versus = {each.name: each for each in compare(waiting, "softmax", 16)}["polymax"]
+    found = replace(found, entries=tuple(replace(e, versus=e.versus and versus) for e in found.entries))
+    (remedy,) = found.remedies
+    assert remedy.endswith("; begin with tunemax study confirm q --seeds 16")
+    assert found.seconds_for(16) == pytest.approx(16 * 15), "four runs a minute"
+
+
+def test_a_command_for_more_seeds_asks_for_the_same_candidates() -> None:
+    near = {seed: loss + 0.03 * (-1) ** seed + 0.006 for seed, loss in SOFTMAX.items() if loss}
+    found = replace(told({"softmax": SOFTMAX, "polymax": near}), partial=True, factor=4)
+    (remedy,) = found.remedies
+    assert re.search(r"begin with tunemax study confirm q --top 1 --seeds \d+ --longer 4$", remedy)

@@ -21,7 +21,9 @@ from tunemax.search.charts import plotly, png
 from tunemax.search.charts.picture import Picture
 from tunemax.search.charts.pictures import learnables, learning_curves, ranking
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.stages import Confirm
 from tunemax.search.results.leaderboard import TOP, candidates, leaderboard, rank
+from tunemax.search.results.winners import confirm
 from tunemax.search.storage.artifacts import artifact_folder, uploaded
 from tunemax.search.storage.attributes import TRAJECTORY
 from tunemax.search.storage.questions import Question, create, load_from
@@ -314,3 +316,13 @@ def test_a_variant_that_is_a_dimension_is_a_candidate_with_figures_of_its_own(as
     assert set(shown(study)) == {"curves", "leaderboard", "learning_rate", "learnables.constantmax"}
     assert {trace["name"] for trace in shown(study)["curves"]["data"]} == {"softmax", "constantmax"}
     assert "compare-studies" not in get_note(study)
+
+
+def test_what_a_confirmation_needs_stands_in_paragraphs(done: Question, work: Work) -> None:
+    """Lines beside each other are one paragraph in Markdown, in which a command has no end."""
+    opened = confirm(done, Confirm(seeds=2))
+    work(opened)
+    publish(opened)
+    assert "2 seeds can never show a difference; 6 or more could.\n\nTo tell " in get_note(
+        opened.study("q.confirmed/softmax")
+    )

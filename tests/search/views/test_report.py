@@ -88,6 +88,18 @@ def test_a_report_says_where_learnables_ended_and_how_to_do_it_again(confirmed: 
     assert html.count("<svg") == html.count("</svg>") >= 6
 
 
+def test_a_confirmation_is_done_again_as_it_was_planned_and_with_the_same_candidates(
+    ask: Ask, work: Work, tmp_path: Path
+) -> None:
+    question = ask(compare=["softmax", "constantmax", "polymax"])
+    work(question)
+    for seeds in (2, 3):
+        confirm(question, Confirm(seeds=seeds, top=1))
+    _, markdown, _ = texts(question, tmp_path)
+    first, more = (f"    tunemax study confirm q --top 1 --seeds {seeds} --reference softmax\n" for seeds in (2, 3))
+    assert first + more in markdown
+
+
 def test_a_report_needs_nothing_from_elsewhere(confirmed: Question, tmp_path: Path) -> None:
     html, _, _ = texts(confirmed, tmp_path)
     assert not re.search(r"https?:|<script|<link|<img|@import|url\(", html)

@@ -19,7 +19,7 @@ from tunemax.search.results.leaderboard import Entry, Leaderboard
 from tunemax.search.views import tables
 from tunemax.search.views.document import Column, Section, Table
 from tunemax.search.views.writers import csv, html, markdown
-from tunemax.search.views.writers.terminal import aligned
+from tunemax.search.views.writers.terminal import aligned, wrapped
 
 LOSSES: Mapping[str, float | None] = {"a": 2.0, "=1|b": -math.pi, "none": None}
 TABLE = Table(
@@ -34,6 +34,13 @@ TABLE = Table(
 
 def test_a_terminal_has_names_to_the_left_and_the_rest_to_the_right() -> None:
     assert aligned(TABLE) == ["       loss  verdict", "a      2.00    worse", "=1|b  -3.14", "none      –"]
+
+
+def test_prose_is_as_wide_as_the_terminal_and_never_wider_than_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, widest in (("80", 79), ("20", 40), ("400", 118)):
+        monkeypatch.setenv("COLUMNS", columns)
+        lines = wrapped("so many words that " * 30)
+        assert widest - 10 < max(map(len, lines)) <= widest
 
 
 def test_markdown_has_words_to_the_left_and_no_markup_of_others() -> None:
