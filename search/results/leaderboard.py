@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -28,7 +28,8 @@ class Entry:
     name: str
     study: str
     best: Outcome | None
-    """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token."""
+    """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token. A duplicate has the
+    cost of the trial that it repeats."""
     winner: Outcome | None
     """The best one whose configuration is known: not one that somebody else has told."""
     median_of_top: float | None
@@ -169,6 +170,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
     trials, startup = candidate.trials, question.definition.startup
     ranked = outcomes(list(trials))
     own = [found for found in ranked if found.duplicate_of is None]
+    best = _at_cost(ranked[0], ranked) if ranked else None
     top = [found.value for found in own[:TOP]]
     counts = Counter(map(state, trials))
     winner = next((found for found in ranked if found.config is not None), None)
@@ -176,7 +178,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
     return Entry(
         name=candidate.name,
         study=candidate.study,
-        best=ranked[0] if ranked else None,
+        best=best,
         winner=winner,
         median_of_top=median(top) if top else None,
         **{name: counts[name] for name in STATES},
@@ -189,6 +191,12 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
         begun=None if startup is None else min((it.value for it in own if it.number < startup), default=math.inf),
         edges=edges(candidate.name, winner.config or {}, question.definition.space) if winner else (),
     )
+
+
+def _at_cost(found: Outcome, others: Sequence[Outcome]) -> Outcome:
+    """A duplicate with what its original has cost: it comes first where its number is lower, as in the stock tools."""
+    original = next((other for other in others if other.number == found.duplicate_of), found)
+    return replace(found, iterations=original.iterations, tokens=original.tokens, flops=original.flops)
 
 
 def _by_variant(trials: Sequence[FrozenTrial]) -> Mapping[str, list[FrozenTrial]]:
