@@ -60,6 +60,8 @@ def by_file(folder: Path, names: list[str], keep: Keep) -> Split:
     """
     read = {name: text for name in names if (text := _ended((folder / name).read_bytes())) and keep(text)}
     order = sorted(read, key=_place)
+    if not order:
+        return Split(dict.fromkeys(PARTS, ()))
     texts, left_out = _distinct([read.pop(name) for name in order])
     size = round(sum(map(len, texts)) * SHARES["test"])
     room = dict.fromkeys(reversed(SLICES), size)

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     warm()  # while the rest is loaded here
     from tunemax.search.api import run_study
     from tunemax.search.storage.commands import typed
-    from tunemax.search.storage.questions import create, data_of
+    from tunemax.search.storage.questions import create, data_of, load_from
 
     if file:
         say_how_measured(create(where, definition, data_of(where, definition)))
@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"The time is spent. Go on with {again}")
     elif ended.elsewhere:
         elsewhere = f"{ended.elsewhere} trials run elsewhere, so winners may change"
-        print(f"{elsewhere}; once they have ended, confirm them with {again}")
+        then = "confirm them" if load_from(where, name).definition.confirm else "go on"
+        print(f"{elsewhere}; once they have ended, {then} with {again}")
 
 
 def confirm(arguments: argparse.Namespace) -> None:

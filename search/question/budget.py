@@ -197,14 +197,16 @@ class Budget(pydantic.BaseModel):
 
         Raises TunemaxError if it comes to none.
         """
-        if self.horizon is not None:
-            return self.horizon
-        each: float = config.train.batch_size * config.model.block_size
-        if self.flops is not None:
-            from tunemax.gpt.cost import flops_a_token  # loads torch, which whoever only reads a study never needs
+        return self.horizon or self.spread(self.of_an_iteration(config, vocab_size))
 
-            each *= flops_a_token(config.model, vocab_size)
-        return self.spread(each)
+    def of_an_iteration(self, config: Config, vocab_size: int) -> float:
+        """Tokens of an iteration with this configuration; of a budget of operations, these."""
+        tokens: float = config.train.batch_size * config.model.block_size
+        if self.flops is None:
+            return tokens
+        from tunemax.gpt.cost import flops_a_token  # loads torch, which whoever only reads a study never needs
+
+        return tokens * flops_a_token(config.model, vocab_size)
 
     def spread(self, each: float) -> int:
         """Iterations of a trial for which one costs so much in the unit. Raises TunemaxError if it comes to none."""

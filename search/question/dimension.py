@@ -37,7 +37,7 @@ OWNED: Mapping[str, str] = {
 }
 """Fields that neither base nor space may name, and what decides them in a study."""
 
-MEASURING = ("eval_by", "eval_tokens")
+MEASURING = ("eval_by", "eval_tokens", "eval_iters", "divergence_margin")
 """Fields that decide how a trial is measured; they may stand in base alone, since all trials are measured alike."""
 
 
@@ -130,9 +130,13 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
     """Why a field can never mean anything beside these dimensions and fixed values; None if it can."""
     spec = all_specs()[name]
     if reason := _impossible(spec.when, space, fixed):
-        return reason
+        return f"means something only if {reason}"
     alternatives = [_impossible(condition, space, fixed) for condition in spec.any_of]
-    return alternatives[0] if alternatives and None not in alternatives else None
+    missing = list(dict.fromkeys(reason for reason in alternatives if reason))
+    if not missing or None in alternatives:
+        return None
+    near = [reason for reason in missing if not reason.startswith("softmax_variant ")]  # of the variant that is there
+    return f"means something only if {' or '.join(near or missing[:1])}"
 
 
 def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
@@ -140,8 +144,7 @@ def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) 
         searched = other in space and inert_because(other, space, fixed) is None
         current = fixed.get(other, all_specs()[other].default)
         if not (_reaches(space[other], allowed) if searched else current in allowed):
-            instead = "never in its space" if searched else shown(current)
-            return f"means something only if {_words(other, allowed)}, which is {instead}"
+            return f"{_words(other, allowed)} ({'never in its space' if searched else f'it is {shown(current)}'})"
     return None
 
 

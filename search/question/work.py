@@ -57,13 +57,14 @@ def changing(definition: StudyDefinition) -> dict[str, str]:
 
 
 def lengths(definition: StudyDefinition, vocab_size: int) -> list[int]:
-    """Iterations of the smallest, the largest and more of the trials that a study may have, by its budget.
+    """Iterations of the largest, the smallest and more of the trials that a study may have, by its budget.
 
-    Raises TunemaxError for a budget that is below one iteration of any of them. Not of a budget of seconds.
+    Raises TunemaxError for a budget that is below one iteration of the largest. Not of a budget of seconds.
     """
-    groups = _shapes(definition, set(changing(definition)))
+    budget, groups = definition.budget, _shapes(definition, set(changing(definition)))
     shapes = itertools.chain(*(itertools.islice(shapes, MOST) for shapes in groups))
-    return [definition.budget.iterations(config, vocab_size) for config in shapes]
+    largest_first = sorted(shapes, key=lambda config: -budget.of_an_iteration(config, vocab_size))
+    return [budget.iterations(config, vocab_size) for config in largest_first]
 
 
 def _shapes(definition: StudyDefinition, names: set[str]) -> Iterator[Iterator[Config]]:

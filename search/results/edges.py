@@ -116,6 +116,7 @@ def _beyond(spec: FieldSpec, dimension: Dimension, side: Side) -> float | None:
         else:
             width = (high - low) / 2 if step is None else step * max(1, round((high - low) / step / 2))
             wanted, least = end + away * width, NEAR * (high - low)
+            wanted = 0.0 if abs(wanted) < 1e-9 * width else wanted  # 0.2 less half of 0.6 - 0.2 is not quite 0
     reached = _clipped(spec, end, wanted, upper)
     if isinstance(dimension, Range) and dimension.step:
         reached = end + away * dimension.step * int(abs(reached - end) / dimension.step + 1e-9)

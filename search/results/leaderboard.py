@@ -28,7 +28,8 @@ class Entry:
     name: str
     study: str
     best: Outcome | None
-    """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token."""
+    """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token. A duplicate has the
+    cost of the trial that it repeats."""
     winner: Outcome | None
     """The best one whose configuration is known: not one that somebody else has told."""
     median_of_top: float | None
@@ -169,6 +170,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
     trials, startup = candidate.trials, question.definition.startup
     ranked = outcomes(list(trials))
     own = [found for found in ranked if found.duplicate_of is None]
+    best = _at_cost(ranked[0], ranked) if ranked else None
     top = [found.value for found in own[:TOP]]
     counts = Counter(map(state, trials))
     winner = next((found for found in ranked if found.config is not None), None)
@@ -176,7 +178,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
     return Entry(
         name=candidate.name,
         study=candidate.study,
-        best=_with_costs(ranked[0], ranked) if ranked else None,
+        best=best,
         winner=winner,
         median_of_top=median(top) if top else None,
         **{name: counts[name] for name in STATES},
@@ -191,10 +193,10 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
     )
 
 
-def _with_costs(best: Outcome, ranked: Sequence[Outcome]) -> Outcome:
-    """A duplicate that waited for its twin may have the lower number; what it cost was spent on the twin."""
-    twin = next((found for found in ranked if found.number == best.duplicate_of), None)
-    return replace(best, tokens=twin.tokens, flops=twin.flops) if twin else best
+def _at_cost(found: Outcome, others: Sequence[Outcome]) -> Outcome:
+    """A duplicate with what its original has cost: it comes first where its number is lower, as in the stock tools."""
+    original = next((other for other in others if other.number == found.duplicate_of), found)
+    return replace(found, iterations=original.iterations, tokens=original.tokens, flops=original.flops)
 
 
 def _by_variant(trials: Sequence[FrozenTrial]) -> Mapping[str, list[FrozenTrial]]:

@@ -15,7 +15,8 @@ UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k
 
 def many(value: float) -> str:
     """Tokens or operations, in three digits: 76.8k, 1.25M, 3.4T."""
-    return next((f"{value / unit:.3g}{letter}" for unit, letter in UNITS if value >= unit), f"{value:.3g}")
+    near = 0.9995  # of a unit: what is rounded up to it
+    return next((f"{value / unit:.3g}{letter}" for unit, letter in UNITS if value >= near * unit), f"{value:.3g}")
 
 
 def share(value: float) -> str:

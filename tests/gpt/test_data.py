@@ -268,6 +268,10 @@ def test_text_that_is_none(root: Path, tmp_path: Path) -> None:
     assert "no text for train, tuning, confirmation, test" in refusal(prepare, str(empty))
     assert "binary" in refusal(prepare, str(binary))
     assert "no text for" in refusal(prepare, str(folder))
+    (folder / "one.txt").write_bytes(b"\0" * 50)
+    (tmp_path / "none").mkdir()
+    for without_text in (folder, tmp_path / "none"):
+        assert "no text for train, tuning, confirmation, test" in refusal(prepare, str(without_text))
     assert visible(root) == []
 
 

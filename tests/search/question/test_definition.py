@@ -207,10 +207,10 @@ MISTAKES = [
     ("learning_rate: {low: 1e-4, high: 1e-2}", "schedule: [cosine, wsp]", ":9: space.schedule.1: wsp, expected one of"),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
-        "eval_iters: default",
-        ":9: space.eval_iters: eval_iters has no default range",
+        "data_start: default",
+        ":9: space.data_start: data_start has no default range",
     ),
-    ("learning_rate: {low: 1e-4, high: 1e-2}", "eval_iters: {low: 5}", ":9: space.eval_iters: high is missing"),
+    ("learning_rate: {low: 1e-4, high: 1e-2}", "data_start: {low: 0.1}", ":9: space.data_start: high is missing"),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "device: [cpu, cuda]",
@@ -229,17 +229,17 @@ MISTAKES = [
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "decay_fraction: default",
-        ":9: space.decay_fraction: means something only if schedule is wsd, which is cosine; take it out",
+        ":9: space.decay_fraction: means something only if schedule is wsd (it is cosine); take it out",
     ),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "polymax.power: default",
-        ":9: space.polymax.power: means something only if softmax_variant is polymax, which is softmax",
+        ":9: space.polymax.power: means something only if softmax_variant is polymax (it is softmax)",
     ),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "schedule: [cosine, linear]\n  decay_fraction: default",
-        ":10: space.decay_fraction: means something only if schedule is wsd, which is never in its space",
+        ":10: space.decay_fraction: means something only if schedule is wsd (never in its space)",
     ),
     ("trials: 5", "trials: 0", ":11: budget.trials: 0, expected greater than or equal to 1"),
     ("trials: 5", "trials: -5", ":11: budget.trials: -5, expected greater"),
@@ -424,7 +424,7 @@ def test_the_schema_knows_fields_help_and_ranges() -> None:
     [
         "n_layr: 2", "n_layer: 0", "n_layer: two", "n_layer: [2, 4]", "schedule: cosin", "max_iters: 5", "compare: []",
         "per: dataset", "{lo: 1e-4}", "{choices: 0.1}", "[0.1]", "0.1", "device: [cpu, cuda]",
-        "eval_iters: default", "bias: {low: 0, high: 1}",
+        "data_start: default", "bias: {low: 0, high: 1}",
         "trials: 0",
         "trails: 5", "question: a\nspeed: 1", "question: a\nworkers: 0", "question: a\nsampler: tep",
         "question: 5", "{trials: 5}",

@@ -97,15 +97,22 @@ def test_an_evaluation_longer_than_its_slice_is_refused(defined: Define, corpus:
     create(where, defined(base={"eval_iters": 10**6, "eval_tokens": None}), corpus)  # of which the whole slice is taken
 
 
-@pytest.mark.parametrize("field", ["eval_tokens", "eval_by"])
+@pytest.mark.parametrize("field", ["eval_tokens", "eval_by", "eval_iters", "divergence_margin"])
 def test_how_trials_are_measured_is_no_dimension(field: str, plan: Callable[..., dict[str, Any]]) -> None:
-    values = {"eval_tokens": [512, 1024], "eval_by": ["tokens", "windows"]}[field]
+    values = {"eval_by": ["tokens", "windows"], "divergence_margin": [0.5, 2]}.get(field, [512, 1024])
     reason = f"{field} decides how trials are measured, which must be the same for all of them; set it in base"
     with pytest.raises(Fault, match=reason):
         define(plan(base={"eval_tokens": None}, space={field: values}), name="q")
     with pytest.raises(Fault, match=reason):
         define(plan(base={"eval_tokens": None}, per=field, compare=values), name="q")
     assert field not in json_schema()["properties"]["space"]["properties"]
+
+
+def test_what_is_inert_names_all_that_would_change_it(plan: Callable[..., dict[str, Any]]) -> None:
+    asked = plan(compare=["softmax", "strongermax"], space={"strongermax.maximum": "default"})
+    either = r"only if strongermax.divide_by_sum is false \(it is true\) or strongermax.obo is above 0 \(it is 0"
+    with pytest.raises(Fault, match=either):
+        define(asked, name="q")
 
 
 # --- the old rule

@@ -132,6 +132,8 @@ def test_tokens_below_one_batch_of_any_trial_are_refused(per: str | None) -> Non
     with pytest.raises(TunemaxError, match=r"budget\.tokens: 1000 is below one iteration, which takes 1,024 tokens"):
         study(**asked, budget={"tokens": 1000})
     assert set(lengths(study(**asked, budget={"tokens": 1024}), 256)) == {1, 8}
+    with pytest.raises(TunemaxError, match="which takes 1,024 tokens"):  # of the largest, below whichever it is
+        study(**asked, budget={"tokens": 100})
 
 
 def test_iterations_between_evaluations_mean_nothing_beside_other_units() -> None:

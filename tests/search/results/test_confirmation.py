@@ -331,6 +331,16 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
     assert "q.confirmed: 6 of 6 trials done" in again
 
 
+def test_a_trial_that_runs_elsewhere_is_waited_for_without_a_confirmation_too(
+    study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = study_file(compare=["softmax"], workers=1, budget={"trials": 2, "horizon": 5})
+    typed(capsys, "study", "create", str(file))
+    load_from(str(file.with_name("tunemax.db")), "q").study("q/softmax").ask()
+    last = typed(capsys, "study", "run", str(file)).splitlines()[-1]
+    assert last.startswith("1 trials run elsewhere, so winners may change; once they have ended, go on with tunemax")
+
+
 def test_a_trial_that_runs_elsewhere_keeps_winners_open(
     study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

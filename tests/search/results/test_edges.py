@@ -48,6 +48,7 @@ def test_on_a_log_range_an_end_is_2_percent_of_the_logarithm(value: float, wider
         ("dropout", 0.0, Range(0.0, 0.3), None),
         ("dropout", 0.29, Range(0.0, 0.3), None),
         ("dropout", 0.9, Range(0.0, 0.9), "{low: 0, high: 0.95}"),  # below 1, which it may not reach
+        ("dropout", 0.2, Range(0.2, 0.6), "{low: 0, high: 0.6}"),  # in binary fractions 3e-17 lower than 0.2 is
         # whole numbers and steps
         ("n_layer", 8, Range(1, 8, step=1), "{low: 1, high: 12, step: 1}"),
         ("n_layer", 1, Range(1, 8, step=1), None),

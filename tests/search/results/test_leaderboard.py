@@ -62,6 +62,19 @@ def test_every_trial_is_counted_once(ask: Ask) -> None:
     assert (other.name, other.best, other.median_of_top, other.waiting) == ("polymax", None, None, 2)
 
 
+def test_a_duplicate_that_comes_first_has_the_cost_of_its_original(ask: Ask) -> None:
+    """Trials that wait in front of their equal: it is trained, and they are told its loss under lower numbers."""
+    question = ask(compare=["softmax"], budget={"trials": 1})
+    study = question.study("q/softmax")
+    add(study, 2.0, duplicate_of=2, iterations=0, tokens=0, flops=0)
+    add(study, 2.0, flops=7)
+    (entry,) = leaderboard(question).entries
+    assert entry.best is not None
+    assert entry.best.number == study.best_trial.number == 1
+    assert (entry.best.iterations, entry.best.tokens, entry.best.flops) == (20, 1280, 7)
+    assert (entry.member_steps, entry.tokens) == (20, 1280)
+
+
 def test_candidates_stand_by_their_best_and_those_without_one_last(ask: Ask) -> None:
     question = ask(compare=["softmax", "polymax", "constantmax"])
     add(question.study("q/polymax"), 1.0)

@@ -16,7 +16,7 @@ from tunemax.search.question.stages import Frozen
 from tunemax.search.results.comparison import Runs, compare
 from tunemax.search.results.confirmation import Confirmation, confirmed, ranked
 from tunemax.search.results.leaderboard import Entry, Leaderboard
-from tunemax.search.views import tables
+from tunemax.search.views import rounding, tables
 from tunemax.search.views.document import Column, Section, Table
 from tunemax.search.views.writers import csv, html, markdown
 from tunemax.search.views.writers.terminal import aligned, wrapped
@@ -82,6 +82,14 @@ def board_of(*names: str) -> Leaderboard:
     counts = dict.fromkeys(("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running"), 0)
     entry = Entry("", "", None, None, None, **counts, waiting=1, member_steps=0, tokens=0)
     return Leaderboard("Which?", "q", tuple(replace(entry, name=name, study=f"q/{name}") for name in names))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0, "0"), (999, "999"), (1280, "1.28k"), (999_499, "999k"), (999_700, "1M"), (2_000_000, "2M"), (3.4e12, "3.4T")],
+)
+def test_tokens_and_operations_have_three_digits(value: float, told: str) -> None:
+    assert rounding.many(value) == told
 
 
 def test_only_the_reference_is_called_so() -> None:
