@@ -93,9 +93,9 @@ def sentence(names: Sequence[str], searches: Sequence[Search], subject: str) -> 
     if not close:
         return f"{subject} would probably be the same in a repeat."
     everyone = len(close[0]) == len(names) > 2
-    first = f"{'all of them' if everyone else enumerated(close[0])} lie too close together"
-    listed = ", and so do ".join([first, *map(enumerated, close[1:])])
-    remedy = "more trials or a longer horizon may tell them apart"
+    first = f"one search {'tells none of them' if everyone else f'does not tell {enumerated(close[0])}'} apart"
+    listed = ", nor ".join([first, *map(enumerated, close[1:])])
+    remedy = "more trials or a longer horizon may"
     return f"{subject} would probably change in a repeat: {listed}; {remedy}."
 
 

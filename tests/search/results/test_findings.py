@@ -102,7 +102,7 @@ def tuned(ask: Ask) -> Question:
 
 def test_before_a_confirmation_the_order_is_spoken_of_everywhere(tuned: Question) -> None:
     for place, text in shown(tuned).items():
-        assert f"The tuned order {CHANGES}: all of them lie too close together" in text, place
+        assert f"The tuned order {CHANGES}: one search tells none of them apart" in text, place
 
 
 def test_what_a_confirmation_has_settled_is_not_spoken_of_as_an_order_of_tuning(tuned: Question) -> None:
@@ -110,7 +110,7 @@ def test_what_a_confirmation_has_settled_is_not_spoken_of_as_an_order_of_tuning(
     assert settled(confirmations(question)) == {"softmax", "polymax", "softermax"}
     for place, text in shown(question).items():
         assert CHANGES not in text, place
-        assert "too close together" not in text, place
+        assert "one search" not in text, place
         assert "not confirmed" not in text, place
 
 

@@ -163,7 +163,7 @@ def test_it_says_whether_a_repeat_would_give_its_order(ask: Ask) -> None:
     without_waiting(question)
     for name, first in (("softmax", 2.0), ("polymax", 2.0005), ("softermax", 3.0)):
         ladder(question, name, first)
-    close = "softmax and polymax lie too close together; more trials or a longer horizon may tell them apart."
+    close = "one search does not tell softmax and polymax apart; more trials or a longer horizon may."
     board = leaderboard(question)
     assert board.sentence == f"Tuned, not confirmed. The tuned order would probably change in a repeat: {close}"
     assert board.separable() is False
