@@ -14,7 +14,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.pruners import NoPruner
 from tunemax.search.question.samplers import Grid
 from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, confirmation_name
-from tunemax.search.results.leaderboard import Leaderboard, leaderboard
+from tunemax.search.results.leaderboard import Leaderboard, candidates, leaderboard
 from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import open_storage, study_id
@@ -114,7 +114,7 @@ def _definition(
     tuned, known = question.definition, before.definition if before else None
     confirms = known.confirms if known else None
     frozen = dict(confirms.winners) if confirms else {}
-    reference = _reference(board, stage, confirms.reference if confirms else None)
+    reference = _reference(question, board, stage, confirms.reference if confirms else None)
     chosen = _chosen(board, stage, reference) - frozen.keys()
     winners = [(entry, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner]
     # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
@@ -172,9 +172,12 @@ def _margin(stage: Confirm, before: Question | None) -> float:
     return confirms.margin
 
 
-def _reference(board: Leaderboard, stage: Confirm, before: str | None) -> str:
-    """The candidate to compare with: the one that was asked for, else the one before, else softmax or the first."""
-    names = [entry.name for entry in board.entries]
+def _reference(question: Question, board: Leaderboard, stage: Confirm, before: str | None) -> str:
+    """The candidate to compare with: the one that was asked for, else the one before, else softmax or the first.
+
+    The first of the question, not of the leaderboard: what is compared with must not follow from results.
+    """
+    names = [candidate.name for candidate in candidates(question)]
     if stage.reference is not None and stage.reference not in names:
         raise TunemaxError(
             f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, names)}"

@@ -97,6 +97,22 @@ def test_repeats_share_the_seeds_of_the_first_tuning(ask: Ask) -> None:
     assert seeds(confirm(repeat, THREE, factor=4)) == (1004, 1006)
 
 
+def test_a_repeat_that_is_confirmed_first_has_the_seeds_that_the_first_tuning_would_have(ask: Ask) -> None:
+    question = ended(ask(budget={"trials": 1}, repeats=2))
+    (repeat,) = map(ended, lay_out_repeats(question))
+    assert seeds(confirm(repeat, THREE)) == (1001, 1003)
+    assert seeds(confirm(question, THREE)) == (1001, 1003)
+
+
+def test_the_reference_is_softmax_wherever_it_stands_else_the_first(ask: Ask) -> None:
+    last = confirm(ended(ask(compare=["polymax", "softmax"], budget={"trials": 1})), THREE)
+    assert last.definition.confirms
+    assert last.definition.confirms.reference == "softmax"
+    without = confirm(ended(ask(name="other", compare=["sigsoftmax", "polymax"], budget={"trials": 1})), THREE)
+    assert without.definition.confirms
+    assert without.definition.confirms.reference == "sigsoftmax", "in the question's order, not that of results"
+
+
 def test_a_candidate_that_joins_later_does_not_hide_what_was_used(tuned: Question, ask: Ask) -> None:
     delete(tuned.storage, [confirm(tuned, THREE).name])
     more = ask(budget={"trials": 1}, compare=["softmax", "polymax", "softermax"])

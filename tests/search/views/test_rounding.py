@@ -1,0 +1,33 @@
+"""Numbers as they are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from tunemax.search.views import rounding
+
+
+@dataclass(frozen=True)
+class Shares:
+    relative: tuple[float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("relative", "written"),
+    [
+        ((0.02, -0.013, 0.05), "+2.0 % (-1.3 … +5.0)"),
+        ((-0.004, -0.0062, -0.0011), "-0.40 % (-0.62 … -0.11)"),
+        ((math.inf, 0.01, math.inf), "+∞ % (+1.0 … +∞)"),
+        ((-math.inf, -math.inf, -0.01), "-∞ % (-∞ … -1.0)"),
+    ],
+)
+def test_a_difference_is_in_percent_of_the_reference(relative: tuple[float, float, float], written: str) -> None:
+    assert rounding.difference(Shares(relative)) == written
+
+
+def test_the_columns_of_a_difference_are_in_percent_too() -> None:
+    assert rounding.difference_alone(Shares((0.0123, 0.0, 0.1))) == "+1.23 %"
+    assert rounding.difference_interval(Shares((0.0123, -0.001, 0.1))) == "-0.10 … +10.00 %"
