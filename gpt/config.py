@@ -94,6 +94,15 @@ class TrainConfig(Fields):
     )
     data_end: float = setting(1.0, "where that part ends, as a share of the text", gt=0, le=1, neutral=1.0)
     seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
+    init_std: float = setting(
+        0.02,
+        "standard deviation of the initial weights, as in GPT-2; of what is added to the residual stream it is divided "
+        "by √(2 n_layer)",
+        ge=0,
+        le=10,
+        search=Range(0.005, 0.1, log=True),
+        neutral=0.02,
+    )
     max_iters: int = setting(1000, "the horizon: iterations to train", ge=1)
     batch_size: int = setting(12, "windows a batch", ge=1, search=Choices((4, 8, 16, 32)), shared=True)
     learning_rate: float = setting(

@@ -28,14 +28,15 @@ KIND_OF: Mapping[Role, Kind] = {"vector": "vector", "scalar": "learnable"}  # al
 class Parameter:
     """One named tensor of a member, as the part of the model that uses it declares it.
 
-    Its initial value is normal with this `std`; `fill` everywhere if that is 0; or what a configuration says of
-    `field`, the flat name of a variant's learnable. A learnable has shape (H,), the same fields in each layer.
+    Its initial value is normal with the configuration's `init_std`, divided by `shrink`; `fill` everywhere if that is
+    0; or what a configuration says of `field`, the flat name of a variant's learnable. A learnable has shape (H,), the
+    same fields in each layer.
     """
 
     name: str
     shape: tuple[int, ...]
     role: Role
-    std: float = 0.0
+    shrink: float = 0.0
     fill: float = 0.0
     field: str = ""
 
@@ -79,8 +80,9 @@ class Layout:
         row = torch.zeros(self.size)
         views = self.split(row)
         for p in self.parameters:
-            if p.std:
-                views[p.name].normal_(0.0, p.std, generator=generator(config.train.seed, "init", p.name))
+            if p.shrink:
+                std, seed = config.train.init_std / p.shrink, config.train.seed
+                views[p.name].normal_(0.0, std, generator=generator(seed, "init", p.name))
             else:
                 views[p.name].fill_(p.fill)
         softmax = config.softmax

@@ -22,8 +22,6 @@ from tunemax.gpt.config import Config, ModelConfig
 from tunemax.gpt.layout import Parameter
 from tunemax.gpt.softmax import Variant, from_column, variants
 
-STD = 0.02
-"""Of initial weights, as in GPT-2."""
 Views = Mapping[str, Tensor]
 Drop = Callable[[Tensor, str], Tensor]
 """Dropout of (K, …) at a site of the model, by its name."""
@@ -101,9 +99,9 @@ class CrossEntropy(torch.autograd.Function):
 
 def parameters(model: ModelConfig, vocab_size: int) -> Iterator[Parameter]:
     """All that a member of this shape has, in the order in which `forward` uses it."""
-    yield Parameter("wte", (vocab_size, model.n_embd), "input", std=STD)
+    yield Parameter("wte", (vocab_size, model.n_embd), "input", shrink=1.0)
     if model.position == "learned":
-        yield Parameter("wpe", (model.block_size, model.n_embd), "input", std=STD)
+        yield Parameter("wpe", (model.block_size, model.n_embd), "input", shrink=1.0)
     for layer in range(model.n_layer):
         name = f"h.{layer}"
         yield from norm_parameters(f"{name}.ln_1", model)
@@ -113,7 +111,7 @@ def parameters(model: ModelConfig, vocab_size: int) -> Iterator[Parameter]:
     if model.norm_position == "pre":
         yield from norm_parameters("ln_f", model)
     if not model.tie_weights:
-        yield Parameter("lm_head", (vocab_size, model.n_embd), "output", std=STD)
+        yield Parameter("lm_head", (vocab_size, model.n_embd), "output", shrink=1.0)
 
 
 def forward(
@@ -150,16 +148,17 @@ def forward(
     return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
 
 
-def residual_std(model: ModelConfig) -> float:
-    """Initial weights of what is added to the residual stream 2 L times, so that depth does not widen it."""
-    return STD / math.sqrt(2 * model.n_layer)
+def residual_shrink(model: ModelConfig) -> float:
+    """Of what is added to the residual stream 2 L times: initial weights so much smaller that depth does not widen it,
+    as in GPT-2."""
+    return math.sqrt(2 * model.n_layer)
 
 
 def attention_parameters(layer: int, model: ModelConfig) -> Iterator[Parameter]:
     """Of all variants, so that their members look alike."""
     name, width = f"h.{layer}.attn", model.n_embd
     yield from linear_parameters(f"{name}.qkv", width, 3 * width, model.bias)
-    yield from linear_parameters(f"{name}.proj", width, width, model.bias, std=residual_std(model))
+    yield from linear_parameters(f"{name}.proj", width, width, model.bias, shrink=residual_shrink(model))
     for variant in variants().values():
         for spec in variant.specs():
             if spec.declared.learnable:
@@ -212,7 +211,7 @@ def attention(
 def mlp_parameters(name: str, model: ModelConfig) -> Iterator[Parameter]:
     width = model.n_embd
     yield from linear_parameters(f"{name}.fc", width, 4 * width, model.bias)
-    yield from linear_parameters(f"{name}.proj", 4 * width, width, model.bias, std=residual_std(model))
+    yield from linear_parameters(f"{name}.proj", 4 * width, width, model.bias, shrink=residual_shrink(model))
 
 
 def mlp(views: Views, name: str, x: Tensor) -> Tensor:
@@ -227,8 +226,8 @@ def embed(table: Tensor, tokens: Tensor) -> Tensor:
     return F.embedding(tokens + first, table.reshape(K * V, C))
 
 
-def linear_parameters(name: str, inputs: int, outputs: int, bias: bool, std: float = STD) -> Iterator[Parameter]:
-    yield Parameter(f"{name}.weight", (inputs, outputs), "hidden", std=std)
+def linear_parameters(name: str, inputs: int, outputs: int, bias: bool, shrink: float = 1.0) -> Iterator[Parameter]:
+    yield Parameter(f"{name}.weight", (inputs, outputs), "hidden", shrink=shrink)
     if bias:
         yield Parameter(f"{name}.bias", (outputs,), "vector")
 
