@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
+import mmap
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tunemax.gpt.errors import TunemaxError
@@ -20,6 +22,9 @@ from tunemax.gpt.lazy import torch
 
 TUNABLES, LARGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 """Environment variable of the C library, and what it says there for large pages by `madvise`."""
+
+APART = 1 << 17
+"""Bytes from which on a tensor has pages of its own where it is asked for: what C libraries do, too."""
 
 
 def machine() -> str:
@@ -78,6 +83,21 @@ def keep_memory() -> bool:
     library = ctypes.CDLL(None)
     settings = {-4: 0, -1: 2**31 - 1, -2: 64 << 20}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of malloc.h
     return all(library.mallopt(option, value) == 1 for option, value in settings.items())
+
+
+def apart(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor on the CPU, its numbers undefined, in pages of its own; a small one is as any other.
+
+    For what stays while a step takes memory and frees it: if it lay among that, each time that it grew by a member it
+    would leave a hole, and a worker would need up to a fifth more memory than another one that does the same.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < APART:
+        return torch.empty(tuple(shape), dtype=dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(AttributeError, OSError):  # not Linux, or it gives them to all or nobody
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype).view(tuple(shape))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.config import TrainConfig
+from tunemax.gpt.hardware import apart
 from tunemax.gpt.layout import KINDS, Kind
 
 EPSILON = 1e-8
@@ -44,13 +45,24 @@ class Rows:
     def __iter__(self) -> Iterator[Tensor]:
         yield from (self.theta, self.first, self.second, self.count)
 
-    def __getitem__(self, rows: int | slice | Sequence[int]) -> Rows:
-        """Some of the members: views for a slice, copies for a list of places."""
+    def __getitem__(self, rows: int | slice) -> Rows:
+        """Some of the members, as views."""
         return Rows(*(each[rows] for each in self))
 
     def inserted(self, row: int, other: Rows) -> Rows:
         """A copy with the members of `other` put in before a place."""
-        return Rows(*(torch.cat((own[:row], new.to(own), own[row:])) for own, new in zip(self, other, strict=True)))
+        return Rows(*(_joined(own[:row], new.to(own), own[row:]) for own, new in zip(self, other, strict=True)))
+
+    def without(self, row: int) -> Rows:
+        """A copy without the member at a place."""
+        return Rows(*(_joined(own[:row], own[row + 1 :]) for own in self))
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    """Rows one below the other, on a CPU in memory of their own."""
+    count, own = sum(map(len, parts)), parts[0]
+    out = apart((count, *own.shape[1:]), own.dtype) if own.device.type == "cpu" else None
+    return torch.cat(parts, out=out)
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,8 @@ class Trainer:
     def remove(self, member: Member) -> None:
         """Forget a member; its row is gone."""
         row = self.members.index(member)
-        keep = [index for index in range(len(self.members)) if index != row]
         with held_back():
-            self._rows = self._rows[keep]
+            self._rows = self._rows.without(row)
             self.members.remove(member)
 
     def snapshot(self, member: Member) -> Snapshot:
