@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt import matmul
 from tunemax.gpt.config import Config
@@ -25,10 +26,14 @@ MOST = 16
 """Members in a measurement: what more of them need is told from these, and from half of them."""
 TOGETHER = 8
 """Members that a trainer evaluates at once, at most (`EVAL_MEMBERS`, without loading torch)."""
+TOKENS = 2048
+"""Tokens that it evaluates at once, of each (`EVAL_TOKENS`)."""
 WINDOWS = 60
 """Of an evaluation, at most: those of a whole forward pass, and of a smaller one, after which memory lies in pieces."""
 SPANS = 60
 """The same of an evaluation of fixed targets."""
+BUCKETS = 3
+"""Shapes in a measurement, at most: those for which the guess is highest."""
 STEPS = 4
 """Iterations before a look: freed memory is not taken again as it was, so the first two say too little."""
 FLOATS = 40
@@ -37,8 +42,6 @@ PROCESS = 700e6
 """Bytes of a worker without members, roughly."""
 BESIDE = 20e6
 """Bytes that a worker takes besides training, for the storage, figures and files of its trials."""
-PIECES = 1.15
-"""Times what members take by measurement: freed memory falls into pieces, in some workers more than in others."""
 COMPILER = 570e6
 """Bytes that a worker takes more if it compiles: 160 MB itself, which it keeps, and up to 410 MB a g++ beside it
 (measured at 2 layers x 32 and 4 x 64)."""
@@ -53,7 +56,7 @@ class Footprint:
     member: float
     """For each member more, to train it."""
     row: float = 0.0
-    """Of that, what it also has while others are trained or evaluated: its weights and moments."""
+    """Of that, what it also has while others are evaluated: its weights and moments, twice where one of them leaves."""
     evaluation: float = 0.0
     """For each member more that is evaluated together with others."""
 
@@ -72,70 +75,91 @@ def estimated(config: Config) -> Footprint:
     attention = 6 * model.n_layer * model.n_head * model.block_size
     columns = FLOATS * model.n_layer * model.n_embd
     weights = 8 * (12 * model.n_layer * model.n_embd**2 + 512 * model.n_embd)
-    return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights))
+    judged = max(TOKENS, model.block_size) * (4 * model.n_head * model.block_size + 8 * model.n_embd + 3 * 256)
+    return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights), evaluation=4.0 * judged)
 
 
 def measured(configs: Sequence[Config], slots: int, route: matmul.Route) -> Footprint:
-    """Of a worker that trains so many members of these configurations, and never more, by turns, eagerly, on the CPU.
+    """Of a worker that trains so many members of these configurations, and never more, eagerly, on the CPU.
 
-    Raises TunemaxError if even a part of them does not fit.
+    All of them may be of the bucket that needs most: each trains by itself, and the largest counts. Raises TunemaxError
+    if even a part of them does not fit.
     """
+    buckets = _largest(configs, slots)
     few = min(slots, MOST)
     half, judged = max(few // 2, 1), min(few, TOGETHER)
-    trained = aside(_trained, list(configs), [half, few], route=route)
-    evaluated = trained and aside(_evaluated, list(configs), judged, route=route)
+    trained = aside(_trained, buckets, [half, few], route=route)
+    evaluated = trained and aside(_evaluated, buckets, judged, route=route)
     if trained is None or evaluated is None:
         raise TunemaxError(f"memory: not enough for {few} members of a worker")
     (first, second), (most, row) = trained, evaluated
     member = max(second - first, 0.0) / max(few - half, 1)
     alone = second - few * member
     evaluation = max(most - alone - judged * row, 0.0) / judged
-    return Footprint(alone + BESIDE, PIECES * member, row, PIECES * evaluation)
+    return Footprint(alone + BESIDE, member, row, evaluation)
 
 
-def _trained(configs: list[Config], counts: list[int]) -> list[float]:
+def _largest(configs: Sequence[Config], slots: int) -> list[list[Config]]:
+    """The configurations of those buckets that may need most with so many members, by bucket."""
+    buckets: dict[tuple[tuple[str, Any], ...], list[Config]] = {}
+    for config in configs:
+        buckets.setdefault(config.bucket, []).append(config)
+    return nlargest(BUCKETS, buckets.values(), key=lambda alike: estimated(alike[0]).of(slots))
+
+
+def _trained(buckets: list[list[Config]], counts: list[int]) -> list[float]:
     """The most memory of this process after it has trained each of these numbers of members."""
     seen = []
     for count in counts:
-        for group in _turns(configs, count):
-            for trainer in _stacked(group):
-                trainer.step(STEPS)
+        for group in _turns(buckets, count):
+            trainer = _stacked(group)
+            trainer.step(STEPS)
+            trainer.remove(trainer.members[0])
         seen.append(_most())
     return seen
 
 
-def _evaluated(configs: list[Config], count: int) -> tuple[float, float]:
-    """The most memory of this process after it has trained and evaluated so many members, and that of a row."""
-    for group in _turns(configs, count):
-        trainers = _stacked(group)
+def _evaluated(buckets: list[list[Config]], count: int) -> tuple[float, float]:
+    """The most memory of this process after it has trained and evaluated so many members, and `Footprint.row`."""
+    row = 0
+    for group in _turns(buckets, count):
+        trainer = _stacked(group)
+        row = max(row, 2 * 3 * 4 * trainer.layout.size)
         for _ in range(2):  # the second time it finds the memory in pieces
-            for trainer in trainers:
-                trainer.step(STEPS // 2)
-                trainer.evaluate()
-    rows = max(3 * 4 * trainer.layout.size for trainer in trainers)
-    return _most(), float(rows)
+            trainer.step(STEPS // 2)
+            trainer.evaluate()
+        trainer.remove(trainer.members[0])
+    return _most(), float(row)
 
 
-def _turns(configs: Sequence[Config], count: int) -> Iterator[list[Config]]:
-    """So many configurations at a time until each has had its turn, since one variant may need more than another."""
-    for start in range(0, len(configs), count):
-        yield list(islice(cycle(configs), start, start + count))
+def _turns(buckets: Sequence[Sequence[Config]], count: int) -> Iterator[list[Config]]:
+    """So many configurations of a bucket at a time, until each has had its turn, since one variant may need more than
+    another."""
+    for alike in buckets:
+        for start in range(0, len(alike), count):
+            yield list(islice(cycle(alike), start, start + count))
 
 
-def _stacked(configs: Sequence[Config]) -> list[Trainer]:
-    """The trainers that a worker would have for these members, but for a short evaluation."""
-    from tunemax.gpt.pool import Pool
+def _stacked(configs: Sequence[Config]) -> Trainer:
+    """The trainer that a worker would have for these members of one bucket, but for a short evaluation."""
+    from tunemax.gpt.data import open_data
+    from tunemax.gpt.trainer import Trainer
 
-    pool = Pool()
-    for config in configs:
-        train = config.train
-        enough, spans = max(WINDOWS // train.batch_size, 1), SPAN * SPANS
-        short = {
-            "windows": {"eval_iters": min(train.eval_iters or enough, enough)},
-            "tokens": {"eval_tokens": min(train.eval_tokens or spans, spans)},
-        }
-        pool.add(config.replace({**short[train.eval_by], "compile": False, "max_iters": 1}))  # each look is the last
-    return list(pool)
+    short = [_shortened(config) for config in configs]
+    trainer = Trainer(short[0], open_data(short[0].train.dataset))
+    for config in short:
+        trainer.add(config)
+    return trainer
+
+
+def _shortened(config: Config) -> Config:
+    train = config.train
+    enough, spans = max(WINDOWS // train.batch_size, 1), SPAN * SPANS
+    short = {
+        "windows": {"eval_iters": min(train.eval_iters or enough, enough)},
+        "tokens": {"eval_tokens": min(train.eval_tokens or spans, spans)},
+    }
+    return config.replace({**short[train.eval_by], "compile": False, "max_iters": 1})  # each look is the last
 
 
 def _most() -> float:
