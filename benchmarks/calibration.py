@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from tunemax.search.question.looks import ALPHA, looks
 from tunemax.search.question.stages import MARGIN
 from tunemax.search.results.modes import split
 from tunemax.search.results.reliability import reliability
 from tunemax.search.results.seeds import needed
-from tunemax.search.results.sequential import ALPHA, Look, Pairs, Settled, decide, look, looks
+from tunemax.search.results.sequential import Look, Pairs, Settled, decide, look
 from tunemax.search.results.signed_rank import distribution, one_sided, typical
 
 Array = np.ndarray[Any, Any]

@@ -142,9 +142,12 @@ class _Run:
         self._closes = time.monotonic() + seconds if seconds else None
 
     def confirm(self, name: str, stage: Confirm, factor: int) -> int:
-        """Create a confirmation, or what it lacks, and work on it. Returns how many of its runs are still to come."""
+        """Create a confirmation, or what it lacks, and work on it, round by round where it has rounds. Returns how many
+        of its runs are still to come."""
         frozen = freeze(load_from(self._where, name), stage, factor)
         waiting = self.work(frozen.name)
+        while not waiting and freeze(load_from(self._where, name), stage, factor).states()["waiting"]:
+            waiting = self.work(frozen.name)
         if fault := try_to_publish(self._where, name):
             print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
         return waiting

@@ -40,6 +40,9 @@ def register(actions: Subcommands) -> None:
     )
     parser.add_argument("question", metavar="QUESTION")
     count_flag(parser, "--seeds", "seeds for each winner (default: as the study says, else 12)")
+    count_flag(
+        parser, "--runs", "so many for all winners together: who is settled gets no more (default: as the study says)"
+    )
     count_flag(parser, "--top", "only the reference and the N best others")
     parser.add_argument(
         "--reference", metavar="CANDIDATE", help="compare with this one (default: as the study says, else softmax)"
@@ -99,7 +102,7 @@ def confirm(arguments: argparse.Namespace) -> None:
 
     question = revived(arguments, arguments.question)
     say_how_measured(question)
-    given = {key: getattr(arguments, key) for key in ("seeds", "top", "reference", "margin")}
+    given = {key: getattr(arguments, key) for key in ("seeds", "runs", "top", "reference", "margin")}
     asked = {key: value for key, value in given.items() if value is not None}
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
         few = "five or fewer can never show a difference"
@@ -108,7 +111,8 @@ def confirm(arguments: argparse.Namespace) -> None:
     words = [f"--{key}={value}" for key, value in asked.items()]
     words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
     again = typed(where, "study", "confirm", question.name, *words)
-    stage = (question.definition.confirm or Confirm()).model_copy(update=asked)
+    every = {"runs": None} if "seeds" in asked else {}  # of each winner, unless the runs are counted as well
+    stage = (question.definition.confirm or Confirm()).model_copy(update=every | asked)
     with interruptible(where, again):
         longer = arguments.longer
         ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
@@ -150,11 +154,24 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     if confirms := definition.confirms:
         seeds = seeds_of(definition)
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
+        asked += _open(question) if confirms.runs else ""
         few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
     done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
     print("\n".join([asked, f"{question.name}: {done}", *([few] if few else [])]), flush=True)
     with shown(progress) as view:
         yield view
+
+
+def _open(question: Question) -> str:
+    """What this round is for, of a confirmation whose runs are counted."""
+    from tunemax.search.results.confirmation import confirmation
+
+    found = confirmation(question)
+    count, most = len(found.entries) - 1, f"at most {found.budget} runs"
+    if not found.settled:
+        return f", {most}"
+    open_ = ", ".join(entry.candidate for entry in found.open)
+    return f", {most}; {len(found.settled)} of {count} comparisons settled" + (f", open: {open_}" if open_ else "")
 
 
 @contextlib.contextmanager

@@ -137,6 +137,11 @@ class StudyDefinition(pydantic.BaseModel):
             return None
         return self.sampler.startup_of(Task(self.seed, self.budget.trials))
 
+    def trials_of(self, study_name: str) -> int:
+        """How many trials a sibling is to have."""
+        winner = self.confirms.winners[study_name.removeprefix(f"{self.name}/")] if self.confirms else None
+        return winner.seeds if winner and winner.seeds else self.budget.trials
+
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""
         return self.model_copy(update={"fingerprint": fingerprint})

@@ -25,7 +25,18 @@ class Confirm(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
     seeds: int = pydantic.Field(
-        12, ge=2, le=MOST_SEEDS, description="fresh seeds for each winner; five or fewer can never show a difference"
+        12,
+        ge=2,
+        le=MOST_SEEDS,
+        description="fresh seeds for each winner; five or fewer can never show a difference. With `runs`: as planned, "
+        "some will have more and some fewer",
+    )
+    runs: int | None = pydantic.Field(
+        None,
+        ge=2,
+        le=1000 * MOST_SEEDS,
+        description="so many runs for all candidates together: who is settled gets no more, who is not goes on; "
+        "default: every candidate has all its seeds",
     )
     top: int | None = pydantic.Field(
         None,
@@ -68,6 +79,8 @@ class Frozen(pydantic.BaseModel):
     trial: int
     fields: dict[str, Value]
     """Its whole configuration, flat."""
+    seeds: int | None = pydantic.Field(None, ge=1, le=MOST_SEEDS)
+    """The first so many of the confirmation's seeds; None: all of them."""
 
 
 class Confirms(pydantic.BaseModel):
@@ -88,6 +101,8 @@ class Confirms(pydantic.BaseModel):
     """Of one of before: with how many seeds it was complete when it was given more."""
     rechosen: bool = False
     """Whether another candidate was the reference before. One that is chosen after a look could have been any."""
+    runs: int | None = pydantic.Field(None, ge=1)
+    """Of all candidates together; None: every candidate has all seeds. See `results.rounds`."""
     winners: dict[str, Frozen] = pydantic.Field(min_length=1)
     """By candidate, in the order of the question."""
 

@@ -32,10 +32,11 @@ from tunemax.search.question.dimension import (
     read_dimension,
     shown,
 )
+from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
-from tunemax.search.question.stages import is_name
+from tunemax.search.question.stages import MOST_SEEDS, is_name
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
@@ -200,14 +201,22 @@ def _check_siblings(definition: StudyDefinition) -> None:
 
 
 def _check_stage(definition: StudyDefinition) -> None:
-    """The reference of a confirmation is one of the candidates."""
-    reference = definition.confirm.reference if definition.confirm else None
+    """The reference of a confirmation is one of the candidates, and what is planned can settle something."""
+    stage = definition.confirm
+    reference = stage.reference if stage else None
     compared = list(map(shown, definition.compare))
     if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
         compared = list(map(shown, searched.values))
     if reference is not None and reference not in compared:
         near = did_you_mean(reference, compared)
         raise Fault(("confirm", "reference"), f"{reference}, no candidate of this study{near}")
+    if stage and len(compared) > 1:
+        family = min(stage.top or MOST_SEEDS, len(compared) - 1)
+        if stage.seeds < (least := least_seeds(family)):
+            among = f"{family + 1} candidates need at least {least}"
+            raise Fault(("confirm", "seeds"), f"{stage.seeds}, too few to settle anything; {among}")
+        if stage.runs and (fault := too_few_runs(stage.runs, family + 1, looks(stage.seeds, family)[0])):
+            raise Fault(("confirm", "runs"), fault)
 
 
 def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:

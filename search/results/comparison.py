@@ -127,7 +127,8 @@ def compare(
         seeds = _ended(own, other)
         if len(seeds) > 1:
             pairs, sure = _pairs(own, other, seeds), settled[name]
-            kept = len(_common(own, other)) / max(len(own), len(other))
+            theirs = sum(seed <= max(own) for seed in other)  # it may have been given more seeds
+            kept = len(_common(own, other)) / max(len(own), theirs)
             open_ = not (sure.sign or sure.equal_at)
             range_ = needed(pairs.differences, planned, len(family | in_order), kept) if open_ else None
             compared.append(_compared(name, reference, seeds, pairs, margin, sure, range_))
@@ -211,30 +212,31 @@ def _finite(value: Any) -> Any:
 def claim(versus: Comparison, metric: str, where: str) -> str:
     """How a candidate compares with the reference, without a full stop.
 
-    metric: what is compared. where: at what size, on what text.
+    metric: what is compared. where: at what size, on what text; may be empty.
     """
     name, reference, verdict = versus.name, versus.reference, versus.verdict
     extent, within = _extent(versus), f"within {percent(versus.margin)}"
+    place = f", {where}" if where else ""
     lost = [*versus.reliability.own.sentences(name), *versus.reliability.other.sentences(reference)]
     if verdict == "mixed":
         weaker = "less" if versus.reliability.less else "more"
         not_called = "" if versus.typically == "equal" else f"{versus.typically} than "
         alike = f"equal {within}" if versus.typically == "equal" else f"{_amount(versus)}{versus.typically}"
         sentence = f"{name} is not called {not_called or 'equal to '}{reference} in {metric}: "
-        sentence += f"typically it is {alike} ({extent}), but {weaker} reliable, {where}"
+        sentence += f"typically it is {alike} ({extent}), but {weaker} reliable{place}"
     elif verdict == "equal":
-        sentence = f"{name} equals {reference} {within} in {metric}: typically {_signed(versus)} ({extent}), {where}"
+        sentence = f"{name} equals {reference} {within} in {metric}: typically {_signed(versus)} ({extent}){place}"
         if not -versus.margin <= versus.relative[1] <= versus.relative[2] <= versus.margin:
             sentence += "; the interval may be wider than that, as each side is tested by itself"
     elif verdict == "tie":
-        sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}), {where}"
+        sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}){place}"
         if versus.typical.low > 0 or versus.typical.high < 0:
             sentence += "; the interval by itself leaves 0 out, p counts all candidates and looks"
     elif _turned(versus):
         all_ = f"of all seeds it is {_signed(versus)}"
-        sentence = f"{name} is {verdict} than {reference} in {metric}, though {all_} ({extent}), {where}"
+        sentence = f"{name} is {verdict} than {reference} in {metric}, though {all_} ({extent}){place}"
     else:
-        sentence = f"{name} is typically {_amount(versus)}{verdict} than {reference} in {metric} ({extent}), {where}"
+        sentence = f"{name} is typically {_amount(versus)}{verdict} than {reference} in {metric} ({extent}){place}"
         if versus.settled.equal_at is not None:
             sentence += f"; that is equal {within}"
     return "; ".join([sentence, *lost])

@@ -20,14 +20,11 @@ from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
 from tunemax.search.question.budget import told
-from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, comparisons, confirmation_name
+from tunemax.search.question.stages import MARGIN, Frozen, confirmation_name
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
-from tunemax.search.results.durations import about
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.seeds import runs_per_second, too_few
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
-from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question, load, questions
 
 
@@ -104,6 +101,26 @@ class Confirmation:
     """Whether candidates of the question are left out."""
     rechosen: bool = False
     """Whether another candidate was the reference before."""
+    budget: int | None = None
+    """Runs of all candidates together, where who is settled gets no more seeds."""
+
+    @property
+    def open(self) -> tuple[Confirmed, ...]:
+        """The candidates of which nothing is settled."""
+        others = (entry for entry in self.entries if entry.candidate != self.reference)
+        return tuple(entry for entry in others if not (entry.versus and entry.versus.typically != "tie"))
+
+    @property
+    def settled(self) -> tuple[Confirmed, ...]:
+        """The candidates of which something is, best first."""
+        others = (entry for entry in self.entries if entry.candidate != self.reference)
+        return tuple(entry for entry in others if entry not in self.open)
+
+    @property
+    def told_seeds(self) -> str:
+        """``12 fresh seeds``, or ``10 to 24 fresh seeds`` where some candidates have fewer than others."""
+        fewest = min((len(entry.trials) for entry in self.entries), default=self.seeds)
+        return f"{fewest} to {self.seeds} fresh seeds" if fewest < self.seeds else f"{self.seeds} fresh seeds"
 
     @property
     def work(self) -> str:
@@ -140,17 +157,19 @@ class Confirmation:
         better = [entry for entry in others if entry.verdict == "better"]
         if not better:
             none = f"None of {len(others)} candidates is shown to be better than {self.reference}"
-            return f"{none}, {self._where(others[0])}: {self._standing(others)}."
+            return f"{none}, {self.where(others[0])}: {self._standing(others)}."
         also = ", ".join(entry.candidate for entry in better[1:])
         too = [f"Better than {self.reference}, too: {also}."] if also else []
-        return " ".join([self.sentence(better[0]), *too, *self._diverged([e for e in others if e is not better[0]])])
+        rest = [entry for entry in others if entry not in better and entry.verdict]
+        beside = [f"The others: {self._standing(rest)}."] if rest else []
+        return " ".join([self.sentence(better[0]), *too, *beside, *self._diverged(better[1:])])
 
     def _alone(self, only: Confirmed) -> str:
         mean, alone, whose = only.estimate, "there is nothing to compare it with", f"{only.candidate}{_lost(only)}"
         if mean is None:
             return f"{whose}: fewer than two of its runs have a loss, and {alone}."
         interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
-        return f"{whose} has validation loss {mean.mean:.4f} ({interval}), {self._where(only)}; {alone}."
+        return f"{whose} has validation loss {mean.mean:.4f} ({interval}), {self.where(only)}; {alone}."
 
     def _standing(self, others: Sequence[Confirmed]) -> str:
         """Where each candidate stands, in few words."""
@@ -180,55 +199,18 @@ class Confirmation:
         """How each candidate compares with the reference, best first."""
         return tuple(self.sentence(entry) for entry in self.entries if entry.candidate != self.reference)
 
-    def sentence(self, entry: Confirmed) -> str:
-        """How one candidate compares with the reference."""
+    def sentence(self, entry: Confirmed, where: str | None = None) -> str:
+        """How one candidate compares with the reference. where: at what size and on what text, if not in full; may be
+        empty."""
         if entry.versus:
-            return f"{claim(entry.versus, 'validation loss', self._where(entry))}."
+            return f"{claim(entry.versus, 'validation loss', self.where(entry) if where is None else where)}."
         few = f"nothing can be said before two seeds of it and of {self.reference} are done"
         return f"{entry.candidate}{_lost(entry)}: {few}."
 
-    def _where(self, entry: Confirmed) -> str:
+    def where(self, entry: Confirmed) -> str:
+        """At what size of the model, after what work and on what text."""
         data = self.data.rstrip("/").rpartition("/")[2]
         return f"at {self.work} of a {size(entry)} model on {data}"
-
-    @property
-    def remedies(self) -> tuple[str, ...]:
-        """What would have to be done to separate the ties, and what these seeds could never show."""
-        compared = [entry.versus for entry in self.entries if entry.versus]
-        ties = [versus for versus in compared if versus.typically == "tie"]
-        late = [f"{self.reference} was chosen as the reference later, so p counts all pairs of candidates."]
-        return (*late * (self.rechosen and bool(compared)), *self._too_few(ties), *map(self._remedy, ties))
-
-    def _too_few(self, ties: Sequence[Comparison]) -> list[str]:
-        told = too_few(self.seeds, self.planned, comparisons(len(self.entries), self.rechosen)) if ties else None
-        return [told] if told else []
-
-    def _remedy(self, tie: Comparison) -> str:
-        """How many seeds would show a difference, what they take, and by which command."""
-        both, range_ = f"{tie.name} and {self.reference}", tie.needed
-        if all(side.diverged.count == tie.n for side in (tie.reliability.own, tie.reliability.other)):
-            return f"All runs of {both} diverged; more seeds would hardly tell them apart."
-        if range_ is None or range_.low is None or range_.low > MOST_SEEDS:
-            return f"A difference as small as that of {both} would need more than {MOST_SEEDS:,} seeds."
-        first = max(range_.low, self.seeds + (not self.left))
-        many = range_.high is None or range_.high > MOST_SEEDS
-        last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
-        seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
-        times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := self.seconds_for(count))]
-        costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
-        more = typed(self.storage, *self.asked(first))
-        return f"To tell {both} apart would probably take {seeds} seeds{costs}; begin with {more}"
-
-    def asked(self, seeds: int) -> list[str]:
-        """The words of the command for so many seeds of these candidates at this horizon."""
-        longer = ["--longer", str(self.factor)] if self.factor > 1 else []
-        top = ["--top", str(max(1, len(self.entries) - 1))] if self.partial else []
-        return ["study", "confirm", self.question, *top, "--seeds", str(seeds), *longer]
-
-    def seconds_for(self, seeds: int) -> float | None:
-        """How long so many seeds of every candidate take beyond runs that have ended, at the speed of those."""
-        speed = runs_per_second([trial for entry in self.entries for trial in entry.trials])
-        return ((seeds - self.seeds) * len(self.entries) + self.left) / speed if speed else None
 
     def to_json(self) -> dict[str, Any]:
         entries = [
@@ -250,11 +232,11 @@ class Confirmation:
         own = {
             key: getattr(self, key)
             for key in (
-                *("name", "horizon", "unit", "factor", "seeds", "planned", "margin", "reference", "left"),
+                *("name", "horizon", "unit", "factor", "seeds", "planned", "budget", "margin", "reference", "left"),
                 *("member_steps", "verdict"),
             )
         }
-        return own | {"remedies": list(self.remedies), "entries": entries}
+        return own | {"entries": entries}
 
 
 def tuned(question: Question) -> Question:
@@ -306,6 +288,7 @@ def confirmation(opened: Question) -> Confirmation:
         planned=planned,
         margin=confirms.margin,
         rechosen=confirms.rechosen,
+        budget=confirms.runs,
         partial=len(confirms.winners) < len(questions(opened.storage).get(confirms.question, ())),
     )
 
@@ -353,13 +336,6 @@ def changed(board: Leaderboard, found: Confirmation) -> list[str]:
     """Candidates whose tuned winner is another one now than the one that was confirmed."""
     winners = {entry.name: entry.winner.number for entry in board.entries if entry.winner}
     return [entry.candidate for entry in found.entries if winners.get(entry.candidate, entry.trial) != entry.trial]
-
-
-def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
-    """What to say of candidates whose winner has changed since it was confirmed."""
-    remove = typed(found.storage, "study", "delete", found.name, "--yes")
-    since = "tuning has found a better trial since; what is confirmed is the one before"
-    return f"{', '.join(candidates)}: {since}. For a new one: {remove}"
 
 
 def _runs(trials: Iterable[FrozenTrial]) -> Runs:

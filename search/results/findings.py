@@ -10,6 +10,7 @@ from tunemax.search.results.confirmation import Confirmation, confirmations
 from tunemax.search.results.edges import edges, sentences
 from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
 from tunemax.search.results.pruning import Fidelity, fidelity
+from tunemax.search.results.remedies import remedies
 from tunemax.search.results.repeats import Repeats, repeats
 from tunemax.search.storage.questions import Question
 
@@ -44,7 +45,7 @@ class Findings:
             "separable": self.board.separable(known),
             "order": self.order,
             "cautions": list(self.cautions),
-            "confirmations": [each.to_json() for each in self.confirmations],
+            "confirmations": [each.to_json() | {"remedies": list(remedies(each))} for each in self.confirmations],
             "repeats": self.repeats.to_json() if self.repeats else None,
             "pruning": self.pruning.to_json(),
             "rule": self.question.definition.rule,

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial
 
-from tunemax.search.results.sequential import level, looks
+from tunemax.search.question.looks import looks
+from tunemax.search.results.sequential import level
 from tunemax.search.results.signed_rank import NORMAL, z_score
 
 POWER = 0.8

@@ -24,19 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from tunemax.search.question.stages import MARGIN, MOST_SEEDS
-from tunemax.search.results.signed_rank import difference, least_p, one_sided, pseudomedian
+from tunemax.search.question.looks import ALPHA, looks, spent
+from tunemax.search.question.stages import MARGIN
+from tunemax.search.results.signed_rank import difference, one_sided, pseudomedian
 
 Array = np.ndarray[Any, Any]
-
-ALPHA = 0.05
-"""Of all that is said of a family of candidates, at all looks together, something is wrong this often."""
-COUNTS = (6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, MOST_SEEDS)
-"""Where looks are made, beside the planned number."""
-NEAR = 1.15
-"""A look that is so near to the planned one is left out."""
-UNTIL_PLANNED = 0.7
-"""The share of the error that is spent up to the planned number of pairs."""
 
 _STEP, _REACH = 0.05, 8.5
 """The grid of z over which paths are followed."""
@@ -77,28 +69,6 @@ class Settled:
     """Pairs at the look that settled the sign."""
     equal_at: int | None
     """Pairs at the look that settled that it is equal within the margin."""
-
-
-def spent(n: int, planned: int) -> float:
-    """The share of the error that may be made up to n pairs.
-
-    Against a share of 80 % and a faster end this costs one point of power at the planned number, and gains ten where
-    twenty times as many are needed (simulated).
-    """
-    if n <= planned:
-        return float(UNTIL_PLANNED * (n / planned) ** 3)
-    return 1 - (1 - UNTIL_PLANNED) * math.sqrt(planned / n)
-
-
-@cache
-def looks(planned: int, family: int = 1) -> tuple[int, ...]:
-    """At how many pairs looks are made: about two a doubling, and at the planned number.
-
-    Not where so few pairs can settle nothing among so many candidates: a look there would spend for nothing.
-    """
-    apart = (count for count in COUNTS if count == planned or max(count, planned) / min(count, planned) > NEAR)
-    counts = sorted({*apart, planned})
-    return tuple(n for n in counts if least_p(n) <= ALPHA * spent(n, planned) / family)
 
 
 @cache

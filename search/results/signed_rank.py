@@ -95,11 +95,6 @@ def two_sided(differences: Sequence[float]) -> float:
     return min(1.0, 2 * min(one_sided(differences)))
 
 
-def least_p(n: int) -> float:
-    """The smallest two-sided p that n pairs can have."""
-    return min(1.0, 2.0 ** (1 - n))
-
-
 def _walsh(values: Array) -> Array:
     """The means of all pairs of values, each with itself too, in order."""
     rows, columns = np.triu_indices(len(values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import TrialState
@@ -14,7 +14,9 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.pruners import NoPruner
 from tunemax.search.question.samplers import Grid
 from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, confirmation_name
+from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, candidates, leaderboard
+from tunemax.search.results.rounds import first_seeds, next_of
 from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import open_storage, study_id
@@ -129,7 +131,10 @@ def _definition(
             f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"
         )
     order = [entry.name for entry in board.entries if entry.name in frozen]
-    seeds = max(stage.seeds, known.budget.trials if known else 0)
+    planned = confirms.first_planned(known.budget.trials) if known and confirms else stage.seeds
+    rechosen = confirms is not None and (confirms.rechosen or reference != confirms.reference)
+    each = _seeds(stage, before, order, planned, rechosen)
+    seeds = max(each.values())
     first = seeds_of(known)[0] if known else first_seed(question.storage, tuned, factor)
     return StudyDefinition(
         schema_version=tuned.schema_version,
@@ -146,15 +151,32 @@ def _definition(
             factor=factor,
             reference=reference,
             margin=_margin(stage, before),
-            planned=confirms.first_planned(known.budget.trials) if known and confirms else seeds,
+            planned=planned,
             looks=confirms.looks if confirms else (),
-            rechosen=confirms is not None and (confirms.rechosen or reference != confirms.reference),
-            winners={name: frozen[name] for name in order},
+            rechosen=rechosen,
+            runs=stage.runs,
+            winners={name: _limited(frozen[name], each[name], seeds) for name in order},
         ),
         seed=tuned.seed,
         workers=tuned.workers,
         slots=tuned.slots,
     )
+
+
+def _limited(winner: Frozen, seeds: int, most: int) -> Frozen:
+    """A winner with so many seeds. most: those that the confirmation has."""
+    return winner.model_copy(update={"seeds": seeds if seeds < most else None})
+
+
+def _seeds(
+    stage: Confirm, before: Question | None, candidates: Sequence[str], planned: int, rechosen: bool
+) -> dict[str, int]:
+    """Seeds of each candidate; never fewer than it has. With a number of runs, those of the next round."""
+    if stage.runs is None:
+        return dict.fromkeys(candidates, max(stage.seeds, before.definition.budget.trials if before else 0))
+    least = dict.fromkeys(candidates, first_seeds(planned, len(candidates), stage.runs, rechosen))
+    wanted = next_of(confirmation(before), stage.runs) if before else {}
+    return {name: max(least[name], wanted.get(name, 0)) for name in candidates}
 
 
 def _margin(stage: Confirm, before: Question | None) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from tunemax.search.results.confirmation import Confirmation, changed, renewal
+from collections.abc import Sequence
+
+from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.leaderboard import Leaderboard
+from tunemax.search.results.remedies import remedies, renewal
 from tunemax.search.results.repeats import Repeats
 from tunemax.search.views import tables
 from tunemax.search.views.words import number, plain
-from tunemax.search.views.writers.terminal import aligned, wrapped
+from tunemax.search.views.writers.terminal import aligned, listed, wrapped
 
 
 def answer(findings: Findings) -> str:
@@ -21,21 +24,42 @@ def answer(findings: Findings) -> str:
 
 
 def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
+    """What is settled first, then the figures, then what is not settled and what would settle it."""
     explained = (
-        f"Confirmed: winners trained anew for {confirmation.work} on {confirmation.seeds} fresh seeds, "
+        f"Confirmed: winners trained anew for {confirmation.work} on {confirmation.told_seeds}, "
         "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
         f"95 % interval. {tables.TYPICAL}."
     )
     again = changed(board, confirmation)
     return [
+        *_settled(confirmation),
+        "",
         *aligned(tables.confirmed_beside_tuned(board, confirmation)),
         "",
         *wrapped(explained),
-        "",
-        *wrapped(confirmation.verdict),
-        *wrapped(*confirmation.remedies),
-        *wrapped(*[renewal(confirmation, again)] * bool(again)),
+        *_open(confirmation, [renewal(confirmation, again)] * bool(again)),
     ]
+
+
+def _settled(confirmation: Confirmation) -> list[str]:
+    """How many comparisons are settled, and each of them; of a single one, its sentence."""
+    count = len(confirmation.entries) - 1
+    if count < 2 or not any(entry.verdict for entry in confirmation.entries):
+        return wrapped(confirmation.verdict)
+    left = f"{confirmation.left} runs are still to come; so far " if confirmation.left else ""
+    head = f"{left}{len(confirmation.settled)} of {count} comparisons with {confirmation.reference} are settled"
+    where = confirmation.where(confirmation.entries[0])
+    return [
+        *wrapped(f"{head}, {where}{':' if confirmation.settled else '.'}"),
+        *(line for entry in confirmation.settled for line in listed(confirmation.sentence(entry, ""))),
+    ]
+
+
+def _open(confirmation: Confirmation, more: Sequence[str]) -> list[str]:
+    """What is not settled, and what would have to be done."""
+    sentences = [confirmation.sentence(entry, "") for entry in confirmation.open if len(confirmation.entries) > 2]
+    lines = wrapped(*sentences, *remedies(confirmation), *more)
+    return ["", *lines] if lines else []
 
 
 def _repeated(again: Repeats) -> list[str]:

@@ -131,7 +131,7 @@ def test_what_tunemax_did_not_define_is_refused(ask: Ask, where: str, tmp_path: 
 def test_a_run_from_python_comes_to_what_the_command_prints(
     where: str, study_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = study_file(confirm={"seeds": 2, "horizons": [1, 2]})
+    file = study_file(confirm={"seeds": 6, "horizons": [1, 2]})
     question = create_study(file, where)
     heard: list[Event] = []
 
@@ -157,10 +157,10 @@ def test_a_run_from_python_comes_to_what_the_command_prints(
 
 
 def test_a_confirmation_from_python_is_that_of_the_study_unless_it_is_told_otherwise(ask: Ask, where: str) -> None:
-    ask(budget={"trials": 2}, confirm=3)
+    ask(budget={"trials": 2}, confirm=6)
     assert run_study("q", where, workers=1, seconds=1e-3).waiting > 0
     assert run_study("q", where, workers=1) == Ended()
-    assert confirm_study("q", where, Confirm(seeds=4), workers=1, slots=4) == Ended()
-    assert load_from(where, "q.confirmed").states() == {"complete": 8}
+    assert confirm_study("q", where, Confirm(seeds=7), workers=1, slots=4) == Ended()
+    assert load_from(where, "q.confirmed").states() == {"complete": 14}
     with pytest.raises(TunemaxError, match=r"q\.confirmed: a confirmation itself"):
         confirm_study("q.confirmed", where)

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from tunemax.search.question.stages import MOST_SEEDS
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Entry, Leaderboard
+from tunemax.search.results.remedies import asked, remedies
 from tunemax.search.storage.database import shown, study_id
 from tunemax.search.storage.questions import Question
 from tunemax.search.views import tables
@@ -140,14 +141,14 @@ def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
 def of_a_confirmation(question: Question, found: Confirmation, name: str, warnings: Sequence[str] = ()) -> str:
     """Of the study of one winner: what is confirmed, the comparison, and how to go on."""
     entry = next(entry for entry in found.entries if entry.study == name)
-    again = found.asked(found.seeds if found.left else min(2 * found.seeds, MOST_SEEDS))
+    again = asked(found, found.seeds if found.left else min(2 * found.seeds, MOST_SEEDS))
     lines = [
         f"# {question.definition.question}",
         "",
         f"**{found.verdict}**",
         "",
-        f"{entry.source} trial {entry.trial}, trained anew on {found.seeds} fresh seeds for {found.work}, "
-        "and evaluated on validation text that no tuning has seen. Every candidate has the same seeds: "
+        f"{entry.source} trial {entry.trial}, trained anew on {len(entry.trials)} fresh seeds for {found.work}, "
+        "and evaluated on validation text that no tuning has seen. Candidates share their seeds: "
         "the same initial values where the models agree, the same order of the data.",
         "",
         *_rule(question),
@@ -171,5 +172,5 @@ def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
         "",
         f"{tables.TYPICAL}.",
         "",
-        *(line for remedy in confirmation.remedies for line in (remedy, "")),
+        *(line for remedy in remedies(confirmation) for line in (remedy, "")),
     ]

@@ -8,6 +8,7 @@ from tunemax.search.charts import pictures
 from tunemax.search.charts.picture import Picture
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
+from tunemax.search.results.remedies import remedies
 from tunemax.search.views import tables
 from tunemax.search.views.document import Section, tabulated
 from tunemax.search.views.report.parameters import importance, learnables, slices
@@ -56,9 +57,9 @@ def _answer(findings: Findings) -> Section:
 def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     left = f" {confirmation.left} runs are still to come." if confirmation.left else ""
     explained = (
-        f"The winner of each candidate, frozen, was trained anew on {confirmation.seeds} fresh seeds for "
-        f"{confirmation.work}, and evaluated on validation text that no tuning has seen. All "
-        "candidates have the same seeds: the same initial values where the models agree, the same order of the data. "
+        f"The winner of each candidate, frozen, was trained anew on {confirmation.told_seeds} for "
+        f"{confirmation.work}, and evaluated on validation text that no tuning has seen. "
+        "Candidates share their seeds: the same initial values where the models agree, the same order of the data. "
         f"{tables.TYPICAL}.{left}"
     )
     rows = (
@@ -71,7 +72,7 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     several = [sentence for sentence in confirmation.sentences if sentence != confirmation.verdict]
     return Section(
         f"Confirmed at {confirmation.work}",
-        sentences=(explained, *several, *confirmation.remedies),
+        sentences=(explained, *several, *remedies(confirmation)),
         figures=tuple(figures),
         tables=(tables.confirmed_with_effects(confirmation),),
     )

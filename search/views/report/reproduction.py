@@ -10,6 +10,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.schema import study_file
 from tunemax.search.question.stages import MARGIN
 from tunemax.search.results.findings import Findings
+from tunemax.search.results.remedies import command
 from tunemax.search.storage.commands import training
 from tunemax.search.views.document import Section, tabulated
 
@@ -48,8 +49,10 @@ def commands(findings: Findings) -> Section:
         words = ["--reference", each.reference]
         words += ["--margin", f"{each.margin:g}"] if each.margin != MARGIN else []
         # What was planned first decides where looks are made, and how the error is spent
-        for seeds in dict.fromkeys((min(each.planned, each.seeds), each.seeds)):
-            lines.append(shlex.join(["tunemax", *each.asked(seeds), *words]))
+        amounts = dict.fromkeys((min(each.planned, each.seeds), each.seeds)) if each.budget is None else (each.planned,)
+        runs = ["--runs", str(each.budget)] if each.budget is not None else []
+        for seeds in amounts:
+            lines.append(shlex.join(["tunemax", *command(each, "--seeds", str(seeds), *runs), *words]))
     for entry in findings.board.entries:
         if entry.best and entry.best.config:
             lines += ["", f"# {entry.name}, trial {entry.best.number}", shlex.join(training(entry.best.config))]

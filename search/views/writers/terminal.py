@@ -26,9 +26,17 @@ WIDEST = 118
 
 def wrapped(*sentences: str) -> list[str]:
     """Sentences one after the other."""
+    return [line for sentence in sentences for line in _filled(sentence)]
+
+
+def listed(*sentences: str) -> list[str]:
+    """Sentences as items of a list."""
+    return [line for sentence in sentences for line in _filled(sentence, "- ", "  ")]
+
+
+def _filled(text: str, first: str = "", then: str = "") -> list[str]:
+    """Lines of a text, no wider than the terminal. first, then: what the first one and the others begin with."""
     width = min(WIDEST, max(40, shutil.get_terminal_size((WIDEST + 1, 24)).columns - 1))
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
-    ]
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
+    )

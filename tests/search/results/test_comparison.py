@@ -14,11 +14,12 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunemax.search.question.looks import looks
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare
 from tunemax.search.results.modes import split
 from tunemax.search.results.reliability import mcnemar, reliability
 from tunemax.search.results.seeds import POWER, needed
-from tunemax.search.results.sequential import level, looks
+from tunemax.search.results.sequential import level
 from tunemax.search.results.signed_rank import z_score
 
 INF = math.inf

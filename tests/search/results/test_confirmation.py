@@ -23,6 +23,7 @@ from tunemax.search.question.yaml_lines import Fault
 from tunemax.search.results.comparison import Runs, compare
 from tunemax.search.results.confirmation import Confirmation, changed, confirmation, confirmations
 from tunemax.search.results.leaderboard import leaderboard
+from tunemax.search.results.remedies import remedies
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.attributes import PATH
 from tunemax.search.storage.questions import Question, extend, load, load_from
@@ -212,7 +213,7 @@ def test_another_reference_may_be_asked_for_later(tuned: Question, work: Work) -
     work(confirm(tuned, THREE))
     opened = confirm(tuned, Confirm(seeds=3, reference="polymax"))
     found = confirmation(opened)
-    assert (found.left, "chosen as the reference later" in found.remedies[0]) == (0, True), "nothing is trained for it"
+    assert (found.left, "chosen as the reference later" in remedies(found)[0]) == (0, True), "nothing is trained for it"
     assert {entry.candidate for entry in found.entries if entry.versus} == {"softmax", "sigsoftmax"}
     with pytest.raises(TunemaxError, match="reference = soft: no such candidate of q"):
         confirm(tuned, Confirm(seeds=3, reference="soft"))
@@ -279,6 +280,14 @@ def test_a_question_without_a_complete_trial_has_no_winner(ask: Ask) -> None:
         (True, "confirm: true, expected a number of seeds, such as 12, or a mapping with options"),
         ("twelve", "confirm: twelve, expected a number of seeds, such as 12, or a mapping with options"),
         ({"seeds": 1}, "confirm.seeds: 1, expected greater than or equal to 2"),
+        (5, "confirm.seeds: 5, too few to settle anything; 2 candidates need at least 6"),
+        (
+            {"runs": 23},
+            "confirm.runs: 23, too few to settle anything; 2 candidates need at least 24 runs, 12 seeds each",
+        ),
+        ({"runs": 1}, "confirm.runs: 1, expected greater than or equal to 2"),
+        ({"margin": 0}, "confirm.margin: 0, expected greater than 0"),
+        ({"margin": 0.21}, "confirm.margin: 0.21, expected less than or equal to 0.2"),
         ({"seed": 3}, "confirm.seed: no such key here; did you mean `seeds`"),
     ],
 )
@@ -318,17 +327,17 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
     study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = study_file(confirm={"seeds": 3, "top": 1}, workers=1)
+    file = study_file(confirm={"seeds": 6, "top": 1}, workers=1)
     out = typed(capsys, "study", "run", str(file))
-    done = "q.confirmed: 0 of 6 trials done, 20 iterations each"
-    assert f"Confirming q on fresh seeds 1001 to 1003\n{done}\n3 seeds can never show" in out
+    done = "q.confirmed: 0 of 12 trials done, 20 iterations each"
+    assert f"Confirming q on fresh seeds 1001 to 1006\n{done}\n" in out
     assert "tuned" in out
     assert "reference" in out
     assert "Tuned, not confirmed" not in out
     (found,) = confirmations(load_from(str(file.with_name("tunemax.db")), "q"))
     assert " ".join(found.verdict.split()) in " ".join(out.split())
     again = typed(capsys, "study", "run", str(file))
-    assert "q.confirmed: 6 of 6 trials done" in again
+    assert "q.confirmed: 12 of 12 trials done" in again
 
 
 def test_a_trial_that_runs_elsewhere_is_waited_for_without_a_confirmation_too(

@@ -121,7 +121,7 @@ def test_from_the_command_line_everything_is_run_shown_and_deleted(
         "compare": ["softmax", "polymax"],
         "budget": {"trials": 1},
         "repeats": 2,
-        "confirm": 2,
+        "confirm": 6,
         "workers": 1,
     }
     file = study_file(**plan)

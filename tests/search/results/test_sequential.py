@@ -12,17 +12,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunemax.search.results.sequential import (
-    ALPHA,
-    Pairs,
-    corrected,
-    level,
-    looks,
-    overall,
-    settle,
-    spent,
-)
-from tunemax.search.results.signed_rank import least_p
+from tunemax.search.question.looks import ALPHA, least_p, looks, spent
+from tunemax.search.results.sequential import Pairs, corrected, level, overall, settle
 
 P = st.integers(1, 99).map(lambda number: number / 1000)
 FAMILIES = st.dictionaries(st.sampled_from("abcd"), st.tuples(P, P), min_size=1)

@@ -11,11 +11,11 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunemax.search.question.looks import least_p
 from tunemax.search.results.signed_rank import (
     EXACT,
     difference,
     distribution,
-    least_p,
     one_sided,
     pseudomedian,
     two_sided,

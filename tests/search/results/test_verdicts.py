@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, create_trial
 from tunemax.search.question.stages import Frozen
 from tunemax.search.results.comparison import Runs, compare
 from tunemax.search.results.confirmation import Confirmation, confirmed, ranked
+from tunemax.search.results.remedies import remedies, seconds_for
 from tunemax.search.results.seeds import runs_per_second
 from tunemax.search.results.statistics import estimate
 
@@ -57,7 +58,7 @@ def test_a_candidate_that_is_worse_is_called_so() -> None:
         rf"\(95 % interval 0\.8\d … 0\.9\d %, 8 seeds; p 0\.011\), {WHERE}\."
     )
     assert re.fullmatch(expected, found.verdict)
-    assert found.remedies == ()
+    assert remedies(found) == ()
 
 
 def test_the_best_of_those_that_are_better_is_the_headline() -> None:
@@ -98,7 +99,7 @@ def test_a_tie_is_called_a_tie_and_says_what_would_separate_it() -> None:
     runs = [trial_of(start, start + timedelta(seconds=30)), trial_of(start, start + timedelta(seconds=60))]
     found = told({"softmax": SOFTMAX, "polymax": near}, trials=runs)
     assert found.verdict.startswith("polymax and softmax tie in validation loss: typically +0.3 % (95 % interval -")
-    (remedy,) = found.remedies
+    (remedy,) = remedies(found)
     tie = found.entry("polymax").versus  # type: ignore[union-attr]
     assert tie
     assert tie.needed
@@ -125,14 +126,14 @@ def test_more_seeds_cost_what_the_runs_so_far_have_taken() -> None:
     assert runs_per_second(runs) == pytest.approx(4 / 120)
     assert runs_per_second([]) is None
     found = told({"softmax": SOFTMAX}, trials=runs)
-    assert found.seconds_for(20) == pytest.approx((20 - 8) * 1 * 30)
+    assert seconds_for(found, 20) == pytest.approx((20 - 8) * 1 * 30)
 
 
 def test_seeds_too_few_to_show_anything_are_said_to_be() -> None:
     few = {seed: SOFTMAX[seed] for seed in (1001, 1002, 1003)}
     found = replace(told({"softmax": few, "polymax": {seed: times(2)[seed] for seed in few}}), seeds=3, planned=3)
     assert "tie" in found.verdict
-    assert found.remedies[0] == "3 seeds can never show a difference; 6 or more could."
+    assert remedies(found)[0] == "3 seeds can never show a difference; 6 or more could."
 
 
 def test_runs_that_diverged_are_counted_in_the_sentence() -> None:
@@ -158,7 +159,7 @@ def test_a_candidate_that_loses_more_runs_is_not_called_better() -> None:
     assert entry.verdict == "mixed"
     assert found.verdict.startswith("polymax is not called better than softmax in validation loss: typically it is 4.")
     assert found.verdict.endswith("; polymax diverged in 2 of 24 runs.")
-    assert found.remedies == ()
+    assert remedies(found) == ()
 
 
 def test_a_candidate_of_which_every_run_diverged_is_named() -> None:
@@ -202,7 +203,7 @@ def test_where_all_runs_of_both_diverged_nothing_is_better_and_no_seeds_are_aske
     assert entry.versus
     assert entry.versus.relative == (0.0, 0.0, 0.0)
     assert found.verdict.startswith("polymax and softmax tie in validation loss: typically +0.00 % ")
-    assert found.remedies == ("All runs of polymax and softmax diverged; more seeds would hardly tell them apart.",)
+    assert remedies(found) == ("All runs of polymax and softmax diverged; more seeds would hardly tell them apart.",)
 
 
 def test_one_candidate_alone_waits_for_no_other_one() -> None:
@@ -225,13 +226,13 @@ def test_runs_that_wait_come_before_more_seeds() -> None:
     found = replace(told(waiting, trials=runs, waiting=8), planned=16, seeds=16)
     versus = {each.name: each for each in compare(waiting, "softmax", 16)}["polymax"]
     found = replace(found, entries=tuple(replace(e, versus=e.versus and versus) for e in found.entries))
-    (remedy,) = found.remedies
+    (remedy,) = remedies(found)
     assert remedy.endswith("; begin with tunemax study confirm q --seeds 16")
-    assert found.seconds_for(16) == pytest.approx(16 * 15), "four runs a minute"
+    assert seconds_for(found, 16) == pytest.approx(16 * 15), "four runs a minute"
 
 
 def test_a_command_for_more_seeds_asks_for_the_same_candidates() -> None:
     near = {seed: loss + 0.03 * (-1) ** seed + 0.006 for seed, loss in SOFTMAX.items() if loss}
     found = replace(told({"softmax": SOFTMAX, "polymax": near}), partial=True, factor=4)
-    (remedy,) = found.remedies
+    (remedy,) = remedies(found)
     assert re.search(r"begin with tunemax study confirm q --top 1 --seeds \d+ --longer 4$", remedy)

@@ -1,0 +1,80 @@
+"""What would settle what a confirmation has left open: how many seeds, what they take, and by which command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunemax.search.question.stages import MOST_SEEDS, comparisons
+from tunemax.search.results.comparison import Comparison
+from tunemax.search.results.confirmation import Confirmation
+from tunemax.search.results.durations import about
+from tunemax.search.results.seeds import runs_per_second, too_few
+from tunemax.search.storage.commands import typed
+
+
+def remedies(found: Confirmation) -> tuple[str, ...]:
+    """What would have to be done to separate the ties, and what these seeds could never show."""
+    compared = [entry.versus for entry in found.entries if entry.versus]
+    ties = [versus for versus in compared if versus.typically == "tie"]
+    late = [f"{found.reference} was chosen as the reference later, so p counts all pairs of candidates."]
+    told = (_remedy(found, tie) for tie in ties)
+    return (*late * (found.rechosen and bool(compared)), *_too_few(found, ties), *told)
+
+
+def asked(found: Confirmation, seeds: int) -> list[str]:
+    """The words of the command that gives these candidates so many seeds at this horizon; only those that are open,
+    where the runs are counted."""
+    if found.budget is None:
+        return command(found, "--seeds", str(seeds))
+    return command(found, "--runs", str(sum(len(entry.trials) for entry in found.entries) + runs_for(found, seeds)))
+
+
+def command(found: Confirmation, *amount: str) -> list[str]:
+    """The words of the command that confirms these candidates at this horizon. amount: on how much, as options."""
+    longer = ["--longer", str(found.factor)] if found.factor > 1 else []
+    top = ["--top", str(max(1, len(found.entries) - 1))] if found.partial else []
+    return ["study", "confirm", found.question, *top, *amount, *longer]
+
+
+def seconds_for(found: Confirmation, seeds: int) -> float | None:
+    """How long so many seeds take beyond runs that have ended, at the speed of those; None before one has."""
+    speed = runs_per_second([trial for entry in found.entries for trial in entry.trials])
+    return (runs_for(found, seeds) + found.left) / speed if speed else None
+
+
+def runs_for(found: Confirmation, seeds: int) -> int:
+    """Runs to come with so many seeds: of every candidate, or of those that are open and the reference where the runs
+    are counted."""
+    if found.budget is None:
+        return (seeds - found.seeds) * len(found.entries)
+    going_on = {found.reference, *(entry.candidate for entry in found.open)}
+    return sum(max(0, seeds - len(entry.trials)) for entry in found.entries if entry.candidate in going_on)
+
+
+def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
+    """What to say of candidates whose winner has changed since it was confirmed."""
+    remove = typed(found.storage, "study", "delete", found.name, "--yes")
+    since = "tuning has found a better trial since; what is confirmed is the one before"
+    return f"{', '.join(candidates)}: {since}. For a new one: {remove}"
+
+
+def _too_few(found: Confirmation, ties: list[Comparison]) -> list[str]:
+    told = too_few(found.seeds, found.planned, comparisons(len(found.entries), found.rechosen)) if ties else None
+    return [told] if told else []
+
+
+def _remedy(found: Confirmation, tie: Comparison) -> str:
+    both, range_ = f"{tie.name} and {found.reference}", tie.needed
+    if all(side.diverged.count == tie.n for side in (tie.reliability.own, tie.reliability.other)):
+        return f"All runs of {both} diverged; more seeds would hardly tell them apart."
+    if range_ is None or range_.low is None or range_.low > MOST_SEEDS:
+        return f"A difference as small as that of {both} would need more than {MOST_SEEDS:,} seeds."
+    there = found.seeds if found.budget is None else tie.n
+    first = max(range_.low, there + (not found.left))
+    many = range_.high is None or range_.high > MOST_SEEDS
+    last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)
+    seeds = f"{first} to {'more than ' * many}{last:,}" if last > first or many else f"up to {first}"
+    times = [about(seconds) for count in dict.fromkeys((first, last)) if (seconds := seconds_for(found, count))]
+    costs = f" ({' to '.join(times)}{' and more' * many})" if times else ""
+    more = typed(found.storage, *asked(found, first))
+    return f"To tell {both} apart would probably take {seeds} seeds{costs}; begin with {more}"
