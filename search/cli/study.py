@@ -172,7 +172,7 @@ def list_(arguments: argparse.Namespace) -> None:
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
         rows.append({"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts})
         lines.append(f"{name}: {_counted(counts)}" + (f"; best so far: {first.name}" if first else ""))
-        lines += [f"  {sentence}" for sentence in board.unequal if first]
+        lines += [f"  {sentence}" for sentence in board.against if first]
     print_json(rows) if arguments.json else print("\n".join(lines) or "no questions yet")
 
 
@@ -211,23 +211,21 @@ def best(arguments: argparse.Namespace) -> None:
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
         raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
-    winners = [(entry.study, entry.winner) for entry in board.entries if entry.winner and candidate in ("", entry.name)]
-    if not winners:
+    own = next((entry for entry in board.entries if entry.best and candidate in ("", entry.name)), None)
+    if own is None or own.best is None:
         again = typed(question.storage.url, "study", "run", name)
         raise TunemaxError(f"{arguments.study}: no trial of ours is complete yet; run it with {again}")
-    study, found = min(winners, key=lambda winner: winner[1].value)
-    assert found.config is not None
+    study, found = own.study, own.best
     words = training(found.config)
     if arguments.json:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
         print_json({"study": study, **result, "command": words})
         return
-    own = next(entry for entry in board.entries if entry.winner is found)
     frozen = [(each.name, each.entry(own.name)) for each in confirmations(question)]
     sure = [name for name, won in frozen if won and won.trial == found.number and won.estimate]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
-    against = [*([] if candidate else board.unequal), *sentences(own.edges)]
+    against = [*(board.unranked if candidate else board.against), *sentences(own.edges)]
     print(
         "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])
     )

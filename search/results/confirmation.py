@@ -351,7 +351,7 @@ def ranked(entries: Iterable[Confirmed], reference: str) -> tuple[Confirmed, ...
 
 def changed(board: Leaderboard, found: Confirmation) -> list[str]:
     """Candidates whose tuned winner is another one now than the one that was confirmed."""
-    winners = {entry.name: entry.winner.number for entry in board.entries if entry.winner}
+    winners = {entry.name: entry.best.number for entry in board.entries if entry.best}
     return [entry.candidate for entry in found.entries if winners.get(entry.candidate, entry.trial) != entry.trial]
 
 

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.trial import TrialState
-
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
 from tunemax.search.question.definition import StudyDefinition
@@ -46,12 +44,11 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
             ended = chosen.state.name.lower()
             raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
         return dict(json.loads(chosen.system_attrs[CONFIG]))
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    best = next((outcome.config for outcome in outcomes(complete) if outcome.config is not None), None)
+    best = next(iter(outcomes(trials)), None)
     if best is None:
         run = typed(where, "study", "run", study.partition("/")[0])
         raise TunemaxError(f"{study}: no trial is complete yet; run it with {run}")
-    return best
+    return best.config
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
@@ -116,14 +113,13 @@ def _definition(
     frozen = dict(confirms.winners) if confirms else {}
     reference = _reference(question, board, stage, confirms.reference if confirms else None)
     chosen = _chosen(board, stage, reference) - frozen.keys()
-    winners = [(entry, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner]
+    winners = [(entry, entry.best) for entry in board.entries if entry.name in chosen and entry.best]
     # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
     earlier: list[Mapping[str, Value]] = [each.fields for each in frozen.values()]
-    compiled = any(fields.get("compile") for fields in earlier or [winner.config or {} for _, winner in winners])
+    compiled = any(fields.get("compile") for fields in earlier or [winner.config for _, winner in winners])
     for entry, winner in winners:
-        if winner.config:
-            fields = _frozen(winner.config, question.siblings[entry.study], compiled=compiled)
-            frozen[entry.name] = Frozen(study=entry.study, trial=winner.number, fields=fields)
+        fields = _frozen(winner.config, question.siblings[entry.study], compiled=compiled)
+        frozen[entry.name] = Frozen(study=entry.study, trial=winner.number, fields=fields)
     if reference not in frozen:
         raise TunemaxError(
             f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"
@@ -182,13 +178,12 @@ def _reference(question: Question, board: Leaderboard, stage: Confirm, before: s
         raise TunemaxError(
             f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, names)}"
         )
-    if not any(entry.winner for entry in board.entries):
+    if not any(entry.best for entry in board.entries):
         raise TunemaxError(f"{board.name}: no trial is complete, so there is no winner to confirm")
     return stage.reference or before or ("softmax" if "softmax" in names else names[0])
 
 
 def _chosen(board: Leaderboard, stage: Confirm, reference: str) -> set[str]:
     """The reference and the best others."""
-    others = [entry for entry in board.entries if entry.name != reference and entry.winner]
-    others.sort(key=lambda entry: entry.winner.value if entry.winner else 0.0)
+    others = [entry for entry in board.entries if entry.name != reference and entry.best]
     return {reference, *(entry.name for entry in others[: stage.top])}

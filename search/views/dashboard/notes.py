@@ -125,8 +125,8 @@ def _commands(question: Question, board: Leaderboard, confirmed: Sequence[Confir
 
 def _iterations(board: Leaderboard, study: str) -> int:
     """Of the best trial of a study; 0 while there is none."""
-    winners = (entry.winner for entry in board.entries if entry.study == study)
-    return next((int(winner.config["max_iters"]) for winner in winners if winner and winner.config), 0)
+    found = (entry.best for entry in board.entries if entry.study == study)
+    return next((int(best.config["max_iters"]) for best in found if best), 0)
 
 
 def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:

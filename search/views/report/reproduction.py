@@ -51,6 +51,6 @@ def commands(findings: Findings) -> Section:
         for seeds in dict.fromkeys((min(each.planned, each.seeds), each.seeds)):
             lines.append(shlex.join(["tunemax", *each.asked(seeds), *words]))
     for entry in findings.board.entries:
-        if entry.best and entry.best.config:
+        if entry.best:
             lines += ["", f"# {entry.name}, trial {entry.best.number}", shlex.join(training(entry.best.config))]
     return Section("Reproduce", code=tuple(lines))
