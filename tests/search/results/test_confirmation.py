@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,7 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
     out = typed(capsys, "study", "run", str(file))
     done = "q.confirmed: 0 of 6 trials done, 20 iterations each"
     assert f"Confirming q on fresh seeds 1001 to 1003\n{done}\n3 seeds can never show" in out
+    assert re.search(r"^2 candidates on 3 seeds: 6 runs, about \d+ s at the speed of the tuning$", out, re.MULTILINE)
     assert "tuned" in out
     assert "reference" in out
     assert "Tuned, not confirmed" not in out
@@ -328,6 +330,7 @@ def test_a_study_file_with_a_confirmation_is_confirmed_when_it_is_tuned(
     assert " ".join(found.verdict.split()) in " ".join(out.split())
     again = typed(capsys, "study", "run", str(file))
     assert "q.confirmed: 6 of 6 trials done" in again
+    assert "2 candidates on 3 seeds: 6 runs, none of them to come\n" in again
 
 
 def test_a_trial_that_runs_elsewhere_is_waited_for_without_a_confirmation_too(
