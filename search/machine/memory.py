@@ -17,6 +17,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import SPAN
 from tunemax.search.machine.processes import aside
+from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
     from tunemax.gpt.trainer import Trainer
@@ -85,7 +86,7 @@ def measured(configs: Sequence[Config], slots: int, route: matmul.Route) -> Foot
     trained = aside(_trained, list(configs), [half, few], route=route)
     evaluated = trained and aside(_evaluated, list(configs), judged, route=route)
     if trained is None or evaluated is None:
-        raise TunemaxError(f"memory: not enough for {few} members of a worker")
+        raise TunemaxError(f"memory: not enough for {counted(few, 'member')} of a worker")
     (first, second), (most, row) = trained, evaluated
     member = max(second - first, 0.0) / max(few - half, 1)
     alone = second - few * member

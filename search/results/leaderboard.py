@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.search.question.counting import counted
 from tunemax.search.results import order
 from tunemax.search.results.budgets import unequal_tokens, unequal_trials
 from tunemax.search.results.edges import Edge, edges
@@ -94,6 +95,11 @@ class Leaderboard:
         """Trials that have not ended."""
         return sum(entry.waiting + entry.running for entry in self.entries)
 
+    @property
+    def any_complete(self) -> bool:
+        """Whether a trial has ended with a loss, whoever has told it."""
+        return any(entry.stock for entry in self.entries)
+
     def separable(self, settled: Collection[str] = ()) -> bool | None:
         """Whether a repeat would probably give the same order; None while nobody can say. settled: see `order`."""
         found = order.groups([entry.search for entry in self._open(settled)])
@@ -151,7 +157,7 @@ class Leaderboard:
     @property
     def sentence(self) -> str:
         """How far the order can be trusted."""
-        so_far = "Tuned, not confirmed" + (f"; {self.left} trials still to come." if self.left else ".")
+        so_far = "Tuned, not confirmed" + (f"; {counted(self.left, 'trial')} still to come." if self.left else ".")
         return " ".join([so_far, *filter(None, [self.order()])])
 
     @property

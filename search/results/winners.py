@@ -8,6 +8,7 @@ from typing import Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.pruners import NoPruner
 from tunemax.search.question.samplers import Grid
@@ -36,10 +37,12 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     trials = [trial for name in names for trial in storage.get_all_trials(study_id(storage, name), deepcopy=False)]
     if number is not None:
         if len(names) > 1:
-            raise TunemaxError(f"--trial {number}: {study} has {len(names)} studies; name one, such as {names[0]}")
+            raise TunemaxError(
+                f"--trial {number}: {study} has {counted(len(names), 'study')}; name one, such as {names[0]}"
+            )
         chosen = next((trial for trial in trials if trial.number == number), None)
         if chosen is None:
-            raise TunemaxError(f"--trial {number}: {study} has {len(trials)} trials, numbered from 0")
+            raise TunemaxError(f"--trial {number}: {study} has {counted(len(trials), 'trial')}, numbered from 0")
         if CONFIG not in chosen.system_attrs:
             ended = chosen.state.name.lower()
             raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
@@ -66,10 +69,8 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
     with alone(question.storage):
         board = leaderboard(question)
         if board.left:
-            raise TunemaxError(
-                f"{question.name}: {board.left} trials are still to come, and the winners may change; "
-                f"{_ending(question, board)}"
-            )
+            still = f"{counted(board.left, 'trial')} {one_or(board.left, 'is', 'are')} still to come"
+            raise TunemaxError(f"{question.name}: {still}, and the winners may change; {_ending(question, board)}")
         name = confirmation_name(question.name, factor)
         before = load(question.storage, name) if name in questions(question.storage) else None
         definition = _definition(question, board, stage, factor, before)
