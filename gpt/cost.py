@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tunemax.gpt.config import Config, ModelConfig
-from tunemax.gpt.layout import Layout
+from tunemax.gpt.layout import Parameter
 from tunemax.gpt.model import parameters
+
+SHAPES = 64
+"""So many are kept: every trial of a study asks for one of few."""
+SCALARS = {name: field.default for name, field in ModelConfig.model_fields.items() if isinstance(field.default, float)}
+"""Fields of a model that change no shape, at their defaults."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,12 @@ class Cost:
 
 def trained(config: Config, vocab_size: int) -> int:
     """How many numbers a member trains; those that its variant does not use are not among them."""
-    layout = Layout(parameters(config.model, vocab_size))
-    sizes = {p.name: p for p in layout.parameters}
-    used = layout.used(config)
+    softmax = config.softmax
+    learned = {f"{softmax.name}.{field}" for field in softmax.learned()}
     return sum(
-        len(range(*part.indices(sizes[name].shape[0]))) if sizes[name].kind == "learnable" else sizes[name].size
-        for name, part in used.items()
+        p.size if p.kind != "learnable" or softmax.per_head else 1
+        for p in _parameters(config.model, vocab_size)
+        if p.kind != "learnable" or p.field in learned
     )
 
 
@@ -47,5 +53,14 @@ def flops_a_token(model: ModelConfig, vocab_size: int) -> float:
     products count: not norms, biases, activations, the softmax variant or its guard.
     """
     width = model.n_embd
-    weights = vocab_size * width + sum(p.size for p in parameters(model, vocab_size) if p.role == "hidden")
+    weights = vocab_size * width + sum(p.size for p in _parameters(model, vocab_size) if p.role == "hidden")
     return float(6 * weights + 12 * model.n_layer * width * model.block_size)
+
+
+def _parameters(model: ModelConfig, vocab_size: int) -> tuple[Parameter, ...]:
+    return _of_shape(model.model_copy(update=SCALARS), vocab_size)
+
+
+@lru_cache(maxsize=SHAPES)
+def _of_shape(shape: ModelConfig, vocab_size: int) -> tuple[Parameter, ...]:
+    return tuple(parameters(shape, vocab_size))

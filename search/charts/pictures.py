@@ -21,7 +21,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import TOP, Candidate, Leaderboard, leaders
 from tunemax.search.results.sensitivity import AtRate, rate_curves
-from tunemax.search.results.statistics import estimate
+from tunemax.search.results.statistics import estimate, signed
 from tunemax.search.storage.attributes import TRAJECTORY, state
 
 LOSS = Axis("validation loss", "nats a token")
@@ -115,7 +115,8 @@ def differences(confirmed: Confirmation, candidates: Sequence[Candidate]) -> Row
     rows = []
     for name, shares in shown.items():
         middle, low, high = (100 * share for share in shares)
-        main = Dot(min(max(middle, -edge), edge), f"{name}: {middle:+.2f} % ({low:+.2f} … {high:+.2f})")
+        told, *ends = (signed(value, 2) for value in (middle, low, high))
+        main = Dot(min(max(middle, -edge), edge), f"{name}: {told} % ({' … '.join(ends)})")
         span = (max(low, -edge), min(high, edge))
         rows.append(Row(name, hues(candidates).get(name, 0), main, span))
     return Rows(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.parser import add_command
+from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
@@ -65,10 +66,9 @@ def _calibrate(study: str | None) -> None:
         print(f"{layout.workers:7}  {layout.threads:7}  {layout.slots:5}  {rate:>14}", flush=True)
 
     best = calibrate(config, report)
-    workers = f"{best.workers} worker{'' if best.workers == 1 else 's'}"
-    threads = f"{best.threads} thread{'' if best.threads == 1 else 's'}"
+    workers, threads = counted(best.workers, "worker"), counted(best.threads, "thread")
     use = "studies of this size on the CPU that say nothing else use it from now on"
-    print(f"Best here: {workers} of {threads} with {best.slots} slots; {use}.")
+    print(f"Best here: {workers} of {threads} with {counted(best.slots, 'slot')}; {use}.")
 
 
 def _config(study: str | None) -> Config:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import count_flag, opened, print_json, storage_flag
 from tunemax.search.cli.parser import add_command
+from tunemax.search.question.counting import counted, one_or
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -76,8 +77,10 @@ def _told(found: list[Replayed], pruner: Pruner) -> str:
         "that is kept is worse than the winner."
     ]
     if cut:
+        were, them = one_or(cut, "was", "were"), one_or(cut, "it", "them")
+        ends = one_or(cut, "it ends where it", "they end where they")
         sentences.append(
-            f"{cut} trials were pruned before this pruner would have stopped them; they end where they ended."
+            f"{counted(cut, 'trial')} {were} pruned before this pruner would have stopped {them}; {ends} ended."
         )
     return "\n".join([*aligned(replayed(found)), "", *wrapped(*sentences)])
 

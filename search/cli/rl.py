@@ -17,6 +17,7 @@ from tunemax.search.cli import steer
 from tunemax.search.cli.common import count_flag, storage_flag
 from tunemax.search.cli.parser import add_command
 from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of, scene_words
+from tunemax.search.question.counting import counted
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     from tunemax.search.storage.database import storage_errors
 
     total, before = plan.rounds * plan.round_steps, last_of(folder)
-    rounds = f"{total:,} steps in {plan.rounds} round{'s' * (plan.rounds > 1)} of {plan.round_steps:,}"
+    rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
     print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
     with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
@@ -231,7 +232,9 @@ def study(arguments: argparse.Namespace) -> None:
     default = default_storage(path.parent if path == Path(arguments.file) else None)
     where = arguments.storage or default
     storage = open_storage(where, create=True)
-    trainings = f"{asked.trials} trainings of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
+    trainings = (
+        f"{counted(asked.trials, 'training')} of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
+    )
     print(f"{asked.question}\n{trainings}", flush=True)
     try:
         with storage_errors(storage.url):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tunemax.search.cli.common import count_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.cli.train import check_evaluation, say, say_end
+from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -44,6 +45,6 @@ def run(arguments: argparse.Namespace) -> None:
     check_evaluation(pilot.config, given)
     train = pilot.config.train
     controls = ", ".join(pilot.task.controls)
-    print(f"{pilot.name} moves {controls} every {pilot.every} of {train.max_iters} iterations", flush=True)
+    print(f"{pilot.name} moves {controls} every {pilot.every} of {counted(train.max_iters, 'iteration')}", flush=True)
     result = runs.train(pilot.config, say, pilot)
     say_end(result)

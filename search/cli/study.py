@@ -13,6 +13,7 @@ from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
 from tunemax.search.cli.common import count_flag, opened, print_json, revived, say_how_measured, storage_flag
 from tunemax.search.cli.parser import add_command
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def create(arguments: argparse.Namespace) -> None:
     say_how_measured(question)
     again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
-    print(f"{question.name}: {len(question.siblings)} studies, {trials} trials; run it with {again}")
+    print(
+        f"{question.name}: {counted(len(question.siblings), 'study')}, {counted(trials, 'trial')}; run it with {again}"
+    )
 
 
 def files(_arguments: argparse.Namespace) -> None:
@@ -107,7 +110,8 @@ def extend(arguments: argparse.Namespace) -> None:
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
     again = typed(arguments.storage or default_storage(), "study", "run", extended.name)
-    print(f"{extended.name}: {extended.definition.budget.trials} trials for each candidate; run it with {again}")
+    trials = counted(extended.definition.budget.trials, "trial")
+    print(f"{extended.name}: {trials} for each candidate; run it with {again}")
 
 
 def cancel(arguments: argparse.Namespace) -> None:
@@ -124,10 +128,11 @@ def cancel(arguments: argparse.Namespace) -> None:
         discard(folder)
     counts = question.states()
     if not count and not counts["running"]:
-        raise TunemaxError(f"{question.name}: nothing to cancel; its {counts.total()} trials have ended")
+        ended = f"its {counted(counts.total(), 'trial')} {one_or(counts.total(), 'has', 'have')} ended"
+        raise TunemaxError(f"{question.name}: nothing to cancel; {ended}")
     hint = "asked with the stock tools" if arguments.now else "to their end; withdraw them, too, with --now"
-    others = f"; {counts['running']} go on, {hint}" if counts["running"] else ""
-    print(f"{question.name}: {count} trials withdrawn{others}")
+    others = f"; {counts['running']} {one_or(counts['running'], 'goes', 'go')} on, {hint}" if counts["running"] else ""
+    print(f"{question.name}: {counted(count, 'trial')} withdrawn{others}")
 
 
 def delete(arguments: argparse.Namespace) -> None:
@@ -139,8 +144,9 @@ def delete(arguments: argparse.Namespace) -> None:
     question = revived(arguments, arguments.question)
     doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
     counts = sum((each.states() for each in doomed), Counter[str]())
-    studies = sum(len(each.siblings) for each in doomed)
-    what = f"{studies} studies with {counts.total()} trials ({counts['complete']} complete), and their files"
+    studies = counted(sum(len(each.siblings) for each in doomed), "study")
+    trials = f"{counted(counts.total(), 'trial')} ({counts['complete']} complete)"
+    what = f"{studies} with {trials}, and their files"
     if not arguments.yes:
         raise TunemaxError(f"{question.name}: this would delete {what}; add --yes if you mean it")
     delete_questions(question.storage, [each.name for each in doomed])
@@ -154,7 +160,7 @@ def gc(arguments: argparse.Namespace) -> None:
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
     freed = [discard(folder) for name in questions(storage) for folder in left_over(load(storage, name))]
-    print(f"removed {len(freed)} snapshots, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
+    print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 
 def list_(arguments: argparse.Namespace) -> None:
@@ -170,9 +176,11 @@ def list_(arguments: argparse.Namespace) -> None:
         board = rank(question)
         counts = {state: sum(getattr(entry, state) for entry in board.entries) for state in STATES}
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
-        rows.append({"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts})
+        against = board.against if first else ()
+        row = {"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts}
+        rows.append({**row, "cautions": list(against)})
         lines.append(f"{name}: {_counted(counts)}" + (f"; best so far: {first.name}" if first else ""))
-        lines += [f"  {sentence}" for sentence in board.unequal if first]
+        lines += [f"  {sentence}" for sentence in against]
     print_json(rows) if arguments.json else print("\n".join(lines) or "no questions yet")
 
 
@@ -211,23 +219,21 @@ def best(arguments: argparse.Namespace) -> None:
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
         raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
-    winners = [(entry.study, entry.winner) for entry in board.entries if entry.winner and candidate in ("", entry.name)]
-    if not winners:
+    own = next((entry for entry in board.entries if entry.best and candidate in ("", entry.name)), None)
+    if own is None or own.best is None:
         again = typed(question.storage.url, "study", "run", name)
         raise TunemaxError(f"{arguments.study}: no trial of ours is complete yet; run it with {again}")
-    study, found = min(winners, key=lambda winner: winner[1].value)
-    assert found.config is not None
+    study, found = own.study, own.best
     words = training(found.config)
     if arguments.json:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
         print_json({"study": study, **result, "command": words})
         return
-    own = next(entry for entry in board.entries if entry.winner is found)
     frozen = [(each.name, each.entry(own.name)) for each in confirmations(question)]
     sure = [name for name, won in frozen if won and won.trial == found.number and won.estimate]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
-    against = [*([] if candidate else board.unequal), *sentences(own.edges)]
+    against = [*(board.unranked if candidate else board.against), *sentences(own.edges)]
     print(
         "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])
     )

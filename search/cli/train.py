@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import whole
 from tunemax.search.cli.parser import Parser, add_command
+from tunemax.search.question.counting import counted
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     hardware.keep_memory()
     if arguments.resume:
-        matmul.take(matmul.route_for(Config.stored(runs.recorded(Path(arguments.resume)).config)))
+        before = Config.stored(runs.recorded(Path(arguments.resume)).config)
+        check_means_something(before, given)
+        matmul.take(matmul.route_for(before))
         result = runs.resume(Path(arguments.resume), given, say)
     else:
         config = Config.of(changed(_trial(arguments), given))
@@ -81,7 +84,8 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
-    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are."""
+    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are, and where a field
+    that was given decides nothing."""
     from tunemax.gpt.data import open_data
     from tunemax.gpt.evaluation import chosen_itself, converted
 
@@ -90,8 +94,17 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
         raise TunemaxError("--eval_iters and --eval_tokens both say how much is evaluated; give one of them")
     if train.eval_by == "tokens" and "eval_iters" in given:
         print(converted(train.eval_iters, train.eval_tokens), file=sys.stderr)
+    check_means_something(config, given)
     if chosen_itself(given):
         open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
+
+
+def check_means_something(config: Config, given: Mapping[str, Any]) -> None:
+    """Raise TunemaxError for a field of evaluations that would be ignored, since an older rule measures."""
+    if config.train.eval_by == "windows" and "eval_tokens" in given:
+        nothing = "means nothing with eval_by = windows, by which older versions have evaluated"
+        remedy = "leave it out, or begin anew with --eval_by tokens as well"
+        raise TunemaxError(f"--eval_tokens = {given['eval_tokens']}: {nothing}; {remedy}")
 
 
 def say(row: Row) -> None:
@@ -120,4 +133,4 @@ def spikes(found: Stability) -> str:
     if not found.spikes:
         return ""
     of_them = f"the highest {found.highest_spike:.3g}, the first at iteration {found.first_spike}"
-    return f", with {found.spikes} spike{'s' * (found.spikes > 1)} of the training loss above the cap ({of_them})"
+    return f", with {counted(found.spikes, 'spike')} of the training loss above the cap ({of_them})"

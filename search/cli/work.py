@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import count_flag, revived, say_how_measured, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
@@ -89,9 +90,10 @@ def run(arguments: argparse.Namespace) -> None:
     if ended.waiting:
         print(f"The time is spent. Go on with {again}")
     elif ended.elsewhere:
-        elsewhere = f"{ended.elsewhere} trials run elsewhere, so winners may change"
+        runs = one_or(ended.elsewhere, "runs", "run")
+        elsewhere = f"{counted(ended.elsewhere, 'trial')} {runs} elsewhere, so winners may change"
         then = "confirm them" if load_from(where, name).definition.confirm else "go on"
-        print(f"{elsewhere}; once they have ended, {then} with {again}")
+        print(f"{elsewhere}; once {one_or(ended.elsewhere, 'it has', 'they have')} ended, {then} with {again}")
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -133,16 +135,19 @@ def resume(arguments: argparse.Namespace) -> None:
     question = revived(arguments, name)
     counts = question.states()
     if not counts["waiting"]:
-        elsewhere = f", {counts['running']} are being trained" if counts["running"] else ""
+        running = counts["running"]
+        elsewhere = f", {running} {one_or(running, 'is', 'are')} being trained" if running else ""
         more = f"give it more with {typed(question.storage.url, 'study', 'extend', name, '--trials', 'N')}"
-        ended = counts.total() - counts["running"]
-        raise TunemaxError(f"{name}: no trial waits; {ended} have ended{elsewhere}; {more}")
+        ended = counts.total() - running
+        have = one_or(ended, "has", "have")
+        raise TunemaxError(f"{name}: no trial waits; {ended} {have} ended{elsewhere}; {more}")
     run(arguments)
 
 
 @contextlib.contextmanager
 def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
     """What is known before the training, then its picture, or lines where there is no terminal."""
+    from tunemax.search.results.forecast import expected
     from tunemax.search.results.seeds import too_few
     from tunemax.search.storage.fresh_seeds import seeds_of
     from tunemax.search.views.live.view import shown
@@ -150,14 +155,15 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     definition = question.definition
     for line in settings.lines:
         print(line, file=sys.stderr)
-    asked, few = definition.question, None
+    asked, few, runs = definition.question, None, None
     if confirms := definition.confirms:
         seeds = seeds_of(definition)
         asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
         asked += _open(question) if confirms.runs else ""
         few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
-    done = f"{progress.done} of {progress.total} trials done, {definition.budget.words} each"
-    print("\n".join([asked, f"{question.name}: {done}", *([few] if few else [])]), flush=True)
+        runs = expected(question)
+    done = f"{progress.done} of {counted(progress.total, 'trial')} done, {definition.budget.words} each"
+    print("\n".join(filter(None, [asked, f"{question.name}: {done}", few, runs])), flush=True)
     with shown(progress) as view:
         yield view
 

@@ -18,6 +18,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import SPAN
 from tunemax.search.machine.processes import aside
+from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
     from tunemax.gpt.trainer import Trainer
@@ -91,7 +92,7 @@ def measured(configs: Sequence[Config], slots: int, route: matmul.Route) -> Foot
     trained = aside(_trained, buckets, [half, few], route=route)
     evaluated = trained and aside(_evaluated, buckets, judged, route=route)
     if trained is None or evaluated is None:
-        raise TunemaxError(f"memory: not enough for {few} members of a worker")
+        raise TunemaxError(f"memory: not enough for {counted(few, 'member')} of a worker")
     (first, second), (most, row) = trained, evaluated
     member = max(second - first, 0.0) / max(few - half, 1)
     alone = second - few * member

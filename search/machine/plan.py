@@ -18,6 +18,7 @@ from tunemax.search.machine.limits import cores, free
 from tunemax.search.machine.memory import Footprint
 from tunemax.search.machine.processes import WorkerSettings
 from tunemax.search.question.budget import VOCABULARY
+from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import defaults, extremes
 
@@ -62,7 +63,7 @@ def plan(
     workers, slots = asked or shares.workers, slots or definition.slots or shares.slots
     lines = list(_precision(definition, begun))
     if workers > (usable := cores()):
-        lines.append(f"{workers} workers on {usable} core{'' if usable == 1 else 's'}: they will slow each other down")
+        lines.append(f"{counted(workers, 'worker')} on {counted(usable, 'core')}: they will slow each other down")
     compiled, remarks = _compiled(definition, trials, workers)
     lines += remarks
     workers = max(min(workers, trials), 1)

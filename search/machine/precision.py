@@ -16,6 +16,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.matmul import Route
 from tunemax.gpt.random import key
 from tunemax.search.machine.processes import aside
+from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import distributions, suggest
 
@@ -42,7 +43,8 @@ def turned(definition: StudyDefinition, route: Route) -> str | None:
     if not wrong:
         return None
     gap = max(abs(a[0] - b[0]) for a, b in wrong)
-    probe = f"in a probe of {len(configs)} candidates it turned {len(wrong)} of {len(clear)} clear differences around"
+    turned = f"it turned {len(wrong)} of {counted(len(clear), 'clear difference')} around"
+    probe = f"in a probe of {counted(len(configs), 'candidate')} {turned}"
     return f"precision = bf16: {probe}, one of {gap:.3f} nats; tune in fp32 if near ties matter"
 
 

@@ -26,6 +26,8 @@ SHARES = 10_000
 """Optuna's step at the end of a budget of operations or seconds, of which it needs whole numbers."""
 LARGEST = 2**31 - 1
 """The largest step that every database holds; a budget of more tokens is counted in shares, too."""
+FASTEST = 1e-5
+"""Seconds; no iteration takes less, on any machine."""
 UNITS = {
     "horizon": "iterations",
     "tokens": "tokens",
@@ -33,12 +35,14 @@ UNITS = {
     "seconds": "seconds of training",
 }
 """Units of work, one of which a budget is in."""
+ONE = {"horizon": "iteration", "tokens": "token", "flops": "FLOP", "seconds": "second of training"}
+"""The same, in the singular."""
 
 
 def told(unit: str, amount: float) -> str:
     """An amount of work in words: 1,000 iterations; 1.5e+12 FLOPs."""
     number = f"{amount:.3g}" if unit == "flops" else f"{amount:,}" if isinstance(amount, int) else f"{amount:,.12g}"
-    return f"{number} {UNITS[unit]}"
+    return f"{number} {ONE[unit] if amount == 1 else UNITS[unit]}"
 
 
 def counts(unit: str, amount: float) -> str:
@@ -185,7 +189,7 @@ class Budget(pydantic.BaseModel):
         if self.horizon is not None:
             return f"iteration {step:,}"
         counted = UNITS[self.unit]
-        return f"{step:,} tokens" if self.steps == self.tokens else f"{100 * step / SHARES:.4g} % of the {counted}"
+        return told("tokens", step) if self.steps == self.tokens else f"{100 * step / SHARES:.4g} % of the {counted}"
 
     def times(self, factor: int, trials: int) -> Budget:
         """So many trials, each of so many times the work."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Value
-from tunemax.search.question.budget import VOCABULARY
+from tunemax.search.question.budget import FASTEST, VOCABULARY
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, extremes
 from tunemax.search.question.yaml_lines import Fault, Where
@@ -23,7 +23,8 @@ CHOICES = (
 
 def check_work(definition: StudyDefinition) -> None:
     """Raise Fault if a study counts iterations that are no equal work and does not say so, if its budget of tokens is
-    below one batch, or if its base counts iterations that mean nothing in its unit."""
+    below one batch, or of seconds below any iteration, or if its base counts iterations that mean nothing in its
+    unit."""
     budget = definition.budget
     if budget.horizon is not None:
         if not budget.equal and (unequal := changing(definition)):
@@ -34,6 +35,9 @@ def check_work(definition: StudyDefinition) -> None:
     if "eval_interval" in definition.base:
         instead = f"with budget.{budget.unit} a trial is evaluated at equal shares of it (budget.looks)"
         raise Fault(("base", "eval_interval"), f"counts iterations, but {instead}; take it out of base")
+    if budget.seconds is not None and budget.seconds < FASTEST:
+        reason = f"is below one iteration, which takes {FASTEST:g} seconds or more on any machine"
+        raise Fault(("budget", "seconds"), f"{budget.seconds:g} {reason}; take more")
     if budget.tokens is not None:
         try:
             lengths(definition, VOCABULARY)

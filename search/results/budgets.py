@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from tunemax.search.question.counting import counted
+
 MARKED = 1.25
 """Budgets differ if one is so many times the other."""
 
@@ -24,7 +26,7 @@ def unequal_trials(trials: Mapping[str, int]) -> str | None:
         each = ", ".join(f"{name} {count}" for name, count in sorted(trials.items(), key=lambda item: -item[1]))
         return f"Unequal budgets: {each} trials; ranks favour those that have had more."
     ranks = "favour it" if trials[odd[0]] > usual else "are against it"
-    return f"Unequal budgets: {odd[0]} has had {trials[odd[0]]} trials, the others {usual}; ranks {ranks}."
+    return f"Unequal budgets: {odd[0]} has had {counted(trials[odd[0]], 'trial')}, the others {usual}; ranks {ranks}."
 
 
 def unequal_tokens(tokens: Mapping[str, float], iterations: Mapping[str, float]) -> str | None:

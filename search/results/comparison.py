@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tunemax.search.question.counting import counted
 from tunemax.search.question.stages import MARGIN
 from tunemax.search.results.reliability import Reliability, reliability
 from tunemax.search.results.seeds import Needed, needed
 from tunemax.search.results.sequential import Pairs, Settled, scale, settle
 from tunemax.search.results.signed_rank import Typical, two_sided, typical
-from tunemax.search.results.statistics import Estimate, estimate, percent_digits
+from tunemax.search.results.statistics import Estimate, estimate, percent_digits, signed
 
 Verdict = Literal["better", "worse", "equal", "tie", "mixed"]
 Runs = Mapping[int, float | None]
@@ -251,7 +252,7 @@ def percent(share: float, digits: int | None = None) -> str:
     """``0.5 %``; without a bound where it is infinite. digits: behind the point; None: as many as it has."""
     if not math.isfinite(share):
         return "unbounded"
-    return f"{100 * share:g} %" if digits is None else f"{100 * share:.{digits}f} %"
+    return f"{100 * share:g} %" if digits is None else f"{100 * share:z.{digits}f} %"
 
 
 def _amount(versus: Comparison) -> str:
@@ -265,7 +266,7 @@ def _signed(versus: Comparison) -> str:
     value = versus.relative[0]
     if not math.isfinite(value):
         return f"{'worse' if value > 0 else 'better'}, since runs diverged"
-    return f"{100 * value:+.{_digits(versus)}f} %"
+    return f"{signed(100 * value, _digits(versus))} %"
 
 
 def _digits(versus: Comparison) -> int:
@@ -277,10 +278,10 @@ def _extent(versus: Comparison) -> str:
     """Interval, seeds, p, and at which look it was settled."""
     sign, digits = -1 if versus.typically == "better" and not _turned(versus) else 1, _digits(versus)
     low, high = sorted(sign * share for share in versus.relative[1:])
-    ends = (f"{100 * low:.{digits}f}" if math.isfinite(low) else "unbounded", percent(high, digits))
+    ends = (f"{100 * low:z.{digits}f}" if math.isfinite(low) else "unbounded", percent(high, digits))
     interval = f"95 % interval {ends[0]} … {ends[1]}, " if math.isfinite(low) or math.isfinite(high) else ""
     equal = versus.typically == "equal"
     p, at = (versus.settled.p_equal, versus.settled.equal_at) if equal else (versus.settled.p, versus.settled.at)
     settled = f", settled at {at}" if at is not None and at < versus.n else ""
     of = " of a larger difference" if equal else ""
-    return f"{interval}{versus.n} seeds; p {p:.2g}{of}{settled}"
+    return f"{interval}{counted(versus.n, 'seed')}; p {p:.2g}{of}{settled}"

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from tunemax.gpt.config import Config
 from tunemax.search.question.budget import told
+from tunemax.search.question.counting import counted
 from tunemax.search.question.stages import MARGIN, Frozen, confirmation_name
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.leaderboard import Leaderboard
@@ -120,7 +121,8 @@ class Confirmation:
     def told_seeds(self) -> str:
         """``12 fresh seeds``, or ``10 to 24 fresh seeds`` where some candidates have fewer than others."""
         fewest = min((len(entry.trials) for entry in self.entries), default=self.seeds)
-        return f"{fewest} to {self.seeds} fresh seeds" if fewest < self.seeds else f"{self.seeds} fresh seeds"
+        most = counted(self.seeds, "fresh seed")
+        return f"{fewest} to {most}" if fewest < self.seeds else most
 
     @property
     def work(self) -> str:
@@ -136,6 +138,11 @@ class Confirmation:
     def member_steps(self) -> int:
         return sum(trial.user_attrs.get(ITERATIONS, 0) for entry in self.entries for trial in entry.trials)
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is nothing to compare with."""
+        return len(self.entries) < 2
+
     def entry(self, candidate: str) -> Confirmed | None:
         return next((entry for entry in self.entries if entry.candidate == candidate), None)
 
@@ -143,7 +150,7 @@ class Confirmation:
     def verdict(self) -> str:
         """The answer: the best candidate if one is better than the reference; if none is, that, and where all stand."""
         answer = self._answer()
-        return f"{self.left} runs still to come; so far: {answer}" if self.left else answer
+        return f"{counted(self.left, 'run')} still to come; so far: {answer}" if self.left else answer
 
     def _answer(self) -> str:
         others = [entry for entry in self.entries if entry.candidate != self.reference]
@@ -156,7 +163,7 @@ class Confirmation:
             return self.sentence(others[0])
         better = [entry for entry in others if entry.verdict == "better"]
         if not better:
-            none = f"None of {len(others)} candidates is shown to be better than {self.reference}"
+            none = f"None of {counted(len(others), 'candidate')} is shown to be better than {self.reference}"
             return f"{none}, {self.where(others[0])}: {self._standing(others)}."
         also = ", ".join(entry.candidate for entry in better[1:])
         too = [f"Better than {self.reference}, too: {also}."] if also else []
@@ -168,7 +175,7 @@ class Confirmation:
         mean, alone, whose = only.estimate, "there is nothing to compare it with", f"{only.candidate}{_lost(only)}"
         if mean is None:
             return f"{whose}: fewer than two of its runs have a loss, and {alone}."
-        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {mean.n} seeds"
+        interval = f"95 % interval {mean.low:.4f} … {mean.high:.4f}, {counted(mean.n, 'seed')}"
         return f"{whose} has validation loss {mean.mean:.4f} ({interval}), {self.where(only)}; {alone}."
 
     def _standing(self, others: Sequence[Confirmed]) -> str:
@@ -191,8 +198,8 @@ class Confirmation:
     @staticmethod
     def _diverged(entries: Iterable[Confirmed]) -> list[str]:
         """A sentence on those that have lost runs; empty if none has."""
-        lost = [f"{entry.candidate} in {len(entry.diverged)} of {entry.runs}" for entry in entries if entry.diverged]
-        return [f"Diverged: {', '.join(lost)} runs."] if lost else []
+        lost = [f"{it.candidate} in {len(it.diverged)} of {counted(it.runs, 'run')}" for it in entries if it.diverged]
+        return [f"Diverged: {', '.join(lost)}."] if lost else []
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -229,13 +236,8 @@ class Confirmation:
             }
             for entry in self.entries
         ]
-        own = {
-            key: getattr(self, key)
-            for key in (
-                *("name", "horizon", "unit", "factor", "seeds", "planned", "budget", "margin", "reference", "left"),
-                *("member_steps", "verdict"),
-            )
-        }
+        told = ("name", "horizon", "unit", "factor", "seeds", "planned", "budget", "margin", "reference", "left")
+        own = {key: getattr(self, key) for key in (*told, "member_steps", "verdict")}
         return own | {"entries": entries}
 
 
@@ -334,7 +336,7 @@ def ranked(entries: Iterable[Confirmed], reference: str) -> tuple[Confirmed, ...
 
 def changed(board: Leaderboard, found: Confirmation) -> list[str]:
     """Candidates whose tuned winner is another one now than the one that was confirmed."""
-    winners = {entry.name: entry.winner.number for entry in board.entries if entry.winner}
+    winners = {entry.name: entry.best.number for entry in board.entries if entry.best}
     return [entry.candidate for entry in found.entries if winners.get(entry.candidate, entry.trial) != entry.trial]
 
 
@@ -362,7 +364,7 @@ def _finite(runs: Runs) -> dict[int, float]:
 
 def _lost(entry: Confirmed) -> str:
     """Of one candidate, to stand behind its name; empty if it has lost none."""
-    return f" (diverged in {len(entry.diverged)} of {entry.runs} runs)" if entry.diverged else ""
+    return f" (diverged in {len(entry.diverged)} of {counted(entry.runs, 'run')})" if entry.diverged else ""
 
 
 def size(entry: Confirmed) -> str:

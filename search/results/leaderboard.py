@@ -9,13 +9,25 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.search.question.counting import counted
 from tunemax.search.results import order
 from tunemax.search.results.budgets import unequal_tokens, unequal_trials
 from tunemax.search.results.edges import Edge, edges
 from tunemax.search.results.edges import sentences as at_ends
-from tunemax.search.storage.attributes import FLOPS, ITERATIONS, STATES, TOKENS, Outcome, outcomes, state
+from tunemax.search.storage.attributes import (
+    CONFIG,
+    ENDED,
+    FLOPS,
+    ITERATIONS,
+    STATES,
+    TOKENS,
+    Outcome,
+    outcomes,
+    ranks,
+    state,
+)
 from tunemax.search.storage.questions import Question
 
 TOP = 5
@@ -28,10 +40,8 @@ class Entry:
     name: str
     study: str
     best: Outcome | None
-    """The best COMPLETE trial; its value is the validation loss at the horizon, in nats a token. A duplicate has the
-    cost of the trial that it repeats."""
-    winner: Outcome | None
-    """The best one whose configuration is known: not one that somebody else has told."""
+    """The best trial that ranks: the one that wins, is named, trained again and confirmed. Its value is the validation
+    loss at the horizon, in nats a token. A duplicate has the cost of the trial that it repeats."""
     median_of_top: float | None
     """Median value of the five best; less lucky than the best alone."""
     complete: int
@@ -54,14 +64,18 @@ class Entry:
     tokens_each: float = 0.0
     """Means of the trials of ours that were trained to the horizon; 0 if there is none."""
     edges: tuple[Edge, ...] = ()
-    """Where the winner lies at an end of what was searched."""
+    """Where the best trial lies at an end of what was searched."""
     flops: float = 0.0
     """Of all trials, as member-steps and tokens are."""
+    told: int = 0
+    """Trials that somebody has ended with other tools; they are counted as they ended, and rank nowhere."""
+    stock: tuple[float, int] | None = None
+    """Value and number of what other tools would call the best trial, whoever has told it."""
 
     @property
     def tried(self) -> int:
-        """Trials that have ended, and neither failed nor repeat another one."""
-        return self.complete + self.pruned + self.diverged
+        """Trials of ours that have ended, and neither failed nor repeat another one."""
+        return self.complete + self.pruned + self.diverged - self.told
 
     @property
     def search(self) -> order.Search:
@@ -80,6 +94,11 @@ class Leaderboard:
     def left(self) -> int:
         """Trials that have not ended."""
         return sum(entry.waiting + entry.running for entry in self.entries)
+
+    @property
+    def any_complete(self) -> bool:
+        """Whether a trial has ended with a loss, whoever has told it."""
+        return any(entry.stock for entry in self.entries)
 
     def separable(self, settled: Collection[str] = ()) -> bool | None:
         """Whether a repeat would probably give the same order; None while nobody can say. settled: see `order`."""
@@ -102,8 +121,27 @@ class Leaderboard:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What stands against the ranks and the winners, in sentences: unequal budgets, and ends of ranges."""
-        return (*self.unequal, *at_ends(edge for entry in self.entries for edge in entry.edges))
+        """What stands against the ranks and the winners, in sentences."""
+        return (*self.against, *at_ends(edge for entry in self.entries for edge in entry.edges))
+
+    @property
+    def against(self) -> tuple[str, ...]:
+        """What is to be said of the ranks: unequal budgets, and trials that others would rank."""
+        return (*self.unequal, *self.unranked)
+
+    @property
+    def unranked(self) -> tuple[str, ...]:
+        """A sentence for each study of which other tools name another best trial."""
+        sentences = []
+        for study in dict.fromkeys(entry.study for entry in self.entries):
+            own = [entry for entry in self.entries if entry.study == study]
+            value, number = min((entry.stock for entry in own if entry.stock), default=(math.inf, -1))
+            if any(entry.told for entry in own) and all(not it.best or it.best.number != number for it in own):
+                sentences.append(
+                    f"optuna best-trial and the dashboard name trial {number} of {study} ({value:.4f}): it was told "
+                    "with other tools, what it has trained is not recorded, and it ranks nowhere here."
+                )
+        return tuple(sentences)
 
     @property
     def unequal(self) -> tuple[str, ...]:
@@ -119,7 +157,7 @@ class Leaderboard:
     @property
     def sentence(self) -> str:
         """How far the order can be trusted."""
-        so_far = "Tuned, not confirmed" + (f"; {self.left} trials still to come." if self.left else ".")
+        so_far = "Tuned, not confirmed" + (f"; {counted(self.left, 'trial')} still to come." if self.left else ".")
         return " ".join([so_far, *filter(None, [self.order()])])
 
     @property
@@ -162,24 +200,23 @@ def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
 
 def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that a candidate's best values come from, best first, TOP at most."""
-    complete = [trial for trial in trials if state(trial) == "complete"]
+    complete = [trial for trial in trials if ranks(trial) and state(trial) == "complete"]
     return sorted(complete, key=lambda trial: (trial.value, trial.number))[:TOP]
 
 
 def _entry(question: Question, candidate: Candidate) -> Entry:
     trials, startup = candidate.trials, question.definition.startup
-    ranked = outcomes(list(trials))
+    ranked = outcomes(trials)
     own = [found for found in ranked if found.duplicate_of is None]
     best = _at_cost(ranked[0], ranked) if ranked else None
     top = [found.value for found in own[:TOP]]
     counts = Counter(map(state, trials))
-    winner = next((found for found in ranked if found.config is not None), None)
+    told = [trial for trial in trials if CONFIG not in trial.system_attrs and state(trial) in ENDED]
     trained = [found for found in own if found.tokens and not found.diverged]
     return Entry(
         name=candidate.name,
         study=candidate.study,
         best=best,
-        winner=winner,
         median_of_top=median(top) if top else None,
         **{name: counts[name] for name in STATES},
         member_steps=sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials),
@@ -189,7 +226,9 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
         iterations_each=fmean(found.iterations for found in trained) if trained else 0.0,
         tokens_each=fmean(found.tokens or 0 for found in trained) if trained else 0.0,
         begun=None if startup is None else min((it.value for it in own if it.number < startup), default=math.inf),
-        edges=edges(candidate.name, winner.config or {}, question.definition.space) if winner else (),
+        edges=edges(candidate.name, best.config, question.definition.space) if best else (),
+        told=len(told),
+        stock=min(((it.values[0], it.number) for it in trials if it.state == TrialState.COMPLETE), default=None),
     )
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tunemax.search.results.statistics import ALPHA, Estimate, estimate, percent_digits
+from tunemax.search.question.counting import counted
+from tunemax.search.results.statistics import ALPHA, Estimate, estimate, percent_digits, signed
 
 EXACT = 16
 """Up to so many pairs all signs are tried; above, DRAWS random ones."""
@@ -101,8 +102,8 @@ def claim(versus: MeanComparison, metric: str, where: str) -> str:
     mean, within, digits = _extent(versus)
     if versus.verdict != "tie":
         than = f"{versus.verdict} than {versus.reference} in {metric}"
-        return f"{versus.name} is {mean:.{digits}f} % {than} ({within}), {where}"
-    tie = f"{versus.name} and {versus.reference} tie in {metric}: {mean:+.{digits}f} % ({within}), {where}"
+        return f"{versus.name} is {mean:z.{digits}f} % {than} ({within}), {where}"
+    tie = f"{versus.name} and {versus.reference} tie in {metric}: {signed(mean, digits)} % ({within}), {where}"
     if versus.difference.low > 0 or versus.difference.high < 0:
         tie += f"; the interval by itself leaves 0 out, but p is {versus.p_holm:.2g}"
     return tie
@@ -114,7 +115,7 @@ def _extent(versus: MeanComparison) -> tuple[float, str, int]:
     digits = percent_digits(*versus.relative[1:])
     mean, low, high = (100 * sign * part for part in versus.relative)
     low, high = min(low, high), max(low, high)
-    return mean, f"95 % interval {low:.{digits}f} … {high:.{digits}f} %, {versus.n} instances", digits
+    return mean, f"95 % interval {low:z.{digits}f} … {high:z.{digits}f} %, {counted(versus.n, 'instance')}", digits
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -162,4 +163,4 @@ def separable_note(n: int, family: int = 1) -> str | None:
     enough = next(count for count in range(n, 60) if least_p(count, family) < ALPHA)
     among = f" among {family} comparisons" if family > 1 else ""
     least = f"smallest p {least_p(n, family):.2g}"
-    return f"{n} instances can never show a difference{among} ({least}); {enough} or more could."
+    return f"{counted(n, 'instance')} can never show a difference{among} ({least}); {enough} or more could."

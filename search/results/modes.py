@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tunemax.search.question.counting import counted, one_or
+
 FEWEST = 8
 """Below so many runs no second mode is looked for."""
 GAP = 3.0
@@ -39,7 +41,8 @@ class Modes:
     def sentence(self, name: str) -> str:
         """``2 of 12 runs of constantmax end 0.13 higher``."""
         digits = max(2, 1 - math.floor(math.log10(self.above)))
-        return f"{self.worse} of {self.runs} runs of {name} end{'s' * (self.worse == 1)} {self.above:.{digits}f} higher"
+        end = one_or(self.worse, "ends", "end")
+        return f"{self.worse} of {counted(self.runs, 'run')} of {name} {end} {self.above:.{digits}f} higher"
 
 
 def split(losses: Sequence[float], least: float = 0.0) -> Modes | None:

@@ -21,6 +21,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.search.question.budget import Budget
+from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.results.correlation import Correlation, Pair, rank_correlation
 from tunemax.search.results.leaderboard import Candidate
@@ -57,7 +58,7 @@ class Rung:
         found = self.correlation
         whose = "all candidates" if self.candidate == POOLED else self.candidate
         interval = f"95 % interval {found.low:.2f} … {found.high:.2f}; " if math.isfinite(found.low) else ""
-        return f"{found.value:.2f} ({interval}{whose}: {found.n} trials, {self.spared} of them spared)"
+        return f"{found.value:.2f} ({interval}{whose}: {counted(found.n, 'trial')}, {self.spared} of them spared)"
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,10 @@ def _missed(budget: Budget, own: Mapping[str, Sequence[FrozenTrial]], remedy: st
                 missed.append((place / len(losses), f"{spared}, {ended}"))
     if not missed:
         return []
+    many = f"{len(missed)} of {counted(count, 'spared trial')}"
     return [
-        f"Pruning would have lost good trials: {len(missed)} of {count} spared trials ended better than the median of "
-        f"the others; {min(missed)[1]}; {remedy}."
+        f"Pruning would have lost good trials: {many} ended better than the median of the others; "
+        f"{min(missed)[1]}; {remedy}."
     ]
 
 

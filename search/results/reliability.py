@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunemax.search.question.counting import counted
 from tunemax.search.results.modes import Modes, split
 from tunemax.search.results.statistics import ALPHA, Share, share
 
@@ -23,7 +24,8 @@ class Lost:
     def sentences(self, name: str) -> list[str]:
         """What is to be said of a side that loses runs."""
         count, n = self.diverged.count, self.diverged.n
-        told = [f"{name} diverged in {count if count < n else 'all'} {'of ' * (count < n)}{n} runs"] if count else []
+        many = f"{count} of {counted(n, 'run')}" if count < n else f"all {counted(n, 'run')}"
+        told = [f"{name} diverged in {many}"] if count else []
         return told + ([self.modes.sentence(name)] if self.modes else [])
 
 

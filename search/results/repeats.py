@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from tunemax.search.question.counting import counted
 from tunemax.search.question.stages import Repeat
 from tunemax.search.results.confirmation import confirmations
 from tunemax.search.results.correlation import spearman
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
-from tunemax.search.results.statistics import Estimate, estimate
+from tunemax.search.results.statistics import Estimate, estimate, signed
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
 
 
@@ -54,11 +55,11 @@ class Repeats:
         told = []
         if math.isfinite(self.correlation):
             agreement = f"rank correlation of their leaderboards {self.correlation:.2f}"
-            told.append(f"{len(self.names)} repeats of the tuning: {agreement}.")
+            told.append(f"{counted(len(self.names), 'repeat')} of the tuning: {agreement}.")
         for spread in self.spreads:
             shares = [100 * share for share in spread.difference if share is not None]
             if len(shares) > 1:
-                each = ", ".join(f"{share:+.2f}" for share in shares)
+                each = ", ".join(signed(share, 2) for share in shares)
                 told.append(f"{spread.candidate} to {self.reference}, confirmed after each of them: {each} %.")
         return tuple(told)
 

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.schedule import branch_steps
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.pruners import Pruner
@@ -80,7 +81,9 @@ def replay(question: Question, pruner: Pruner) -> list[Replayed]:
     if left:
         run, cancel = (typed(question.storage.url, "study", action, question.name) for action in ("run", "cancel"))
         remedy = f"finish it with {run}, or withdraw them with {cancel}"
-        raise TunemaxError(f"{question.name}: {left} trials are still to come; {remedy}")
+        raise TunemaxError(
+            f"{question.name}: {counted(left, 'trial')} {one_or(left, 'is', 'are')} still to come; {remedy}"
+        )
     found = [
         _replay(name, trials, changed)
         for name, trials in studies.items()

@@ -9,9 +9,11 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial
 
+from tunemax.search.question.counting import counted
 from tunemax.search.question.looks import looks
 from tunemax.search.results.sequential import level
 from tunemax.search.results.signed_rank import NORMAL, z_score
+from tunemax.search.storage.attributes import ITERATIONS
 
 POWER = 0.8
 """The chance with which the difference is found, if it is as large as supposed."""
@@ -84,11 +86,24 @@ def too_few(seeds: int, planned: int, family: int) -> str | None:
     if seeds >= first:
         return None
     among = f" among {family} comparisons" if family > 1 else ""
-    return f"{seeds} seeds can never show a difference{among}; {first} or more could."
+    return f"{counted(seeds, 'seed')} can never show a difference{among}; {first} or more could."
 
 
 def runs_per_second(trials: Sequence[FrozenTrial]) -> float | None:
-    """How many runs end in a second, over the time in which any of them was trained; None before one has.
+    """How many runs end in a second, over the time in which any of them was trained; None before one has."""
+    ended = [trial for trial in trials if trial.state.is_finished() and trial.datetime_start]
+    busy = busy_seconds(ended)
+    return len(ended) / busy if busy else None
+
+
+def steps_per_second(trials: Sequence[FrozenTrial]) -> float | None:
+    """How many member-steps are trained in a second, over that time; None before one trial has ended."""
+    busy = busy_seconds(trials)
+    return sum(trial.user_attrs.get(ITERATIONS, 0) for trial in trials) / busy if busy else None
+
+
+def busy_seconds(trials: Sequence[FrozenTrial]) -> float:
+    """The time in which any of these trials, of those that have ended, was trained.
 
     Several are trained at once, and nobody may have worked for days between two of them.
     """
@@ -101,4 +116,4 @@ def runs_per_second(trials: Sequence[FrozenTrial]) -> float | None:
     for start, end in spans:
         busy += max(0.0, (end - max(start, reached)).total_seconds())
         reached = max(reached, end)
-    return len(spans) / busy if busy else None
+    return busy

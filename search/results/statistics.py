@@ -110,6 +110,12 @@ def share(count: int, n: int) -> Share:
     return Share(count, n, middle - half if count else 0.0, middle + half if count < n else 1.0)
 
 
+def signed(value: float, digits: int) -> str:
+    """With its sign, but for what is rounded to zero: ``+1.20``, ``0.00``."""
+    rounded = f"{value:+.{digits}f}"
+    return rounded if float(rounded) else f"{0:.{digits}f}"
+
+
 def percent_digits(low: float, high: float) -> int:
     """Digits behind the point of a share in percent, by the ends of its interval: two where all is below 1 %."""
     return 1 if max(abs(100 * low), abs(100 * high)) >= 1 else 2

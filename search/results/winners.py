@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import TrialState
-
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.pruners import NoPruner
 from tunemax.search.question.samplers import Grid
@@ -40,20 +39,21 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     trials = [trial for name in names for trial in storage.get_all_trials(study_id(storage, name), deepcopy=False)]
     if number is not None:
         if len(names) > 1:
-            raise TunemaxError(f"--trial {number}: {study} has {len(names)} studies; name one, such as {names[0]}")
+            raise TunemaxError(
+                f"--trial {number}: {study} has {counted(len(names), 'study')}; name one, such as {names[0]}"
+            )
         chosen = next((trial for trial in trials if trial.number == number), None)
         if chosen is None:
-            raise TunemaxError(f"--trial {number}: {study} has {len(trials)} trials, numbered from 0")
+            raise TunemaxError(f"--trial {number}: {study} has {counted(len(trials), 'trial')}, numbered from 0")
         if CONFIG not in chosen.system_attrs:
             ended = chosen.state.name.lower()
             raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
         return dict(json.loads(chosen.system_attrs[CONFIG]))
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    best = next((outcome.config for outcome in outcomes(complete) if outcome.config is not None), None)
+    best = next(iter(outcomes(trials)), None)
     if best is None:
         run = typed(where, "study", "run", study.partition("/")[0])
         raise TunemaxError(f"{study}: no trial is complete yet; run it with {run}")
-    return best
+    return best.config
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
@@ -71,10 +71,8 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
     with alone(question.storage):
         board = leaderboard(question)
         if board.left:
-            raise TunemaxError(
-                f"{question.name}: {board.left} trials are still to come, and the winners may change; "
-                f"{_ending(question, board)}"
-            )
+            still = f"{counted(board.left, 'trial')} {one_or(board.left, 'is', 'are')} still to come"
+            raise TunemaxError(f"{question.name}: {still}, and the winners may change; {_ending(question, board)}")
         name = confirmation_name(question.name, factor)
         before = load(question.storage, name) if name in questions(question.storage) else None
         definition = _definition(question, board, stage, factor, before)
@@ -118,14 +116,13 @@ def _definition(
     frozen = dict(confirms.winners) if confirms else {}
     reference = _reference(question, board, stage, confirms.reference if confirms else None)
     chosen = _chosen(board, stage, reference) - frozen.keys()
-    winners = [(entry, entry.winner) for entry in board.entries if entry.name in chosen and entry.winner]
+    winners = [(entry, entry.best) for entry in board.entries if entry.name in chosen and entry.best]
     # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
     earlier: list[Mapping[str, Value]] = [each.fields for each in frozen.values()]
-    compiled = any(fields.get("compile") for fields in earlier or [winner.config or {} for _, winner in winners])
+    compiled = any(fields.get("compile") for fields in earlier or [winner.config for _, winner in winners])
     for entry, winner in winners:
-        if winner.config:
-            fields = _frozen(winner.config, question.siblings[entry.study], compiled=compiled)
-            frozen[entry.name] = Frozen(study=entry.study, trial=winner.number, fields=fields)
+        fields = _frozen(winner.config, question.siblings[entry.study], compiled=compiled)
+        frozen[entry.name] = Frozen(study=entry.study, trial=winner.number, fields=fields)
     if reference not in frozen:
         raise TunemaxError(
             f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"
@@ -204,13 +201,12 @@ def _reference(question: Question, board: Leaderboard, stage: Confirm, before: s
         raise TunemaxError(
             f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, names)}"
         )
-    if not any(entry.winner for entry in board.entries):
+    if not any(entry.best for entry in board.entries):
         raise TunemaxError(f"{board.name}: no trial is complete, so there is no winner to confirm")
     return stage.reference or before or ("softmax" if "softmax" in names else names[0])
 
 
 def _chosen(board: Leaderboard, stage: Confirm, reference: str) -> set[str]:
     """The reference and the best others."""
-    others = [entry for entry in board.entries if entry.name != reference and entry.winner]
-    others.sort(key=lambda entry: entry.winner.value if entry.winner else 0.0)
+    others = [entry for entry in board.entries if entry.name != reference and entry.best]
     return {reference, *(entry.name for entry in others[: stage.top])}

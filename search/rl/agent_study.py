@@ -27,6 +27,7 @@ from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.random import key
+from tunemax.search.question.counting import counted
 from tunemax.search.question.yaml_lines import read_yaml
 from tunemax.search.rl.trials import as_begun, evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
@@ -126,7 +127,7 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
             return _preset(storage, study, asked)
         else:
             if not waiting:
-                say(f"waiting for {running} candidates that other processes train")
+                say(f"waiting for {counted(running, 'candidate')} that other processes train")
             waiting = True
             time.sleep(PAUSE)
 

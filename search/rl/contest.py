@@ -24,6 +24,7 @@ from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.random import key
+from tunemax.search.question.counting import counted
 from tunemax.search.rl.baselines import Tuned
 
 Role = Literal["agent", "baseline", "ablation"]
@@ -100,7 +101,7 @@ def hold(
     instances = [find_set(set).draw(scene.task, index) for index in range(count)]
     found: dict[str, Contender] = {}
     for each in [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]:
-        report(f"{each.label} on {count} instances of {set}")
+        report(f"{each.label} on {counted(count, 'instance')} of {set}")
         outcomes = _kept(each, scene, instances, folder)
         before = found.get(each.name)
         runs = {**(before.runs if before else {}), each.label: outcomes}

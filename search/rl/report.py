@@ -8,6 +8,7 @@ from typing import Any
 
 from tunemax.gpt.files import write_whole
 from tunemax.search.charts import svg
+from tunemax.search.question.counting import counted
 from tunemax.search.rl.charts import pictures
 from tunemax.search.rl.verdict import STATIC, Line, Verdict
 from tunemax.search.views import rounding
@@ -46,9 +47,10 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     contest = verdict.contest
     schedule = f"best schedule ({contest.schedule})" if contest.schedule else "best schedule (none is tuned)"
     seeds = {line.name: len(line.by_seed) for line in verdict.lines if line.role == "agent"}
-    told = ", ".join(f"{count} seed{'s' * (count > 1)} of {name}" for name, count in seeds.items())
+    told = ", ".join(f"{counted(count, 'seed')} of {name}" for name, count in seeds.items())
+    instances = counted(len(contest.instances), "instance")
     return (
-        f"{len(contest.instances)} instances of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a "
+        f"{instances} of {contest.set}; {told or 'no agent'}. Test loss in nats a token, a "
         "diverged training counting as the cap; IQM: mean of the middle half, its interval over other seeds and "
         f"instances. Differences to the best static setting ({STATIC}) and the {schedule}, paired by instance, "
         "p by sign flips, corrected for all comparisons (Holm).",

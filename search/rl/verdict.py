@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.results.means import MeanComparison, claim, compare_means, separable_note
 from tunemax.search.results.statistics import (
     Array,
@@ -105,8 +106,8 @@ class Verdict:
 
     def _price(self, line: Line) -> str:
         runs, seeds = line.break_even, len(line.by_seed)
-        when = f"paid back after {runs:,} runs" if runs else "never paid back by runs"
-        few = f" {seeds} seed{'s' * (seeds > 1)} of it say{'s' * (seeds == 1)} little about the next one."
+        when = f"paid back after {counted(runs, 'run')}" if runs else "never paid back by runs"
+        few = f" {counted(seeds, 'seed')} of it {one_or(seeds, 'says', 'say')} little about the next one."
         cost = f"To train one agent of {line.name} has cost {line.cost:,} member-steps"
         return f"{cost}: {when} that stop at the loss of {STATIC}.{few if seeds < FEW_SEEDS else ''}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,8 @@ What a learnable stands for is there under its own name: ``row_max`` for beta, `
 
 STATES = ("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running", "waiting")
 """What a trial can be, one thing at a time: `state`."""
+ENDED = ("complete", "pruned", "diverged")
+"""Of these: what a training of its own has come to."""
 
 
 def state(trial: FrozenTrial) -> str:
@@ -105,33 +107,41 @@ def state(trial: FrozenTrial) -> str:
     return "complete" if math.isfinite(trial.values[0]) and DIVERGED not in trial.user_attrs else "diverged"
 
 
+def ranks(trial: FrozenTrial) -> bool:
+    """Whether a trial can be anybody's best: tunemax has trained it to an end, and knows with which configuration.
+
+    Not one that was told with other tools: nobody could train it again.
+    """
+    return trial.state == TrialState.COMPLETE and CONFIG in trial.system_attrs
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A finished trial as the statistics see it."""
+    """A trial that `ranks`, as the statistics see it."""
 
     number: int
     value: float
     params: Mapping[str, Any]
-    config: Mapping[str, Any] | None
-    """Full flat configuration; None if somebody else has ended the trial."""
+    config: Mapping[str, Any]
+    """Full and flat."""
     iterations: int
     tokens: int | None
     flops: float | None
     parameters: int | None
-    """None, as tokens and flops are, of somebody else's trial, and of one from before they were counted."""
+    """None, as tokens and flops are, of a trial from before they were counted."""
     diverged: str | None
     duplicate_of: int | None
 
 
 def outcome(trial: FrozenTrial) -> Outcome:
-    """The record of a COMPLETE trial, also of one that was told with the stock command line."""
+    """The record of a trial that `ranks`."""
     attrs = trial.user_attrs
     assert trial.value is not None
     return Outcome(
         number=trial.number,
         value=trial.value,
         params=trial.params,
-        config=json.loads(trial.system_attrs[CONFIG]) if CONFIG in trial.system_attrs else None,
+        config=json.loads(trial.system_attrs[CONFIG]),
         iterations=attrs.get(ITERATIONS, 0),
         tokens=attrs.get(TOKENS),
         flops=attrs.get(FLOPS),
@@ -154,7 +164,6 @@ def losses(trial: FrozenTrial, budget: Budget) -> dict[int, float]:
     return {iteration(trial, budget, step): loss for step, loss in trial.intermediate_values.items()}
 
 
-def outcomes(trials: list[FrozenTrial]) -> list[Outcome]:
-    """Every COMPLETE trial, best first; ties in order of number."""
-    complete = [outcome(trial) for trial in trials if trial.state == TrialState.COMPLETE]
-    return sorted(complete, key=lambda trial: (trial.value, trial.number))
+def outcomes(trials: Iterable[FrozenTrial]) -> list[Outcome]:
+    """Every trial that `ranks`, best first; ties in order of number."""
+    return sorted(map(outcome, filter(ranks, trials)), key=lambda trial: (trial.value, trial.number))

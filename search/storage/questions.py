@@ -29,6 +29,7 @@ from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
 from tunemax.search.question.changes import joined
+from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import extremes
 from tunemax.search.question.suggest import known_points
@@ -229,7 +230,7 @@ def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
         remedy = "a tunemax study minimises one loss; use another name"
         raise TunemaxError(f"study {name}: exists with direction {directions}; {remedy}")
     if attributes.QUESTION not in study.user_attrs and (trials := study.get_trials(deepcopy=False)):
-        about = f"exists with {len(trials)} trials that tunemax did not define"
+        about = f"exists with {counted(len(trials), 'trial')} that tunemax did not define"
         raise TunemaxError(f"study {name}: {about}; use another name")
     if study.metric_names is None:
         with warnings.catch_warnings():

@@ -11,6 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import remove_artifacts
 from tunemax.search.storage.commands import fail, typed
@@ -61,4 +62,5 @@ def _check_quiet(question: Question) -> None:
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
         cancel = typed(question.storage.url, "study", "cancel", question.name, "--now")
         stop = f"stop them there with Ctrl-C, or with {cancel}"
-        raise TunemaxError(f"{question.name}: {len(running)} trials run on {hosts}; {stop}")
+        run = f"{counted(len(running), 'trial')} {one_or(len(running), 'runs', 'run')}"
+        raise TunemaxError(f"{question.name}: {run} on {hosts}; {stop}")

@@ -10,7 +10,7 @@ from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.remedies import remedies, renewal
 from tunemax.search.results.repeats import Repeats
 from tunemax.search.views import tables
-from tunemax.search.views.words import number, plain
+from tunemax.search.views.words import plain
 from tunemax.search.views.writers.terminal import aligned, listed, wrapped
 
 
@@ -25,10 +25,11 @@ def answer(findings: Findings) -> str:
 
 def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
     """What is settled first, then the figures, then what is not settled and what would settle it."""
+    whose = "the winner" if confirmation.alone else "winners"
     explained = (
-        f"Confirmed: winners trained anew for {confirmation.work} on {confirmation.told_seeds}, "
+        f"Confirmed: {whose} trained anew for {confirmation.work} on {confirmation.told_seeds}, "
         "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
-        f"95 % interval. {tables.TYPICAL}."
+        f"95 % interval. {tables.explained(confirmation)}."
     )
     again = changed(board, confirmation)
     return [
@@ -75,8 +76,8 @@ def _tuned(findings: Findings) -> list[str]:
     settings = ["best settings", *(plain(entry.best.params) for entry in costs.of if entry.best)]
     beside = [f"{cost}  {chosen}".rstrip() for cost, chosen in zip(aligned(costs), settings, strict=True)]
     lines += ["", *beside] if costs.of else []
-    tokens = number(sum(entry.tokens for entry in board.entries))
-    spent = [f"tuning {board.member_steps:,} member-steps ({tokens} tokens)"]
+    tokens = counted(sum(entry.tokens for entry in board.entries), "token")
+    spent = [f"tuning {counted(board.member_steps, 'member-step')} ({tokens})"]
     spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     verdict = findings.order if findings.confirmations else board.sentence
     rule = findings.question.definition.rule

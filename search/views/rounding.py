@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from tunemax.search.results.statistics import Estimate, percent_digits
+from tunemax.search.results.statistics import Estimate, percent_digits, signed
 
 NONE = "–"
 """What is not known."""
@@ -57,6 +57,11 @@ def difference_interval(versus: Relative) -> str:
     return f"{_percent(versus.relative[1], 2)} … {_percent(versus.relative[2], 2)} %"
 
 
+def effect(value: float) -> str:
+    """A difference in units of a standard deviation."""
+    return signed(value, 2)
+
+
 def _percent(share: float, digits: int) -> str:
     """With its sign; ∞ where a run that diverged stands for the difference, or nothing bounds it."""
-    return f"{100 * share:+.{digits}f}" if math.isfinite(share) else "+∞" if share > 0 else "-∞"
+    return signed(100 * share, digits) if math.isfinite(share) else "+∞" if share > 0 else "-∞"

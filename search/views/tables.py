@@ -49,9 +49,14 @@ RANKED = (
 )
 
 
+def failures(board: Leaderboard) -> list[Column[Entry]]:
+    """How many trials have failed, where any has."""
+    return [FAILED] if any(entry.failed for entry in board.entries) else []
+
+
 def ranking(board: Leaderboard) -> Table[Entry]:
     """What tuning found, and how its trials ended."""
-    return Table((CANDIDATE, *LOSSES, *ENDED, DUPLICATE, STEPS), board.entries)
+    return Table((CANDIDATE, *LOSSES, *ENDED, DUPLICATE, *failures(board), STEPS), board.entries)
 
 
 def best_costs(board: Leaderboard) -> Table[Entry]:
@@ -61,7 +66,7 @@ def best_costs(board: Leaderboard) -> Table[Entry]:
 
 def winners(board: Leaderboard) -> Table[Entry]:
     """What tuning found, and with which settings."""
-    return Table((CANDIDATE, *LOSSES, *COST, TRIAL, SETTINGS), board.entries)
+    return Table((CANDIDATE, *LOSSES, *COST, *failures(board), TRIAL, SETTINGS), board.entries)
 
 
 def budget(board: Leaderboard) -> Table[Entry]:
@@ -90,6 +95,13 @@ TYPICAL = (
     "diverged. p of no difference, by the signed-rank test, corrected for all candidates and looks"
 )
 """What the columns of a confirmed comparison are."""
+ALONE = "Means are of the seeds on which it did not diverge"
+"""The same, where there is nothing to compare with."""
+
+
+def explained(confirmation: Confirmation) -> str:
+    """What the columns of a confirmation are, without a full stop."""
+    return ALONE if confirmation.alone else TYPICAL
 
 
 def compared(head: str, versus: str, is_reference: Callable[[Row], bool], rounded: Callable[[Any], str]) -> Column[Row]:
@@ -128,12 +140,17 @@ def _diverged(confirmation: Confirmation) -> list[Column[Confirmed]]:
 
 
 def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
-    """The mean of each winner, and its difference to the reference, with their intervals."""
+    """The mean of each winner, and its difference to the reference if there is another one, with their intervals."""
     reference = confirmation.reference
-    return (
+    means: tuple[Column[Confirmed], ...] = (
         Column("candidate", at("candidate"), words=True),
         Column("mean loss", at("estimate.mean"), rounding.loss),
         Column("95 % interval", at("estimate"), rounding.interval),
+    )
+    if confirmation.alone:
+        return means
+    return (
+        *means,
         *_beside(confirmation),
         compared(f"to {reference}", "versus", lambda entry: entry.candidate == reference, rounding.difference_alone),
         Column("95 % interval", at("versus"), rounding.difference_interval, none=""),
@@ -142,35 +159,33 @@ def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
 
 def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and what that rests on."""
-    return Table(
-        (*_comparison(confirmation), p_of("versus.p_corrected"), VERDICT, SEEDS, DIVERGED), confirmation.entries
-    )
+    verdict = [] if confirmation.alone else [p_of("versus.p_corrected"), VERDICT]
+    return Table((*_comparison(confirmation), *verdict, SEEDS, DIVERGED), confirmation.entries)
 
 
 def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and how large that is beside the scatter of the seeds."""
-    columns = (
-        *_comparison(confirmation),
+    effects = (
         p_of("versus.p_corrected"),
         replace(VERDICT, head="verdict"),
         Column("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
-        Column("in seed SD", at("versus.effect"), "{:+.2f}".format, none=""),
-        *_diverged(confirmation),
+        Column("in seed SD", at("versus.effect"), rounding.effect, none=""),
     )
-    return Table(columns, confirmation.entries)
+    told = (*_comparison(confirmation), *(() if confirmation.alone else effects), *_diverged(confirmation))
+    return Table(told, confirmation.entries)
 
 
 def confirmed_beside_tuned(board: Leaderboard, confirmation: Confirmation) -> Table[Any]:
     """Tuned and confirmed loss of each candidate, and the difference to the reference; the confirmed ones first."""
     reference = confirmation.reference
-    columns: tuple[Column[Confirmed], ...] = (
-        Column("confirmed", at("estimate"), rounding.loss_with_half),
+    beside: tuple[Column[Confirmed], ...] = (
         *_beside(confirmation),
         compared(f"to {reference}, 95 %", "versus", lambda entry: entry.candidate == reference, rounding.difference),
         p_of("versus.p_corrected"),
         VERDICT,
-        *_diverged(confirmation),
     )
+    mean = Column[Confirmed]("confirmed", at("estimate"), rounding.loss_with_half)
+    columns = (mean, *(() if confirmation.alone else beside), *_diverged(confirmation))
     ranked = {entry.candidate: place for place, entry in enumerate(confirmation.entries)}
     rows = []
     for entry in sorted(board.entries, key=lambda entry: ranked.get(entry.name, len(ranked))):
@@ -203,13 +218,15 @@ def replayed(studies: Sequence[Replayed]) -> Table[Replayed]:
 
 def figures(board: Leaderboard, confirmations: Sequence[Confirmation]) -> Table[Entry]:
     """All there is of each candidate, in full precision."""
-    columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *COST, *ENDED, STEPS, TOKENS, FLOPS]
+    ended = (*ENDED, *failures(board))
+    columns = [CANDIDATE, Column[Entry]("study", at("study")), TRIAL, *LOSSES, *COST, *ended, STEPS, TOKENS, FLOPS]
     paths = {name: f"estimate.{name}" for name in ("mean", "low", "high")} | {"reference_mean": "beside.mean"}
     paths |= {"typical": "versus.typical.value"}
     paths |= {f"typical_{end}": f"versus.typical.{end}" for end in ("low", "high")}
     paths |= {"difference": "versus.difference.mean"}
     paths |= {f"difference_{end}": f"versus.difference.{end}" for end in ("low", "high")}
-    paths |= {name: f"versus.{name}" for name in ("p", "p_corrected", "verdict")}
+    paths |= {name: f"versus.{name}" for name in ("p", "p_corrected")}
+    paths |= {"p_equal": "versus.settled.p_equal", "verdict": "versus.verdict"}
     diverged = Column[Confirmed]("diverged", lambda entry: len(entry.diverged))
     confirmed = (SEEDS, diverged, *(Column[Confirmed](name, at(path)) for name, path in paths.items()))
     for each in confirmations:

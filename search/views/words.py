@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from tunemax.search.question.counting import counted
 from tunemax.search.results.durations import about
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.workers.events import Finished
@@ -22,7 +23,7 @@ def line(event: Finished) -> str:
 
 def status(progress: Progress) -> str:
     """How far a run is and how long it still takes."""
-    parts = [f"{progress.done}/{progress.total} trials", f"{progress.running} running"]
+    parts = [f"{progress.done}/{counted(progress.total, 'trial')}", f"{progress.running} running"]
     parts.append(f"{clock(progress.elapsed)} elapsed")
     if progress.eta is not None:
         parts.append(f"{about(progress.eta)} left")
@@ -34,7 +35,7 @@ def status(progress: Progress) -> str:
 def summary(progress: Progress) -> str:
     """What a run has come to: the trials of the whole question, the time and the mean speed of this run."""
     counts = ", ".join(f"{count} {end}" for end, count in progress.counts().items() if count)
-    trials = f"{progress.done}/{progress.total} trials" + (f": {counts}" if counts else "")
+    trials = f"{progress.done}/{counted(progress.total, 'trial')}" + (f": {counts}" if counts else "")
     parts = [trials, f"{clock(progress.elapsed)} elapsed"]
     if progress.steps:
         parts.append(f"{progress.steps / max(progress.elapsed, 1e-9):,.0f} member-steps/s")

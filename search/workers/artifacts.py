@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import mimetypes
 import os
 import uuid
@@ -23,6 +24,7 @@ from tunemax.gpt.files import Guard
 from tunemax.gpt.sample import generate
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.artifacts import KEY, artifact_folder, uploaded
+from tunemax.search.storage.attributes import ranks
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.trial import Job
 
@@ -130,10 +132,8 @@ def sample(job: Job) -> str:
 
 def _leads(job: Job) -> bool:
     """Whether a trial that is about to complete will be the best of its study."""
-    try:
-        return job.value < job.trial.study.best_value
-    except ValueError:  # it is the first
-        return True
+    others = filter(ranks, job.trial.study.get_trials(deepcopy=False))
+    return job.value < min((other.values[0] for other in others), default=math.inf)
 
 
 def _printable(text: str) -> str:

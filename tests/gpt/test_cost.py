@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tunemax.gpt.config import Config
+import tunemax.gpt.cost
+from tunemax.gpt.config import Config, ModelConfig
 from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.layout import Parameter
+from tunemax.gpt.model import parameters as declared
 from tunemax.gpt.softmax import variants
 from tunemax.gpt.trainer import Trainer
 
@@ -61,6 +64,30 @@ def test_parameters_are_the_columns_that_training_moves(variant: str, corpus: Co
 def test_a_variant_adds_what_it_learns(fields: Mapping[str, Any], learned: int) -> None:
     plain = Cost.of(Config.of(TINY), 50).parameters
     assert Cost.of(Config.of({**TINY, **fields}), 50).parameters - plain == learned
+
+
+def test_no_shape_has_the_count_of_another() -> None:
+    """Counts are kept: whichever is asked for first, each shape has its own."""
+    shapes = [{**TINY, **shape} for shape in [*SHAPES, {"dropout": 0.3}, {"softmax_variant": "constantmax"}]]
+    counted = [Cost.of(Config.of(shape), vocab) for shape in shapes for vocab in (50, 60)]
+    again = [Cost.of(Config.of(shape), vocab) for shape in reversed(shapes) for vocab in (60, 50)]
+    assert counted == again[::-1]
+    assert len({cost.flops for cost in counted[:8]}) == 8  # the first four shapes differ in operations
+    assert counted[12:14] == counted[:2]  # dropout costs nothing that is counted
+
+
+def test_a_shape_is_laid_out_once_for_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out = []
+
+    def parameters(model: ModelConfig, vocab_size: int) -> Iterator[Parameter]:
+        laid_out.append(model)
+        return declared(model, vocab_size)
+
+    monkeypatch.setattr(tunemax.gpt.cost, "parameters", parameters)
+    shape = {**TINY, "n_embd": 22}  # that no other test counts
+    for seed in range(9):
+        Cost.of(Config.of({**shape, "seed": seed, "dropout": seed / 10, "learning_rate": 1e-3 * (seed + 1)}), 50)
+    assert len(laid_out) == 1
 
 
 def test_parameters_of_a_gpt2_are_those_of_the_paper() -> None:

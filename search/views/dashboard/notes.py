@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from sqlalchemy.engine import make_url
 
+from tunemax.search.question.counting import counted
 from tunemax.search.question.stages import MOST_SEEDS
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Entry, Leaderboard
@@ -39,7 +40,7 @@ def of_a_tuning(
     definition = question.definition
     sure = confirmed[0].verdict if confirmed else board.sentence
     data = definition.data.rstrip("/").rpartition("/")[2]
-    budget = f"{definition.budget.words}, {definition.budget.trials} trials for each candidate"
+    budget = f"{definition.budget.words}, {counted(definition.budget.trials, 'trial')} for each candidate"
     how = f"sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}"
     compare = ",".join(map(str, ids.values()))
     lines = [
@@ -91,6 +92,7 @@ def _ranking(board: Leaderboard, ids: Mapping[str, int], name: str) -> Table[Ent
         *tables.LOSSES,
         *tables.COST,
         *tables.ENDED,
+        *tables.failures(board),
         tables.RUNNING,
         tables.WAITING,
         tables.STEPS,
@@ -126,8 +128,8 @@ def _commands(question: Question, board: Leaderboard, confirmed: Sequence[Confir
 
 def _iterations(board: Leaderboard, study: str) -> int:
     """Of the best trial of a study; 0 while there is none."""
-    winners = (entry.winner for entry in board.entries if entry.study == study)
-    return next((int(winner.config["max_iters"]) for winner in winners if winner and winner.config), 0)
+    found = (entry.best for entry in board.entries if entry.study == study)
+    return next((int(best.config["max_iters"]) for best in found if best), 0)
 
 
 def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
@@ -141,15 +143,15 @@ def _in_storage(question: Question, commands: Sequence[list[str]]) -> list[str]:
 def of_a_confirmation(question: Question, found: Confirmation, name: str, warnings: Sequence[str] = ()) -> str:
     """Of the study of one winner: what is confirmed, the comparison, and how to go on."""
     entry = next(entry for entry in found.entries if entry.study == name)
+    same = " Candidates share their seeds: the same initial values where the models agree, the same order of the data."
     again = asked(found, found.seeds if found.left else min(2 * found.seeds, MOST_SEEDS))
     lines = [
         f"# {question.definition.question}",
         "",
         f"**{found.verdict}**",
         "",
-        f"{entry.source} trial {entry.trial}, trained anew on {len(entry.trials)} fresh seeds for {found.work}, "
-        "and evaluated on validation text that no tuning has seen. Candidates share their seeds: "
-        "the same initial values where the models agree, the same order of the data.",
+        f"{entry.source} trial {entry.trial}, trained anew on {counted(len(entry.trials), 'fresh seed')} for "
+        f"{found.work}, and evaluated on validation text that no tuning has seen.{'' if found.alone else same}",
         "",
         *_rule(question),
         *_confirmed(found, "Confirmed"),
@@ -170,7 +172,7 @@ def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
         "",
         *_table(tables.confirmed_with_seeds(confirmation)),
         "",
-        f"{tables.TYPICAL}.",
+        f"{tables.explained(confirmation)}.",
         "",
         *(line for remedy in remedies(confirmation) for line in (remedy, "")),
     ]

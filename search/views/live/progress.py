@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.question.budget import Budget
-from tunemax.search.storage.attributes import ITERATIONS, losses, state
+from tunemax.search.storage.attributes import ITERATIONS, losses, ranks, state
 from tunemax.search.storage.questions import Question
 from tunemax.search.views.live.pace import Pace
 from tunemax.search.workers.events import Advanced, Event, Finished, Gone, Note, Reported, Started
@@ -148,7 +148,7 @@ class Progress:
                 if trial.state.is_finished():
                     end = state(trial)
                     length = 0 if end == "duplicate" else trial.user_attrs.get(ITERATIONS)
-                    self._end(candidate, trial.number, end, trial.value, length)
+                    self._end(candidate, trial.number, end, trial.value if ranks(trial) else None, length)
                 else:
                     self._reopen(candidate, trial.number)  # it was dropped here, since another machine has it
                     known = losses(trial, self.budget) if self.budget else trial.intermediate_values

@@ -6,6 +6,7 @@ import math
 
 from tunemax.search.charts import pictures
 from tunemax.search.charts.picture import Picture
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.remedies import remedies
@@ -19,7 +20,7 @@ from tunemax.search.views.report.stability import sensitivity, stability
 def sections(findings: Findings) -> list[Section]:
     """The whole report. Sections that have nothing to say are left out."""
     parts = [_answer(findings), *(_confirmed(findings, each) for each in findings.confirmations)]
-    if any(entry.best for entry in findings.board.entries):
+    if findings.board.any_complete:
         parts += [
             _tuned(findings),
             _repeats(findings),
@@ -39,12 +40,14 @@ def _answer(findings: Findings) -> Section:
     board, confirmations = findings.board, findings.confirmations
     if confirmations:
         lead, more = confirmations[0].verdict, [each.verdict for each in confirmations[1:]]
-    elif any(entry.best for entry in board.entries):
+    elif board.any_complete:
         lead = board.sentence
         more = [f"A best trial is partly the luckiest. To claim a difference: tunemax study confirm {board.name}"]
     else:
         running = sum(entry.running for entry in board.entries)
-        lead = f"No trial is complete yet: {board.left} are still to come, {running} of them are being trained."
+        still, trained = (one_or(count, "is", "are") for count in (board.left, running))
+        come = f"{board.left} {still} still to come"
+        lead = f"No trial is complete yet: {come}, {running} of them {trained} being trained."
         more = []
     if again := dict.fromkeys(name for each in confirmations for name in changed(board, each)):
         since = f"Tuning has found a better trial since of {', '.join(again)}"
@@ -55,12 +58,13 @@ def _answer(findings: Findings) -> Section:
 
 
 def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
-    left = f" {confirmation.left} runs are still to come." if confirmation.left else ""
+    still = one_or(confirmation.left, "is", "are")
+    left = f" {counted(confirmation.left, 'run')} {still} still to come." if confirmation.left else ""
+    same = " Candidates share their seeds: the same initial values where the models agree, the same order of the data."
     explained = (
-        f"The winner of each candidate, frozen, was trained anew on {confirmation.told_seeds} for "
-        f"{confirmation.work}, and evaluated on validation text that no tuning has seen. "
-        "Candidates share their seeds: the same initial values where the models agree, the same order of the data. "
-        f"{tables.TYPICAL}.{left}"
+        f"The winner{'' if confirmation.alone else ' of each candidate'}, frozen, was trained anew on "
+        f"{confirmation.told_seeds} for {confirmation.work}, and evaluated on validation text that "
+        f"no tuning has seen.{'' if confirmation.alone else same} {tables.explained(confirmation)}.{left}"
     )
     rows = (
         pictures.intervals(findings.board.question, confirmation, findings.candidates),
@@ -132,6 +136,6 @@ def _pruning(findings: Findings) -> Section:
 
 
 def _budget(findings: Findings) -> Section:
-    spent = [f"Tuning took {findings.board.member_steps:,} member-steps"]
+    spent = [f"Tuning took {counted(findings.board.member_steps, 'member-step')}"]
     spent += [f"confirming at {each.work} {each.member_steps:,}" for each in findings.confirmations]
     return Section("Budget", sentences=(f"{', '.join(spent)}.",), tables=(tables.budget(findings.board),))

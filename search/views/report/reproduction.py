@@ -6,6 +6,7 @@ import shlex
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.fields import Choices
+from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.schema import study_file
 from tunemax.search.question.stages import MARGIN
@@ -32,8 +33,9 @@ def configuration(definition: StudyDefinition) -> Section:
             where = f"{dimension.low:g} … {dimension.high:g}{', log' if dimension.log else ''}"
         rows.append((name, where, "searched"))
     plan = (
-        f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, {definition.budget.trials} trials for "
-        f"each candidate of {definition.budget.words}, tuning seed {definition.seed}; data "
+        f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, "
+        f"{counted(definition.budget.trials, 'trial')} for each candidate of {definition.budget.words}, tuning seed "
+        f"{definition.seed}; data "
         f"{definition.data.rstrip('/').rpartition('/')[2]}, fingerprint {str(definition.fingerprint)[:12]}."
     )
     table = tabulated(("field", "value", ""), rows, words=("value", ""))
@@ -54,6 +56,6 @@ def commands(findings: Findings) -> Section:
         for seeds in amounts:
             lines.append(shlex.join(["tunemax", *command(each, "--seeds", str(seeds), *runs), *words]))
     for entry in findings.board.entries:
-        if entry.best and entry.best.config:
+        if entry.best:
             lines += ["", f"# {entry.name}, trial {entry.best.number}", shlex.join(training(entry.best.config))]
     return Section("Reproduce", code=tuple(lines))

@@ -13,12 +13,11 @@ from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Candidate
 from tunemax.search.results.sensitivity import lr_sensitivity, rate_curves
 from tunemax.search.results.statistics import Share, share
-from tunemax.search.storage.attributes import GUARDED, HIGHEST_SPIKE, SPIKES, state
+from tunemax.search.storage.attributes import ENDED, GUARDED, HIGHEST_SPIKE, SPIKES, state
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Section, tabulated
 
 SPIKED = ("with spikes", "spikes", "highest")
-ENDED = ("complete", "pruned", "diverged")
 
 
 def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> Section:

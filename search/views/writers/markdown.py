@@ -13,7 +13,7 @@ SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"} | {"\n": "
 def render(title: str, sections: Sequence[Section]) -> str:
     """The whole text."""
     lines = [f"# {_plain(title)}", ""]
-    for section in sections:
+    for section in filter(_says_something, sections):
         lines += [f"## {_plain(section.title)}", ""]
         if section.lead:
             lines += [f"**{_plain(section.lead)}**", ""]
@@ -24,6 +24,11 @@ def render(title: str, sections: Sequence[Section]) -> str:
         if section.code:
             lines += [*(f"    {line}" for line in section.code), ""]
     return "\n".join(lines)
+
+
+def _says_something(section: Section) -> bool:
+    """Not if it is figures alone, which are not here."""
+    return bool(section.lead or section.sentences or section.tables or section.code)
 
 
 def rows(table: Table[Any], cell: Callable[[str], str] = str) -> list[str]:

@@ -19,6 +19,7 @@ from tunemax.search.charts import plotly, png, svg
 from tunemax.search.charts.picture import Axis, Curve, Curves, Dot, Look, Picture, Point, Row, Rows
 from tunemax.search.charts.pictures import learning_curves, ranking
 from tunemax.search.results.leaderboard import Candidate, Entry, Leaderboard
+from tunemax.search.storage.attributes import CONFIG
 
 
 def curve(name: str, hue: int, *values: float, look: Look = "bold", **more: Any) -> Curve:
@@ -128,7 +129,7 @@ def test_a_result_that_is_not_finite_has_no_place_in_a_ranking() -> None:
         ("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running", "waiting"), 0
     )
     entries = [
-        Entry(name, f"q/{name}", None, None, None, member_steps=0, tokens=0, values=values, **counts)
+        Entry(name, f"q/{name}", None, None, member_steps=0, tokens=0, values=values, **counts)
         for name, values in (("a", (2.0, math.inf)), ("b", (math.inf,)))
     ]
     board, candidates = Leaderboard("Q", "q", tuple(entries)), [Candidate(name, "q", []) for name in "ab"]
@@ -139,7 +140,7 @@ def test_a_result_that_is_not_finite_has_no_place_in_a_ranking() -> None:
 
 
 def test_a_trial_that_reports_only_where_it_starts_has_a_curve() -> None:
-    trial = optuna.trial.create_trial(value=2.0, intermediate_values={0: 2.0})
+    trial = optuna.trial.create_trial(value=2.0, intermediate_values={0: 2.0}, system_attrs={CONFIG: "{}"})
     picture = learning_curves("Q", [Candidate("a", "q/a", [trial])])
     assert "a 2.000" in svg.draw(picture)
     assert plotly.draw(picture)["data"][0]["x"] == [0]

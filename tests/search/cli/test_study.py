@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from stock import says
 from waiting import ANNOUNCED, PATIENCE, stop_worker, until
 
@@ -450,6 +450,40 @@ def test_on_a_terminal_a_table_shows_the_run_and_ctrl_c_ends_it(study_file: Call
     assert "Traceback" not in text
     assert "died" not in text
     assert TrialState.RUNNING not in states(str(file.with_name("tunemax.db")))
+
+
+def test_what_is_evaluated_by_the_old_rule_takes_no_tokens(
+    done: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be ignored: it is said, with the way to have them."""
+    study = load_from(done, "q").study("q/softmax")
+    fields = json.loads(study.best_trial.system_attrs[attributes.CONFIG])
+    old = {name: value for name, value in fields.items() if name not in ("eval_by", "eval_tokens")}
+    study.add_trial(create_trial(value=9.0, system_attrs={attributes.CONFIG: json.dumps({**old, "eval_iters": 2})}))
+    number = str(len(study.get_trials()) - 1)
+    words = [
+        "train",
+        "--from",
+        "q/softmax",
+        "--trial",
+        number,
+        "--storage",
+        done,
+        "--max_iters",
+        "2",
+        "--no-tensorboard",
+    ]
+    tokens = ["--eval_tokens", "128"]
+    nothing = (
+        "tunemax: --eval_tokens = 128: means nothing with eval_by = windows, by which older versions have evaluated"
+    )
+    assert main([*words, *tokens, "--out_dir", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"{nothing}; leave it out, or begin anew with --eval_by tokens as well\n"
+    typed(capsys, *words, "--out_dir", str(tmp_path / "old"))
+    assert main(["train", "--resume", str(tmp_path / "old"), *tokens, "--max_iters", "4"]) == 2
+    assert capsys.readouterr().err.startswith(nothing)
+    typed(capsys, *words, *tokens, "--eval_by", "tokens", "--out_dir", str(tmp_path / "new"))
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["config"]["eval_tokens"] == 128
 
 
 def test_a_winner_is_trained_longer(done: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,7 +128,7 @@ def test_what_is_being_trained_ends_by_itself(
             said.append(typed(capsys, "study", "cancel", "q", "--storage", where))
 
     work(question, slots=1, on=cancel)
-    assert said == ["q: 2 trials withdrawn; 1 go on, to their end; withdraw them, too, with --now\n"]
+    assert said == ["q: 2 trials withdrawn; 1 goes on, to their end; withdraw them, too, with --now\n"]
     assert counted(question) == {"complete": 1, "cancelled": 2}
 
 
@@ -141,7 +141,7 @@ def test_unless_it_is_to_end_now(ask: Ask, where: str, work: Work, capsys: pytes
             said.append(typed(capsys, "study", "cancel", "q", "--storage", where, "--now"))
 
     events = work(question, slots=1, on=cancel)
-    assert said == ["q: 2 trials withdrawn; 1 go on, asked with the stock tools\n"]
+    assert said == ["q: 2 trials withdrawn; 1 goes on, asked with the stock tools\n"]
     assert counted(question) == {"running": 1, "cancelled": 2}
     (ended,) = [event for event in events if isinstance(event, Finished)]
     assert (ended.state, ended.iteration) == ("dropped", 20)

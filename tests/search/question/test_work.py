@@ -16,6 +16,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import OWNED, extremes
 from tunemax.search.question.study_file import define
 from tunemax.search.question.work import lengths
+from tunemax.search.question.yaml_lines import Fault
 
 BASE = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 32, "batch_size": 8}
 SEARCHABLE = [
@@ -54,6 +55,12 @@ def costs(name: str) -> set[tuple[int, float]]:
     assert dimension is not None
     configs = [Config.of({**BASE, **conditions(name), name: value}) for value in extremes(all_specs()[name], dimension)]
     return {(cost.tokens, cost.flops) for cost in (Cost.of(config, 256) for config in configs)}
+
+
+def test_seconds_below_any_iteration_are_refused() -> None:
+    with pytest.raises(Fault, match=r"budget.seconds: 1e-09 is below one iteration, which takes 1e-05 seconds or more"):
+        study({"learning_rate": "default"}, budget={"seconds": 1e-9})
+    assert study({"learning_rate": "default"}, budget={"seconds": 1e-3}).budget.seconds == 1e-3
 
 
 def test_the_known_ones_are_among_them() -> None:

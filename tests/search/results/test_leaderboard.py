@@ -89,11 +89,51 @@ def test_the_best_is_the_one_that_optuna_names(ask: Ask, values: list[float]) ->
     question = ask(compare=["softmax"])
     study = question.study("q/softmax")
     for value in values:
-        study.tell(study.ask(), value)
-    (entry,) = leaderboard(question).entries
+        add(study, value)
+    board = leaderboard(question)
+    (entry,) = board.entries
     assert entry.best is not None
     assert entry.best.value == study.best_value
     assert study.best_trial.number == entry.best.number
+    assert board.against == ()
+
+
+@pytest.mark.parametrize("told", [0.5, 1.0, 2.5, -math.inf])
+def test_what_others_have_told_ranks_nowhere_and_that_is_said(ask: Ask, told: float) -> None:
+    """They may know some settings only, and nobody can train it again."""
+    question = ask(budget={"trials": 1})
+    for name in ("softmax", "polymax"):
+        study = question.study(f"q/{name}")
+        study.tell(study.ask(), told if name == "polymax" else 4.0)  # before ours, so that it has the lower number
+        for value in (1.0, 2.0) if name == "softmax" else (1.5, 2.0):
+            add(study, value)
+    board = leaderboard(question)
+    first, second = board.entries
+    assert first.best is not None
+    assert second.best is not None
+    assert [(it.name, it.best and it.best.value, it.median_of_top) for it in board.entries] == [
+        ("softmax", 1.0, 1.5),
+        ("polymax", 1.5, 1.75),
+    ]
+    assert (first.values, first.tried, first.told, second.tried) == ((1.0, 2.0), 2, 1, 2)
+    stock = question.study("q/polymax").best_trial
+    if stock.number == second.best.number:
+        assert board.against == ()
+    else:
+        assert board.against == (
+            f"optuna best-trial and the dashboard name trial {stock.number} of q/polymax ({told:.4f}): it was told "
+            "with other tools, what it has trained is not recorded, and it ranks nowhere here.",
+        )
+
+
+def test_a_candidate_of_which_others_have_told_everything_has_no_best(ask: Ask) -> None:
+    question = ask(compare=["softmax"], budget={"trials": 1})
+    study = question.study("q/softmax")
+    study.tell(study.ask(), 1.0)
+    board = leaderboard(question)
+    (entry,) = board.entries
+    assert (entry.best, entry.median_of_top, entry.complete, entry.told) == (None, None, 1, 1)
+    assert len(board.against) == 1
 
 
 def test_a_trial_that_was_told_nan_has_failed(ask: Ask) -> None:

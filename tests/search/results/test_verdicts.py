@@ -192,7 +192,7 @@ def test_what_is_still_being_confirmed_says_so() -> None:
 def test_nobody_is_left_out() -> None:
     found = told({"softmax": SOFTMAX, "polymax": times(1.1), "late": {1001: None}, "gone": {1001: math.inf}})
     assert "late: nothing known yet" in found.verdict
-    assert "gone (diverged in 1 of 1 runs)" in found.verdict
+    assert "gone (diverged in 1 of 1 run)" in found.verdict
     assert len(found.sentences) == 3
     assert any(each.startswith("late: nothing can be said before two seeds") for each in found.sentences)
 
@@ -202,7 +202,7 @@ def test_where_all_runs_of_both_diverged_nothing_is_better_and_no_seeds_are_aske
     (entry,) = [each for each in found.entries if each.versus]
     assert entry.versus
     assert entry.versus.relative == (0.0, 0.0, 0.0)
-    assert found.verdict.startswith("polymax and softmax tie in validation loss: typically +0.00 % ")
+    assert found.verdict.startswith("polymax and softmax tie in validation loss: typically 0.00 % ")
     assert remedies(found) == ("All runs of polymax and softmax diverged; more seeds would hardly tell them apart.",)
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.storage.attributes import state
+from tunemax.search.storage.attributes import CONFIG, state
 from tunemax.search.storage.questions import Question
+from tunemax.search.storage.trials import set_system_attr
 from tunemax.search.views.live.pace import SILENCE, WINDOW, Pace
 from tunemax.search.views.live.progress import ENDS, RECOUNT, Candidate, Progress
 from tunemax.search.workers.events import Advanced, Event, Finished, Gone, Note, Reported, Started
@@ -202,16 +203,18 @@ def test_what_others_do_is_seen_after_a_while(
     study.enqueue_trial({"learning_rate": 1e-2})
     trial = study.ask()
     trial.report(4.5, 10)
-    other = study.ask()
+    other, told = study.ask(), study.ask()
+    set_system_attr(other, CONFIG, "{}")  # as whoever trains it does
     study.tell(other, 1.5)
+    study.tell(told, 1.2)  # with the stock tools: it leads nothing
     progress.take(ended(trial.number, "dropped", 10, None))
     clock.seconds += RECOUNT / 2
     progress.take(Note(0, "too soon"))
     assert (progress.done, progress.total) == (1, 3)
     clock.seconds += RECOUNT / 2
     progress.take(Note(0, "now"))
-    assert (progress.done, progress.total) == (1, 4), (
-        "one was added, one ended elsewhere, and the one dropped runs elsewhere"
+    assert (progress.done, progress.total) == (2, 4), (
+        "one was added, two ended elsewhere, and the one dropped runs elsewhere"
     )
     assert progress.candidates["q/softmax"].best == (1.5, other.number)
     progress.take(started(trial.number, at=10))

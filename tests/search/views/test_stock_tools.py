@@ -1,4 +1,4 @@
-"""The stock `optuna` command, optuna-dashboard and the leaderboard name the same best trials."""
+"""The stock `optuna` command, optuna-dashboard and the leaderboard name the same best trials, of those trained here."""
 
 from __future__ import annotations
 
@@ -94,13 +94,22 @@ def agree(where: str) -> dict[str, tuple[int, float]]:
     return found
 
 
-def test_they_agree_also_on_a_trial_that_was_asked_and_told_with_the_stock_command(
+def test_they_agree_until_a_trial_is_told_with_the_stock_command_and_then_it_is_said(
     question: Question, where: str
 ) -> None:
     assert agree(where) == {"q/softmax": (2, 2.1), "q/polymax": (2, 2.2)}
+    named = ("best-trial", "--study-name", "q/polymax")
     asked = json.loads(optuna_says(where, "ask", "--study-name", "q/polymax", "-f", "json"))
     tell = ("tell", "--study-name", "q/polymax", "--trial-number", str(asked["number"]))
     optuna_says(where, *tell, "--state", "complete", "--values", "1.95")
-    assert agree(where) == {"q/softmax": (2, 2.1), "q/polymax": (asked["number"], 1.95)}
-    (first, _) = leaderboard(load_from(where, "q")).entries
-    assert (first.study, first.winner and first.winner.number) == ("q/polymax", 2), "what others have told wins nothing"
+    assert json.loads(optuna_says(where, *named, "-f", "json"))["number"] == asked["number"]
+    board = leaderboard(load_from(where, "q"))
+    assert [(entry.study, entry.best and entry.best.number) for entry in board.entries] == [
+        ("q/softmax", 2),
+        ("q/polymax", 2),
+    ], "what others have told wins nothing"
+    publish(load_from(where, "q"))
+    (said,) = board.unranked
+    studies = dashboard(where, "/api/studies")["study_summaries"]
+    for each in studies:
+        assert said in dashboard(where, f"/api/studies/{each['study_id']}")["note"]["body"]

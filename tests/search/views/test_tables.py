@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunemax.search.charts.pictures import learning_curves
 from tunemax.search.question.stages import Frozen
 from tunemax.search.results.comparison import Runs, compare
 from tunemax.search.results.confirmation import Confirmation, confirmed, ranked
@@ -80,7 +81,7 @@ def confirmation_of(**runs: Runs) -> Confirmation:
 
 def board_of(*names: str) -> Leaderboard:
     counts = dict.fromkeys(("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running"), 0)
-    entry = Entry("", "", None, None, None, **counts, waiting=1, member_steps=0, tokens=0)
+    entry = Entry("", "", None, None, **counts, waiting=1, member_steps=0, tokens=0)
     return Leaderboard("Which?", "q", tuple(replace(entry, name=name, study=f"q/{name}") for name in names))
 
 
@@ -90,6 +91,51 @@ def board_of(*names: str) -> Leaderboard:
 )
 def test_tokens_and_operations_have_three_digits(value: float, told: str) -> None:
     assert rounding.many(value) == told
+
+
+def test_failed_trials_are_counted_wherever_there_are_any() -> None:
+    """On a terminal, in a report and in its CSV file; the note has the same column."""
+    board = board_of("softmax", "polymax")
+    shown = (tables.ranking, tables.winners, lambda board: tables.figures(board, []))
+    assert all("failed" not in table(board).heads for table in shown)
+    some = replace(board, entries=(replace(board.entries[0], failed=3), board.entries[1]))
+    for table in shown:
+        place = table(some).heads.index("failed")
+        assert [row[place] for row in table(some).rows] == ["3", "0"]
+
+
+def test_where_nothing_is_compared_no_comparison_is_told() -> None:
+    runs: Runs = {1: 2.0, 2: 2.1, 3: math.inf}
+    confirmation = confirmation_of(softmax=runs)
+    told = (
+        tables.confirmed_with_seeds(confirmation),
+        tables.confirmed_with_effects(confirmation),
+        tables.confirmed_beside_tuned(board_of("softmax"), confirmation),
+    )
+    for table in told:
+        assert {"p", "verdict", "", "to softmax", "to softmax, 95 %", "P(better)"}.isdisjoint(table.heads)
+        assert "reference" not in table.rows[0]
+        assert table.rows[0][-1] == "1 of 3"
+    assert not any(word in tables.explained(confirmation) for word in ("ifference", " p ", "other"))
+    both = confirmation_of(softmax=runs, polymax=runs)
+    assert tables.explained(both) == tables.TYPICAL
+    assert "p" in tables.confirmed_with_seeds(both).heads
+
+
+def test_csv_has_the_p_of_an_equal_too() -> None:
+    runs: Runs = {seed: 2.0 + 0.01 * (seed % 5) for seed in range(1, 13)}
+    other = {seed: (loss or 0) + 1e-6 * seed * (-1) ** seed for seed, loss in runs.items()}
+    confirmation = confirmation_of(softmax=runs, polymax=other)
+    (row,) = DictReader(csv.render(tables.figures(board_of("polymax"), [confirmation])).splitlines())
+    assert row["confirmed_1x_verdict"] == "equal"
+    assert float(row["confirmed_1x_p_equal"]) < 0.05
+
+
+def test_markdown_has_no_heading_without_words() -> None:
+    """Figures are in the HTML."""
+    sections = [Section("Curves", figures=(learning_curves("Which?", []),)), Section("Tuned", tables=(TABLE,))]
+    assert markdown.render("Which?", sections).count("## ") == 1
+    assert "## Tuned" in markdown.render("Which?", sections)
 
 
 def test_only_the_reference_is_called_so() -> None:
