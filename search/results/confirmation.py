@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 from tunemax.gpt.config import Config
 from tunemax.search.question.budget import told
 from tunemax.search.question.stages import MARGIN, MOST_SEEDS, Frozen, comparisons, confirmation_name
+from tunemax.search.results.calming import calming
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.durations import about
 from tunemax.search.results.leaderboard import Leaderboard
@@ -183,9 +184,17 @@ class Confirmation:
     def sentence(self, entry: Confirmed) -> str:
         """How one candidate compares with the reference."""
         if entry.versus:
-            return f"{claim(entry.versus, 'validation loss', self._where(entry))}."
+            said = f"{claim(entry.versus, 'validation loss', self._where(entry))}."
+            return " ".join([said, *self._calming(entry, entry.versus)])
         few = f"nothing can be said before two seeds of it and of {self.reference} are done"
         return f"{entry.candidate}{_lost(entry)}: {few}."
+
+    def _calming(self, entry: Confirmed, versus: Comparison) -> list[str]:
+        """What would calm a side whose runs fall into two modes; of the reference it is said once, with the first."""
+        *_, first = (other for other in reversed(self.entries) if other.candidate != self.reference)
+        sides = [(entry, versus.reliability.own), (self.entry(self.reference), versus.reliability.other)]
+        told = sides if entry is first else sides[:1]
+        return [calming(side.candidate, side.config) for side, lost in told if side and lost.modes]
 
     def _where(self, entry: Confirmed) -> str:
         data = self.data.rstrip("/").rpartition("/")[2]
@@ -353,13 +362,6 @@ def changed(board: Leaderboard, found: Confirmation) -> list[str]:
     """Candidates whose tuned winner is another one now than the one that was confirmed."""
     winners = {entry.name: entry.winner.number for entry in board.entries if entry.winner}
     return [entry.candidate for entry in found.entries if winners.get(entry.candidate, entry.trial) != entry.trial]
-
-
-def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
-    """What to say of candidates whose winner has changed since it was confirmed."""
-    remove = typed(found.storage, "study", "delete", found.name, "--yes")
-    since = "tuning has found a better trial since; what is confirmed is the one before"
-    return f"{', '.join(candidates)}: {since}. For a new one: {remove}"
 
 
 def _runs(trials: Iterable[FrozenTrial]) -> Runs:
