@@ -109,7 +109,7 @@ def test_rungs_lie_in_the_range_and_apart_in_its_logarithm(low: float, factor: f
             assert math.log(rate / low) / math.log(high / low) == pytest.approx(share, abs=0.02)
 
 
-@given(low=st.integers(1, 100), step=st.integers(1, 100), steps=st.integers(1, 90), trials=st.integers(1, 40))
+@given(low=st.integers(1, 100), step=st.integers(1, 100), steps=st.integers(2, 90), trials=st.integers(1, 40))
 def test_rungs_of_a_stepped_range_lie_on_its_steps(low: int, step: int, steps: int, trials: int) -> None:
     over = {"low": low / 1000, "high": (low + steps * step) / 1000, "step": step / 1000, "log": False}
     rates, distribution = climbed(over, trials)
