@@ -33,7 +33,7 @@ class StudyDefinition(pydantic.BaseModel):
 
     schema_version: int = pydantic.Field(1, ge=1, le=SCHEMA)
     """Whose defaults hold for fields that are not named: see `tunemax.gpt.defaults`. Of 1, each worker draws points of
-    its own: see `samplers.Before`."""
+    its own: see `samplers.Before`. Up to 2 there is no ladder: see `ladder.rungs`."""
     question: str = pydantic.Field(min_length=1, description="what the study is to answer, in a sentence")
     name: str = pydantic.Field(min_length=1, max_length=100, description="name of the study; default: the file's name")
     data: str = pydantic.Field(
@@ -132,7 +132,7 @@ class StudyDefinition(pydantic.BaseModel):
 
     @property
     def startup(self) -> int | None:
-        """Random trials that the search of each sibling begins with; None if it never learns from results."""
+        """Known and random trials that the search of each sibling begins with; None if it never learns from results."""
         if "startup" not in self.sampler.takes:
             return None
         return self.sampler.startup_of(Task(self.seed, self.budget.trials))

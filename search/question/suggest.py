@@ -14,10 +14,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from tunemax.gpt.config import all_specs
+from tunemax.gpt.defaults import defaults_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value
 from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import Dimension, combinations, contains, defaults, points
+from tunemax.search.question.ladder import RATE, rungs
 
 
 def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, Value]) -> dict[str, Value]:
@@ -26,8 +28,7 @@ def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, V
     Asks the trial for each dimension that means something beside what was chosen before; the others are never sampled.
     """
     specs = all_specs()
-    values: dict[str, Value] = {**defaults(), **fixed}
-    chosen = dict(fixed)
+    values, chosen = _start(definition, fixed), dict(fixed)
     for name, dimension in definition.dimensions(fixed).items():
         if specs[name].active(values):
             values[name] = chosen[name] = _ask(trial, specs[name], dimension)
@@ -43,22 +44,31 @@ def distributions(definition: StudyDefinition, fixed: Mapping[str, Value]) -> di
 def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[dict[str, Any]]:
     """Parameters of the trials to enqueue first: all points of a grid, else the variants' known baselines.
 
-    A baseline is the default of every dimension with the variant's known settings on top. A setting that the space
-    cannot reach drops its baseline; a default outside its range is left to the sampler.
+    Where the learning rate is searched by a range, the first baseline comes once for each rung of the ladder, or all
+    defaults do if no baseline can be reached. All others leave the rate out: it is the best that the ladder has found
+    when they are taken. See `tunemax.search.question.ladder`.
     """
     if definition.sampler.is_grid:
-        return list(combinations(definition.space, fixed, points))
-    specs, dimensions = all_specs(), definition.dimensions(fixed)
-    start: dict[str, Value] = {**defaults(), **fixed}
-    searched = dimensions.get("softmax_variant")
-    chosen = searched.values if isinstance(searched, Choices) else (start["softmax_variant"],)
+        return list(combinations(definition.space, _start(definition, fixed), points))
+    baselines, rates = _baselines(definition, fixed), rungs(definition, fixed)
+    if not rates:
+        return baselines
+    variant = str(_variants(definition, fixed)[0])
+    first, *others = map(_without_rate, baselines or [_point(definition, fixed, {"softmax_variant": variant})])
+    return [*({**first, RATE: rate} for rate in rates), *filter(None, others)]
+
+
+def _baselines(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[dict[str, Any]]:
+    """The default of every dimension, with a variant's known settings on top.
+
+    A setting that the space cannot reach drops its baseline; a default outside its range is left to the sampler.
+    """
+    start, dimensions = _start(definition, fixed), definition.dimensions(fixed)
     known: list[dict[str, Any]] = []
-    for variant in map(str, chosen):
+    for variant in map(str, _variants(definition, fixed)):
         for settings in find_variant(variant).baselines:
             named = {"softmax_variant": variant, **{f"{variant}.{name}": value for name, value in settings.items()}}
-            values: dict[str, Value] = {**start, **named}
-            active = {name: dim for name, dim in dimensions.items() if specs[name].active(values)}
-            params = {name: values[name] for name, dim in active.items() if contains(dim, values[name])}
+            params = _point(definition, fixed, named)
             reachable = all(
                 contains(dimensions[name], value) if name in dimensions else start[name] == value
                 for name, value in named.items()
@@ -66,6 +76,29 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
             if reachable and params and params not in known:
                 known.append(params)
     return known
+
+
+def _point(definition: StudyDefinition, fixed: Mapping[str, Value], named: Mapping[str, Value]) -> dict[str, Any]:
+    """Of every dimension that means something then the value that is named, or its default; without those that it
+    cannot have."""
+    specs, values = all_specs(), {**_start(definition, fixed), **named}
+    active = {name: dim for name, dim in definition.dimensions(fixed).items() if specs[name].active(values)}
+    return {name: values[name] for name, dim in active.items() if contains(dim, values[name])}
+
+
+def _variants(definition: StudyDefinition, fixed: Mapping[str, Value]) -> tuple[Value, ...]:
+    """Those that the sibling's trials can have."""
+    searched = definition.dimensions(fixed).get("softmax_variant")
+    return searched.values if isinstance(searched, Choices) else (_start(definition, fixed)["softmax_variant"],)
+
+
+def _start(definition: StudyDefinition, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """Every field before anything is chosen: at what the sibling fixes, or the default of the definition's time."""
+    return {**defaults(), **defaults_of(definition.schema_version), **fixed}
+
+
+def _without_rate(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != RATE}
 
 
 def _ask(trial: BaseTrial, spec: FieldSpec, dimension: Dimension) -> Value:

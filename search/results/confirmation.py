@@ -22,6 +22,7 @@ from tunemax.gpt.config import Config
 from tunemax.search.question.budget import told
 from tunemax.search.question.counting import counted
 from tunemax.search.question.stages import MARGIN, Frozen, confirmation_name
+from tunemax.search.results.calming import calming
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.statistics import Estimate, estimate
@@ -210,9 +211,17 @@ class Confirmation:
         """How one candidate compares with the reference. where: at what size and on what text, if not in full; may be
         empty."""
         if entry.versus:
-            return f"{claim(entry.versus, 'validation loss', self.where(entry) if where is None else where)}."
+            said = f"{claim(entry.versus, 'validation loss', self.where(entry) if where is None else where)}."
+            return " ".join([said, *self._calming(entry, entry.versus)])
         few = f"nothing can be said before two seeds of it and of {self.reference} are done"
         return f"{entry.candidate}{_lost(entry)}: {few}."
+
+    def _calming(self, entry: Confirmed, versus: Comparison) -> list[str]:
+        """What would calm a side whose runs fall into two modes; of the reference it is said once, with the first."""
+        first = next(other for other in self.entries if other.candidate != self.reference)
+        sides = [(entry, versus.reliability.own), (self.entry(self.reference), versus.reliability.other)]
+        told = sides if entry is first else sides[:1]
+        return [calming(side.candidate, side.config) for side, lost in told if side and lost.modes]
 
     def where(self, entry: Confirmed) -> str:
         """At what size of the model, after what work and on what text."""

@@ -4,8 +4,8 @@ Two neighbours in the order are told apart by two rules that both must hold. Fir
 are ahead of the best of the other as chance gives to one of two equal candidates in fewer than 2.5 % of cases. That is
 exact if trials are independent draws. A sampler that learns draws near what was good: once a search is in a good
 region, or stuck in a poor one, it draws many trials there, and they count as one. So, second, the lead must be larger
-than what either search has gained over the random trials that it began with: luck in where a search ends is mostly no
-larger than that. `benchmarks/calibration_order.py` measures both on real searches.
+than what either search has gained over the known and random trials that it began with: luck in where a search ends is
+mostly no larger than that. `benchmarks/calibration_order.py` measures both on real searches.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Search:
     trials: int
     """Those that have ended: trained to the horizon, pruned, or diverged."""
     begun: float | None = None
-    """The best loss among the random trials that it began with, infinite if none of them was trained to the horizon;
-    None if all its trials are independent draws."""
+    """The best loss among the known and random trials that it began with, infinite if none of them was trained to the
+    horizon; None if it never learns from results."""
 
     @property
     def best(self) -> float:
@@ -42,7 +42,7 @@ class Search:
 
     @property
     def gain(self) -> float:
-        """What it has gained since its random beginning."""
+        """What it has gained since its beginning."""
         if self.begun is None:
             return 0.0
         return self.begun - self.best if math.isfinite(self.begun) else math.inf
@@ -99,6 +99,6 @@ def sentence(names: Sequence[str], searches: Sequence[Search], subject: str) -> 
     return f"{subject} would probably change in a repeat: {listed}; {remedy}."
 
 
-def enumerated(names: Sequence[str]) -> str:
+def enumerated(names: Sequence[str], last: str = "and") -> str:
     """``a, b and c``."""
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+    return f" {last} ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])

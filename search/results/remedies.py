@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tunemax.search.question.stages import MOST_SEEDS, comparisons
 from tunemax.search.results.comparison import Comparison
 from tunemax.search.results.confirmation import Confirmation
@@ -49,13 +47,6 @@ def runs_for(found: Confirmation, seeds: int) -> int:
         return (seeds - found.seeds) * len(found.entries)
     going_on = {found.reference, *(entry.candidate for entry in found.open)}
     return sum(max(0, seeds - len(entry.trials)) for entry in found.entries if entry.candidate in going_on)
-
-
-def renewal(found: Confirmation, candidates: Sequence[str]) -> str:
-    """What to say of candidates whose winner has changed since it was confirmed."""
-    remove = typed(found.storage, "study", "delete", found.name, "--yes")
-    since = "tuning has found a better trial since; what is confirmed is the one before"
-    return f"{', '.join(candidates)}: {since}. For a new one: {remove}"
 
 
 def _too_few(found: Confirmation, ties: list[Comparison]) -> list[str]:

@@ -77,6 +77,9 @@ PACE = "tunemax:pace"
 """Of a budget of seconds: {"shape": of the trial, "seconds": of an iteration}, as measured or taken over."""
 SPARED_SHARE = "tunemax:spared"
 """Of a spared trial: the share of trials that were spared then. It stands for as many as the inverse."""
+KNOWN = "tunemax:known"
+"""Of a trial that was enqueued with parameters when its study was laid out: a baseline, a point of a grid. One that
+somebody has enqueued by hand has none."""
 CONFIG = "tunemax:config"
 """The full configuration, as flat JSON text."""
 TRAJECTORY = "tunemax:trajectory"
@@ -113,6 +116,13 @@ def ranks(trial: FrozenTrial) -> bool:
     Not one that was told with other tools: nobody could train it again.
     """
     return trial.state == TrialState.COMPLETE and CONFIG in trial.system_attrs
+
+
+def has_diverged(trial: FrozenTrial) -> bool:
+    """Whether a trial has diverged, or is the duplicate of one that has."""
+    if trial.state != TrialState.COMPLETE:
+        return False
+    return DIVERGED in trial.user_attrs or not math.isfinite(trial.values[0])
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,7 @@ def iteration(trial: FrozenTrial, budget: Budget, step: int) -> int:
     config = trial.system_attrs.get(CONFIG)
     if config is None or budget.horizon is not None or not step:
         return step
-    return budget.course(Config.of(json.loads(config))).iteration(step)
+    return budget.course(Config.stored(json.loads(config))).iteration(step)
 
 
 def losses(trial: FrozenTrial, budget: Budget) -> dict[int, float]:

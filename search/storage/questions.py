@@ -205,7 +205,7 @@ def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
         study.set_user_attr(attributes.DEFINITION, definition.to_json())
         study.set_user_attr(attributes.QUESTION, definition.name)
         there = len(study.get_trials(deepcopy=False))
-        enqueue(study, known_points(definition, fixed)[there:], max(0, definition.trials_of(name) - there))
+        enqueue(study, known_points(definition, fixed), max(0, definition.trials_of(name) - there))
     return Question(storage, definition, siblings)
 
 

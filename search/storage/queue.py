@@ -8,27 +8,34 @@ overshoots, the dashboard shows what is left, and a stock ``optuna ask`` takes f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tunemax.search.storage import attributes
+from tunemax.search.storage.climbing import climbed, follows
 from tunemax.search.storage.database import study_id
 from tunemax.search.storage.ownership import ATTEMPTS, stuck, take
 from tunemax.search.storage.trials import live
+
+UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def enqueue(study: optuna.Study, known: Sequence[Mapping[str, Any]], count: int) -> None:
     """Add exactly `count` waiting trials: those of known parameters first, then empty ones that a sampler fills when
     claimed.
 
-    A known trial may leave parameters out; the sampler then chooses those. Known trials beyond the count are left out.
+    A known trial may leave parameters out; the sampler then chooses those. One that the study has already is not added
+    again. Known trials beyond the count are left out.
     """
-    for params in [*known, *({} for _ in range(count - len(known)))][:count]:
-        study.enqueue_trial(dict(params))
+    missing = _missing(study, known) if known else []
+    for params in [*missing, *({} for _ in range(count - len(missing)))][:count]:
+        marks = {attributes.KNOWN: True} if params else {}
+        study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": dict(params), **marks}))
 
 
 def claim(
@@ -45,20 +52,23 @@ def claim(
     mark: by which the claimer is known, and found out when it has died. beside_others: leave trials alone on which
     all but the last allowed worker has died: they may kill what is trained beside them.
 
-    Interrupted trials go first, then known ones, then the rest, by number within each; those that must train alone go
-    last. One that would train what somebody trains at the moment is left alone: see `ownership.settle`. However many
-    processes claim, each trial goes to one of them. The trial belongs to a Study object of its own, so nothing that was
-    cached for another trial is seen. Raises TunemaxError for an unknown study.
+    Interrupted trials go first, then known ones, then the rest, by number within each. Known ones that leave their rate
+    to the ladder go behind the rest until all its rungs have ended, and those that must train alone go last. One that
+    would train what somebody trains at the moment is left alone: see `ownership.settle`. However many processes claim,
+    each trial goes to one of them. The trial belongs to a Study object of its own, so nothing that was cached for
+    another trial is seen. Raises TunemaxError for an unknown study.
     """
     # Optuna's cache must have seen a trial before it takes parameters for it
     storage = optuna.storages.get_storage(storage)
     key = study_id(storage, study_name)
-    for waiting in sorted(storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,)), key=_order):
-        if beside_others and must_be_alone(waiting):
+    waiting = storage.get_all_trials(key, deepcopy=False, states=(TrialState.WAITING,))
+    unfinished = storage.get_all_trials(key, deepcopy=False, states=UNFINISHED) if any(map(follows, waiting)) else []
+    for trial in sorted(waiting, key=partial(_order, climbing=not climbed(unfinished))):
+        if beside_others and must_be_alone(trial):
             continue
-        if take(storage, waiting, mark):
+        if take(storage, trial, mark):
             study = optuna.load_study(study_name=study_name, storage=storage, sampler=sampler, pruner=pruner)
-            return live(study, waiting)
+            return live(study, trial)
     return None
 
 
@@ -91,6 +101,15 @@ def must_be_alone(trial: FrozenTrial) -> bool:
     return stuck(trial.user_attrs.get(attributes.FAILURES, []), trial.last_step or 0) >= ATTEMPTS - 1
 
 
-def _order(trial: FrozenTrial) -> tuple[int, int]:
+def _order(trial: FrozenTrial, climbing: bool) -> tuple[int, int]:
+    """climbing: whether rungs of a ladder are yet to end."""
     interrupted, known = bool(trial.params), bool(trial.system_attrs.get("fixed_params"))
-    return (3 if must_be_alone(trial) else 0 if interrupted else 1 if known else 2, trial.number)
+    alone, postponed = must_be_alone(trial), climbing and follows(trial)
+    return (4 if alone else 3 if postponed else 0 if interrupted else 1 if known else 2, trial.number)
+
+
+def _missing(study: optuna.Study, known: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of known trials that the study has not yet."""
+    trials = study.get_trials(deepcopy=False)
+    there = {frozenset(trial.system_attrs.get("fixed_params", {}).items()) for trial in trials}
+    return [params for params in known if frozenset(params.items()) not in there]

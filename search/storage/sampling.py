@@ -2,7 +2,8 @@
 
 A diverged trial is COMPLETE with a bad value. TPE ranks complete trials before pruned ones, and those by how far they
 came, so it would count a diverged trial among the good ones ahead of all that were pruned. And no sampler of Optuna's
-looks whether its guess is a point that the study has already.
+looks whether its guess is a point that the study has already. The ladder is climbed here,
+too: a baseline that leaves its rate open gets the best one so far.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from tunemax.gpt.fields import Value
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.ladder import RATE, rungs
 from tunemax.search.question.points import RandomPoints
 from tunemax.search.question.suggest import distributions, suggest
-from tunemax.search.storage import attributes
+from tunemax.search.storage.attributes import has_diverged
+from tunemax.search.storage.climbing import best_rate, follows
 
 GUESSES = 8
 """Times that a sampler is asked for a point that the study has not yet."""
@@ -54,12 +57,13 @@ class SiblingSampler(BaseSampler):
         trials = study.get_trials(deepcopy=False)
         taken = {_point(other) for other in trials if other.number != trial.number}
         seen = Seen(study, self._as_shown(trials))
+        led = self._led(trial, trials)
         for _ in range(GUESSES):
-            draft = self._draft(self.inner, seen, trial)
+            draft = self._draft(self.inner, seen, trial, led)
             if not draft.guessed or draft.point not in taken:
                 return draft.params
         for index in range(DRAWS):
-            other = self._draft(RandomPoints(self._definition.seed, "another", index), seen, trial)
+            other = self._draft(RandomPoints(self._definition.seed, "another", index), seen, trial, led)
             if other.point not in taken:
                 return other.params
         return draft.params
@@ -82,8 +86,13 @@ class SiblingSampler(BaseSampler):
     def reseed_rng(self) -> None:
         self.inner.reseed_rng()
 
-    def _draft(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Draft:
-        draft = Draft(sampler, study, trial)
+    def _led(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+        """What the ladder gives to a known trial that has left its rate open: the best one so far, or the first."""
+        rates = rungs(self._definition, self._fixed)
+        return {RATE: best_rate(trials) or rates[0]} if rates and follows(trial) else {}
+
+    def _draft(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial, led: Mapping[str, Any]) -> Draft:
+        draft = Draft(sampler, study, trial, led)
         suggest(draft, self._definition, self._fixed)
         return draft
 
@@ -99,7 +108,7 @@ class SiblingSampler(BaseSampler):
         unknown = bool(lasted) and all(trial.state == TrialState.PRUNED for trial in lasted)
         pruned = unknown or isinstance(self.inner, TPESampler)
         worst = max(map(_last_value, lasted), default=0.0)
-        return [_diverged(trial, pruned, worst) if _has_diverged(trial) else trial for trial in trials]
+        return [_diverged(trial, pruned, worst) if has_diverged(trial) else trial for trial in trials]
 
 
 class Seen(optuna.Study):
@@ -117,10 +126,13 @@ class Seen(optuna.Study):
 
 
 class Draft(FixedTrial):
-    """A trial that is to get parameters, asked for them as Optuna's own is, without writing any."""
+    """A trial that is to get parameters, asked for them as Optuna's own is, without writing any.
 
-    def __init__(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> None:
-        given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    led: those of its parameters that the ladder decides.
+    """
+
+    def __init__(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial, led: Mapping[str, Any]) -> None:
+        given = {**trial.system_attrs.get("fixed_params", {}), **led, **trial.params}
         super().__init__(given, trial.number)
         self._sampler, self._study, self._trial = sampler, study, trial
         self._relative: dict[str, Any] | None = None
@@ -156,15 +168,9 @@ def _point(trial: FrozenTrial) -> Point:
     return frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items())
 
 
-def _has_diverged(trial: FrozenTrial) -> bool:
-    if trial.state != TrialState.COMPLETE:
-        return False
-    return attributes.DIVERGED in trial.user_attrs or not math.isfinite(trial.values[0])
-
-
 def _has_lasted(trial: FrozenTrial) -> bool:
     """Whether a trial was trained to the horizon, or stopped with something to show."""
-    return not _has_diverged(trial) and (
+    return not has_diverged(trial) and (
         trial.state == TrialState.COMPLETE or (trial.state == TrialState.PRUNED and bool(trial.intermediate_values))
     )
 

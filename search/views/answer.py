@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tunemax.search.question.counting import counted
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.remedies import remedies, renewal
+from tunemax.search.results.remedies import remedies
 from tunemax.search.results.repeats import Repeats
+from tunemax.search.storage.commands import typed
 from tunemax.search.views import tables
 from tunemax.search.views.words import plain
 from tunemax.search.views.writers.terminal import aligned, listed, wrapped
@@ -38,7 +40,7 @@ def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
         *aligned(tables.confirmed_beside_tuned(board, confirmation)),
         "",
         *wrapped(explained),
-        *_open(confirmation, [renewal(confirmation, again)] * bool(again)),
+        *_open(confirmation, [_renewal(confirmation, again)] * bool(again)),
     ]
 
 
@@ -83,3 +85,10 @@ def _tuned(findings: Findings) -> list[str]:
     rule = findings.question.definition.rule
     said = [f"Budget spent: {', '.join(spent)}.", *findings.cautions, verdict, rule]
     return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said))]
+
+
+def _renewal(found: Confirmation, candidates: Sequence[str]) -> str:
+    """What to say of candidates whose winner has changed since it was confirmed."""
+    remove = typed(found.storage, "study", "delete", found.name, "--yes")
+    since = "tuning has found a better trial since; what is confirmed is the one before"
+    return f"{', '.join(candidates)}: {since}. For a new one: {remove}"

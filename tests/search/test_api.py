@@ -74,7 +74,7 @@ def test_waiting_trials_come_first_and_then_new_ones(ask: Ask, where: str) -> No
     study.optimize(objective(study), n_trials=3)
     trials = study.get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
-    assert trials[0].params == {"learning_rate": 1e-3}
+    assert trials[0].params == {"learning_rate": 0.00316}
 
 
 def test_it_prunes_and_marks_duplicates_as_a_worker_does(ask: Ask, where: str) -> None:

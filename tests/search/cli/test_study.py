@@ -61,7 +61,7 @@ def states(where: str) -> set[TrialState]:
 def done(ask: Ask, work: Callable[..., Any], where: str) -> str:
     """A storage with a finished question of two candidates, one duplicate in it."""
     question = ask()
-    question.study("q/softmax").enqueue_trial({"learning_rate": 1e-3})
+    question.study("q/softmax").enqueue_trial({"learning_rate": 0.00316})
     work(question, slots=1)
     return where
 

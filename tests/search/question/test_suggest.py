@@ -132,9 +132,8 @@ def test_known_points_are_the_baselines_that_the_space_can_reach() -> None:
         {"softmax_variant": "consmax"},
     )
     (fixed,) = narrow.siblings().values()
-    assert known_points(narrow, fixed) == [{"constantmax.beta": 2.5}], (
-        "β = 1 lies outside, and so does the default learning rate"
-    )
+    rates = [{"constantmax.beta": 2.5, "learning_rate": 0.0316}]
+    assert known_points(narrow, fixed) == rates, "β = 1 lies outside, and so does the default learning rate"
 
     for ends in ({"low": 1, "high": 2.5}, {"low": 1, "high": 3}):
         at_ends = question({"constantmax.beta": ends}, {"softmax_variant": "constantmax", "constantmax.gamma": 125})

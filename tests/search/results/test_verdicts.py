@@ -236,3 +236,29 @@ def test_a_command_for_more_seeds_asks_for_the_same_candidates() -> None:
     found = replace(told({"softmax": SOFTMAX, "polymax": near}), partial=True, factor=4)
     (remedy,) = remedies(found)
     assert re.search(r"begin with tunemax study confirm q --top 1 --seeds \d+ --longer 4$", remedy)
+
+
+# ---- two modes -------------------------------------------------------------------------------------------------------
+
+CALMED = (
+    "A longer warm-up (warmup_fraction 0.2; now 0.05), a smaller grad_clip (0.25; now 1), a smaller beta2 (0.95; now"
+)
+
+
+def in_two_modes(runs: Runs) -> dict[int, float | None]:
+    """The same, but one run ends far above the others."""
+    return {**runs, 1003: 2.6}
+
+
+def test_behind_two_modes_stands_what_would_calm_them() -> None:
+    found = told({"softmax": SOFTMAX, "constantmax": in_two_modes(times(1.008))})
+    assert re.search(r"1 of 8 runs of constantmax ends 0\.\d+ higher\. A longer warm-up", found.verdict)
+    assert found.verdict.endswith(f"{CALMED} 0.99) or a lower learning rate may calm constantmax.")
+    assert "calm" not in told({"softmax": SOFTMAX, "constantmax": times(1.008)}).verdict
+
+
+def test_of_the_reference_it_is_said_once() -> None:
+    others = {"constantmax": times(1.008), "polymax": times(1.02), "sigsoftmax": in_two_modes(times(1.03))}
+    said = told({"softmax": in_two_modes(SOFTMAX), **others}).sentences
+    assert [sentence.count("calm softmax") for sentence in said] == [1, 0, 0]
+    assert sum(sentence.count("calm sigsoftmax") for sentence in said) == 1

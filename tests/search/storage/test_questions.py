@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 import tunemax.search.storage.questions
 from tunemax.gpt.data import Corpus, open_data
@@ -46,7 +46,7 @@ def test_a_question_becomes_one_study_a_candidate_with_its_whole_budget(ask: Ask
         assert study.direction.name == "MINIMIZE"
         assert study.metric_names == ["validation_loss"]
         assert {trial.state for trial in trials} == {TrialState.WAITING}
-        assert trials[0].system_attrs["fixed_params"] == {"learning_rate": 1e-3}, "the known baseline comes first"
+        assert trials[0].system_attrs["fixed_params"] == {"learning_rate": 0.00316}, "the known baseline comes first"
         assert study.user_attrs[attributes.QUESTION] == "q"
     assert load_from(where, "q").definition == question.definition
 
@@ -118,16 +118,16 @@ def test_a_creation_that_was_cut_short_is_completed_by_the_next(
 ) -> None:
     left = after
 
-    def cut(study: optuna.Study, params: dict[str, Any]) -> None:
+    def cut(study: optuna.Study, trial: FrozenTrial) -> None:
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        enqueue_trial(study, params)
+        add_trial(study, trial)
 
-    enqueue_trial = optuna.Study.enqueue_trial
+    add_trial = optuna.Study.add_trial
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, "enqueue_trial", cut)
+        patch.setattr(optuna.Study, "add_trial", cut)
         with pytest.raises(KeyboardInterrupt):
             ask(**GRID)
     question = ask(**GRID)
