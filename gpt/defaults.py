@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SCHEMA = 2
+SCHEMA = 3
 """Of definitions, scenes and whatever else names only some fields, as they are made now. What is stored without a
 number is of schema 1."""
 
-UNTIL: Mapping[int, Mapping[str, Any]] = {1: {"eval_by": "windows"}}
+UNTIL: Mapping[int, Mapping[str, Any]] = {1: {"eval_by": "windows"}, 2: {
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup_fraction": 0.05,
+        "grad_clip": 1.0,
+        "init_std": 0.02,
+    },
+}
 """By the last schema that had them: defaults that have changed since. Nothing is ever taken out of here."""
 
 
 def defaults_of(schema: int) -> dict[str, Any]:
-    """The defaults of a schema that are others now, by flat name; none for today's."""
-    last = [until for until in sorted(UNTIL, reverse=True) if until >= schema]
-    return {name: value for until in last for name, value in UNTIL[until].items()}
+    """The defaults of a schema that are others now, by flat name; none for today's.
+
+    Of a default that has changed more than once, that holds which was the next to change.
+    """
+    later = [until for until in sorted(UNTIL) if until >= schema]
+    return {name: value for until in reversed(later) for name, value in UNTIL[until].items()}
 
 
 def of_their_time(whole: Mapping[str, Any]) -> dict[str, Any]:
