@@ -96,7 +96,7 @@ class TrainConfig(Fields):
     seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
     init_std: float = setting(
         0.0,
-        "standard deviation of the initial weights; 0 takes 0.75 / √n_embd. Of what is added to the residual stream it "
+        "standard deviation of the initial weights; 0 takes 0.8 / √n_embd. Of what is added to the residual stream it "
         "is divided by √(2 n_layer)",
         ge=0,
         le=10,
@@ -157,7 +157,7 @@ class TrainConfig(Fields):
     beta1: float = setting(0.9, "decay of AdamW's first moment", ge=0, lt=1, search=Range(0.8, 0.98))
     beta2: float = setting(0.99, "decay of AdamW's second moment", ge=0, lt=1, search=Range(0.9, 0.999))
     grad_clip: float = setting(
-        0.2,
+        0.25,
         "largest norm of a member's gradient; 0 does not clip",
         ge=0,
         search=Range(0.05, 5, log=True),

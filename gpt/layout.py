@@ -49,7 +49,7 @@ class Parameter:
         return KIND_OF.get(self.role, "matrix")
 
 
-GAIN = 0.75
+GAIN = 0.8
 """Of initial weights, times the root of the width: what matrices multiply keeps about its size, whatever the width."""
 
 
