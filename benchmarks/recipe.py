@@ -73,6 +73,9 @@ BEFORE: Mapping[str, Any] = {
 }
 """The defaults of schema 2."""
 GUESSED: Mapping[str, Any] = {**BEFORE, "warmup_fraction": 0.2, "grad_clip": 0.25, "forgetting": 0.05}
+CHOSEN: Mapping[str, Any] = {**BEFORE, "warmup_fraction": 0.2, "grad_clip": 0.25, "schedule": "linear"}
+"""With initial weights by the width: the defaults since."""
+GAIN = 0.8
 
 
 def main() -> None:
@@ -91,12 +94,14 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     arguments.storage.parent.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{arguments.storage}"
-    study = opened(storage, arguments.size)
+    size, study = SIZES[arguments.size], opened(storage, arguments.size)
     if not study.trials:
         known = [*front(opened(storage, arguments.start))[: arguments.best]] if arguments.start else []
         for recipe in (BEFORE, GUESSED, *(trial.params for trial in known)):
             study.enqueue_trial(dict(recipe), skip_if_exists=True)
-    size, how = SIZES[arguments.size], {"dataset": arguments.data, "compile": arguments.compile, "device": "cpu"}
+    chosen = {**CHOSEN, "init_std": GAIN / math.sqrt(size.shape["n_embd"])}
+    study.enqueue_trial(chosen, skip_if_exists=True)
+    how = {"dataset": arguments.data, "compile": arguments.compile, "device": "cpu"}
     while len(ended(study)) < arguments.trials:
         study.optimize(lambda trial: judged(trial, size, how), n_trials=1)
         last = ended(study)[-1]

@@ -95,22 +95,22 @@ class TrainConfig(Fields):
     data_end: float = setting(1.0, "where that part ends, as a share of the text", gt=0, le=1, neutral=1.0)
     seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
     init_std: float = setting(
-        0.02,
-        "standard deviation of the initial weights, as in GPT-2; of what is added to the residual stream it is divided "
-        "by √(2 n_layer)",
+        0.0,
+        "standard deviation of the initial weights; 0 takes 0.8 / √n_embd. Of what is added to the residual stream it "
+        "is divided by √(2 n_layer)",
         ge=0,
         le=10,
-        search=Range(0.005, 0.1, log=True),
+        search=Range(0.02, 0.3, log=True),
         neutral=0.02,
     )
     max_iters: int = setting(1000, "the horizon: iterations to train", ge=1)
     batch_size: int = setting(12, "windows a batch", ge=1, search=Choices((4, 8, 16, 32)), shared=True)
     learning_rate: float = setting(
-        1e-3,
+        5e-3,
         "peak learning rate of AdamW",
         gt=0,
         le=10,
-        search=Range(1e-4, 3e-2, log=True),
+        search=Range(1e-3, 3e-2, log=True),
         control=Control("multiplicative", 1e-6, 1.0),
     )
     variant_lr_ratio: float = setting(
@@ -123,12 +123,12 @@ class TrainConfig(Fields):
         control=Control("multiplicative", 1e-3, 1e4),
     )
     schedule: Literal["cosine", "constant", "linear", "wsd"] = setting(
-        "cosine",
+        "linear",
         "learning rate after the warm-up; wsd is warm-up, stable, linear decay",
         search=Choices(("cosine", "constant", "linear", "wsd")),
     )
     warmup_fraction: float = setting(
-        0.05, "share of the horizon over which the learning rate rises from 0", ge=0, le=1, search=Range(0.0, 0.3)
+        0.2, "share of the horizon over which the learning rate rises from 0", ge=0, le=1, search=Range(0.0, 0.4)
     )
     decay_fraction: float = setting(
         0.2,
@@ -157,10 +157,10 @@ class TrainConfig(Fields):
     beta1: float = setting(0.9, "decay of AdamW's first moment", ge=0, lt=1, search=Range(0.8, 0.98))
     beta2: float = setting(0.99, "decay of AdamW's second moment", ge=0, lt=1, search=Range(0.9, 0.999))
     grad_clip: float = setting(
-        1.0,
+        0.25,
         "largest norm of a member's gradient; 0 does not clip",
         ge=0,
-        search=Range(0.1, 10, log=True),
+        search=Range(0.05, 5, log=True),
         control=Control("multiplicative", 1e-3, 1e3),
     )
     eval_interval: int = setting(250, "iterations between evaluations", ge=1, identity=False)

@@ -9,7 +9,16 @@ SCHEMA = 3
 """Of definitions, scenes and whatever else names only some fields, as they are made now. What is stored without a
 number is of schema 1."""
 
-UNTIL: Mapping[int, Mapping[str, Any]] = {1: {"eval_by": "windows"}, 2: {}}
+UNTIL: Mapping[int, Mapping[str, Any]] = {
+    1: {"eval_by": "windows"},
+    2: {
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup_fraction": 0.05,
+        "grad_clip": 1.0,
+        "init_std": 0.02,
+    },
+}
 """By the last schema that had them: defaults that have changed since. Nothing is ever taken out of here."""
 
 

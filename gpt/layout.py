@@ -49,6 +49,15 @@ class Parameter:
         return KIND_OF.get(self.role, "matrix")
 
 
+GAIN = 0.8
+"""Of initial weights, times the root of the width: what matrices multiply keeps about its size, whatever the width."""
+
+
+def init_std(config: Config) -> float:
+    """Standard deviation of the initial weights of a member, before any `shrink`."""
+    return config.train.init_std or GAIN / math.sqrt(config.model.n_embd)
+
+
 class Layout:
     """The columns of `theta` (K, P) for the parameters of one model: matrices, then vectors, then learnables.
 
@@ -81,8 +90,8 @@ class Layout:
         views = self.split(row)
         for p in self.parameters:
             if p.shrink:
-                std, seed = config.train.init_std / p.shrink, config.train.seed
-                views[p.name].normal_(0.0, std, generator=generator(seed, "init", p.name))
+                std = init_std(config) / p.shrink
+                views[p.name].normal_(0.0, std, generator=generator(config.train.seed, "init", p.name))
             else:
                 views[p.name].fill_(p.fill)
         softmax = config.softmax
