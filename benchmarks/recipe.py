@@ -4,7 +4,8 @@
     python benchmarks/recipe.py 4x64 --trials 10 --from 2x32       # the recipes that were not beaten there come first
     python benchmarks/recipe.py 2x32 --show                        # what was found
 
-A trial is one recipe: warm-up, clip, beta2, schedule, initial weights. Each trains several variants at several rates on
+A trial is one recipe: warm-up, clip, beta2, schedule, last rate, initial weights. At every size the defaults of before,
+three values that were guessed, and the defaults of now are tried, too. Each trains several variants at several rates on
 several seeds, all side by side. What it is judged by, both to be low:
 
 loss: of each variant the rate with the lowest mean over seeds; the mean of those.
@@ -31,6 +32,8 @@ from report import table
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import open_data
+from tunemax.gpt.defaults import defaults_of
+from tunemax.gpt.layout import GAIN
 from tunemax.gpt.trainer import Trainer
 
 VARIANTS = ("softmax", "constantmax", "polymax", "strongermax")
@@ -63,19 +66,26 @@ SIZES: Mapping[str, Size] = {
     "4x64": _size(4, 64, 4, 300, (0.004, 0.008, 0.016), 3),
     "6x96": _size(6, 96, 6, 250, (0.004, 0.008), 3),
 }
-BEFORE: Mapping[str, Any] = {
-    "warmup_fraction": 0.05,
-    "grad_clip": 1.0,
-    "forgetting": 0.01,
-    "schedule": "cosine",
-    "min_lr_ratio": 0.1,
-    "init_std": 0.02,
-}
-"""The defaults of schema 2."""
-GUESSED: Mapping[str, Any] = {**BEFORE, "warmup_fraction": 0.2, "grad_clip": 0.25, "forgetting": 0.05}
-CHOSEN: Mapping[str, Any] = {**BEFORE, "warmup_fraction": 0.2, "grad_clip": 0.25, "schedule": "linear"}
-"""With initial weights by the width: the defaults since."""
-GAIN = 0.8
+PARTS = ("warmup_fraction", "grad_clip", "schedule", "min_lr_ratio")
+"""Of a recipe, beside beta2, which is searched as its distance to 1, and the initial weights."""
+
+
+def recipe(defaults: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """A recipe as Optuna knows it. defaults: flat fields."""
+    parts = {name: defaults[name] for name in PARTS}
+    return {
+        **parts,
+        "forgetting": round(1 - defaults["beta2"], 6),
+        "init_std": defaults["init_std"] or GAIN / math.sqrt(width),
+    }
+
+
+def recipes(width: int) -> dict[str, dict[str, Any]]:
+    """Recipes that are tried at every size, by name."""
+    now = Config.of({}).flat()
+    before = {**now, **defaults_of(2)}
+    guessed = {**before, "warmup_fraction": 0.2, "grad_clip": 0.25, "beta2": 0.95}
+    return {name: recipe(each, width) for name, each in (("before", before), ("guessed", guessed), ("now", now))}
 
 
 def main() -> None:
@@ -95,19 +105,17 @@ def main() -> None:
     arguments.storage.parent.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{arguments.storage}"
     size, study = SIZES[arguments.size], opened(storage, arguments.size)
-    if not study.trials:
-        known = [*front(opened(storage, arguments.start))[: arguments.best]] if arguments.start else []
-        for recipe in (BEFORE, GUESSED, *(trial.params for trial in known)):
-            study.enqueue_trial(dict(recipe), skip_if_exists=True)
-    chosen = {**CHOSEN, "init_std": GAIN / math.sqrt(size.shape["n_embd"])}
-    study.enqueue_trial(chosen, skip_if_exists=True)
+    smaller = front(opened(storage, arguments.start))[: arguments.best] if arguments.start else []
+    for known in (*recipes(size.shape["n_embd"]).values(), *(trial.params for trial in smaller)):
+        if arguments.trials:
+            study.enqueue_trial(known, skip_if_exists=True)
     how = {"dataset": arguments.data, "compile": arguments.compile, "device": "cpu"}
     while len(ended(study)) < arguments.trials:
         study.optimize(lambda trial: judged(trial, size, how), n_trials=1)
         last = ended(study)[-1]
         print(f"{arguments.size} recipe {last.number}: {last.values} {last.params}", flush=True)
     if arguments.show or not arguments.trials:
-        print(shown(study))
+        print(shown(study, size.shape["n_embd"]))
 
 
 def opened(storage: str, size: str) -> optuna.Study:
@@ -174,9 +182,10 @@ def trained(fields: Mapping[str, Any], size: Size) -> npt.NDArray[np.float64]:
     return np.array(capped).reshape(len(VARIANTS), len(size.rates), size.seeds)
 
 
-def shown(study: optuna.Study) -> str:
-    """All recipes, the lowest loss first; a star before those that no other beats."""
+def shown(study: optuna.Study, width: int) -> str:
+    """All recipes, the lowest loss first; a star before those that no other beats in both."""
     best = {trial.number for trial in study.best_trials}
+    named = {frozenset(known.items()): name for name, known in recipes(width).items()}
     rows = []
     for trial in sorted(ended(study), key=lambda trial: trial.values[0]):
         params = {**trial.params}
@@ -189,7 +198,10 @@ def shown(study: optuna.Study) -> str:
             f"{params[name]:.3g}" for name in ("warmup_fraction", "grad_clip", "beta2", "min_lr_ratio", "init_std")
         ]
         star = "*" if trial.number in best else ""
-        rows.append([f"{star}{trial.number}", loss, spread, f"{high:.0%}", params["schedule"], *fields, rates])
+        name = named.get(frozenset(trial.params.items()), "")
+        rows.append(
+            [f"{star}{trial.number} {name}".rstrip(), loss, spread, f"{high:.0%}", params["schedule"], *fields, rates]
+        )
     heads = ["recipe", "loss", "spread", "0.05 high", "schedule", "warm-up", "clip", "β₂", "last rate", "std", "rates"]
     return table(study.study_name, heads, rows)
 
