@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.layout import GAIN, init_std
 from tunemax.search.results.order import enumerated
 
 
@@ -35,9 +37,10 @@ class Calm:
 CALM = (
     Calm("warmup_fraction", 0.2, "a longer warm-up", upwards=True),
     Calm("grad_clip", 0.25, "a smaller grad_clip", off=0.0),
-    Calm("beta2", 0.95, "a smaller beta2"),
 )
-"""Where training is calm, in the order in which it is advised."""
+"""Where training is calm, in the order in which it is advised; see docs/recipe.md."""
+NARROW = 0.5
+"""Initial weights below this part of what the width asks for are advised against first."""
 
 
 def calming(name: str, config: Mapping[str, Any]) -> str:
@@ -46,9 +49,11 @@ def calming(name: str, config: Mapping[str, Any]) -> str:
 
     config: a stored configuration, flat.
     """
-    now = Config.stored(config).active()
-    rate = now["learning_rate"]
-    far = [calm.advice(now[calm.field]) for calm in CALM if calm.field in now and not calm.reached(now[calm.field])]
+    stored = Config.stored(config)
+    now, rate = stored.active(), stored.train.learning_rate
+    narrow = init_std(stored) < NARROW * GAIN / math.sqrt(stored.model.n_embd)
+    far = [f"wider initial weights (init_std 0; now {init_std(stored):.3g})"] * narrow
+    far += [calm.advice(now[calm.field]) for calm in CALM if calm.field in now and not calm.reached(now[calm.field])]
     lower = "a lower learning rate" if far else f"a lower learning rate ({rate / 2:.3g}; now {rate:.3g})"
     advice = enumerated([*far, lower], "or")
     return f"{advice[0].upper()}{advice[1:]} may calm {name}."

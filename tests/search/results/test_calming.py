@@ -9,7 +9,7 @@ import pytest
 from tunemax.gpt.config import Config
 from tunemax.search.results.calming import CALM, calming
 
-RECIPE = {"warmup_fraction": 0.2, "grad_clip": 0.25, "beta2": 0.95, "learning_rate": 0.008}
+RECIPE = {"warmup_fraction": 0.2, "grad_clip": 0.25, "init_std": 0.0, "n_embd": 64, "learning_rate": 0.008}
 """Calm in every field."""
 
 
@@ -24,11 +24,11 @@ def advice(**fields: Any) -> str:
         ({"warmup_fraction": 0.0}, "A longer warm-up (warmup_fraction 0.2; now 0)"),
         ({"grad_clip": 1.0}, "A smaller grad_clip (0.25; now 1)"),
         ({"grad_clip": 0.0}, "A smaller grad_clip (0.25; now off)"),
-        ({"beta2": 0.99}, "A smaller beta2 (0.95; now 0.99)"),
+        ({"init_std": 0.02}, "Wider initial weights (init_std 0; now 0.02)"),
         (
-            {"warmup_fraction": 0.05, "grad_clip": 1.0, "beta2": 0.99},
-            "A longer warm-up (warmup_fraction 0.2; now 0.05), a smaller grad_clip (0.25; now 1), "
-            "a smaller beta2 (0.95; now 0.99)",
+            {"warmup_fraction": 0.05, "grad_clip": 1.0, "init_std": 0.02},
+            "Wider initial weights (init_std 0; now 0.02), a longer warm-up (warmup_fraction 0.2; now 0.05), "
+            "a smaller grad_clip (0.25; now 1)",
         ),
     ],
 )
@@ -36,7 +36,9 @@ def test_what_is_far_from_calm_is_named_with_its_values(fields: dict[str, Any], 
     assert advice(**fields) == f"{expected} or a lower learning rate may calm polymax."
 
 
-@pytest.mark.parametrize("beyond", [{}, {"warmup_fraction": 0.3, "grad_clip": 0.1, "beta2": 0.9}])
+@pytest.mark.parametrize(
+    "beyond", [{}, {"warmup_fraction": 0.3, "grad_clip": 0.1, "init_std": 0.2}, {"init_std": 0.06}]
+)
 def test_where_all_is_calm_half_the_rate_is_left(beyond: dict[str, Any]) -> None:
     assert advice(**beyond) == "A lower learning rate (0.004; now 0.008) may calm polymax."
 

@@ -123,24 +123,26 @@ def test_stopping_early_makes_no_more_errors_than_the_test_allows() -> None:
 # ---- as a user meets it ----------------------------------------------------------------------------------------------
 
 Ask = Callable[..., Question]
-Work = Callable[..., list[object]]
 
 
-def test_a_confirmation_goes_on_round_by_round_with_those_that_are_open(ask: Ask, work: Work, where: str) -> None:
-    """A learning rate of almost nothing is worse at the first look; two equal candidates are never told apart."""
+def test_a_confirmation_goes_on_round_by_round_with_those_that_are_open(ask: Ask, where: str) -> None:
+    """A model that drops nearly everything is worse at the first look; one that drops little is not told apart yet."""
+    asked = {"seeds": 9, "runs": 45, "reference": 0.0, "margin": 1e-6}
     question = ask(
-        per="learning_rate",
-        compare=[0.01, 0.0101, 1e-6],
-        space={"weight_decay": [0.1]},
+        per="dropout",
+        compare=[0.0, 0.02, 0.95],
+        space={"weight_decay": [0.1, 0.2]},
+        base={"learning_rate": 0.03, "warmup_fraction": 0},
         budget={"trials": 1},
-        confirm={"seeds": 9, "runs": 45, "reference": 0.01},
+        confirm=asked,
     )
     assert run_study("q", where, workers=1, slots=6).waiting == 0
     found = confirmation(load_from(where, "q.confirmed"))
-    seeds = {entry.candidate: len(entry.losses) for entry in found.entries}
-    assert seeds["1e-06"] == 9
-    assert seeds["0.01"] == seeds["0.0101"] > 9
-    assert sum(seeds.values()) <= 45
-    assert found.entry("1e-06").verdict == "worse"  # type: ignore[union-attr]
-    again = confirm(question, Confirm(seeds=9, runs=45, reference="0.01"))
+    worse, near = found.entry("0.95"), found.entry("0.02")
+    assert worse
+    assert near
+    assert (worse.verdict, near.verdict) == ("worse", "tie")
+    assert (len(worse.losses), len(near.losses)) == (9, 16)
+    assert sum(len(entry.losses) for entry in found.entries) <= 45
+    again = confirm(question, question.definition.confirm or Confirm())
     assert not again.states()["waiting"], "what has ended begins no new round"

@@ -66,7 +66,7 @@ def test_the_best_of_those_that_are_better_is_the_headline() -> None:
     found = told({"softmax": SOFTMAX, "a": times(1.05), "b": better, "c": best, "late": {}})
     assert [entry.candidate for entry in found.entries] == ["c", "b", "softmax", "a", "late"]
     assert found.verdict.startswith("c is typically 6.9 % better than softmax")
-    assert found.verdict.endswith(f"{WHERE}. Better than softmax, too: b.")
+    assert found.verdict.endswith(f"{WHERE}. Better than softmax, too: b. The others: a: worse.")
     assert found.sentences[0] in found.verdict
 
 
@@ -77,7 +77,7 @@ def test_a_better_candidate_is_not_hidden_by_one_that_loses_its_runs() -> None:
     better = {seed: loss * (0.95 + 0.001 * (seed % 5)) for seed, loss in long.items()}
     found = told({"softmax": long, "lucky": lucky, "better": better})
     assert found.verdict.startswith("better is typically 4.")
-    assert found.verdict.endswith(f"{WHERE}. Diverged: lucky in 10 of 12 runs.")
+    assert found.verdict.endswith(f"{WHERE}. The others: lucky (diverged in 10 of 12 runs): worse.")
     assert [entry.candidate for entry in found.entries] == ["better", "softmax", "lucky"]
     worse = told({"softmax": long, "lucky": lucky, "tie": {**long, 12: 2.1}})
     assert worse.verdict.startswith("None of 2 candidates is shown to be better than softmax, at 1,000 iterations")
@@ -241,7 +241,8 @@ def test_a_command_for_more_seeds_asks_for_the_same_candidates() -> None:
 # ---- two modes -------------------------------------------------------------------------------------------------------
 
 CALMED = (
-    "A longer warm-up (warmup_fraction 0.2; now 0.05), a smaller grad_clip (0.25; now 1), a smaller beta2 (0.95; now"
+    "Wider initial weights (init_std 0; now 0.02), a longer warm-up (warmup_fraction 0.2; now 0.05), a smaller "
+    "grad_clip (0.25; now"
 )
 
 
@@ -252,8 +253,8 @@ def in_two_modes(runs: Runs) -> dict[int, float | None]:
 
 def test_behind_two_modes_stands_what_would_calm_them() -> None:
     found = told({"softmax": SOFTMAX, "constantmax": in_two_modes(times(1.008))})
-    assert re.search(r"1 of 8 runs of constantmax ends 0\.\d+ higher\. A longer warm-up", found.verdict)
-    assert found.verdict.endswith(f"{CALMED} 0.99) or a lower learning rate may calm constantmax.")
+    assert re.search(r"1 of 8 runs of constantmax ends 0\.\d+ higher\. Wider initial weights", found.verdict)
+    assert found.verdict.endswith(f"{CALMED} 1) or a lower learning rate may calm constantmax.")
     assert "calm" not in told({"softmax": SOFTMAX, "constantmax": times(1.008)}).verdict
 
 
