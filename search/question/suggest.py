@@ -17,7 +17,7 @@ from tunemax.gpt.config import all_specs
 from tunemax.gpt.fields import Choices, FieldSpec, Value
 from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import Dimension, combinations, contains, defaults, points
+from tunemax.search.question.dimension import Dimension, combinations, contains, points
 
 
 def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, Value]) -> dict[str, Value]:
@@ -26,7 +26,7 @@ def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, V
     Asks the trial for each dimension that means something beside what was chosen before; the others are never sampled.
     """
     specs = all_specs()
-    values: dict[str, Value] = {**defaults(), **fixed}
+    values = definition.begin(fixed)
     chosen = dict(fixed)
     for name, dimension in definition.dimensions(fixed).items():
         if specs[name].active(values):
@@ -49,7 +49,7 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
     if definition.sampler.is_grid:
         return list(combinations(definition.space, fixed, points))
     specs, dimensions = all_specs(), definition.dimensions(fixed)
-    start: dict[str, Value] = {**defaults(), **fixed}
+    start = definition.begin(fixed)
     searched = dimensions.get("softmax_variant")
     chosen = searched.values if isinstance(searched, Choices) else (start["softmax_variant"],)
     known: list[dict[str, Any]] = []

@@ -154,7 +154,7 @@ def _possible(config: Mapping[str, Any], name: str, value: float) -> bool:
     """Whether the winner could be trained with this value, which other fields may forbid."""
     typed = int(value) if all_specs()[name].annotation is int else value
     try:
-        Config.of({**config, name: typed})
+        Config.stored({**config, name: typed})
     except TunemaxError:
         return False
     return True

@@ -146,7 +146,7 @@ def iteration(trial: FrozenTrial, budget: Budget, step: int) -> int:
     config = trial.system_attrs.get(CONFIG)
     if config is None or budget.horizon is not None or not step:
         return step
-    return budget.course(Config.of(json.loads(config))).iteration(step)
+    return budget.course(Config.stored(json.loads(config))).iteration(step)
 
 
 def losses(trial: FrozenTrial, budget: Budget) -> dict[int, float]:

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.gpt.defaults import SCHEMA
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.study_file import define
 from tunemax.search.question.suggest import distributions, suggest
@@ -227,7 +228,7 @@ def test_siblings_begin_with_the_same_points_whoever_asks(name: str) -> None:
 
 def test_a_question_from_before_draws_as_it_did() -> None:
     definition = siblings(sampler="random")
-    before = StudyDefinition.from_json(definition.to_json().replace('"schema_version":2,', ""))
+    before = StudyDefinition.from_json(definition.to_json().replace(f'"schema_version":{SCHEMA},', ""))
     assert before.schema_version == 1
     drawn = [points(before, "softmax", 0, workers)[0]["learning_rate"] for workers in ([0], [1])]
     seed = before.make_sampler("q/softmax", 0)
