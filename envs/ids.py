@@ -64,8 +64,8 @@ IDS = {
     "tunemax/LearningRate-v0": Row(
         controls=("learning_rate",),
         summary="Steer the learning rate of a training, on top of its schedule.",
-        about="The schedule stays what it is (warm-up, then cosine); the action moves its peak. β and γ of constantmax "
-        "are learned by SGD. Everything that is not said here is as in `Constantmax`.",
+        about="The schedule stays what it is (a warm-up, then a decay); the action moves its peak. β and γ of "
+        "constantmax are learned by SGD. Everything that is not said here is as in `Constantmax`.",
         moves="the peak learning rate, a factor of 1.5 at most",
         starts="the learning rate is wrong by up to a factor of 10 either way",
     ),

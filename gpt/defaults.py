@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tunemax.gpt.fields import Choices, Range
+
 SCHEMA = 3
 """Of definitions, scenes and whatever else names only some fields, as they are made now. What is stored without a
 number is of schema 1."""
@@ -20,6 +22,14 @@ UNTIL: Mapping[int, Mapping[str, Any]] = {
     },
 }
 """By the last schema that had them: defaults that have changed since. Nothing is ever taken out of here."""
+SEARCHED_UNTIL: Mapping[int, Mapping[str, Range | Choices]] = {
+    2: {
+        "learning_rate": Range(1e-4, 3e-2, log=True),
+        "warmup_fraction": Range(0.0, 0.3),
+        "grad_clip": Range(0.1, 10, log=True),
+    },
+}
+"""The same of the range that a study file means by `default`."""
 
 
 def defaults_of(schema: int) -> dict[str, Any]:
@@ -29,6 +39,12 @@ def defaults_of(schema: int) -> dict[str, Any]:
     """
     later = [until for until in sorted(UNTIL) if until >= schema]
     return {name: value for until in reversed(later) for name, value in UNTIL[until].items()}
+
+
+def searched_in(schema: int) -> dict[str, Range | Choices]:
+    """The default ranges of a schema that are others now, by flat name; none for today's."""
+    later = [until for until in sorted(SEARCHED_UNTIL) if until >= schema]
+    return {name: searched for until in reversed(later) for name, searched in SEARCHED_UNTIL[until].items()}
 
 
 def of_their_time(whole: Mapping[str, Any]) -> dict[str, Any]:

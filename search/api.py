@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -26,7 +27,7 @@ from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import open_storage, study_id
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
-from tunemax.search.storage.questions import Question, create, data_of, load, load_from
+from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
 from tunemax.search.storage.recovery import mark
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
@@ -64,8 +65,8 @@ def create_study(file: str | Path, storage: str | None = None) -> Question:
     storage: a path or an SQLAlchemy URL; by default `tunemax.db` beside the file. Raises TunemaxError, with the line of
     the file that is wrong.
     """
-    definition = load_study_file(file)
     where = storage or default_storage(Path(file).parent)
+    definition = load_study_file(file, partial(schema_of, where))
     return create(where, definition, data_of(where, definition))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import pydantic
 
-from tunemax.envs.ids import IDS
+from tunemax.envs.ids import IDS, SMALL
 from tunemax.envs.task import Task, find_row, full_id, task_of
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -82,6 +82,8 @@ class Scene(pydantic.BaseModel):
 
     @property
     def _whole(self) -> dict[str, Any]:
-        """The arguments, with the defaults of their time."""
-        config = {**defaults_of(self.schema_version), **self.arguments.get("config", {})}
+        """The arguments, with the defaults of their time for what neither they nor the id name."""
+        named = {**SMALL, **IDS[self.id].config}
+        since = {name: value for name, value in defaults_of(self.schema_version).items() if name not in named}
+        config = {**since, **self.arguments.get("config", {})}
         return {**self.arguments, **({"config": config} if config else {})}

@@ -24,10 +24,13 @@ def opened(arguments: argparse.Namespace, name: str) -> Question:
 
 
 def say_how_measured(question: Question) -> None:
-    """What somebody should know who has asked for a question: an old rule, or what `eval_iters` was taken as."""
+    """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
+    as."""
     from tunemax.gpt.evaluation import converted
 
     definition = question.definition
+    if definition.kept:
+        print(f"{question.name}: {definition.kept}", file=sys.stderr)
     if definition.rule:
         print(f"{question.name}: {definition.rule}", file=sys.stderr)
     elif "eval_iters" in definition.base:

@@ -197,6 +197,8 @@ def show(arguments: argparse.Namespace) -> None:
         print_json({"definition": definition, "trials": states})
         return
     print(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True).rstrip())
+    if question.definition.kept:
+        print(question.definition.kept)
     for name, counts in states.items():
         print(f"{name}: {_counted(counts)}")
 

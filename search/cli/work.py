@@ -7,6 +7,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +72,11 @@ def run(arguments: argparse.Namespace) -> None:
     file = file_to_read(name, where)
     if file:
         from tunemax.search.question.study_file import load_study_file
+        from tunemax.search.storage.questions import schema_of
 
-        definition = load_study_file(file)  # first of all, so that a mistake leaves no process behind
+        definition = load_study_file(
+            file, partial(schema_of, where)
+        )  # first of all, so that a mistake leaves no process behind
         name = definition.name
     from tunemax.search.machine.processes import warm
 

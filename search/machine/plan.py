@@ -20,7 +20,7 @@ from tunemax.search.machine.processes import WorkerSettings
 from tunemax.search.question.budget import VOCABULARY
 from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import defaults, extremes
+from tunemax.search.question.dimension import extremes
 
 COMPILING = 60.0
 """Seconds for the two functions of a variant, an iteration and an evaluation, while other workers wait."""
@@ -189,7 +189,7 @@ def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
 
 def _graphs(definition: StudyDefinition, fixed: Mapping[str, Value]) -> int:
     """Functions that a sibling may have to compile: one a combination of what is no float, with dropout or without."""
-    specs, values = all_specs(), {**defaults(), **fixed}
+    specs, values = all_specs(), definition.begin(fixed)
     graphs = 2 if "dropout" in definition.dimensions(fixed) else 1
     for name, dimension in definition.dimensions(fixed).items():
         spec = specs[name]

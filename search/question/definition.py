@@ -16,7 +16,7 @@ from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Value, explain
 from tunemax.search.question.budget import Budget
-from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, shown
+from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, defaults, shown
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
 from tunemax.search.question.samplers import Before, Sampler, Task, Tpe
@@ -90,12 +90,28 @@ class StudyDefinition(pydantic.BaseModel):
                 fields |= self._length(fields.pop("max_iters", None))
                 fields |= {"dataset": self.data, "eval_slice": "confirmation"}
             return siblings
-        open_to_it = {*self.space, self.per}
-        fixed = {name: value for name, value in defaults_of(self.schema_version).items() if name not in open_to_it}
-        fixed |= {**self.base, "dataset": self.data, "seed": self.seed, **self._length(None)}
+        fixed = {**self.since, **self.base, "dataset": self.data, "seed": self.seed, **self._length(None)}
         if self.per is None:
             return {self.name: fixed}
         return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
+
+    @property
+    def since(self) -> dict[str, Value]:
+        """Defaults of its time that are others now, of fields that it neither names nor searches."""
+        named = {*self.base, *self.space, self.per}
+        return {name: value for name, value in defaults_of(self.schema_version).items() if name not in named}
+
+    @property
+    def kept(self) -> str | None:
+        """Which defaults of its time it keeps, in a sentence; None of a question by those of now."""
+        if self.confirms:  # of whole configurations
+            return None
+        kept = [f"{name} {shown(value)}" for name, value in self.since.items() if name != "eval_by"]  # see `rule`
+        return f"Begun when other defaults held, and goes on with those: {', '.join(kept)}." if kept else None
+
+    def begin(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
+        """All flat values of a sibling with these fixed ones before anything is chosen: by the defaults of its time."""
+        return {**defaults(), **defaults_of(self.schema_version), **fixed}
 
     @property
     def rule(self) -> str | None:

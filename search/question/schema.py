@@ -10,7 +10,6 @@ import pydantic
 import yaml
 
 from tunemax.gpt.config import all_specs
-from tunemax.gpt.defaults import defaults_of
 from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.budget import UNITS
@@ -24,11 +23,9 @@ from tunemax.search.question.stages import NAME
 
 def study_file(definition: StudyDefinition) -> str:
     """The text of a study file that means this definition. What is at its default is left out."""
-    open_to_it = {*definition.space, definition.per}
     written = definition.model_dump(mode="json", exclude={*INNER, "space"}, exclude_defaults=True)
-    since = {name: value for name, value in defaults_of(definition.schema_version).items() if name not in open_to_it}
-    if since:
-        written["base"] = {**since, **definition.base}  # a file is read by the defaults of its day
+    if definition.since:
+        written["base"] = {**definition.since, **definition.base}  # a file is read by the defaults of its day
     written["budget"] = definition.budget.model_dump(exclude_defaults=True)
     if definition.sampler.is_grid:
         del written["budget"]["trials"]  # it counts its own points

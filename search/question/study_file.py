@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
 
 from tunemax.gpt.config import Config, all_specs, resolve
-from tunemax.gpt.defaults import SCHEMA
+from tunemax.gpt.defaults import SCHEMA, defaults_of, searched_in
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value
@@ -45,18 +46,25 @@ CLASH_LIMIT = 400
 
 NAME_RULE = "at most 80 letters a-z, digits, _ and -"
 
+Begun = Callable[[str], int]
+"""The schema of the question of a name, whose defaults its file is read by: today's if there is none."""
 
-def load_study_file(file: str | Path) -> StudyDefinition:
+
+def not_begun(_name: str) -> int:
+    return SCHEMA
+
+
+def load_study_file(file: str | Path, begun: Begun = not_begun) -> StudyDefinition:
     """Read and check a study file. Raises TunemaxError: ``FILE:LINE: field: value, expectation, remedy``."""
     path = Path(file)
     located = read_yaml(path)
     try:
-        return define(located.data, name=path.stem)
+        return define(located.data, name=path.stem, begun=begun)
     except Fault as fault:
         raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
 
 
-def define(data: Any, *, name: str) -> StudyDefinition:
+def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition:
     """Check the plain data of a study file. name: the study's, if the data does not give one. Raises Fault."""
     known = [key for key in StudyDefinition.model_fields if key not in INNER]
     if not isinstance(data, dict):
@@ -70,14 +78,15 @@ def define(data: Any, *, name: str) -> StudyDefinition:
         raise Fault((), f"the file's name {name} cannot name a study; add `name:` with {NAME_RULE}")
     if isinstance(given.get("name"), str) and not is_name(given["name"]):
         raise Fault(("name",), f"{shown(given['name'])}, expected {NAME_RULE}")
-    base = _read_base(_mapping(given, "base"))
-    space = _read_space(_mapping(given, "space"), base)
+    schema = begun(str(given.get("name", name)))
+    base = _read_base(_mapping(given, "base"), schema)
+    space = _read_space(_mapping(given, "space"), base, schema)
     per, compare = _read_per(given, base, space)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
             given[key] = {option: value for option, value in given[key].items() if value is not None}
     named = {
-        "schema_version": SCHEMA,
+        "schema_version": schema,
         "name": name,
         **given,
         "base": base,
@@ -112,12 +121,13 @@ def define(data: Any, *, name: str) -> StudyDefinition:
     return definition.with_trials(size)
 
 
-def _read_base(given: Mapping[str, Any]) -> dict[str, Value]:
+def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
     """What all trials share; `eval_iters` becomes `eval_tokens` here, once, whatever batch and context a trial has."""
     base = {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
-    if "eval_iters" not in base or base.get("eval_by") == "windows":
+    whole = {**defaults(), **defaults_of(schema), **base}
+    if "eval_iters" not in base or whole["eval_by"] == "windows":
         return base
-    iters, batch, context = (int({**defaults(), **base}[name]) for name in ("eval_iters", "batch_size", "block_size"))
+    iters, batch, context = (int(whole[name]) for name in ("eval_iters", "batch_size", "block_size"))
     tokens = tokens_of(iters, batch, context)
     if base.get("eval_tokens", tokens) != tokens:
         both = f"eval_iters = {iters} stands for eval_tokens = {tokens}, and eval_tokens is {base['eval_tokens']}"
@@ -125,12 +135,14 @@ def _read_base(given: Mapping[str, Any]) -> dict[str, Value]:
     return {**base, "eval_tokens": tokens}
 
 
-def _read_space(given: Mapping[str, Any], base: Mapping[str, Value]) -> dict[str, Dimension]:
+def _read_space(given: Mapping[str, Any], base: Mapping[str, Value], schema: int) -> dict[str, Dimension]:
     space: dict[str, Dimension] = {}
+    since = searched_in(schema)
     for spec, key, value in _fields("space", given):
         if spec.name in base:
             raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
-        space[spec.name] = read_dimension(spec, value, ("space", key))
+        declared = replace(spec.declared, search=since.get(spec.name, spec.declared.search))
+        space[spec.name] = read_dimension(replace(spec, declared=declared), value, ("space", key))
     return space
 
 

@@ -14,11 +14,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from tunemax.gpt.config import all_specs
-from tunemax.gpt.defaults import defaults_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value
 from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import Dimension, combinations, contains, defaults, points
+from tunemax.search.question.dimension import Dimension, combinations, contains, points
 from tunemax.search.question.ladder import RATE, rungs
 
 
@@ -28,7 +27,7 @@ def suggest(trial: BaseTrial, definition: StudyDefinition, fixed: Mapping[str, V
     Asks the trial for each dimension that means something beside what was chosen before; the others are never sampled.
     """
     specs = all_specs()
-    values, chosen = _start(definition, fixed), dict(fixed)
+    values, chosen = definition.begin(fixed), dict(fixed)
     for name, dimension in definition.dimensions(fixed).items():
         if specs[name].active(values):
             values[name] = chosen[name] = _ask(trial, specs[name], dimension)
@@ -49,7 +48,7 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
     when they are taken. See `tunemax.search.question.ladder`.
     """
     if definition.sampler.is_grid:
-        return list(combinations(definition.space, _start(definition, fixed), points))
+        return list(combinations(definition.space, definition.begin(fixed), points))
     baselines, rates = _baselines(definition, fixed), rungs(definition, fixed)
     if not rates:
         return baselines
@@ -63,7 +62,7 @@ def _baselines(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[
 
     A setting that the space cannot reach drops its baseline; a default outside its range is left to the sampler.
     """
-    start, dimensions = _start(definition, fixed), definition.dimensions(fixed)
+    start, dimensions = definition.begin(fixed), definition.dimensions(fixed)
     known: list[dict[str, Any]] = []
     for variant in map(str, _variants(definition, fixed)):
         for settings in find_variant(variant).baselines:
@@ -81,7 +80,7 @@ def _baselines(definition: StudyDefinition, fixed: Mapping[str, Value]) -> list[
 def _point(definition: StudyDefinition, fixed: Mapping[str, Value], named: Mapping[str, Value]) -> dict[str, Any]:
     """Of every dimension that means something then the value that is named, or its default; without those that it
     cannot have."""
-    specs, values = all_specs(), {**_start(definition, fixed), **named}
+    specs, values = all_specs(), {**definition.begin(fixed), **named}
     active = {name: dim for name, dim in definition.dimensions(fixed).items() if specs[name].active(values)}
     return {name: values[name] for name, dim in active.items() if contains(dim, values[name])}
 
@@ -89,12 +88,7 @@ def _point(definition: StudyDefinition, fixed: Mapping[str, Value], named: Mappi
 def _variants(definition: StudyDefinition, fixed: Mapping[str, Value]) -> tuple[Value, ...]:
     """Those that the sibling's trials can have."""
     searched = definition.dimensions(fixed).get("softmax_variant")
-    return searched.values if isinstance(searched, Choices) else (_start(definition, fixed)["softmax_variant"],)
-
-
-def _start(definition: StudyDefinition, fixed: Mapping[str, Value]) -> dict[str, Value]:
-    """Every field before anything is chosen: at what the sibling fixes, or the default of the definition's time."""
-    return {**defaults(), **defaults_of(definition.schema_version), **fixed}
+    return searched.values if isinstance(searched, Choices) else (definition.begin(fixed)["softmax_variant"],)
 
 
 def _without_rate(params: Mapping[str, Any]) -> dict[str, Any]:

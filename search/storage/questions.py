@@ -25,6 +25,7 @@ from sqlalchemy.engine import make_url
 
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
@@ -184,6 +185,11 @@ def holds(where: str | Path, name: str) -> bool:
     if is_file and not Path(str(url.database)).exists():
         return False
     return name in questions(open_storage(where, create=not is_file))
+
+
+def schema_of(where: str | Path, name: str) -> int:
+    """By which a question's study file is read: as it was begun if the storage has it, else today's."""
+    return load_from(where, name).definition.schema_version if holds(where, name) else SCHEMA
 
 
 def load_from(where: str | Path, name: str) -> Question:

@@ -168,6 +168,18 @@ def test_what_is_stored_keeps_the_defaults_of_its_time() -> None:
     assert all(name in SPECS for values in UNTIL.values() for name in values)
 
 
+LATER = {name: spec.declared.neutral for name, spec in SPECS.items() if spec.declared.neutral is not None}
+"""Fields that joined configurations which existed, and what older code trained."""
+
+
+@given(configs(), st.sets(st.sampled_from(sorted(LATER)), min_size=1))
+def test_a_stored_configuration_has_the_later_fields_of_its_time(config: Config, lacking: set[str]) -> None:
+    whole = {name: value for name, value in config.flat().items() if name not in lacking}
+    expected = accepted({**config.flat(), **{name: LATER[name] for name in lacking}})
+    assert Config.stored(whole) == expected
+    assert Config.stored(whole).identity == expected.identity
+
+
 @pytest.mark.parametrize(
     ("values", "identity"),
     [

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.layout import Layout
+from tunemax.gpt.layout import GAIN, Layout
 from tunemax.gpt.model import Lane, forward, losses, parameters, rotate
 from tunemax.gpt.random import Dropout, generator, key
 from tunemax.gpt.softmax import Variant, variants
@@ -64,7 +64,8 @@ def test_rotary_products_depend_on_the_distance_alone() -> None:
 
 
 def test_initial_values_are_gpt2s_and_start_near_even_guessing(small: Make, corpus: Corpus) -> None:
-    config = small(n_embd=64, n_layer=3, bias=True, softmax_variant="constantmax", constantmax__sharing="head")
+    shape = {"n_embd": 64, "n_layer": 3, "bias": True}
+    config = small(**shape, init_std=0.02, softmax_variant="constantmax", constantmax__sharing="head")
     layout = Layout(parameters(config.model, 256))
     views = layout.split(layout.start(config))
     assert views["wte"].std().item() == pytest.approx(0.02, rel=0.05)
@@ -80,6 +81,19 @@ def test_initial_values_are_gpt2s_and_start_near_even_guessing(small: Make, corp
     assert trainer.evaluate()[member] == pytest.approx(math.log(256), abs=0.1)
 
 
+def test_initial_weights_follow_the_width_unless_they_are_given(small: Make) -> None:
+    drawn = {}
+    for width, std in ((16, 0.0), (64, 0.0), (64, 0.02), (64, 0.04)):
+        config = small(n_embd=width, n_layer=3, init_std=std)
+        layout = Layout(parameters(config.model, 256))
+        views = layout.split(layout.start(config))
+        assert views["wte"].std() / views["h.2.mlp.proj.weight"].std() == pytest.approx(math.sqrt(6), rel=0.1)
+        drawn[width, std] = views["wte"]
+    assert drawn[16, 0.0].std().item() == pytest.approx(GAIN / 4, rel=0.05)
+    assert drawn[64, 0.0].std().item() == pytest.approx(GAIN / 8, rel=0.05)
+    torch.testing.assert_close(drawn[64, 0.04], 2 * drawn[64, 0.02])
+
+
 def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(small: Make) -> None:
     configs = [small(softmax_variant=variant, seed=5) for variant in variants()]
     layout = Layout(parameters(configs[0].model, 50))
@@ -88,7 +102,7 @@ def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(sma
     assert all(torch.equal(rows[0], row) for row in rows)
     assert not torch.equal(rows[0], layout.start(small(seed=6))[:common])
     matrices = layout.split(layout.start(configs[0]))
-    signs = [(matrices[p.name].flatten()[:40] > 0).tolist() for p in layout.parameters if p.std]
+    signs = [(matrices[p.name].flatten()[:40] > 0).tolist() for p in layout.parameters if p.shrink]
     assert len(signs) == 10
     assert all(one != other for one, other in itertools.combinations(signs, 2)), "two parameters are drawn alike"
     # A name draws its own numbers: other parameters beside it do not matter.

@@ -19,6 +19,7 @@ from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.training import Plan, Trained, train_agent
 from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
+from tunemax.gpt.defaults import UNTIL
 from tunemax.gpt.errors import TunemaxError
 
 QUICK: dict[str, Any] = {"batch_size": 16}
@@ -268,6 +269,17 @@ def test_an_id_is_known_however_it_was_written(name: str) -> None:
     """``envs:`` was the module's name once."""
     assert Scene.of(name) == Scene.of("Tiny-v0")
     assert Scene.model_validate_json(f'{{"id": "{name}"}}').id == "tunemax/Tiny-v0"
+
+
+@pytest.mark.parametrize("name", ["LearningRate-v0", "Tiny-v0"])
+def test_an_old_scene_keeps_the_defaults_of_its_time_below_what_its_id_names(name: str) -> None:
+    now, old = Scene.of(name), Scene.of(name).at(2)
+    rates = {"LearningRate-v0": 1e-2, "Tiny-v0": 3e-2}
+    assert old.task.config.train.learning_rate == now.task.config.train.learning_rate == rates[name]
+    for field, was in UNTIL[2].items():
+        assert old.task.config.flat()[field] == (rates[name] if field == "learning_rate" else was)
+    given = Scene.of(name, config={"schedule": "wsd", "learning_rate": 2e-3}).at(2).task.config.train
+    assert (given.schedule, given.learning_rate, given.grad_clip) == ("wsd", 2e-3, UNTIL[2]["grad_clip"])
 
 
 def test_unknown_names_are_told() -> None:
