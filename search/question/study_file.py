@@ -41,6 +41,8 @@ from tunemax.search.question.stages import MOST_SEEDS, is_name
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
+SETTLING = 3
+"""The first schema whose study files are refused if their confirmation could settle nothing."""
 CLASH_LIMIT = 400
 """Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
 
@@ -222,7 +224,7 @@ def _check_stage(definition: StudyDefinition) -> None:
     if reference is not None and reference not in compared:
         near = did_you_mean(reference, compared)
         raise Fault(("confirm", "reference"), f"{reference}, no candidate of this study{near}")
-    if stage and len(compared) > 1:
+    if stage and len(compared) > 1 and definition.schema_version >= SETTLING:
         family = min(stage.top or MOST_SEEDS, len(compared) - 1)
         if stage.seeds < (least := least_seeds(family)):
             among = f"{family + 1} candidates need at least {least}"
