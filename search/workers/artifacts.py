@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 
 from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 
 from tunemax.envs.canvas import COLOURS, Line, draw
 from tunemax.gpt.files import Guard
@@ -132,7 +133,7 @@ def sample(job: Job) -> str:
 
 def _leads(job: Job) -> bool:
     """Whether a trial that is about to complete will be the best of its study."""
-    others = filter(ranks, job.trial.study.get_trials(deepcopy=False))
+    others = filter(ranks, job.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     return job.value < min((other.values[0] for other in others), default=math.inf)
 
 

@@ -202,8 +202,8 @@ class Worker:
             with self.question.cached.one_look():
                 # All are judged before the first one ends: by what was known when they came here
                 ends = [self._judge(job) if is_ours else "dropped" for job, is_ours in zip(reached, ours, strict=True)]
-                for job, end in zip(reached, ends, strict=True):
-                    self._see(job, end)
+            for job, end in zip(reached, ends, strict=True):  # each sees who of them has ended before it
+                self._see(job, end)
 
     def _judge(self, job: Job) -> str | None:
         """How a trial ends that has reported, or None. It is dropped if somebody else has finished it meanwhile."""

@@ -40,7 +40,7 @@ def first_logits(trainer: Trainer, member: Member, corpus: Corpus) -> Tensor:
 
 @pytest.mark.parametrize("factor", [1, 30])
 def test_the_measures_are_those_of_the_rows(factor: float, small: Make, corpus: Corpus) -> None:
-    config = small(softmax_variant="constantmax", constantmax__beta=1.5, constantmax__gamma=20)
+    config = small(softmax_variant="constantmax", constantmax__beta=1.5, constantmax__gamma=20, init_std=0.02)
     trainer = Trainer(config, corpus)
     member = scaled(trainer, trainer.add(config), factor)
     logits = first_logits(trainer, member, corpus)
@@ -82,7 +82,7 @@ GUARDED: list[dict[str, Any]] = [
 def test_the_share_of_guarded_entries_is_seen_when_logits_are_huge(
     fields: dict[str, Any], small: Make, corpus: Corpus
 ) -> None:
-    config = small(**fields)
+    config = small(**fields, init_std=0.02)
     trainer = Trainer(config, corpus)
     quiet = trainer.add(config)
     loud = scaled(trainer, trainer.add(config), 300)

@@ -121,13 +121,14 @@ def load(model: Gpt, weights: Mapping[str, Tensor], variant: str) -> None:
 
 
 def rate(c: Config, i: int) -> float:
-    """Linear warm-up from 1/warmup to the peak, then half a cosine that ends at the last iteration."""
+    """Linear warm-up from 1/warmup to the peak, then half a cosine, or a line, that ends at the last iteration."""
     peak, floor = c.train.learning_rate, c.train.learning_rate * c.train.min_lr_ratio
     warmup = round(c.train.max_iters * c.train.warmup_fraction)
     if i < warmup:
         return peak * (i + 1) / warmup
     share = (i - warmup) / (c.train.max_iters - 1 - warmup)
-    return floor + (peak - floor) * (1 + math.cos(math.pi * share)) / 2
+    left = (1 + math.cos(math.pi * share)) / 2 if c.train.schedule == "cosine" else 1 - share
+    return floor + (peak - floor) * left
 
 
 def reference_losses(c: Config, corpus: Corpus, weights: Mapping[str, Tensor]) -> tuple[list[float], float, int]:
@@ -172,10 +173,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "post, rotary, untied, biases": {"norm_position": "post", "position": "rotary", "tie_weights": False, "bias": True},
 }
 MEMBERS: list[dict[str, Any]] = [
-    {"softmax_variant": "softmax", "learning_rate": 3e-3},
+    {"softmax_variant": "softmax", "learning_rate": 3e-3, "schedule": "cosine"},
     {"softmax_variant": "constantmax", "learning_rate": 1e-2, "weight_decay": 0.5, "variant_lr_ratio": 30, "seed": 2},
     {"softmax_variant": "softmax", "seed": 3, "beta1": 0.8, "beta2": 0.95, "grad_clip": 0.05, "warmup_fraction": 0.0},
     {
+        "schedule": "cosine",
         "softmax_variant": "constantmax",
         "constantmax__sharing": "head",
         "constantmax__gamma": 7,

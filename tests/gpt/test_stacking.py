@@ -244,7 +244,7 @@ def test_a_restored_member_goes_on_as_if_never_disturbed(small: Make, corpus: Co
 
 
 def test_a_snapshot_does_not_move_with_its_member(small: Make, corpus: Corpus, assert_same: Same) -> None:
-    trainer, member = alone(small(softmax_variant="constantmax"), corpus, 2)
+    trainer, member = alone(small(softmax_variant="constantmax", learning_rate=1e-3), corpus, 2)
     snapshot = trainer.snapshot(member)
     copy = dataclasses.replace(snapshot, tensors={name: tensor.clone() for name, tensor in snapshot.tensors.items()})
     trainer.set(member, "constantmax.beta", 9)

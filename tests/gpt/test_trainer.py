@@ -222,7 +222,9 @@ def test_a_variants_scalars_have_their_own_learning_rate(small: Make, corpus: Co
     moved = {}
     for ratio in (0, 1, 10):
         trainer, member = started(
-            small(softmax_variant="constantmax", variant_lr_ratio=ratio, warmup_fraction=0), corpus, steps=1
+            small(softmax_variant="constantmax", learning_rate=1e-3, variant_lr_ratio=ratio, warmup_fraction=0),
+            corpus,
+            steps=1,
         )
         moved[ratio] = (trainer.learnables(member)["beta"] - 2.5).abs().max().item()
     assert moved[0] == 0
@@ -231,7 +233,7 @@ def test_a_variants_scalars_have_their_own_learning_rate(small: Make, corpus: Co
 
 
 def test_decay_shrinks_matrices_only(small: Make, corpus: Corpus) -> None:
-    base = {"bias": True, "warmup_fraction": 0, "softmax_variant": "constantmax"}
+    base = {"bias": True, "learning_rate": 1e-3, "warmup_fraction": 0, "softmax_variant": "constantmax"}
     ends = [started(small(weight_decay=decay, **base), corpus, steps=1) for decay in (0, 50)]
     plain, decayed = (trainer.snapshot(member).tensors for trainer, member in ends)
     start = ends[0][0].layout.split(ends[0][0].layout.start(small(**base)))

@@ -159,7 +159,7 @@ def test_every_attention_weight_is_counted_where_it_lies(small: Make, tmp_path: 
     first = {"softmax_variant": "constantmax", "constantmax__beta": 1.0, "constantmax__gamma": 100}
     rows = range(1, 17)
     for fields, expected in ((first, [math.exp(-1) / 100]), ({}, [1 / n for n in rows])):
-        config = small(**fields, tensorboard_histograms=True)
+        config = small(**fields, init_std=0.02, tensorboard_histograms=True)
         found = measured(Trainer(config, corpus), config)
         assert found.weights is not None
         assert found.weights.shape == (2, 2, len(WEIGHT_EDGES) - 1)

@@ -29,7 +29,7 @@ PLAN: dict[str, Any] = {
     "sampler": "grid",
     "space": {"learning_rate": [1e-2, 3e-3], "decay_fraction": [0.2, 0.6]},
     "budget": {"trials": 4, "horizon": 70},
-    "base": {"eval_interval": 20, "schedule": "wsd", "dropout": 0.1},
+    "base": {"eval_interval": 20, "schedule": "wsd", "warmup_fraction": 0.05, "dropout": 0.1},
     "pruner": {"name": "asha", "cooled": True, "warmup": 0.35, "spared": 1.0},
 }
 """Rungs 25 and 50. Decays begin at 20 and 40, or at 10 and 20: then the second branch begins before the first has

@@ -232,7 +232,7 @@ def test_a_trial_survives_one_look_above_the_cap(
 def test_spikes_are_attributes_of_a_trial_that_trains_on(ask: Ask, work: Work) -> None:
     question = ask(
         compare=["softmax"],
-        base={"divergence_margin": 0.3, "warmup_fraction": 0, "grad_clip": 0},
+        base={"divergence_margin": 0.3, "warmup_fraction": 0, "grad_clip": 0, "init_std": 0.02},
         space={"learning_rate": [1e-3, 2.0]},
         sampler="grid",
         budget={"trials": 2, "horizon": 20},
