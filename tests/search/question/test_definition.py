@@ -229,7 +229,7 @@ MISTAKES = [
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
         "decay_fraction: default",
-        ":9: space.decay_fraction: means something only if schedule is wsd (it is cosine); take it out",
+        ":9: space.decay_fraction: means something only if schedule is wsd (it is linear); take it out",
     ),
     (
         "learning_rate: {low: 1e-4, high: 1e-2}",
@@ -415,7 +415,7 @@ def test_the_schema_knows_fields_help_and_ranges() -> None:
     assert set(schema["properties"]["base"]["properties"]) == set(all_specs()) - set(OWNED)
     rate = schema["properties"]["base"]["properties"]["learning_rate"]
     assert rate["description"] == all_specs()["learning_rate"].help
-    assert (rate["exclusiveMinimum"], rate["maximum"], rate["default"]) == (0, 10, 1e-3)
+    assert (rate["exclusiveMinimum"], rate["maximum"], rate["default"]) == (0, 10, 5e-3)
     assert "consmax" in schema["properties"]["base"]["properties"]["softmax_variant"]["enum"]
 
 

@@ -84,7 +84,7 @@ def test_siblings_climb_the_same_ladder() -> None:
 @pytest.mark.parametrize(
     ("space", "more"),
     [
-        ({"learning_rate": [1e-3, 1e-2], **BETA}, {}),
+        ({"learning_rate": [2e-3, 1e-2], **BETA}, {}),  # no default of any schema
         (BETA, {}),
         (
             {"learning_rate": {"low": 0.01, "high": 0.03, "step": 0.01, "log": False}},

@@ -56,7 +56,7 @@ def test_each_schedule_may_have_a_study_of_its_own(defined: Defined) -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({}, "pruner.cooled: needs schedule: wsd in base, since a branch leaves a stable rate; it is cosine"),
+        ({}, "pruner.cooled: needs schedule: wsd in base, since a branch leaves a stable rate; it is linear"),
         (
             {"space": RATE | {"schedule": ["wsd", "linear"]}},
             "pruner.cooled: needs schedule: wsd in base, .*; it is linear",
@@ -67,7 +67,7 @@ def test_each_schedule_may_have_a_study_of_its_own(defined: Defined) -> None:
             r"but the warm-up ends at 90 \(warmup_fraction 0.3\)",
         ),
         (
-            {"base": {"schedule": "wsd"}, "space": RATE | {"decay_fraction": [0.1, 0.95]}},
+            {"base": {"schedule": "wsd", "warmup_fraction": 0.05}, "space": RATE | {"decay_fraction": [0.1, 0.95]}},
             "decays from iteration 5 .* the warm-up ends at 15",
         ),
         (
@@ -87,6 +87,9 @@ def test_a_cooled_rung_that_no_decay_can_reach_is_refused(defined: Defined, more
 
 def test_a_decay_may_be_searched_where_each_ends_at_the_rung(defined: Defined) -> None:
     study = defined(
-        pruner=COOLED, base={"schedule": "wsd"}, space=RATE | {"decay_fraction": "default"}, budget={"horizon": 300}
+        pruner=COOLED,
+        base={"schedule": "wsd", "warmup_fraction": 0.05},
+        space=RATE | {"decay_fraction": "default"},
+        budget={"horizon": 300},
     )
     assert study.pruner.cooled_rungs(300) == (100, 200)

@@ -282,8 +282,8 @@ def test_a_question_without_a_complete_trial_has_no_winner(ask: Ask) -> None:
         ({"seeds": 1}, "confirm.seeds: 1, expected greater than or equal to 2"),
         (5, "confirm.seeds: 5, too few to settle anything; 2 candidates need at least 6"),
         (
-            {"runs": 23},
-            "confirm.runs: 23, too few to settle anything; 2 candidates need at least 24 runs, 12 seeds each",
+            {"runs": 15},
+            "confirm.runs: 15, too few to settle anything; 2 candidates need at least 16 runs, 8 seeds each",
         ),
         ({"runs": 1}, "confirm.runs: 1, expected greater than or equal to 2"),
         ({"margin": 0}, "confirm.margin: 0, expected greater than 0"),
@@ -349,7 +349,7 @@ def test_a_trial_that_runs_elsewhere_is_waited_for_without_a_confirmation_too(
     typed(capsys, "study", "create", str(file))
     load_from(str(file.with_name("tunemax.db")), "q").study("q/softmax").ask()
     last = typed(capsys, "study", "run", str(file)).splitlines()[-1]
-    assert last.startswith("1 trials run elsewhere, so winners may change; once they have ended, go on with tunemax")
+    assert last.startswith("1 trial runs elsewhere, so winners may change; once it has ended, go on with tunemax")
 
 
 def test_a_trial_that_runs_elsewhere_keeps_winners_open(
@@ -362,7 +362,7 @@ def test_a_trial_that_runs_elsewhere_keeps_winners_open(
     out = typed(capsys, "study", "run", str(file))
     assert "1 complete" in out or "1/2 trials" in out
     assert out.splitlines()[-1].startswith(
-        "1 trials run elsewhere, so winners may change; once they have ended, confirm them with tunemax"
+        "1 trial runs elsewhere, so winners may change; once it has ended, confirm them with tunemax"
     )
     line = refused(capsys, "study", "confirm", "q", "--storage", storage)
     url = f"--storage sqlite:///{storage}"

@@ -160,7 +160,7 @@ def test_the_command_prints_a_table_or_json(ask: Ask, where: str, capsys: pytest
         ["q/softmax", "4", "1", "160", "140", "12", "%", "lost", "0.3000"],
     ]
     assert "Pruner median, warmup 0.333, startup 2: trials one after the other" in out
-    assert "1 trials were pruned before this pruner would have stopped them" in out
+    assert "1 trial was pruned before this pruner would have stopped it" in out
     assert main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["pruner"]["name"] == "median"

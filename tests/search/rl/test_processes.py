@@ -251,7 +251,7 @@ def test_candidates_of_a_study_are_shared_out_and_the_last_process_sees_to_all(h
     Path("rl_tiny.yaml").write_text(yaml.safe_dump(STUDY))
     process = hold(LOOK, "rl", "study", "rl_tiny.yaml")
     other = start("rl", "study", "rl_tiny.yaml")
-    other.wait_for("waiting for 1 candidates that other processes train")
+    other.wait_for("waiting for 1 candidate that other processes train")
     first, second = trials()
     assert is_run_by(first, process)
     assert second.state == TrialState.COMPLETE

@@ -72,7 +72,6 @@ def test_a_report_says_where_learnables_ended_and_how_to_do_it_again(confirmed: 
     for title in (
         "Confirmed at 20 iterations",
         "Tuned",
-        "Learning curves",
         "Learnables",
         "Slices",
         "Stability",
@@ -81,6 +80,8 @@ def test_a_report_says_where_learnables_ended_and_how_to_do_it_again(confirmed: 
     ):
         assert f"<h2>{title}</h2>" in html
         assert f"## {title}\n" in markdown
+    assert "<h2>Learning curves</h2>" in html
+    assert "## Learning curves\n" not in markdown, "figures alone, which are not in Markdown"
     (entry,) = [each for each in confirmations(confirmed)[0].entries if each.candidate == "constantmax"]
     ends = [trial.user_attrs["final_beta"] for trial in entry.trials]
     assert f"{sum(ends) / len(ends):.4g}" in html
