@@ -73,20 +73,25 @@ print(json.dumps([asked(**parts) for parts in json.loads(sys.argv[1])]))
 """
 # Two results, and what every view makes of them.
 VIEWS = """
-import sys
+import json, sys
 from pathlib import Path
 from optuna_dashboard import get_note
+from tunemax.gpt.config import Config
 from tunemax.gpt.data import open_data
 from tunemax.search.question.study_file import load_study_file
+from tunemax.search.storage.attributes import CONFIG
+from tunemax.search.storage.trials import set_system_attr
 from tunemax.search.storage.questions import create
 from tunemax.search.cli import main
 from tunemax.search.views.dashboard.publish import publish
 from tunemax.search.views.report import write
 
 question = create("views.db", load_study_file(sys.argv[1]), open_data(sys.argv[2]))
+study = question.study("views/softmax")
 for loss in (2.5, 2.25):
-    study = question.study("views/softmax")
-    study.tell(study.ask(), loss)
+    trial = study.ask()
+    set_system_attr(trial, CONFIG, json.dumps(Config.of({}).flat()))
+    study.tell(trial, loss)
 publish(question)
 main(["study", "leaderboard", "views", "--storage", "views.db"])
 print(get_note(study), *(path.read_text() for path in write(question, Path("report"))), sep="\\n")

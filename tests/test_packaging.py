@@ -78,7 +78,7 @@ def test_every_folder_of_sources_is_a_package_that_gets_installed() -> None:
 def test_the_command_is_installed_and_works_from_any_folder(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("tunemax")
     done = subprocess.run([command, "fields"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "learning_rate = 0.001" in done.stdout
+    assert "learning_rate = 0.005" in done.stdout
 
 
 def test_ci_runs_every_test_whatever_its_mark() -> None:

@@ -53,8 +53,14 @@ def test_with_enough_runs_all_who_are_open_go_on_to_their_next_look(others: Mapp
         assert (after[name] > stand.seeds) == stand.is_open
 
 
+def test_who_is_better_worse_or_equal_is_settled() -> None:
+    """Before the first look nobody is."""
+    settled = (None, OPEN, WORSE, EQUAL)
+    assert [Stand(12, 12, each).is_open for each in settled] == [True, True, False, False]
+
+
 def test_what_does_not_suffice_for_all_is_given_to_the_nearest() -> None:
-    far, near = Stand(12, 12, Settled(0.8, 0.9, 0, None, None)), Stand(12, 12, Settled(0.5, 0.07, 0, None, None))
+    far, near = Stand(12, 12, Settled(0.8, 0.9, 0, None, None)), Stand(12, 12, Settled(0.9, 0.07, 0, None, None))
     assert next_seeds({"far": far, "near": near}, "softmax", 12, 12, 2, 36 + 8) == {
         "softmax": 16,
         "far": 12,
