@@ -92,7 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
         ended = run_study(name, where, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, name)}")
     if ended.waiting:
-        print(f"The time is spent. Go on with {again}")
+        limit = arguments.seconds or load_from(where, name).definition.budget.run_seconds
+        print(f"{_left(ended.waiting, limit)} Go on with {again}")
     elif ended.elsewhere:
         runs = one_or(ended.elsewhere, "runs", "run")
         elsewhere = f"{counted(ended.elsewhere, 'trial')} {runs} elsewhere, so winners may change"
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
 def confirm(arguments: argparse.Namespace) -> None:
     """Train the winners of a question on fresh seeds, on top of what is confirmed of it already."""
     from tunemax.search.api import confirm_study
-    from tunemax.search.question.stages import MOST_SEEDS, Confirm
+    from tunemax.search.question.stages import MOST_RUNS, MOST_SEEDS, Confirm
     from tunemax.search.storage.commands import typed
 
     question = revived(arguments, arguments.question)
@@ -113,6 +114,8 @@ def confirm(arguments: argparse.Namespace) -> None:
     if asked.get("seeds", MOST_SEEDS) > MOST_SEEDS or asked.get("seeds", 2) < 2:
         few = "five or fewer can never show a difference"
         raise TunemaxError(f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; {few}")
+    if asked.get("runs", 2) > MOST_RUNS:
+        raise TunemaxError(f"--runs = {asked['runs']}: expected at most {MOST_RUNS}, of all candidates together")
     where = arguments.storage or default_storage()
     words = [f"--{key}={value}" for key, value in asked.items()]
     words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
@@ -124,7 +127,7 @@ def confirm(arguments: argparse.Namespace) -> None:
         ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, question.name)}")
     if ended.waiting:
-        print(f"The time is spent. Go on with {again}")
+        print(f"{_left(ended.waiting, arguments.seconds)} Go on with {again}")
 
 
 def resume(arguments: argparse.Namespace) -> None:
@@ -170,6 +173,12 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     print("\n".join(filter(None, [asked, f"{question.name}: {done}", few, runs])), flush=True)
     with shown(progress) as view:
         yield view
+
+
+def _left(waiting: int, limit: float | None) -> str:
+    """Why trials still wait. limit: seconds that the run had."""
+    back = f"{counted(waiting, 'trial')} {one_or(waiting, 'waits', 'wait')}, given back by another run."
+    return "The time is spent." if limit else back
 
 
 def _open(question: Question) -> str:

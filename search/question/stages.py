@@ -13,6 +13,7 @@ from tunemax.gpt.fields import Value
 NAME = r"[a-z0-9_-]{1,80}"
 """Of a question. Without a dot, so that none can be named as a confirmation or a repeat is."""
 MOST_SEEDS = 1000
+MOST_RUNS = 1000 * MOST_SEEDS
 MARGIN = 0.005
 """Share of the reference's loss below which a difference is of no use, unless somebody says otherwise."""
 MOST_MARGIN = 0.2
@@ -34,7 +35,7 @@ class Confirm(pydantic.BaseModel):
     runs: int | None = pydantic.Field(
         None,
         ge=2,
-        le=1000 * MOST_SEEDS,
+        le=MOST_RUNS,
         description="so many runs for all candidates together: who is settled gets no more, who is not goes on; "
         "default: every candidate has all its seeds",
     )
@@ -105,6 +106,11 @@ class Confirms(pydantic.BaseModel):
     """Of all candidates together; None: every candidate has all seeds. See `results.rounds`."""
     winners: dict[str, Frozen] = pydantic.Field(min_length=1)
     """By candidate, in the order of the question."""
+
+    @property
+    def amount(self) -> str:
+        """What more of it is asked by: ``seeds`` of every candidate, or ``runs`` of all."""
+        return "seeds" if self.runs is None else "runs"
 
     def first_planned(self, seeds: int) -> int:
         """Seeds that were planned at first. seeds: those that are planned now."""

@@ -213,6 +213,8 @@ class Confirmation:
         if entry.versus:
             said = f"{claim(entry.versus, 'validation loss', self.where(entry) if where is None else where)}."
             return " ".join([said, *self._calming(entry, entry.versus)])
+        if entry.trials and not entry.runs and not entry.waiting:
+            return f"{entry.candidate}: all {counted(len(entry.trials), 'run')} of it have failed."
         few = f"nothing can be said before two seeds of it and of {self.reference} are done"
         return f"{entry.candidate}{_lost(entry)}: {few}."
 

@@ -15,7 +15,8 @@ def remedies(found: Confirmation) -> tuple[str, ...]:
     compared = [entry.versus for entry in found.entries if entry.versus]
     ties = [versus for versus in compared if versus.typically == "tie"]
     late = [f"{found.reference} was chosen as the reference later, so p counts all pairs of candidates."]
-    told = (_remedy(found, tie) for tie in ties)
+    going_on = found.budget is not None and found.left  # more runs are granted already
+    told = () if going_on else (_remedy(found, tie) for tie in ties)
     return (*late * (found.rechosen and bool(compared)), *_too_few(found, ties), *told)
 
 
@@ -45,7 +46,7 @@ def runs_for(found: Confirmation, seeds: int) -> int:
     are counted."""
     if found.budget is None:
         return (seeds - found.seeds) * len(found.entries)
-    going_on = {found.reference, *(entry.candidate for entry in found.open)}
+    going_on = {found.reference, *(entry.candidate for entry in found.open if entry.versus)}
     return sum(max(0, seeds - len(entry.trials)) for entry in found.entries if entry.candidate in going_on)
 
 

@@ -8,12 +8,13 @@ and why, costs no error: a look says what it says of the first n pairs, see `seq
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.question.looks import looks, too_few_runs
-from tunemax.search.question.stages import MOST_SEEDS, comparisons
+from tunemax.search.question.counting import one_or
+from tunemax.search.question.looks import least_seeds, looks, too_few_runs
+from tunemax.search.question.stages import MOST_SEEDS, Confirm, comparisons
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.sequential import Settled
 
@@ -40,6 +41,8 @@ class Stand:
 
     def next_look(self, planned: int, family: int) -> int | None:
         """Seeds with which it reaches its next look, if no more of them are lost than so far; None if none follows."""
+        if not self.pairs:
+            return None  # nothing has come of all its runs
         lost = self.seeds - self.pairs
         follows = (count + lost for count in looks(planned, family) if count > self.pairs)
         return next((seeds for seeds in follows if seeds <= MOST_SEEDS), None)
@@ -51,6 +54,13 @@ def first_seeds(planned: int, candidates: int, runs: int, rechosen: bool = False
     planned: seeds of each that are planned. candidates: with the reference. runs: of all of them together. rechosen:
     see `Confirms`.
     """
+    if candidates == 1:
+        return min(planned, runs)  # there is nothing to settle
+    least = least_seeds(comparisons(candidates, rechosen))
+    if planned < least:
+        raise TunemaxError(
+            f"seeds = {planned}: too few to settle anything; {candidates} candidates need at least {least}"
+        )
     first = looks(planned, max(1, comparisons(candidates, rechosen)))[0]
     if fault := too_few_runs(runs, candidates, first):
         raise TunemaxError(f"runs = {fault}")
@@ -75,6 +85,35 @@ def next_seeds(
             if cost <= left:
                 seeds, left = seeds | grown, left - cost
     return seeds
+
+
+def allotted(
+    stage: Confirm, found: Confirmation | None, candidates: Sequence[str], planned: int, rechosen: bool
+) -> tuple[dict[str, int], int | None]:
+    """Seeds of each candidate from now on, never fewer than it has, and the runs that are granted; None: not counted.
+
+    found: the confirmation so far. A stage that names neither seeds nor runs goes on as it was begun, and fewer than
+    were granted change nothing. Raises TunemaxError if the runs do not suffice for who is new.
+    """
+    there = {entry.candidate: len(entry.trials) for entry in found.entries} if found else {}
+    granted = found.budget if found else None
+    if stage.runs is None and granted is None:
+        return dict.fromkeys(candidates, max(stage.seeds, found.seeds if found else 0)), None
+    if stage.runs is None and "seeds" in stage.model_fields_set:
+        each = {name: max(stage.seeds, there.get(name, 0)) for name in candidates}
+        return each, max(granted or 0, sum(each.values()))
+    runs = max(stage.runs or 0, granted or 0, sum(there.values()))
+    newcomers = [name for name in candidates if name not in there]
+    if found and not newcomers:
+        return next_of(found, runs), runs
+    first = first_seeds(planned, len(candidates), runs, rechosen)
+    each = {name: there.get(name, first) for name in candidates}
+    if sum(each.values()) > runs:
+        need = f"{', '.join(newcomers)} {one_or(len(newcomers), 'needs', 'need')} {first} seeds"
+        raise TunemaxError(
+            f"runs = {runs}: {sum(there.values())} are spent, and {need}; expected at least {sum(each.values())}"
+        )
+    return each, runs
 
 
 def next_of(found: Confirmation, runs: int) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -15,7 +15,7 @@ from tunemax.search.question.samplers import Grid
 from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, confirmation_name
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, candidates, leaderboard
-from tunemax.search.results.rounds import first_seeds, next_of
+from tunemax.search.results.rounds import allotted
 from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.database import open_storage, study_id
@@ -60,14 +60,15 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
     """Create the confirmation of a tuned question at a multiple of its horizon, or give it the seeds and candidates
     that it lacks.
 
-    Winners that were frozen before stay as they are, and fewer seeds than there are already change nothing. One that
+    Winners that were frozen before stay as they are, and fewer seeds or runs than there are change nothing. One that
     was deleted and is made again has seeds that none before it has used. Raises TunemaxError if trials are still to
     come, no candidate has a winner, the reference has none, or the margin is another one than before.
     """
     if question.definition.confirms:
         tuned = question.definition.confirms.question
-        more = typed(question.storage.url, "study", "confirm", tuned, "--seeds", "N")
-        raise TunemaxError(f"{question.name}: a confirmation itself; give it more seeds with {more}")
+        amount = question.definition.confirms.amount
+        more = typed(question.storage.url, "study", "confirm", tuned, f"--{amount}", "N")
+        raise TunemaxError(f"{question.name}: a confirmation itself; give it more {amount} with {more}")
     with alone(question.storage):
         board = leaderboard(question)
         if board.left:
@@ -130,7 +131,7 @@ def _definition(
     order = [entry.name for entry in board.entries if entry.name in frozen]
     planned = confirms.first_planned(known.budget.trials) if known and confirms else stage.seeds
     rechosen = confirms is not None and (confirms.rechosen or reference != confirms.reference)
-    each = _seeds(stage, before, order, planned, rechosen)
+    each, runs = allotted(stage, confirmation(before) if before else None, order, planned, rechosen)
     seeds = max(each.values())
     first = seeds_of(known)[0] if known else first_seed(question.storage, tuned, factor)
     return StudyDefinition(
@@ -151,7 +152,7 @@ def _definition(
             planned=planned,
             looks=confirms.looks if confirms else (),
             rechosen=rechosen,
-            runs=stage.runs,
+            runs=runs,
             winners={name: _limited(frozen[name], each[name], seeds) for name in order},
         ),
         seed=tuned.seed,
@@ -163,17 +164,6 @@ def _definition(
 def _limited(winner: Frozen, seeds: int, most: int) -> Frozen:
     """A winner with so many seeds. most: those that the confirmation has."""
     return winner.model_copy(update={"seeds": seeds if seeds < most else None})
-
-
-def _seeds(
-    stage: Confirm, before: Question | None, candidates: Sequence[str], planned: int, rechosen: bool
-) -> dict[str, int]:
-    """Seeds of each candidate; never fewer than it has. With a number of runs, those of the next round."""
-    if stage.runs is None:
-        return dict.fromkeys(candidates, max(stage.seeds, before.definition.budget.trials if before else 0))
-    least = dict.fromkeys(candidates, first_seeds(planned, len(candidates), stage.runs, rechosen))
-    wanted = next_of(confirmation(before), stage.runs) if before else {}
-    return {name: max(least[name], wanted.get(name, 0)) for name in candidates}
 
 
 def _margin(stage: Confirm, before: Question | None) -> float:

@@ -6,7 +6,7 @@ See `tunemax.search.question.ladder`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -27,25 +27,36 @@ def climbed(unfinished: Iterable[FrozenTrial]) -> bool:
 
 
 def best_rate(trials: Iterable[FrozenTrial]) -> float | None:
-    """The rate of the rung that has come to the best loss; None while none has.
+    """The rate of the rung that was ahead of the others; None while none has come to anything.
 
-    Rungs that were pruned stand behind those that were trained to the horizon, by how far they came, then by their last
-    loss: losses at two steps are not compared. What diverged or failed is none to follow.
+    Two rungs are compared after equal work: where the one that was trained less ended. What diverged or failed is none
+    to follow.
     """
-    ended = [
-        (_standing(trial), trial.params[RATE]) for trial in trials if RATE in _given(trial) and RATE in trial.params
-    ]
-    return min(((standing, rate) for standing, rate in ended if standing is not None), default=(None, None))[1]
+    curves = [(_curve(trial), trial.params[RATE]) for trial in trials if RATE in _given(trial) and RATE in trial.params]
+    left = [(curve, rate) for curve, rate in curves if curve]
+    while len(left) > 1:
+        step = min(max(curve) for curve, _ in left)
+        best = min(_at(curve, step) for curve, _ in left)
+        # Who ended here goes, or, being the best, all others do
+        ahead = [each for each in left if max(each[0]) > step or _at(each[0], step) == best]
+        left = [min(left, key=lambda each: _at(each[0], step))] if len(ahead) == len(left) else ahead
+    return left[0][1] if left else None
 
 
-def _standing(trial: FrozenTrial) -> tuple[int, int, float] | None:
-    """Less is better; None for a trial that has come to nothing."""
-    if trial.state == TrialState.COMPLETE and not has_diverged(trial):
-        return (0, 0, trial.values[0])
-    if trial.state == TrialState.PRUNED and trial.last_step is not None:
-        loss = trial.intermediate_values[trial.last_step]
-        return (1, -trial.last_step, loss) if math.isfinite(loss) else None
-    return None
+def _curve(trial: FrozenTrial) -> dict[int, float]:
+    """Losses by step; empty for a trial that is no rung to follow, or has not ended."""
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or has_diverged(trial):
+        return {}
+    curve = {step: loss for step, loss in trial.intermediate_values.items() if math.isfinite(loss)}
+    if trial.state == TrialState.COMPLETE:
+        curve[max([*curve, 0])] = trial.values[0]
+    return curve
+
+
+def _at(curve: Mapping[int, float], step: int) -> float:
+    """The loss of a curve at its last report up to a step; infinite before its first."""
+    reported = [each for each in curve if each <= step]
+    return curve[max(reported)] if reported else math.inf
 
 
 def _given(trial: FrozenTrial) -> dict[str, Any]:

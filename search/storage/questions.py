@@ -138,8 +138,9 @@ def extend(question: Question, trials: int) -> Question:
     with alone(question.storage):
         definition = load(question.storage, question.name).definition
         if definition.confirms:
-            more = typed(question.storage.url, "study", "confirm", definition.confirms.question, "--seeds", "N")
-            raise TunemaxError(f"{question.name}: a confirmation; give it more seeds with {more}")
+            amount, of = definition.confirms.amount, definition.confirms.question
+            more = typed(question.storage.url, "study", "confirm", of, f"--{amount}", "N")
+            raise TunemaxError(f"{question.name}: a confirmation; give it more {amount} with {more}")
         if definition.repeat:
             of = definition.repeat.question
             raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")

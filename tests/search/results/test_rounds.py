@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.api import run_study
 from tunemax.search.question.looks import least_seeds, looks
 from tunemax.search.question.stages import Confirm
-from tunemax.search.results.confirmation import confirmation
-from tunemax.search.results.rounds import Stand, first_seeds, next_seeds
+from tunemax.search.results.confirmation import Confirmation, confirmation
+from tunemax.search.results.rounds import Stand, allotted, first_seeds, next_seeds
 from tunemax.search.results.sequential import Pairs, Settled, settle
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.questions import Question, load_from
@@ -124,6 +125,67 @@ def test_stopping_early_makes_no_more_errors_than_the_test_allows() -> None:
         assert found["worse"].sign == 1
     assert wrong <= 0.05 * 300 + 2.5 * (0.05 * 0.95 * 300) ** 0.5
     assert max(spent) <= 90
+
+
+# ---- more of a confirmation that is there ----------------------------------------------------------------------------
+
+
+def there(seeds: Mapping[str, int], budget: int | None, settled: Mapping[str, Settled] | None = None) -> Confirmation:
+    """A confirmation whose runs have ended; the first candidate is the reference."""
+    names = list(seeds)
+    entries = [
+        SimpleNamespace(
+            candidate=name,
+            trials=[None] * seeds[name],
+            versus=SimpleNamespace(n=seeds[name], settled=(settled or {}).get(name, OPEN))
+            if name != names[0]
+            else None,
+        )
+        for name in names
+    ]
+    facts = {"reference": names[0], "left": 0, "rechosen": False, "planned": 8}
+    return SimpleNamespace(entries=entries, budget=budget, seeds=max(seeds.values()), **facts)  # type: ignore[return-value]
+
+
+def test_who_joins_has_its_first_round_within_the_runs_or_is_refused() -> None:
+    begun, names = there({"softmax": 12, "a": 12, "b": 8}, 32), ["softmax", "a", "b", "new"]
+    assert allotted(Confirm(runs=40), begun, names, 8, False) == ({"softmax": 12, "a": 12, "b": 8, "new": 8}, 40)
+    with pytest.raises(TunemaxError, match=r"^runs = 39: 32 are spent, and new needs 8 seeds; expected at least 40$"):
+        allotted(Confirm(runs=39), begun, names, 8, False)
+
+
+def test_what_was_begun_with_runs_goes_on_with_them() -> None:
+    begun = there({"softmax": 24, "a": 24, "b": 8}, 60, {"b": WORSE})
+    assert allotted(Confirm(), begun, ["softmax", "a", "b"], 8, False) == ({"softmax": 24, "a": 24, "b": 8}, 60)
+    assert allotted(Confirm(runs=30), begun, ["softmax", "a", "b"], 8, False)[1] == 60, "fewer change nothing"
+    seeds, runs = allotted(Confirm(seeds=10), begun, ["softmax", "a", "b"], 8, False)
+    assert (seeds, runs) == ({"softmax": 24, "a": 24, "b": 10}, 60), "who is settled has what was asked for, no more"
+    assert allotted(Confirm(runs=90), begun, ["softmax", "a", "b"], 8, False)[0] == {"softmax": 32, "a": 32, "b": 8}
+
+
+def test_without_runs_all_have_the_same_seeds() -> None:
+    begun = there({"softmax": 12, "a": 12}, None)
+    assert allotted(Confirm(seeds=4), begun, ["softmax", "a", "new"], 8, False) == (
+        {"softmax": 12, "a": 12, "new": 12},
+        None,
+    )
+
+
+def test_a_candidate_alone_has_its_planned_seeds() -> None:
+    assert allotted(Confirm(seeds=12, runs=30), None, ["softmax"], 12, False) == ({"softmax": 12}, 30)
+    assert allotted(Confirm(seeds=12, runs=30), there({"softmax": 12}, 30), ["softmax"], 12, False)[0] == {
+        "softmax": 12
+    }
+
+
+def test_a_candidate_of_which_no_run_has_ended_well_gets_no_more() -> None:
+    others = {"broken": Stand(8, 0, None), "fine": Stand(8, 8, OPEN)}
+    assert next_seeds(others, "softmax", 8, 8, 2, 1000) == {"softmax": 12, "broken": 8, "fine": 12}
+
+
+def test_too_few_seeds_are_refused_with_the_least_number() -> None:
+    with pytest.raises(TunemaxError, match=r"^seeds = 8: too few to settle anything; 7 candidates need at least 9$"):
+        first_seeds(8, 7, 1000)
 
 
 # ---- as a user meets it ----------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -50,14 +50,22 @@ class Climb:
         return trial
 
 
-def complete(value: float) -> End:
-    return lambda study, trial: study.tell(trial, value) and None
+def reported(trial: optuna.Trial, values: Sequence[float]) -> None:
+    for step, value in enumerate(values, 1):
+        trial.report(value, 10 * step)
+
+
+def complete(*values: float) -> End:
+    def end(study: optuna.Study, trial: optuna.Trial) -> None:
+        reported(trial, values)
+        study.tell(trial, values[-1])
+
+    return end
 
 
 def pruned(*values: float) -> End:
     def end(study: optuna.Study, trial: optuna.Trial) -> None:
-        for step, value in enumerate(values, 1):
-            trial.report(value, 10 * step)
+        reported(trial, values)
         study.tell(trial, state=TrialState.PRUNED)
 
     return end
@@ -85,8 +93,10 @@ def running(study: optuna.Study, trial: optuna.Trial) -> None:
         (running, running, complete(3.0), LOWER),
         (running, running, running, MIDDLE),
         (diverged, failed, pruned(), MIDDLE),
-        (pruned(1.0), complete(2.5), pruned(1.1), UPPER),
-        (pruned(2.0), pruned(2.2, 2.1), pruned(2.3, 2.2), UPPER),
+        (pruned(3.0), complete(2.9, 2.5, 2.0), pruned(2.8, 2.6), UPPER),
+        (complete(4.4, 2.4), pruned(2.7), pruned(2.8), UPPER),  # the middle one was spared, far behind
+        (pruned(2.0), pruned(2.2, 2.1), pruned(2.3, 2.2), MIDDLE),
+        (pruned(2.3), pruned(2.2, 2.1), pruned(2.0, 2.2), UPPER),
         (pruned(math.nan), pruned(2.2), pruned(2.1), LOWER),
         (lambda study, trial: study.tell(trial, math.inf), pruned(2.2), running, UPPER),
     ],
