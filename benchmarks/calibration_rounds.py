@@ -2,7 +2,7 @@
 
     python benchmarks/calibration_rounds.py
 
-Seven candidates, planned with 12 seeds each, within 120 runs, about as in the quick start. Whoever is settled gets no more
+Seven candidates, planned with 12 seeds each, within 120 runs, about as in the quick start. Who is settled gets no more
 seeds, so the candidates end with different numbers of them, chosen by what was seen. How often is anything false said
 of the family, how many of the six comparisons are settled, and by how many runs? Beside it: 12 seeds for each of them.
 """
