@@ -30,10 +30,9 @@ import optuna
 import torch
 from report import table
 
-from tunemax.gpt.config import Config
+from tunemax.gpt.config import GAIN, Config
 from tunemax.gpt.data import open_data
 from tunemax.gpt.defaults import defaults_of
-from tunemax.gpt.layout import GAIN
 from tunemax.gpt.trainer import Trainer
 
 VARIANTS = ("softmax", "constantmax", "polymax", "strongermax")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Literal, Self, TypeVar
@@ -22,6 +23,9 @@ from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, expla
 from tunemax.gpt.softmax import Variant, find_variant, variants
 
 F = TypeVar("F", bound=Fields)
+
+GAIN = 0.8
+"""Of initial weights, times the root of the width: what matrices multiply keeps about its size, whatever the width."""
 
 
 class ModelConfig(Fields):
@@ -330,6 +334,11 @@ class Config(pydantic.BaseModel):
             if declared.identity and value is not None and value != declared.neutral:
                 named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def initial_std(self) -> float:
+        """Standard deviation of the initial weights; see `TrainConfig.init_std`."""
+        return self.train.init_std or GAIN / math.sqrt(self.model.n_embd)
 
     @property
     def bucket(self) -> tuple[tuple[str, Any], ...]:

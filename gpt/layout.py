@@ -49,15 +49,6 @@ class Parameter:
         return KIND_OF.get(self.role, "matrix")
 
 
-GAIN = 0.8
-"""Of initial weights, times the root of the width: what matrices multiply keeps about its size, whatever the width."""
-
-
-def init_std(config: Config) -> float:
-    """Standard deviation of the initial weights of a member, before any `shrink`."""
-    return config.train.init_std or GAIN / math.sqrt(config.model.n_embd)
-
-
 class Layout:
     """The columns of `theta` (K, P) for the parameters of one model: matrices, then vectors, then learnables.
 
@@ -90,7 +81,7 @@ class Layout:
         views = self.split(row)
         for p in self.parameters:
             if p.shrink:
-                std = init_std(config) / p.shrink
+                std = config.initial_std / p.shrink
                 views[p.name].normal_(0.0, std, generator=generator(config.train.seed, "init", p.name))
             else:
                 views[p.name].fill_(p.fill)

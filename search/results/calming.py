@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunemax.gpt.config import Config
-from tunemax.gpt.layout import GAIN, init_std
+from tunemax.gpt.config import GAIN, Config
 from tunemax.search.results.order import enumerated
 
 
@@ -51,8 +50,8 @@ def calming(name: str, config: Mapping[str, Any]) -> str:
     """
     stored = Config.stored(config)
     now, rate = stored.active(), stored.train.learning_rate
-    narrow = init_std(stored) < NARROW * GAIN / math.sqrt(stored.model.n_embd)
-    far = [f"wider initial weights (init_std 0; now {init_std(stored):.3g})"] * narrow
+    narrow = stored.initial_std < NARROW * GAIN / math.sqrt(stored.model.n_embd)
+    far = [f"wider initial weights (init_std 0; now {stored.initial_std:.3g})"] * narrow
     far += [calm.advice(now[calm.field]) for calm in CALM if calm.field in now and not calm.reached(now[calm.field])]
     lower = "a lower learning rate" if far else f"a lower learning rate ({rate / 2:.3g}; now {rate:.3g})"
     advice = enumerated([*far, lower], "or")
