@@ -56,11 +56,6 @@ def first_seeds(planned: int, candidates: int, runs: int, rechosen: bool = False
     """
     if candidates == 1:
         return min(planned, runs)  # there is nothing to settle
-    least = least_seeds(comparisons(candidates, rechosen))
-    if planned < least:
-        raise TunemaxError(
-            f"seeds = {planned}: too few to settle anything; {candidates} candidates need at least {least}"
-        )
     first = looks(planned, max(1, comparisons(candidates, rechosen)))[0]
     if fault := too_few_runs(runs, candidates, first):
         raise TunemaxError(f"runs = {fault}")
@@ -106,6 +101,10 @@ def allotted(
     newcomers = [name for name in candidates if name not in there]
     if found and not newcomers:
         return next_of(found, runs), runs
+    least = least_seeds(comparisons(len(candidates), rechosen))
+    if not found and len(candidates) > 1 and planned < least:  # a plan that is begun stays, and looks beyond it
+        among = f"{len(candidates)} candidates need at least {least}"
+        raise TunemaxError(f"seeds = {planned}: too few to settle anything; {among}")
     first = first_seeds(planned, len(candidates), runs, rechosen)
     each = {name: there.get(name, first) for name in candidates}
     if sum(each.values()) > runs:

@@ -185,7 +185,10 @@ def test_a_candidate_of_which_no_run_has_ended_well_gets_no_more() -> None:
 
 def test_too_few_seeds_are_refused_with_the_least_number() -> None:
     with pytest.raises(TunemaxError, match=r"^seeds = 8: too few to settle anything; 7 candidates need at least 9$"):
-        first_seeds(8, 7, 1000)
+        allotted(Confirm(seeds=8, runs=1000), None, list("abcdefg"), 8, False)
+    grown = there({"softmax": 6, "a": 6}, 12)  # one comparison needs 6 seeds, two need 7: who joins is looked at later
+    grown = SimpleNamespace(**vars(grown) | {"planned": 6})
+    assert allotted(Confirm(runs=40), grown, ["softmax", "a", "b"], 6, False)[0] == {"softmax": 6, "a": 6, "b": 8}
 
 
 # ---- as a user meets it ----------------------------------------------------------------------------------------------

@@ -206,6 +206,12 @@ def test_where_all_runs_of_both_diverged_nothing_is_better_and_no_seeds_are_aske
     assert remedies(found) == ("All runs of polymax and softmax diverged; more seeds would hardly tell them apart.",)
 
 
+def test_a_candidate_of_which_every_run_failed_is_named() -> None:
+    start = datetime(2026, 1, 1)
+    found = told({"softmax": SOFTMAX, "broken": {}}, trials=[trial_of(start, start + timedelta(seconds=30))] * 8)
+    assert found.sentences == ("broken: all 8 runs of it have failed.",)
+
+
 def test_one_candidate_alone_waits_for_no_other_one() -> None:
     none = told({"softmax": dict.fromkeys(SOFTMAX, math.inf)})
     lost_all = "softmax (diverged in 8 of 8 runs): fewer than two of its runs have a loss"
