@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tunemax.gpt.errors import TunemaxError
@@ -16,7 +16,7 @@ PARTIAL = ".partial-"
 STALE_SECONDS = 24 * 3600  # what a killed process left behind is swept a day later, when nobody can still be writing it
 
 
-@contextmanager
+@contextlib.contextmanager
 def partial_folder(root: Path) -> Iterator[Path]:
     """A hidden folder in `root` to write in; what is to stay is renamed out of it, the rest goes with the block."""
     root.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,24 @@ def write_through(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def forget(folder: Path, patterns: Iterable[str]) -> int:
+    """Remove the files of these patterns from a folder, and the folder if nothing else is in it. Returns bytes freed.
+
+    Nothing that a link leads to is touched, and no folder but one that `partial_folder` has left behind.
+    """
+    freed = 0
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        is_folder = path.is_dir() and not path.is_symlink()
+        if is_folder and not path.name.startswith(PARTIAL):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # somebody else has just removed it
+            freed += sum(part.lstat().st_size for part in (path.glob("*") if is_folder else [path]))
+            shutil.rmtree(path, ignore_errors=True) if is_folder else path.unlink()
+    with contextlib.suppress(OSError):  # it is gone, or holds something else
+        folder.rmdir()
+    return freed
+
+
 class Guard:
     """A full disk must not cost a result: what cannot be written is left out, which is told once.
 
@@ -55,7 +73,7 @@ class Guard:
         self._note, self._without = note, without
         self._silent = False
 
-    @contextmanager
+    @contextlib.contextmanager
     def __call__(self, failing: str = "") -> Iterator[None]:
         """Around what writes. failing: how the line begins if the system says no; a TunemaxError says it itself."""
         try:

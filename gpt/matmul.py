@@ -25,6 +25,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.lazy import torch
+from tunemax.gpt.paths import inside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +109,7 @@ def remembered() -> Measured:
 
 def memory_of_it() -> Path:
     """The file that remembers what was measured on this machine."""
-    return data_root() / ".machines" / f"{hardware.machine()}.json"
+    return inside(data_root(), ".machines", f"{hardware.machine()}.json")
 
 
 def measure() -> Measured:

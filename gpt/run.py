@@ -24,6 +24,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.loggers import Loggers
+from tunemax.gpt.paths import inside
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
 
@@ -126,8 +127,9 @@ class Controller(Protocol):
 
 def run_folder(config: Config) -> Path:
     """`out_dir`, or a name made of data, variant and identity."""
-    name = f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}"
-    return Path(config.log.out_dir or f"runs/{name}")
+    if config.log.out_dir:
+        return Path(config.log.out_dir)
+    return inside(Path("runs"), f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}")
 
 
 def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
@@ -139,6 +141,7 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
     if (folder / CONFIG).exists():
         go_on = "" if controller else f"continue it with --resume {folder}, or "
         raise TunemaxError(f"{folder}: holds a run already; {go_on}choose another --out_dir")
+    _events_folder(folder, config)  # a name that is refused leaves nothing behind
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
     member = trainer.add(config)
@@ -160,6 +163,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
         )
     config = Config.stored(record.config)
     changed = config.replace(changes)
+    _events_folder(folder, changed)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:
             raise TunemaxError(
@@ -324,7 +328,13 @@ def _events_folder(folder: Path, config: Config) -> Path:
     log = config.log
     if not (log.tensorboard_project or log.tensorboard_run_name):
         return folder
-    return folder.parent / log.tensorboard_project / (log.tensorboard_run_name or folder.name)
+    place = folder.parent
+    for name in ("tensorboard_project", "tensorboard_run_name"):
+        try:
+            place = inside(place, given) if (given := getattr(log, name)) else place
+        except TunemaxError as error:
+            raise TunemaxError(f"--{name} = {error}; take a name without . and .. as parts") from None
+    return place if log.tensorboard_run_name else place / folder.name
 
 
 def _forget_after(log: Path, iteration: int) -> int:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import explain
+from tunemax.gpt.paths import inside
 
 Algorithm = Literal["sac", "ppo", "tqc", "dqn"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
@@ -111,7 +112,7 @@ def checked(algorithm: str) -> Algorithm:
 def load(algorithm: str, path: Path | None = None) -> Preset:
     """The preset of an algorithm: ours, or a file's. Raises TunemaxError for what is missing, unknown or impossible."""
     kind = KINDS[checked(algorithm)]
-    path = path or Path(__file__).parent / "presets" / f"{algorithm}.yaml"
+    path = path or inside(Path(__file__).parent / "presets", f"{algorithm}.yaml")
     try:
         plain = yaml.safe_load(path.read_text())
     except FileNotFoundError:

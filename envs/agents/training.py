@@ -119,7 +119,9 @@ def train_agent(
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process trains an agent in a folder now."""
+    """Whether a process trains an agent in a folder now. Leaves no lock where there was none, and follows no link."""
+    if (folder / ".lock").is_symlink() or not (folder / ".lock").is_file():
+        return False
     try:
         with filelock.FileLock(folder / ".lock", timeout=0):
             return False

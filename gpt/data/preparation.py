@@ -29,6 +29,7 @@ from tunemax.gpt.data.manifest import (
 from tunemax.gpt.data.sources import DATASETS, Source, find_source
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import partial_folder, write_through, write_whole
+from tunemax.gpt.paths import inside
 
 
 def data_root() -> Path:
@@ -83,19 +84,19 @@ def _made(source: Source, root: Path) -> Path:
 def _stamped(source: Source, root: Path) -> Path | None:
     """The folder that the source in its present state was made into, if it still is there."""
     try:
-        folder = root / _stamp(source, root).read_text()
-    except FileNotFoundError:
+        folder = inside(root, _stamp(source, root).read_text())
+    except (FileNotFoundError, TunemaxError):  # or nothing that we have written
         return None
     return folder if is_prepared(folder) else None
 
 
 def _prepare(source: Source, root: Path) -> Path:
     with partial_folder(root) as partial:
-        made = partial / source.name
+        made = inside(partial, source.name)
         made.mkdir()
         manifest = _write_tokens(source, made / TOKENS)
         write_through(made / MANIFEST, manifest.to_json())
-        folder = root / f"{source.name}-{manifest.fingerprint[:12]}"
+        folder = inside(root, f"{source.name}-{manifest.fingerprint[:12]}")
         try:
             os.rename(made, folder)
         except OSError:
@@ -148,4 +149,4 @@ def _write_tokens(source: Source, path: Path) -> Manifest:
 def _stamp(source: Source, root: Path) -> Path:
     """The name of a stamp is the hash of all that could change the tokens."""
     stamp = json.dumps([FORMAT, source.name, *source.stamp])
-    return root / ".stamps" / hashlib.sha256(stamp.encode()).hexdigest()[:32]
+    return inside(root, ".stamps", hashlib.sha256(stamp.encode()).hexdigest()[:32])

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.files import Guard
@@ -21,6 +21,9 @@ class Logger(ABC):
 
     Raises TunemaxError, in every call, if that cannot be done.
     """
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Patterns of what it leaves in the folder of a training, to be removed with it."""
 
     def __init_subclass__(cls) -> None:
         LOGGERS.append(cls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -26,10 +27,13 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.loggers.base import Logger
+from tunemax.gpt.paths import inside
 from tunemax.gpt.probe import STANDS_FOR, WEIGHT_EDGES, Probe
 
 MEASURES = ("row_max", "denominator", "row_sum", "guarded")
 """What is shown of a probe beside the learnables."""
+EVENTS = "events.out.tfevents"
+"""Begins the name of an event file, by which TensorBoard knows one."""
 Value = Any
 """A named value of a summary; protocol buffers have no types that mypy could see."""
 
@@ -43,6 +47,8 @@ class TensorBoard(Logger):
 
     Raises TunemaxError, in every call, if the folder cannot be written.
     """
+
+    files = (f"{EVENTS}.*",)
 
     def __init__(self, file: EventFile, config: Config | None, each_head: bool) -> None:
         self._file, self._config, self._each_head = file, config, each_head
@@ -164,7 +170,8 @@ class EventFile:
 
     def __init__(self, folder: Path, resumed_at: int | None = None) -> None:
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-        self._path = folder / f"events.out.tfevents.{seconds:010}.{nanoseconds:09}.{socket.gethostname()}.{os.getpid()}"
+        host = re.sub(r"[^\w.-]", "_", socket.gethostname())
+        self._path = inside(folder, f"{EVENTS}.{seconds:010}.{nanoseconds:09}.{host}.{os.getpid()}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb", buffering=0)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from html import escape as escaped
 
 from tunemax.envs.canvas import COLOURS, ticks
+from tunemax.gpt.visible import visible
 from tunemax.search.charts.picture import Axis, Curve, Curves, Look, Picture, Point, Rows, Size
 
 HUES = len(COLOURS)
@@ -25,6 +26,11 @@ STYLE = (
     ".grid { stroke: #e6e9ef } .axis { stroke: #98a2b3 } .faint { fill: #667085 } .ink { fill: #1f2430 } "
 )
 """Of a light page."""
+
+
+def escape(text: str) -> str:
+    """Text in which nothing is markup, or hidden."""
+    return escaped(visible(text))
 
 
 def draw(picture: Picture) -> str:

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.visible import screened
 from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
 from tunemax.search.cli.parser import Parser
 
@@ -25,7 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe.
     """
-    given = list(sys.argv[1:] if argv is None else argv)
+    with screened():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(given: list[str]) -> int:
     try:
         arguments = build().parse_args(given)
         arguments.run(arguments)

@@ -168,6 +168,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     from tunemax.envs.agents.agent import BEST, Agent
     from tunemax.envs.instances import find_set
+    from tunemax.gpt.paths import inside
     from tunemax.search.cli.common import print_json
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
@@ -175,7 +176,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.trials import as_begun, find_study, finished_folders, study_name
     from tunemax.search.rl.verdict import judge
     from tunemax.search.storage.database import open_storage
-    from tunemax.search.storage.paths import runs_folder
+    from tunemax.search.storage.paths import study_folder
     from tunemax.search.views.writers.terminal import aligned, wrapped
 
     torch.set_num_threads(1)
@@ -187,7 +188,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     storage = open_storage(arguments.storage or default_storage(), create=False)
     scene = as_begun(storage, scene)
     study = find_study(storage, scene)
-    folders = [Path(given) for given in arguments.agents] or (finished_folders(study) if study else [])
+    folders = [Path(given) for given in arguments.agents]
+    if study and not folders:
+        folders, elsewhere = finished_folders(storage, study)
+        if elsewhere:
+            others = shlex.join(map(str, elsewhere))
+            print(f"left out, since not in the folder of runs; name them to have them: {others}", file=sys.stderr)
     paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
     tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
     if not paths and not tuned:
@@ -195,11 +201,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
         nothing = "neither an agent nor a tuned baseline is there to be compared"
         raise TunemaxError(f"{scene.id}: {nothing}; begin with {again}")
     agents = [(Agent.load(path), path) for path in paths]
-    folder = Path(arguments.out) if arguments.out else runs_folder(str(storage.url)) / study_name(scene) / "verdict"
+    folder = Path(arguments.out) if arguments.out else study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
     found = []
     for name in names:
-        where = folder / f"{name}-{arguments.instances}"
+        where = inside(folder, f"{name}-{arguments.instances}")
         try:
             verdict = judge(hold(scene, agents, tuned, name, arguments.instances, where / "runs", report))
         except KeyboardInterrupt:

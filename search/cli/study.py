@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,9 +140,13 @@ def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
     from tunemax.search.results.confirmation import confirming
     from tunemax.search.results.repeats import repeating
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.questions import read
+    from tunemax.search.storage.recovery import reap
     from tunemax.search.storage.removal import delete as delete_questions
 
-    question = revived(arguments, arguments.question)
+    question = read(open_storage(arguments.storage or default_storage(), create=False), arguments.question)
+    reap(question.storage, question.siblings)
     doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
     counts = sum((each.states() for each in doomed), Counter[str]())
     studies = counted(sum(len(each.siblings) for each in doomed), "study")
@@ -149,8 +154,11 @@ def delete(arguments: argparse.Namespace) -> None:
     what = f"{studies} with {trials}, and their files"
     if not arguments.yes:
         raise TunemaxError(f"{question.name}: this would delete {what}; add --yes if you mean it")
-    delete_questions(question.storage, [each.name for each in doomed])
+    kept = delete_questions(question.storage, [each.name for each in doomed])
     print(f"{question.name}: deleted {what}")
+    if kept:
+        places = str(kept[0]) + (f" and {counted(len(kept) - 1, 'other folder')}" if kept[1:] else "")
+        print(f"{question.name}: what tunemax has not made stays, in {places}", file=sys.stderr)
 
 
 def gc(arguments: argparse.Namespace) -> None:
@@ -159,7 +167,12 @@ def gc(arguments: argparse.Namespace) -> None:
     from tunemax.search.workers.snapshots import discard, left_over
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
-    freed = [discard(folder) for name in questions(storage) for folder in left_over(load(storage, name))]
+    freed = []
+    for name in questions(storage):
+        try:
+            freed += [discard(folder) for folder in left_over(load(storage, name))]
+        except TunemaxError as error:  # what one question is like does not keep the others from being tidied up
+            print(f"tunemax: {error}", file=sys.stderr)
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 
@@ -170,9 +183,15 @@ def list_(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import load, questions
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
-    rows, lines = [], []
+    rows: list[dict[str, object]] = []
+    lines: list[str] = []
     for name in questions(storage):
-        question = load(storage, name)
+        try:
+            question = load(storage, name)
+        except TunemaxError as error:
+            rows.append({"name": name, "fault": str(error)})
+            lines.append(str(error))
+            continue
         board = rank(question)
         counts = {state: sum(getattr(entry, state) for entry in board.entries) for state in STATES}
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)

@@ -21,6 +21,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import data_root
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.paths import inside
 from tunemax.search.machine.limits import cores
 from tunemax.search.machine.processes import FORKING, begin, set_up, warm
 
@@ -104,7 +105,7 @@ def _remember(config: Config, shares: Shares) -> None:
 
 
 def _place() -> Path:
-    return data_root() / ".machines" / f"{hardware.machine()}-{cores()}.layouts.json"
+    return inside(data_root(), ".machines", f"{hardware.machine()}-{cores()}.layouts.json")
 
 
 def _key(config: Config) -> str:

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from tunemax.gpt import hardware, matmul
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.visible import screen
 
 T = TypeVar("T")
 Context = ForkServerContext | SpawnContext
@@ -154,6 +155,7 @@ def _settled(
         stream.close()
     os.environ.clear()
     os.environ.update(environment)
+    screen()
     body(*arguments)
 
 

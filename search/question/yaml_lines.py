@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.visible import steering
 
 Where = tuple[str | int, ...]
 """The way to a value: ``("space", "learning_rate", "low")``."""
@@ -131,7 +132,13 @@ def _plain(node: yaml.Node | None, where: Where, lines: dict[Where, int]) -> Any
         raise _Broken(f"the tag {node.tag} is not taken here; write a plain value", line)
     if kind == "int" and len(node.value) > 100:
         raise _Broken(f"a number of {len(node.value)} digits", line)
+    _check_text(node.value, line)
     return _scalar(kind, node.value)
+
+
+def _check_text(text: str, line: int) -> None:
+    if mark := steering(text):
+        raise _Broken(f"{mark} is a control character, which steers terminals or hides text; take it out", line)
 
 
 def _scalar(kind: str, text: str) -> Any:
@@ -150,6 +157,7 @@ def _mapping(node: yaml.MappingNode, where: Where, lines: dict[Where, int]) -> d
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
             raise _Broken("a key must be a name", line)
+        _check_text(key.value, line)
         path = (*where, key.value)
         if key.value in data:
             raise _Broken(f"{'.'.join(map(str, path))}: given twice (first in line {lines[path]}); keep one", line)

@@ -48,12 +48,17 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
         if CONFIG not in chosen.system_attrs:
             ended = chosen.state.name.lower()
             raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
-        return dict(json.loads(chosen.system_attrs[CONFIG]))
+        return _elsewhere(json.loads(chosen.system_attrs[CONFIG]))
     best = next(iter(outcomes(trials)), None)
     if best is None:
         run = typed(where, "study", "run", study.partition("/")[0])
         raise TunemaxError(f"{study}: no trial is complete yet; run it with {run}")
-    return best.config
+    return _elsewhere(best.config)
+
+
+def _elsewhere(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's configuration without the place of its files, which whoever trains it again chooses."""
+    return {name: value for name, value in config.items() if name != "out_dir"}
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:

@@ -32,7 +32,7 @@ from tunemax.search.question.yaml_lines import read_yaml
 from tunemax.search.rl.trials import as_begun, evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.ownership import finish, owned_trials
-from tunemax.search.storage.paths import trial_folder
+from tunemax.search.storage.paths import study_folder, trial_folder
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.queue import ask
 from tunemax.search.storage.recovery import mark
@@ -171,6 +171,6 @@ def _preset(storage: RDBStorage, study: optuna.Study, asked: AgentStudy) -> Path
     result = f"trial {best.number} of {study.study_name}, return {best.value:.4f} on validation instances"
     source = f"{result}; best of {asked.trials} of {asked.steps} steps"
     values = load(asked.algorithm).changed(**best.params, source=source)
-    path = trial_folder(str(storage.url), study.study_name, best.number).with_name(PRESET)
+    path = study_folder(str(storage.url), f"{study.study_name}/{PRESET}")
     write_whole(path, yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode())
     return path

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tunemax.gpt.visible import visible
+
 
 @contextlib.contextmanager
 def bar(what: str, total: int, unit: str) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
@@ -32,6 +34,6 @@ def bar(what: str, total: int, unit: str) -> Iterator[tuple[Callable[[int], None
         task = progress.add_task(what, total=total)
 
         def say(line: str) -> None:
-            progress.console.print(line, markup=False, highlight=False)
+            progress.console.print(visible(line), markup=False, highlight=False)
 
         yield lambda done: progress.update(task, completed=done), say

@@ -23,6 +23,7 @@ from tunemax.envs.steering import Past, corpus_of
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.paths import inside
 from tunemax.gpt.random import key
 from tunemax.search.question.counting import counted
 from tunemax.search.rl.baselines import Tuned
@@ -176,7 +177,7 @@ def _ablated(agent: Agent, what: str, instances: Sequence[Instance]) -> Policy:
 
 def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path) -> Sequence[Outcome]:
     """The outcomes of a run: from its file if that is of the same run on the same instances, else run now."""
-    path = folder / f"{each.label.replace(' ', '-')}.json"
+    path = inside(folder, f"{each.label.replace(' ', '-')}.json")
     data = corpus_of(scene.task.config.train.dataset).manifest.fingerprint
     drawn = (json.dumps(asdict(instance), sort_keys=True) for instance in instances)
     parts = "\n".join([each.identity, scene.model_dump_json(), data, *drawn])

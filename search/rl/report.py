@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.paths import inside
 from tunemax.search.charts import svg
 from tunemax.search.question.counting import counted
 from tunemax.search.rl.charts import pictures
@@ -83,9 +84,10 @@ def write(verdict: Verdict, folder: Path) -> list[Path]:
     }
     named = zip((*verdict.contest.scene.task.controls, "loss"), parts[-1].figures, strict=True)
     content |= {f"{name}.svg": svg.standalone(picture) for name, picture in named}
-    for name, text in content.items():
-        write_whole(folder / name, text.encode())
-    return [folder / name for name in content]
+    paths = {inside(folder, name): text for name, text in content.items()}
+    for path, text in paths.items():
+        write_whole(path, text.encode())
+    return list(paths)
 
 
 def _seeds(verdict: Verdict) -> Table[Any]:

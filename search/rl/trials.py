@@ -24,10 +24,11 @@ from tunemax.envs.agents.file import Evaluation
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.training import in_use
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.paths import lies_in
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import storage_errors, study_names
 from tunemax.search.storage.ownership import beating, release, report
-from tunemax.search.storage.paths import runs_folder
+from tunemax.search.storage.paths import AGENTS, runs_folder, study_folder
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.recovery import cause, mark, reap
 from tunemax.search.storage.trials import frozen
@@ -41,7 +42,7 @@ def study_name(scene: Scene, policy: str | None = None) -> str:
     arguments = json.dumps(scene.arguments, sort_keys=True)
     absolute = ["absolute"] if scene.action == "absolute" else []
     changed = [hashlib.blake2b(arguments.encode(), digest_size=3).hexdigest()] if scene.arguments else []
-    return "/".join(["rl", "-".join([scene.name, *absolute, *changed]), *([policy] if policy else [])])
+    return "/".join([AGENTS, "-".join([scene.name, *absolute, *changed]), *([policy] if policy else [])])
 
 
 def as_begun(storage: RDBStorage, scene: Scene) -> Scene:
@@ -56,7 +57,7 @@ def as_begun(storage: RDBStorage, scene: Scene) -> Scene:
 
 def agent_folder(storage: RDBStorage, scene: Scene, algorithm: str, seed: int) -> Path:
     """Where an agent is trained unless `--out` says otherwise."""
-    return runs_folder(str(storage.url)) / study_name(scene) / f"{algorithm}-{seed}"
+    return study_folder(str(storage.url), f"{study_name(scene)}/{algorithm}-{seed}")
 
 
 def open_study(
@@ -89,12 +90,15 @@ def revive(storage: RDBStorage, study: optuna.Study) -> None:
     """Let the trials of processes that are gone wait again, for whoever asks next.
 
     A version before trials had marks has left its own running: nobody trains in their folders any more. One without a
-    mark and a folder stays as it is: somebody may have asked it with the stock command line. It counts nowhere.
+    mark and a folder among the runs stays as it is: somebody may have asked it with the stock command line. It counts
+    nowhere.
     """
     reap(storage, [study.study_name])
+    runs = runs_folder(str(storage.url))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        folder = trial.user_attrs.get(attributes.FOLDER)
-        if attributes.WORKER not in trial.user_attrs and folder and Path(folder).is_dir() and not in_use(Path(folder)):
+        folder = Path(str(trial.user_attrs.get(attributes.FOLDER, "/")))
+        of_before = attributes.WORKER not in trial.user_attrs and lies_in(runs, folder)
+        if of_before and folder.is_dir() and not in_use(folder):
             release(storage, trial, None)
 
 
@@ -130,12 +134,15 @@ def of_folder(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.user_attrs.get(attributes.FOLDER) == name]
 
 
-def finished_folders(study: optuna.Study) -> list[Path]:
-    """The folders of all agents whose training was finished, in order of algorithm and seed."""
+def finished_folders(storage: RDBStorage, study: optuna.Study) -> tuple[list[Path], list[Path]]:
+    """The folders of all agents whose training was finished, in order of algorithm and seed: those among the runs, and
+    others. A database may come from somebody else, and name any folder."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ordered = sorted(complete, key=lambda trial: (str(trial.params["algorithm"]), int(trial.params["seed"])))
     folders = [trial.user_attrs[attributes.FOLDER] for trial in ordered if attributes.FOLDER in trial.user_attrs]
-    return [Path(folder) for folder in dict.fromkeys(folders)]
+    paths, runs = [Path(str(folder)) for folder in dict.fromkeys(folders)], runs_folder(str(storage.url))
+    among = [path for path in paths if lies_in(runs, path)]
+    return among, [path for path in paths if path not in among]
 
 
 def dearest(storage: RDBStorage, scene: Scene) -> int | None:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -16,7 +16,8 @@ from optuna.storages import BaseStorage
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
-from tunemax.search.storage.paths import runs_folder
+from tunemax.gpt.paths import inside
+from tunemax.search.storage.paths import ARTIFACTS, runs_folder
 
 KEY = "artifacts:"
 """Prefix of the system attributes by which Optuna and its dashboard know the artifacts of a trial or study."""
@@ -24,7 +25,7 @@ KEY = "artifacts:"
 
 def artifact_folder(storage_url: str) -> Path:
     """Where the artifacts of a storage's trials lie: `artifacts/` among its runs."""
-    return runs_folder(storage_url) / "artifacts"
+    return inside(runs_folder(storage_url), ARTIFACTS)
 
 
 def make_artifact_folder(storage_url: str) -> Path:
@@ -47,7 +48,7 @@ def attach(storage: BaseStorage, storage_url: str, study_id: int, name: str, con
     meta = ArtifactMeta(str(uuid.uuid5(uuid.NAMESPACE_URL, f"tunemax:{study_id}:{name}")), name, "image/png", None)
     folder = artifact_folder(storage_url)
     try:
-        write_whole(folder / meta.artifact_id, content)
+        write_whole(inside(folder, meta.artifact_id), content)
     except OSError as error:
         raise TunemaxError(f"{folder}: {name} cannot be written there ({error.strerror})") from error
     if KEY + meta.artifact_id not in storage.get_study_system_attrs(study_id):
@@ -56,14 +57,40 @@ def attach(storage: BaseStorage, storage_url: str, study_id: int, name: str, con
 
 def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> None:
     """Delete the files of trials and studies that are to be deleted themselves. owners: their system attributes."""
-    store = FileSystemArtifactStore(artifact_folder(storage_url))
+    store = ArtifactStore(artifact_folder(storage_url))
     for attributes in owners:
         for meta in uploaded(attributes):
-            with contextlib.suppress(ArtifactNotFound):
+            with contextlib.suppress(ArtifactNotFound, IsADirectoryError, TunemaxError):  # gone, or never ours
                 store.remove(meta.artifact_id)
 
 
 def uploaded(attributes: Mapping[str, Any]) -> list[ArtifactMeta]:
-    """What is uploaded for a trial or study with these system attributes; not what was deleted in the dashboard."""
-    records = (json.loads(value) for key, value in attributes.items() if key.startswith(KEY))
-    return [ArtifactMeta(**meta) for meta in records if meta]
+    """What is uploaded for a trial or study with these system attributes; not what was deleted in the dashboard, and
+    no record that is none."""
+    metas = []
+    for value in (value for key, value in attributes.items() if key.startswith(KEY)):
+        with contextlib.suppress(ValueError, TypeError):
+            if meta := json.loads(value):
+                metas.append(ArtifactMeta(**meta))
+    return metas
+
+
+class ArtifactStore(FileSystemArtifactStore):
+    """Optuna's store of files in a folder, where no artifact's id leads out of it. Raises TunemaxError for one that
+    would."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return super().open_reader(self._checked(artifact_id))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        super().write(self._checked(artifact_id), content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        super().remove(self._checked(artifact_id))
+
+    def _checked(self, artifact_id: str) -> str:
+        return str(inside(self._folder, str(artifact_id)).relative_to(self._folder))

@@ -35,10 +35,10 @@ def fail(where: str, study: str, number: int) -> str:
 
 
 def training(config: Mapping[str, Any]) -> list[str]:
-    """The words of a command that trains a configuration again; defaults are left out."""
+    """The words of a command that trains a configuration again; defaults are left out, and the place of its files."""
     words = ["tunemax", "train"]
     for name, value in Config.stored(config).active().items():
-        if value == all_specs()[name].default:
+        if value == all_specs()[name].default or name == "out_dir":  # where files go is for who types it
             continue
         words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
     return words

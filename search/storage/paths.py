@@ -1,13 +1,25 @@
-"""Where studies and their files lie."""
+"""Where studies and their files lie. Every path that is made of a name is made here, and lies in the folder of runs."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.paths import inside
 
 STUDIES, HERE = Path("studies"), Path()
 DATABASE = "tunemax.db"
 """Where studies lie unless --storage or TUNEMAX_STORAGE says otherwise: beside the study file, or here."""
+ARTIFACTS, AGENTS = "artifacts", "rl"
+TAKEN = (ARTIFACTS, AGENTS)
+"""What lies beside the questions' folders in that of all runs; no new question is called so."""
+SNAPSHOT, LEARNABLES = "snapshot.safetensors", "learnables.jsonl"
+"""In a trial's folder, beside what its loggers write."""
+REPORT = "report"
+"""In a question's folder."""
+REPORTS = ("report.html", "report.md", "report.csv")
 
 
 def default_storage(folder: Path | None = None) -> str:
@@ -40,6 +52,39 @@ def runs_folder(storage_url: str) -> Path:
     return file.with_name("runs" if file.name == DATABASE else f"{file.stem}.runs")
 
 
+def study_folder(storage_url: str, study: str) -> Path:
+    """The folder of a study's trials, or of a question: `runs/question/candidate`; or what lies in one, by its name.
+
+    Raises TunemaxError, as everything here does, for a name that would lead out of the folder of runs: it may come from
+    somebody else's database.
+    """
+    return inside(runs_folder(storage_url), study)
+
+
 def trial_folder(storage_url: str, study: str, number: int) -> Path:
     """The folder of one trial: `runs/question/candidate/00007`. It is made by whoever first writes into it."""
-    return runs_folder(storage_url) / study / f"{number:05}"
+    return inside(runs_folder(storage_url), study, f"{number:05}")
+
+
+def trial_file(storage_url: str, study: str, number: int, name: str) -> Path:
+    """A file in it that we write, and remove."""
+    return inside(runs_folder(storage_url), study, f"{number:05}", name)
+
+
+def trial_folders(storage_url: str, study: str) -> list[Path]:
+    """The folders of a study's trials that are there, also of trials that are not in the storage any more."""
+    there = study_folder(storage_url, study).glob("[0-9]*")
+    return sorted(path for path in there if path.name.isdecimal() and path.is_dir() and not path.is_symlink())
+
+
+def report_folder(storage_url: str, question: str) -> Path:
+    """Where a question's report is written unless `--out` says otherwise."""
+    return inside(runs_folder(storage_url), question, REPORT)
+
+
+def check_names(storage_url: str, question: str, studies: Iterable[str]) -> None:
+    """Raise TunemaxError unless the studies of a question have folders in that of the question, or are the question."""
+    folder = study_folder(storage_url, question)
+    for study in studies:
+        if study != question and study_folder(storage_url, study).parent != folder:
+            raise TunemaxError(f"{question}: {study}: names no folder in {folder}")

@@ -39,6 +39,7 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
+from tunemax.search.storage.paths import TAKEN, check_names
 from tunemax.search.storage.queue import enqueue
 from tunemax.search.storage.sampling import SiblingSampler
 
@@ -120,6 +121,9 @@ def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Qu
     definition contradicts the one in the storage, with the difference, if the text is shorter than a context, or the
     budget below one iteration.
     """
+    if definition.name in TAKEN and not holds(where, definition.name):
+        folder = f"{definition.name}/ lies beside the questions' own folders among the runs"
+        raise TunemaxError(f"{definition.name}: cannot name a question, since {folder}; choose another `name:`")
     corpus.check_context(_longest_context(definition))
     if chosen_itself(definition.base):
         corpus.check_evaluation("tuning", int(definition.base["eval_tokens"]))
@@ -150,7 +154,22 @@ def extend(question: Question, trials: int) -> Question:
 
 
 def load(storage: RDBStorage, name: str) -> Question:
-    """Open a question by its name. Raises TunemaxError for an unknown one."""
+    """Open a question by its name.
+
+    Raises TunemaxError for an unknown one, and for one from somebody else's database whose names would put files
+    elsewhere than into the folder of runs: that one can only be deleted.
+    """
+    question = read(storage, name)
+    try:
+        check_names(storage.url, name, question.siblings)
+    except TunemaxError as error:
+        remedy = typed(storage.url, "study", "delete", name)
+        raise TunemaxError(f"question {error}; not one of tunemax's making: remove it with {remedy}") from error
+    return question
+
+
+def read(storage: RDBStorage, name: str) -> Question:
+    """The same, whatever its names lead to; for who makes no path of them, or removes it."""
     known = questions(storage)
     of = next((question for question, studies in known.items() if name in studies and name != question), None)
     if of:
@@ -164,6 +183,7 @@ def load(storage: RDBStorage, name: str) -> Question:
         near = did_you_mean(name, known) if known else "; it is empty"
         raise TunemaxError(f"{name}: no such question in this storage{near}")
     definition = StudyDefinition.from_json(list(known[name].values())[-1][attributes.DEFINITION])
+    definition = definition.model_copy(update={"name": name})  # it is not believed what it is called
     siblings = {study: fixed for study, fixed in definition.siblings().items() if study in known[name]}
     return Question(storage, definition, siblings)
 

@@ -11,12 +11,12 @@ import io
 import json
 import math
 import mimetypes
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore
+from optuna.artifacts import ArtifactMeta
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
@@ -24,7 +24,7 @@ from tunemax.envs.canvas import COLOURS, Line, draw
 from tunemax.gpt.files import Guard
 from tunemax.gpt.sample import generate
 from tunemax.gpt.trainer import Member
-from tunemax.search.storage.artifacts import KEY, artifact_folder, uploaded
+from tunemax.search.storage.artifacts import KEY, ArtifactStore, artifact_folder, uploaded
 from tunemax.search.storage.attributes import ranks
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.trial import Job
@@ -59,7 +59,7 @@ class Artifacts:
 
     def __init__(self, storage_url: str, note: Callable[[str], None]) -> None:
         self._folder = artifact_folder(storage_url)
-        self._store = FileSystemArtifactStore(self._folder)
+        self._store = ArtifactStore(self._folder)
         self._guard = Guard(note, "trials go on without theirs")
         self._seen: dict[Member, Seen] = {}
 
@@ -102,8 +102,8 @@ class Artifacts:
             self._store.write(meta.artifact_id, io.BytesIO(content))
             set_system_attr(job.trial, KEY + meta.artifact_id, json.dumps(asdict(meta)))
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(self._folder / meta.artifact_id)
+            with contextlib.suppress(OSError, ArtifactNotFound):
+                self._store.remove(meta.artifact_id)
             raise
 
 

@@ -11,11 +11,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from tunemax.gpt.probe import STANDS_FOR
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.attributes import TRAJECTORY
-from tunemax.search.storage.paths import trial_folder
+from tunemax.search.storage.paths import LEARNABLES as FILE
+from tunemax.search.storage.paths import trial_file
 from tunemax.search.storage.trials import set_system_attr
 from tunemax.search.workers.trial import Job
 
-FILE = "learnables.jsonl"
 POINTS = 64
 """Of a trajectory, at the most; beyond that every second one is left out."""
 Means = dict[str, list[float]]
@@ -69,7 +69,7 @@ class Trajectories:
                 file.write(json.dumps([job.member.iteration, means]) + "\n")
 
     def _path(self, job: Job) -> Path:
-        return trial_folder(self._url, job.study, job.number) / FILE
+        return trial_file(self._url, job.study, job.number, FILE)
 
 
 def _read(path: Path) -> dict[int, Means]:

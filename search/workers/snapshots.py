@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,12 @@ from pathlib import Path
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.files import PARTIAL, Guard
+from tunemax.gpt.files import PARTIAL, Guard, forget
 from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.trainer import Member, Trainer
-from tunemax.search.storage.paths import runs_folder, trial_folder
+from tunemax.search.storage.paths import SNAPSHOT as FILE
+from tunemax.search.storage.paths import trial_file, trial_folders
 from tunemax.search.storage.questions import Question
-
-FILE = "snapshot.safetensors"
 
 
 @dataclass
@@ -71,25 +69,18 @@ class Snapshots:
             discard(self._path(study, number).parent)
 
     def _path(self, study: str, number: int) -> Path:
-        return trial_folder(self.storage_url, study, number) / FILE
+        return trial_file(self.storage_url, study, number, FILE)
 
 
 def discard(folder: Path) -> int:
     """Remove a trial's snapshot, whole or partial, and its folder if nothing else is in it. Returns the bytes freed."""
-    freed = 0
-    for path in [folder / FILE, *folder.glob(PARTIAL + "*")]:
-        freed += sum(part.stat().st_size for part in [path, *path.glob("*")] if part.is_file())
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-    return freed
+    return forget(folder, (FILE, PARTIAL + "*"))
 
 
 def left_over(question: Question) -> Iterator[Path]:
     """Folders with the snapshot of a trial of this question that has ended, or that is not in the storage."""
-    root = runs_folder(question.storage.url)
     for study, trials in question.trials().items():
         unfinished = {f"{trial.number:05}" for trial in trials if not trial.state.is_finished()}
-        for folder in sorted((root / study).glob("[0-9]*")):
+        for folder in trial_folders(question.storage.url, study):
             if folder.name not in unfinished and any([(folder / FILE).exists(), *folder.glob(PARTIAL + "*")]):
                 yield folder

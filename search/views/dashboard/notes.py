@@ -19,7 +19,7 @@ from tunemax.search.storage.questions import Question
 from tunemax.search.views import tables
 from tunemax.search.views.document import Column, Table, tabulated
 from tunemax.search.views.words import settings
-from tunemax.search.views.writers.markdown import rows
+from tunemax.search.views.writers.markdown import plain, rows
 
 ROOM = "\u00a0\u00a0"
 
@@ -39,12 +39,12 @@ def of_a_tuning(
     ids = {study: study_id(question.cached, study) for study in studies}
     definition = question.definition
     sure = confirmed[0].verdict if confirmed else board.sentence
-    data = definition.data.rstrip("/").rpartition("/")[2]
+    data = plain(definition.data.rstrip("/").rpartition("/")[2])
     budget = f"{definition.budget.words}, {counted(definition.budget.trials, 'trial')} for each candidate"
     how = f"sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}"
     compare = ",".join(map(str, ids.values()))
     lines = [
-        f"# {board.question}",
+        f"# {plain(board.question)}",
         "",
         f"**{sure}**",
         "",
@@ -146,7 +146,7 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str, warnin
     same = " Candidates share their seeds: the same initial values where the models agree, the same order of the data."
     again = asked(found, found.seeds if found.left else min(2 * found.seeds, MOST_SEEDS))
     lines = [
-        f"# {question.definition.question}",
+        f"# {plain(question.definition.question)}",
         "",
         f"**{found.verdict}**",
         "",

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.visible import visible
 from tunemax.search.charts import pictures, plotly, png
 from tunemax.search.charts.picture import Picture
 from tunemax.search.charts.plotly import Figure
@@ -103,7 +104,7 @@ def _save_note(study: optuna.Study, body: str) -> None:
 
     before = get_note(study)
     theirs = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}".rstrip()
-    after = f"{body}\n\n---\n\n{YOURS}{theirs}"
+    after = f"{visible(body)}\n\n---\n\n{YOURS}{theirs}"
     if after != before:
         save_note(study, after)
 

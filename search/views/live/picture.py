@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from tunemax.gpt.visible import visible
 from tunemax.search.results.durations import about
 from tunemax.search.views.live.progress import ENDS, Candidate, Happening, Progress, Slot
 from tunemax.search.views.words import clock, number, sparkline
@@ -54,6 +55,7 @@ def picture(progress: Progress, width: int, height: int) -> list[Text]:
     lines = [*head, *_slots(progress, width, room - recent), *space]
     names = _name_width(progress, width)
     lines += [_happening(happening, names) for happening in list(progress.recent)[-recent:]]
+    lines = [text if visible(text.plain) == text.plain else Text(visible(text.plain)) for text in lines]
     for text in lines:
         text.no_wrap = True
         text.truncate(width, overflow="ellipsis")

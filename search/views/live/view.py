@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.control import Control
 from rich.live import Live
 
+from tunemax.gpt.visible import visible
 from tunemax.search.views.live.picture import picture
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.views.words import line, status, summary
@@ -119,5 +120,5 @@ def _copy(reading: int, console: Console) -> None:
         lines, _, said = said.removesuffix(END).rpartition(b"\n")
         lines, said = (lines + said, b"") if ended else (lines, said)
         if lines:
-            console.print(lines.decode(errors="replace"), markup=False, highlight=False, soft_wrap=True)
+            console.print(visible(lines.decode(errors="replace")), markup=False, highlight=False, soft_wrap=True)
     os.close(reading)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
 from tunemax.search.results.findings import gather
-from tunemax.search.storage.paths import runs_folder
+from tunemax.search.storage.paths import REPORTS, report_folder
 from tunemax.search.storage.questions import Question
 from tunemax.search.views import tables
 from tunemax.search.views.report.contents import sections
@@ -19,16 +19,16 @@ def write(question: Question, folder: Path | None = None) -> list[Path]:
 
     folder: default `report/` beside the question's runs. Raises TunemaxError if it cannot be written.
     """
-    folder = folder or runs_folder(question.storage.url) / question.name / "report"
+    folder = folder or report_folder(question.storage.url, question.name)
     findings = gather(question)
     title, parts = question.definition.question, sections(findings)
-    texts = {
-        "report.html": html.render(title, parts),
-        "report.md": markdown.render(title, parts),
-        "report.csv": csv.render(tables.figures(findings.board, findings.confirmations)),
-    }
+    texts = (
+        html.render(title, parts),
+        markdown.render(title, parts),
+        csv.render(tables.figures(findings.board, findings.confirmations)),
+    )
     paths = []
-    for name, text in texts.items():
+    for name, text in zip(REPORTS, texts, strict=True):
         try:
             write_whole(folder / name, text.encode())
         except OSError as error:

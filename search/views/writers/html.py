@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from tunemax.envs.canvas import COLOURS
 from tunemax.search.charts import svg
 from tunemax.search.charts.picture import Picture
+from tunemax.search.charts.svg import escape
 from tunemax.search.views.document import Section, Table
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

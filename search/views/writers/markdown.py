@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tunemax.gpt.visible import visible
 from tunemax.search.views.document import Section, Table
 
 SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
@@ -12,17 +13,17 @@ SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"} | {"\n": "
 
 def render(title: str, sections: Sequence[Section]) -> str:
     """The whole text."""
-    lines = [f"# {_plain(title)}", ""]
+    lines = [f"# {plain(title)}", ""]
     for section in filter(_says_something, sections):
-        lines += [f"## {_plain(section.title)}", ""]
+        lines += [f"## {plain(section.title)}", ""]
         if section.lead:
-            lines += [f"**{_plain(section.lead)}**", ""]
+            lines += [f"**{plain(section.lead)}**", ""]
         for sentence in section.sentences:
-            lines += [_plain(sentence), ""]
+            lines += [plain(sentence), ""]
         for table in section.tables:
-            lines += [*rows(table, _plain), ""]
+            lines += [*rows(table, plain), ""]
         if section.code:
-            lines += [*(f"    {line}" for line in section.code), ""]
+            lines += [*(f"    {line}" for code in section.code for line in visible(code).split("\n")), ""]
     return "\n".join(lines)
 
 
@@ -38,6 +39,6 @@ def rows(table: Table[Any], cell: Callable[[str], str] = str) -> list[str]:
     return [f"|{line}|" for line in (lines[0], "|".join(marks), *lines[1:])]
 
 
-def _plain(text: str) -> str:
-    """Text in which nothing is markup."""
-    return text.translate(SPECIAL)
+def plain(text: str) -> str:
+    """Text in one line in which nothing is markup, or hidden."""
+    return visible(text.translate(SPECIAL))

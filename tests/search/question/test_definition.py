@@ -18,6 +18,7 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Range
 from tunemax.gpt.softmax import variants
+from tunemax.gpt.visible import steering
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import OWNED, options
 from tunemax.search.question.phases import SHAPE
@@ -528,7 +529,7 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
     own = [name for name in own if name != "strongermax.learn_obo"]
     names += draw(st.lists(st.sampled_from(own), max_size=3, unique=True)) if own else []
     return {
-        "question": draw(st.text(min_size=1, max_size=20)),
+        "question": draw(st.text(min_size=1, max_size=20).filter(lambda text: not steering(text))),
         "name": draw(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)),
         "base": draw(
             st.fixed_dictionaries(

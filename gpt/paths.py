@@ -1,0 +1,56 @@
+"""Paths that are made of names: each lies in the folder that it was made for, whoever has chosen the name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.visible import steering, visible
+
+LONGEST = 255
+"""Bytes of a part that every usual file system takes."""
+
+
+def inside(root: Path, *names: str) -> Path:
+    """The path of names in a folder; a ``/`` in a name parts levels, as in the name of a study.
+
+    Raises TunemaxError for a name that leads out of the folder, by itself or by a link that lies there, or that could
+    be no file's everywhere. What the path leads to need not exist.
+    """
+    path = root
+    for name in names:
+        for part in name.split("/"):
+            if fault := _fault(part):
+                raise TunemaxError(f"{_quoted(name)}: names no file in {visible(str(root))} ({fault})")
+            path = path / part
+            if os.path.islink(path) and not lies_in(root, path):
+                raise TunemaxError(f"{visible(str(path))}: a link that leads out of {visible(str(root))}; remove it")
+    return path
+
+
+def lies_in(root: Path, path: Path) -> bool:
+    """Whether a path, wherever its links lead, is one in a folder."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # it leads to itself, or no file could be called so
+        return False
+
+
+def _fault(part: str) -> str | None:
+    """Why a part of a name cannot be a file's; None if it can."""
+    if part in ("", ".", ".."):
+        return f"a part of it is {part!r}" if part else "a part of it is empty"
+    if "\\" in part:
+        return "there is a backslash in it"
+    if any(mark in part for mark in "\n\t") or steering(part):
+        return "there is a control character in it"
+    if len(part.encode()) > LONGEST:
+        return f"it is longer than {LONGEST} bytes"
+    return None
+
+
+def _quoted(name: str) -> str:
+    """A name in one line, cut when long."""
+    text = " ".join(visible(name).split())
+    return text if len(text) <= 60 else text[:57] + "..."
