@@ -31,7 +31,7 @@ def artifact_folder(storage_url: str) -> Path:
 def make_artifact_folder(storage_url: str) -> Path:
     """Make the folder if it is missing, and write in it. Raises TunemaxError if that cannot be done."""
     folder = artifact_folder(storage_url)
-    probe = folder / f".{uuid.uuid4().hex}"
+    probe = inside(folder, f".{uuid.uuid4().hex}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()

@@ -195,7 +195,7 @@ def questions(storage: RDBStorage) -> dict[str, dict[str, Mapping[str, Any]]]:
         studies = storage.get_all_studies()
     for study in studies:
         if attributes.QUESTION in study.user_attrs:
-            by_question.setdefault(study.user_attrs[attributes.QUESTION], {})[study.study_name] = study.user_attrs
+            by_question.setdefault(str(study.user_attrs[attributes.QUESTION]), {})[study.study_name] = study.user_attrs
     return by_question
 
 

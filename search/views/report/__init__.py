@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.paths import inside
 from tunemax.search.results.findings import gather
 from tunemax.search.storage.paths import REPORTS, report_folder
 from tunemax.search.storage.questions import Question
@@ -27,12 +28,11 @@ def write(question: Question, folder: Path | None = None) -> list[Path]:
         markdown.render(title, parts),
         csv.render(tables.figures(findings.board, findings.confirmations)),
     )
-    paths = []
-    for name, text in zip(REPORTS, texts, strict=True):
+    paths = [inside(folder, name) for name in REPORTS]
+    for path, text in zip(paths, texts, strict=True):
         try:
-            write_whole(folder / name, text.encode())
+            write_whole(path, text.encode())
         except OSError as error:
             remedy = "mend its rights, or name another folder with --out"
-            raise TunemaxError(f"{folder / name}: cannot be written ({error.strerror}); {remedy}") from error
-        paths.append(folder / name)
+            raise TunemaxError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
     return paths
