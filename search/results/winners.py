@@ -57,8 +57,8 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
 
 
 def _elsewhere(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's configuration without the place of its files, which whoever trains it again chooses."""
-    return {name: value for name, value in config.items() if name != "out_dir"}
+    """A trial's configuration with no place for its files: that chooses whoever trains it again."""
+    return {**config, "out_dir": ""}
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:

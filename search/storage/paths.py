@@ -87,4 +87,4 @@ def check_names(storage_url: str, question: str, studies: Iterable[str]) -> None
     folder = study_folder(storage_url, question)
     for study in studies:
         if study != question and study_folder(storage_url, study).parent != folder:
-            raise TunemaxError(f"{question}: {study}: names no folder in {folder}")
+            raise TunemaxError(f"{study}: names no folder in {folder}")

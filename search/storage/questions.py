@@ -29,6 +29,7 @@ from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
+from tunemax.gpt.visible import visible
 from tunemax.search.question.changes import joined
 from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
@@ -164,13 +165,18 @@ def load(storage: RDBStorage, name: str) -> Question:
         check_names(storage.url, name, question.siblings)
     except TunemaxError as error:
         remedy = typed(storage.url, "study", "delete", name)
-        raise TunemaxError(f"question {error}; not one of tunemax's making: remove it with {remedy}") from error
+        raise TunemaxError(f"{name}: {error}; tunemax gives no such name; remove the question with {remedy}") from error
     return question
 
 
 def read(storage: RDBStorage, name: str) -> Question:
-    """The same, whatever its names lead to; for who makes no path of them, or removes it."""
+    """The same, whatever its names lead to; for who makes no path of them, or removes it.
+
+    name: also as it is printed, where it has characters that nobody can type.
+    """
     known = questions(storage)
+    if name not in known:
+        name = next((question for question in known if visible(question) == name), name)
     of = next((question for question, studies in known.items() if name in studies and name != question), None)
     if of:
         raise TunemaxError(f"{name}: one of the {len(known[of])} studies of the question {of}; name that")

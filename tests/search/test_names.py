@@ -224,6 +224,15 @@ def test_a_study_that_is_no_sibling_by_its_name_is_left_alone(name: str, home: P
             typed(*command.replace("{}", "innocent").split(), "--storage", str(home / "studies.db"))
 
 
+def test_a_name_that_nobody_can_type_is_taken_as_it_is_printed(home: Path, typed: Typed) -> None:
+    renamed(home, "innocent", name="x\x1b]0;title\x07")
+    where = str(home / "studies.db")
+    printed = typed("study", "list", "--storage", where)[1].partition(": ")[0]
+    assert printed == r"x\u001b]0;title\u0007"
+    assert typed("study", "delete", printed, "--yes", "--storage", where)[0] == 0
+    assert questions(open_storage(where, create=False)).keys() == {"other"}
+
+
 def test_publishing_and_optunas_own_objects_refuse_it_too(home: Path) -> None:
     renamed(home, "innocent", sibling="../../../victim")
     where = str(home / "studies.db")
