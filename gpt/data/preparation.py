@@ -34,7 +34,7 @@ from tunemax.gpt.paths import inside
 
 def data_root() -> Path:
     """Where prepared data lies: the environment's TUNEMAX_DATA, else ~/.cache/tunemax/data."""
-    return Path(os.environ.get("TUNEMAX_DATA") or "~/.cache/tunemax/data").expanduser()
+    return Path(os.path.expanduser(os.environ.get("TUNEMAX_DATA") or "~/.cache/tunemax/data"))
 
 
 def open_data(dataset: str, fingerprint: str | None = None) -> Corpus:

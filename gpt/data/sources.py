@@ -130,7 +130,7 @@ def _shakespeare(root: Path) -> bytes:
     kept = root / SHAKESPEARE_FILE
     own = os.environ.get("TUNEMAX_SHAKESPEARE")
     if own or kept.is_file():
-        path = Path(own).expanduser() if own else kept
+        path = Path(os.path.expanduser(own)) if own else kept
         if not path.is_file():
             raise TunemaxError(f"TUNEMAX_SHAKESPEARE = {own}: no such file; expected a copy of {SHAKESPEARE_URL}")
         return _verified(

@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     try:
+        if zero := next((word for word in given if "\0" in word), None):
+            raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         arguments = build().parse_args(given)
         arguments.run(arguments)
         sys.stdout.flush()
@@ -60,11 +62,11 @@ def build() -> Parser:
 def _line(error: TunemaxError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).splitlines())
+    return str(error)
 
 
 def _fail(line: str, *, status: int) -> int:
-    print(f"tunemax: {line}", file=sys.stderr)
+    print(f"tunemax: {' '.join(line.splitlines())}", file=sys.stderr)
     return status
 
 

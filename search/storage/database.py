@@ -134,7 +134,9 @@ def shown(url: str | URL) -> str:
 def storage_url(where: str | Path) -> URL:
     text = str(where)
     if "://" not in text:
-        return URL.create("sqlite", database=str(Path(text).expanduser().absolute()), query={"timeout": f"{TIMEOUT:g}"})
+        return URL.create(
+            "sqlite", database=str(Path(os.path.expanduser(text)).absolute()), query={"timeout": f"{TIMEOUT:g}"}
+        )
     scheme = text.split("://")[0]
     try:
         url = make_url(text)
@@ -148,7 +150,7 @@ def storage_url(where: str | Path) -> URL:
         return url
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise TunemaxError("storage sqlite: workers need a file they can share; give its path")
-    path = str(Path(url.database).expanduser().absolute())
+    path = str(Path(os.path.expanduser(url.database)).absolute())
     return url.set(database=path).update_query_dict({"timeout": url.query.get("timeout", f"{TIMEOUT:g}")})
 
 
