@@ -18,15 +18,15 @@ def inside(root: Path, *names: str) -> Path:
     Raises TunemaxError for a name that leads out of the folder, by itself or by a link that lies there, or that could
     be no file's everywhere. What the path leads to need not exist.
     """
-    path = root
+    path = os.fspath(root)  # as text: this is done at every evaluation, and objects take ten times as long
     for name in names:
         for part in name.split("/"):
-            if fault := _fault(part):
+            if fault := "it begins with /" if name.startswith("/") else _fault(part):
                 raise TunemaxError(f"{_quoted(name)}: names no file in {visible(str(root))} ({fault})")
-            path = path / part
-            if os.path.islink(path) and not lies_in(root, path):
-                raise TunemaxError(f"{visible(str(path))}: a link that leads out of {visible(str(root))}; remove it")
-    return path
+            path = os.path.join(path, part)
+            if os.path.islink(path) and not lies_in(root, Path(path)):
+                raise TunemaxError(f"{visible(path)}: a link that leads out of {visible(str(root))}; remove it")
+    return Path(path)
 
 
 def lies_in(root: Path, path: Path) -> bool:

@@ -27,6 +27,7 @@ from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.paths import inside
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
+from tunemax.gpt.visible import visible
 
 CONFIG, LOG, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
 
@@ -129,7 +130,10 @@ def run_folder(config: Config) -> Path:
     """`out_dir`, or a name made of data, variant and identity."""
     if config.log.out_dir:
         return Path(config.log.out_dir)
-    return inside(Path("runs"), f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}")
+    try:
+        return inside(Path("runs"), f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}")
+    except TunemaxError as error:
+        raise TunemaxError(f"{error}; choose an --out_dir") from None
 
 
 def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
@@ -141,7 +145,7 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
     if (folder / CONFIG).exists():
         go_on = "" if controller else f"continue it with --resume {folder}, or "
         raise TunemaxError(f"{folder}: holds a run already; {go_on}choose another --out_dir")
-    _events_folder(folder, config)  # a name that is refused leaves nothing behind
+    _check_names(folder, config)
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
     member = trainer.add(config)
@@ -163,7 +167,7 @@ def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], Non
         )
     config = Config.stored(record.config)
     changed = config.replace(changes)
-    _events_folder(folder, changed)
+    _check_names(folder, changed)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:
             raise TunemaxError(
@@ -333,8 +337,18 @@ def _events_folder(folder: Path, config: Config) -> Path:
         try:
             place = inside(place, given) if (given := getattr(log, name)) else place
         except TunemaxError as error:
-            raise TunemaxError(f"--{name} = {error}; take a name without . and .. as parts") from None
+            raise TunemaxError(f"--{name} = {error}; give one that lies beside the run") from None
     return place if log.tensorboard_run_name else place / folder.name
+
+
+def _check_names(folder: Path, config: Config) -> None:
+    """Refuse, before anything is written, what a run's files could not be called, or could not say of themselves."""
+    _events_folder(folder, config)
+    for name, value in config.flat().items():
+        if isinstance(value, str) and value.encode(errors="ignore").decode() != value:
+            raise TunemaxError(
+                f"{name} = {visible(value)}: not UTF-8, in which a run is recorded; give it another name"
+            )
 
 
 def _forget_after(log: Path, iteration: int) -> int:

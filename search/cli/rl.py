@@ -56,7 +56,10 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
     scene_flags(parser)
     parser.add_argument(
-        "agents", nargs="*", metavar="AGENT", help="folders or files (default: all finished agents of the environment)"
+        "agents",
+        nargs="*",
+        metavar="AGENT",
+        help="folders or files (default: all finished agents of the environment in the folder of runs)",
     )
     parser.add_argument(
         "--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)"

@@ -365,6 +365,20 @@ def test_tensorboard_writes_beside_its_run(
     assert list(tmp_path.rglob("*")) == [tmp_path / "deep", tmp_path / "deep" / "er", home]
 
 
+@pytest.mark.parametrize("flag", ["dataset", "out_dir"])
+def test_a_file_name_that_is_no_text_is_refused_before_anything_is_written(
+    flag: str, text: Path, tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = Path("bad\udcff.txt")
+    shutil.copyfile(text, named)
+    words = {"dataset": str(text), "out_dir": "run", flag: str(named)}
+    status, _, err = typed("train", *(word for name, value in words.items() for word in (f"--{name}", value)))
+    assert status == 2
+    assert err.startswith(f"tunemax: {flag} = bad\\udcff.txt: not UTF-8")
+    assert os.listdir() == [str(named)]
+
+
 # ---- text that steers ------------------------------------------------------------------------------------------------
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202etxt.exe\u2028\x9b=1+1"
