@@ -224,6 +224,10 @@ class TrainConfig(Fields):
         return self
 
 
+PLACES = ("out_dir", "tensorboard_project", "tensorboard_run_name")
+"""Fields that say where files go: they are for who trains, and not taken over from a trial of a database."""
+
+
 class LogConfig(Fields):
     """What is written where."""
 

@@ -12,17 +12,21 @@ LONGEST = 255
 """Bytes of a part that every usual file system takes."""
 
 
+class Misnamed(TunemaxError):
+    """A name that can be no file's in the folder that it is meant for."""
+
+
 def inside(root: Path, *names: str) -> Path:
     """The path of names in a folder; a ``/`` in a name parts levels, as in the name of a study.
 
-    Raises TunemaxError for a name that leads out of the folder, by itself or by a link that lies there, or that could
-    be no file's everywhere. What the path leads to need not exist.
+    Raises Misnamed for a name that leads out of the folder, or could be no file's everywhere; TunemaxError for one that
+    leads out by a link that lies there. What the path leads to need not exist.
     """
     path = os.fspath(root)  # as text: this is done at every evaluation, and objects take ten times as long
     for name in names:
         for part in name.split("/"):
             if fault := "it begins with /" if name.startswith("/") else _fault(part):
-                raise TunemaxError(f"{_quoted(name)}: names no file in {visible(str(root))} ({fault})")
+                raise Misnamed(f"{_quoted(name)}: names no file in {visible(str(root))} ({fault})")
             path = os.path.join(path, part)
             if os.path.islink(path) and not lies_in(root, Path(path)):
                 raise TunemaxError(f"{visible(path)}: a link that leads out of {visible(str(root))}; remove it")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tunemax.gpt.config import PLACES
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
 from tunemax.search.question.counting import counted, one_or
@@ -58,7 +59,7 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
 
 def _elsewhere(config: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's configuration with no place for its files: that chooses whoever trains it again."""
-    return {**config, "out_dir": ""}
+    return {**config, **dict.fromkeys(PLACES, "")}
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.config import PLACES, Config, all_specs
 from tunemax.search.storage.database import shown, storage_url
 from tunemax.search.storage.paths import default_storage
 
@@ -38,7 +38,7 @@ def training(config: Mapping[str, Any]) -> list[str]:
     """The words of a command that trains a configuration again; defaults are left out, and the place of its files."""
     words = ["tunemax", "train"]
     for name, value in Config.stored(config).active().items():
-        if value == all_specs()[name].default or name == "out_dir":  # where files go is for who types it
+        if value == all_specs()[name].default or name in PLACES:
             continue
         words += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
     return words

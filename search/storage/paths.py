@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.paths import inside
+from tunemax.gpt.paths import Misnamed, inside
 
 STUDIES, HERE = Path("studies"), Path()
 DATABASE = "tunemax.db"
@@ -83,8 +82,8 @@ def report_folder(storage_url: str, question: str) -> Path:
 
 
 def check_names(storage_url: str, question: str, studies: Iterable[str]) -> None:
-    """Raise TunemaxError unless the studies of a question have folders in that of the question, or are the question."""
+    """Raise Misnamed unless the studies of a question have folders in that of the question, or are the question."""
     folder = study_folder(storage_url, question)
     for study in studies:
         if study != question and study_folder(storage_url, study).parent != folder:
-            raise TunemaxError(f"{study}: names no folder in {folder}")
+            raise Misnamed(f"{study}: names no folder in {folder}")

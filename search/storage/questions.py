@@ -29,6 +29,7 @@ from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
+from tunemax.gpt.paths import Misnamed
 from tunemax.gpt.visible import visible
 from tunemax.search.question.changes import joined
 from tunemax.search.question.counting import counted
@@ -163,7 +164,7 @@ def load(storage: RDBStorage, name: str) -> Question:
     question = read(storage, name)
     try:
         check_names(storage.url, name, question.siblings)
-    except TunemaxError as error:
+    except Misnamed as error:
         remedy = typed(storage.url, "study", "delete", name)
         raise TunemaxError(f"{name}: {error}; tunemax gives no such name; remove the question with {remedy}") from error
     return question

@@ -224,6 +224,28 @@ def test_a_study_that_is_no_sibling_by_its_name_is_left_alone(name: str, home: P
             typed(*command.replace("{}", "innocent").split(), "--storage", str(home / "studies.db"))
 
 
+def test_where_a_winner_is_trained_again_is_not_for_its_database(home: Path, typed: Typed) -> None:
+    victim, where = home.parent / "victim", str(home / "studies.db")
+    with sqlite3.connect(where) as database:
+        for row, text in database.execute(
+            "SELECT trial_system_attribute_id, value_json FROM trial_system_attributes WHERE key = ?",
+            (attributes.CONFIG,),
+        ).fetchall():
+            places = {"out_dir": str(victim / "out"), "tensorboard_project": "x", "tensorboard_run_name": "y"}
+            changed = json.dumps(json.dumps({**json.loads(json.loads(text)), **places}))
+            database.execute(
+                "UPDATE trial_system_attributes SET value_json = ? WHERE trial_system_attribute_id = ?", (changed, row)
+            )
+    database.close()
+    with confined(home):
+        status, out, _ = typed("train", "--from", "innocent", "--max_iters", "1", "--storage", where)
+        assert status == 0
+        assert "the run is in runs/" in out
+        assert str(victim) not in typed("study", "best", "innocent", "--storage", where)[1]
+    (run,) = (home / "runs").iterdir()
+    assert any(path.name.startswith("events.") for path in run.iterdir())
+
+
 def test_a_name_that_nobody_can_type_is_taken_as_it_is_printed(home: Path, typed: Typed) -> None:
     renamed(home, "innocent", name="x\x1b]0;title\x07")
     where = str(home / "studies.db")
@@ -273,8 +295,11 @@ def test_no_link_among_the_runs_is_followed_out_of_them(command: str, link: str,
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(home.parent / "victim")
     before = sorted((home.parent / "victim").rglob("*"))
-    typed(*command.replace("{}", "innocent").split(), "--storage", str(home / "studies.db"))
+    _, out, err = typed(*command.replace("{}", "innocent").split(), "--storage", str(home / "studies.db"))
     assert sorted((home.parent / "victim").rglob("*")) == before
+    if "leads out" in out + err:
+        assert f"{path}: a link that leads out of" in out + err
+        assert "remove the question" not in out + err
 
 
 def test_what_tunemax_has_not_made_stays_and_is_told(home: Path, typed: Typed) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunemax.gpt.visible import visible
 from tunemax.search.results.durations import about
 from tunemax.search.views.live.picture import picture
 from tunemax.search.views.live.progress import Candidate, Progress
@@ -44,6 +45,14 @@ def busy(names: list[str] = VARIANTS, slots: int = 16, trials: int = 16, horizon
 
 def drawn(progress: Progress, width: int, height: int) -> list[str]:
     return [text.plain for text in picture(progress, width, height)]
+
+
+def test_what_would_steer_the_terminal_is_written_out() -> None:
+    progress = busy(["evil\x1b[2J"])
+    progress.take(Note(0, "of a file \x1b]0;owned\x07\u202e"))
+    lines = drawn(progress, 100, 30)
+    assert visible("".join(lines)) == "".join(lines)
+    assert any(r"of a file \u001b]0;owned" in line for line in lines)
 
 
 # ---- size ------------------------------------------------------------------------------------------------------------
