@@ -191,19 +191,21 @@ def evaluate(arguments: argparse.Namespace) -> None:
     storage = open_storage(arguments.storage or default_storage(), create=False)
     scene = as_begun(storage, scene)
     study = find_study(storage, scene)
-    folders = [Path(given) for given in arguments.agents]
+    folders, elsewhere = [Path(given) for given in arguments.agents], list[Path]()
     if study and not folders:
         folders, elsewhere = finished_folders(storage, study)
-        if elsewhere:
-            others = shlex.join(map(str, elsewhere))
-            print(f"left out, since not in the folder of runs; name them to have them: {others}", file=sys.stderr)
+    others = (
+        f"agents outside of the folder of runs are left out; name those you want: {shlex.join(map(str, elsewhere))}"
+    )
     paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
     tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
     if not paths and not tuned:
         again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
         nothing = "neither an agent nor a tuned baseline is there to be compared"
-        raise TunemaxError(f"{scene.id}: {nothing}; begin with {again}")
+        raise TunemaxError(f"{scene.id}: {nothing}; {others if elsewhere else f'begin with {again}'}")
     agents = [(Agent.load(path), path) for path in paths]
+    if elsewhere:
+        print(others, file=sys.stderr)
     folder = Path(arguments.out) if arguments.out else study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
     found = []

@@ -189,7 +189,7 @@ def list_(arguments: argparse.Namespace) -> None:
         try:
             question = load(storage, name)
         except TunemaxError as error:
-            rows.append({"name": name, "fault": str(error)})
+            rows.append({"name": name, "error": str(error)})
             lines.append(str(error))
             continue
         board = rank(question)
