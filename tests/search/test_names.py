@@ -406,7 +406,7 @@ def test_a_file_name_that_is_no_text_is_refused_before_anything_is_written(
 
 # ---- text that steers ------------------------------------------------------------------------------------------------
 
-EVIL = "\x1b[2J\x1b]0;owned\x07\u202etxt.exe\u2028\x9b=1+1"
+EVIL = "\x1b[2J\x1b]0;owned\x07\u202etxt.exe\u2028\x9b=1+1\n# <img src=x onerror=alert(1)>"
 
 
 def test_control_characters_of_a_database_are_shown_and_not_obeyed(home: Path, typed: Typed) -> None:
@@ -450,6 +450,8 @@ def test_control_characters_of_a_database_are_shown_and_not_obeyed(home: Path, t
             for path in map(Path, out.splitlines()):
                 report = path.read_text()
                 assert visible(report) == report
+                prose = "\n".join(line for line in report.splitlines() if not line.startswith("    "))  # no code
+                assert "<img" not in prose.replace(r"\<img", "")
             html = (home / "studies.runs/innocent/report/report.html").read_text()
             assert "<title>Why \\u001b[2J" in html
         if command == "study leaderboard {}":
@@ -459,6 +461,7 @@ def test_control_characters_of_a_database_are_shown_and_not_obeyed(home: Path, t
             note = "".join(str(value) for key, value in notes.items() if key.startswith("dashboard:note_str"))
             assert "Why " in note
             assert visible(note) == note
+            assert "<img" not in note.replace(r"\<img", "")
 
 
 @pytest.mark.parametrize("key", ["question", "data", "reference", "key"])

@@ -19,7 +19,7 @@ from tunemax.search.storage.questions import Question
 from tunemax.search.views import tables
 from tunemax.search.views.document import Column, Table, tabulated
 from tunemax.search.views.words import settings
-from tunemax.search.views.writers.markdown import plain, rows
+from tunemax.search.views.writers.markdown import code, plain, rows
 
 ROOM = "\u00a0\u00a0"
 
@@ -46,9 +46,9 @@ def of_a_tuning(
     lines = [
         f"# {plain(board.question)}",
         "",
-        f"**{sure}**",
+        f"**{plain(sure)}**",
         "",
-        f"{data}, {budget}, {how}.",
+        f"{data}, {plain(budget)}, {plain(how)}.",
         "",
         *_rule(question),
         *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
@@ -56,7 +56,7 @@ def of_a_tuning(
         *_table(_ranking(board, ids, name)),
         "",
         tables.RANKED,
-        *(line for warning in warnings for line in ("", warning)),
+        *(line for warning in warnings for line in ("", plain(warning))),
         *(["", f"[Compare all {len(ids)} studies](/dashboard/compare-studies?ids={compare})"] if len(ids) > 1 else []),
         *(["", "## Best settings", "", *_table(_settings(board, ids))] if any(e.best for e in board.entries) else []),
         "",
@@ -71,7 +71,7 @@ def of_a_tuning(
 
 def _rule(question: Question) -> list[str]:
     rule = question.definition.rule
-    return [rule, ""] if rule else []
+    return [plain(rule), ""] if rule else []
 
 
 def _table(table: Table[Any]) -> list[str]:
@@ -106,7 +106,7 @@ def _settings(board: Leaderboard, ids: Mapping[str, int]) -> Table[Sequence[str]
     for entry in board.entries:
         if best := entry.best:
             link = f"[{best.number}](/dashboard/studies/{ids[entry.study]}/trials?numbers={best.number})"
-            values = ", ".join(f"`{value}`" for value in settings(best.params, 4)) or "defaults"
+            values = ", ".join(map(code, settings(best.params, 4))) or "defaults"
             found.append((entry.name, link, values))
     return tabulated(("candidate", "trial", "settings"), found, words=("settings",))
 
@@ -148,14 +148,14 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str, warnin
     lines = [
         f"# {plain(question.definition.question)}",
         "",
-        f"**{found.verdict}**",
+        f"**{plain(found.verdict)}**",
         "",
         f"{entry.source} trial {entry.trial}, trained anew on {counted(len(entry.trials), 'fresh seed')} for "
         f"{found.work}, and evaluated on validation text that no tuning has seen.{'' if found.alone else same}",
         "",
         *_rule(question),
         *_confirmed(found, "Confirmed"),
-        *(line for warning in warnings for line in (warning, "")),
+        *(line for warning in warnings for line in (plain(warning), "")),
         "## Go on",
         "",
         "```",
@@ -172,7 +172,7 @@ def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
         "",
         *_table(tables.confirmed_with_seeds(confirmation)),
         "",
-        f"{tables.explained(confirmation)}.",
+        f"{plain(tables.explained(confirmation))}.",
         "",
-        *(line for remedy in remedies(confirmation) for line in (remedy, "")),
+        *(line for remedy in remedies(confirmation) for line in (plain(remedy), "")),
     ]

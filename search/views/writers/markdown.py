@@ -10,6 +10,8 @@ from tunemax.search.views.document import Section, Table
 
 SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
 
+CODE = str.maketrans({"`": "'", "|": "\\|", "\n": " ", "\r": " "})
+
 
 def render(title: str, sections: Sequence[Section]) -> str:
     """The whole text."""
@@ -37,6 +39,11 @@ def rows(table: Table[Any], cell: Callable[[str], str] = str) -> list[str]:
     marks = ["---" if column.words else "--:" for column in table.columns]
     lines = ["|".join(f" {cell(text)} " for text in row) for row in (table.heads, *table.rows)]
     return [f"|{line}|" for line in (lines[0], "|".join(marks), *lines[1:])]
+
+
+def code(text: str) -> str:
+    """Text as code in one line, also in a table."""
+    return f"`{visible(text.translate(CODE))}`"
 
 
 def plain(text: str) -> str:
