@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.storage.artifacts import ArtifactStore
 from tunemax.search.storage.database import storage_errors
 
 ABOUT = "/tunemax"
@@ -156,14 +157,13 @@ def serve_dashboard(
     listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str
 ) -> None:
     """optuna-dashboard on a storage URL and an artifact folder. listens: told the port. about: the storage's name."""
-    from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
 
     # Optuna's plain storage reads without locking, where ours would hold up the workers.
     with storage_errors(storage):
         opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
-    app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
+    app = guarded(wsgi(opened, ArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
     server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
     listens(server.server_port)
     server.serve_forever()
