@@ -38,7 +38,7 @@ from tunemax.search.question.work import lengths
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
-from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
+from tunemax.search.storage.database import check_writable, open_storage, storage_errors, storage_url, study_names
 from tunemax.search.storage.queue import enqueue
 from tunemax.search.storage.sampling import SiblingSampler
 
@@ -249,6 +249,7 @@ def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
 @contextlib.contextmanager
 def alone(storage: RDBStorage) -> Iterator[None]:
     """One creator at a time on a SQLite file, so that two that start together do not both fill the budget."""
+    check_writable(storage)
     url = make_url(storage.url)
     is_file = url.get_backend_name() == "sqlite"
     with filelock.FileLock(f"{url.database}.lock") if is_file else contextlib.nullcontext(), storage_errors(url):

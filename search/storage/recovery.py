@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.database import is_read_only, storage_errors
 from tunemax.search.storage.ownership import OwnedTrial, owned_trials, release
 
 SAME = 5.0
@@ -30,6 +30,8 @@ def reap(storage: RDBStorage, studies: Iterable[str], fates: Mapping[int, str] |
     days.
     """
     count = 0
+    if is_read_only(storage):  # it is looked at only, as it stands
+        return count
     with storage_errors(storage.url):
         for trial in owned_trials(storage, studies):
             if reason := _fate(trial, fates or {}):
