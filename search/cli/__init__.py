@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
 from tunemax.search.cli.parser import Parser
+from tunemax.search.storage.secrets import redacted
 
 COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    hiding = [*given, os.environ.get("TUNEMAX_STORAGE", "")]  # passwords, also of a URL where none is expected
     try:
         arguments = build().parse_args(given)
         arguments.run(arguments)
@@ -37,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"interrupted; {interrupt}" if interrupt.args else "interrupted", status=130)
     except (TunemaxError, OSError) as error:
         if "--debug" in given:
-            traceback.print_exc()
-        return _fail(_line(error), status=2)
+            print(redacted("".join(traceback.format_exception(error)), hiding), end="", file=sys.stderr)
+        return _fail(redacted(_line(error), hiding), status=2)
     return 0
 
 

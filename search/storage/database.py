@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ TIMEOUT = 60.0
 """Seconds that a process waits for another one's write on SQLite, unless the URL says ``?timeout=``."""
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
+_FORM = "scheme://user:password@host:port/database"
+_NO_PATH = re.compile(rf"(?:{'|'.join(_SCHEMES)})[\w+]*:|[^/:]*:[^/@]*@")
+"""Begins a URL that has lost its slashes, or its scheme."""
 _ours: set[object] = set()
 """Databases that this process has opened to write: a file by device and inode, a server's by its URL."""
 
@@ -166,6 +170,8 @@ def shown(url: str | URL) -> str:
 def storage_url(where: str | Path) -> URL:
     text = str(where)
     if "://" not in text:
+        if _NO_PATH.match(text):  # it may hold a password
+            raise TunemaxError(f"storage: neither a path nor a URL of the form {_FORM}")
         return URL.create("sqlite", database=str(Path(text).expanduser().absolute()), query={"timeout": f"{TIMEOUT:g}"})
     scheme = text.split("://")[0]
     try:
@@ -174,8 +180,7 @@ def storage_url(where: str | Path) -> URL:
     except NoSuchModuleError:
         raise TunemaxError(f"storage {scheme}://…: no such kind of database{did_you_mean(scheme, _SCHEMES)}") from None
     except (ArgumentError, ValueError):
-        form = "scheme://user:password@host:port/database"
-        raise TunemaxError(f"storage {scheme}://…: not a URL of the form {form}") from None
+        raise TunemaxError(f"storage {scheme}://…: not a URL of the form {_FORM}") from None
     if url.get_backend_name() != "sqlite":
         return url
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):

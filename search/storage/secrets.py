@@ -1,6 +1,6 @@
 """Passwords and tokens in the URLs of storages: found, and kept out of whatever is shown.
 
-Nothing heavy is imported here: the command line passes each of its last words through `redacted`.
+Nothing heavy is imported here: the command line passes all that it says of errors through `redacted`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ HIDDEN = "***"
 SURE = 8
 """Characters from which a secret is hidden inside of words, too; a shorter one could be part of any word."""
 
-_URL = re.compile(r"[\w+.-]+:/*(?:(?P<user>[^:/@?]*)(?::(?P<password>[^@]*))?@)?[^?]*(?:\?(?P<query>.*))?", re.DOTALL)
+_URL = re.compile(
+    r"(?:--[\w-]+=)?(?:[\w+.-]+:/+)?(?:(?P<user>[^:/@?]*)(?::(?P<password>[^@]*))?@)?[^?]*(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|key|credential|auth|odbc_connect", re.IGNORECASE)
 """Stands in the name of an option whose value is nobody's business."""
 _WITHIN = re.compile(r"(?:pwd|password)=\{?([^;}]+)", re.IGNORECASE)
@@ -24,11 +27,12 @@ _OPTION = re.compile(r"\b(\w*(?:password|passwd|pwd|secret|token))=[^\s&;,'\"]+"
 
 def secrets(url: str) -> set[str]:
     """The secrets of a URL, in each way in which somebody may write them: a password, a token in place of a user's
-    name, and options that are called like one."""
+    name, and options that are called like one. A URL may have lost its scheme, or be the value of a flag."""
     parts = _URL.match(url)
     if not parts:
         return set()
-    plain = {unquote(parts["password"] or "")}
+    password = parts["password"] or ""
+    plain = {unquote(password), unquote(password.rpartition(":")[2])}  # the latter where a scheme came first
     if parts["user"] and parts["password"] is None and is_token(unquote(parts["user"])):
         plain.add(unquote(parts["user"]))
     for option in (parts["query"] or "").split("&"):

@@ -54,6 +54,7 @@ class Server:
         # A session of its own: Ctrl-C is for the starter, who then stops the server and all that it has started.
         # The order of the dashboard's figures is that of a set: without a fixed seed every start would shuffle them.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment.pop("TUNEMAX_STORAGE", None)  # it is told what to serve
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
