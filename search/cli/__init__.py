@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe.
     """
+    if argv is None:
+        # Nobody, no child and no library's child, looks for modules in the working directory
+        os.environ["PYTHONSAFEPATH"] = "1"
+        sys.path[:] = filter(None, sys.path)
     given = list(sys.argv[1:] if argv is None else argv)
     hiding = [*given, os.environ.get("TUNEMAX_STORAGE", "")]  # passwords, also of a URL where none is expected
     try:

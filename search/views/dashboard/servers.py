@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.machine.processes import python
 from tunemax.search.storage.database import storage_errors
 
 ABOUT = "/tunemax"
@@ -50,13 +51,12 @@ class Server:
         self._host = host
         self._port: int | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
-        words = [sys.executable, "-m", "tunemax.search.views.dashboard.servers"]
         # A session of its own: Ctrl-C is for the starter, who then stops the server and all that it has started.
         # The order of the dashboard's figures is that of a set: without a fixed seed every start would shuffle them.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
         environment.pop("TUNEMAX_STORAGE", None)  # it is told what to serve
         self._process = subprocess.Popen(
-            words,
+            python(__name__),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -230,7 +230,7 @@ def _end_with_starter() -> None:
     os._exit(0)
 
 
-def _main() -> None:
+def main() -> None:
     """The body of a server process. What goes wrong is its last line."""
     name, what = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_starter, daemon=True).start()
@@ -246,7 +246,3 @@ def _main() -> None:
         traceback.print_exc()
         kind = "" if isinstance(error, TunemaxError) else f"{type(error).__name__}: "
         sys.exit(kind + " ".join(str(error).split()))
-
-
-if __name__ == "__main__":
-    _main()
