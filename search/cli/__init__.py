@@ -8,10 +8,13 @@ this package with a `register(commands)` that adds its parser; the parser's defa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
@@ -24,7 +27,7 @@ COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe.
+    Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM, 141 for a closed pipe.
     """
     if argv is None:
         # Nobody, no child and no library's child, looks for modules in the working directory
@@ -34,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     hiding = [*given, os.environ.get("TUNEMAX_STORAGE", "")]  # passwords, also of a URL where none is expected
     try:
         arguments = build().parse_args(given)
-        arguments.run(arguments)
+        with _terminable():
+            arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -56,6 +60,24 @@ def build() -> Parser:
     for command in COMMANDS:
         command.register(commands)
     return parser
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM in this block is a Ctrl-C, so that what is trained is saved; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _line(error: TunemaxError | OSError) -> str:

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
@@ -29,6 +28,7 @@ from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
+from tunemax.gpt.locks import locked
 from tunemax.search.question.changes import joined
 from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
@@ -252,5 +252,5 @@ def alone(storage: RDBStorage) -> Iterator[None]:
     check_writable(storage)
     url = make_url(storage.url)
     is_file = url.get_backend_name() == "sqlite"
-    with filelock.FileLock(f"{url.database}.lock") if is_file else contextlib.nullcontext(), storage_errors(url):
+    with locked(Path(f"{url.database}.lock")) if is_file else contextlib.nullcontext(), storage_errors(url):
         yield
