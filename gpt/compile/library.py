@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -22,6 +21,8 @@ from torch.fx import GraphModule
 from tunemax.gpt import hardware
 from tunemax.gpt.data import data_root
 from tunemax.gpt.files import partial_folder
+from tunemax.gpt.locks import locked
+from tunemax.gpt.trust import fault, make_private, own_folder
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 """Environment variable of torch: where what was compiled is kept, for this and other processes."""
@@ -43,11 +44,12 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
     key: all that the function depends on, in words, but for this package, this machine and its torch.
     Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
     """
-    place = cache_folder() / f"{_name(key)}.so"
+    folder = cache_folder()
+    make_private(folder)
+    place = folder / f"{_name(key)}.so"
     if found := _found(place):
         return found
-    with place.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process that holds it, however that ends
+    with locked(place.with_suffix(".lock")):
         if found := _found(place):  # another process has made it meanwhile
             return found
         _announce()
@@ -64,8 +66,8 @@ def _announce() -> None:
 
 
 def _found(place: Path) -> Compiled | None:
-    """The function in a file; None if it is not there, or does not load: it is made anew then."""
-    if not place.exists():
+    """The function in a file; None if it is not there, somebody else's, or does not load: it is made anew then."""
+    if not place.exists() or fault(place):
         return None
     try:
         return _load(place)
@@ -136,10 +138,12 @@ def compiler_fault() -> str | None:
         return f"{compiler} is no working C++ compiler"
     folder = cache_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         return f"{folder} cannot be written ({error.strerror})"
+    if reason := fault(folder):
+        return f"{reason}, and what lies in {folder} is run; set {CACHE} to a folder of your own"
     if os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0):
         return f"{folder} is on a file system without programs (noexec); set {CACHE} to another folder"
     return None
@@ -151,8 +155,12 @@ def without(reason: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
-    return Path(os.environ.get(CACHE) or data_root() / ".compiled")
+    """Where compiled functions are kept: as torch's environment says, else beside the prepared data. What lies there is
+    run, so it is a folder of this user's own if others can write in that one."""
+    wished = Path(os.environ.get(CACHE) or data_root() / ".compiled")
+    if (folder := own_folder(wished)) != wished:
+        os.environ[CACHE] = str(folder)  # for the processes that this one starts, which need not say so again
+    return folder
 
 
 def share_cache_folder() -> None:
