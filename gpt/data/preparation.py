@@ -83,9 +83,10 @@ def _made(source: Source, root: Path) -> Path:
 def _stamped(source: Source, root: Path) -> Path | None:
     """The folder that the source in its present state was made into, if it still is there."""
     try:
-        folder = root / _stamp(source, root).read_text()
+        name = _stamp(source, root).read_text()
     except FileNotFoundError:
         return None
+    folder = root / Path(name).name  # beside the stamp, whatever somebody has written into it
     return folder if is_prepared(folder) else None
 
 

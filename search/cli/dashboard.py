@@ -97,10 +97,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def words_of_warning(host: str, count: int) -> list[str]:
     """Who can reach so many servers on a host, and how to stop them."""
-    from tunemax.search.views.dashboard.servers import LOCAL
+    from tunemax.search.views.dashboard.servers import is_local
 
     stop = f"Ctrl-C stops {'them' if count > 1 else 'it'}."
-    if host in LOCAL:
+    if is_local(host):
         listen, ask = ("Both listen", "ask") if count > 1 else ("It listens", "asks")
         return [f"{listen} on this machine only, and {ask} for no password. {stop}"]
     return [
