@@ -61,7 +61,7 @@ def own_folder(wished: Path) -> Path:
 def make_private(folder: Path) -> None:
     """Make a folder, and those above it, for this user alone. What is there stays as it is. Raises OSError."""
     for part in reversed((folder, *folder.parents)):
-        if not part.is_dir():
+        if not part.exists():
             part.mkdir(mode=0o700, exist_ok=True)
 
 

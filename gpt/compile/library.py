@@ -44,7 +44,7 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
     key: all that the function depends on, in words, but for this package, this machine and its torch.
     Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
     """
-    folder = cache_folder()
+    folder = share_cache_folder()
     make_private(folder)
     place = folder / f"{_name(key)}.so"
     if found := _found(place):
@@ -100,7 +100,6 @@ CODE = digest(path for path in Path(__file__).parents[1].rglob("*.py") if path.i
 def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
     import torch._inductor as inductor  # seconds, and only for those who compile
 
-    share_cache_folder()
     with partial_folder(place.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch to itself
         options = {
@@ -163,6 +162,11 @@ def cache_folder() -> Path:
     return folder
 
 
-def share_cache_folder() -> None:
-    """What torch itself keeps lies there too, from now on in this process: who compiles calls it first."""
-    os.environ[CACHE] = str(cache_folder())
+def share_cache_folder() -> Path:
+    """The cache folder, where from now on also lies what torch itself keeps, in this process and those that it starts.
+
+    Who compiles calls it first of all: torch would otherwise choose a place in /tmp as soon as it traces anything.
+    """
+    folder = cache_folder()
+    os.environ[CACHE] = str(folder)
+    return folder

@@ -258,7 +258,7 @@ def _look_at_server(url: URL, create: bool) -> None:
     engine = sqlalchemy.create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         if _has_studies(connection):
-            _check_schema(connection, shown(url))
+            _check_schema(connection, shown(url), "` with OPTUNA_STORAGE set")
             _ours.add(url)
         elif not create:
             raise TunemaxError(f"{shown(url)}: holds no studies yet; create one first")
@@ -268,15 +268,18 @@ def _has_studies(connection: Connection) -> bool:
     return "version_info" in sqlalchemy.inspect(connection).get_table_names()
 
 
-def _check_schema(connection: Connection, name: str) -> None:
-    """Raise TunemaxError if the tables are not those of the Optuna that runs here: `tables` reads and writes them."""
+def _check_schema(connection: Connection, name: str, where: str = " --storage URL`") -> None:
+    """Raise TunemaxError if the tables are not those of the Optuna that runs here: `tables` reads and writes them.
+
+    where: how the command that upgrades them is told the storage.
+    """
     dated = "alembic_version" in sqlalchemy.inspect(connection).get_table_names()
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() if dated else None
     head, known = _versions()
     if found == head:
         return
     if found is None or found in known:
-        remedy = "written by an older Optuna; back it up, then run `optuna storage upgrade --storage URL`"
+        remedy = f"written by an older Optuna; back it up, then run `optuna storage upgrade{where}"
     else:
         remedy = f"written by a newer Optuna than {optuna.__version__}; open it with a newer tunemax"
     raise TunemaxError(f"{name}: {remedy}")
