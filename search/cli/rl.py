@@ -111,18 +111,19 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     total, before = plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
-    print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
-    with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
+    try:
+        print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
+        with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
 
-        def report(found: Evaluation, spent: int) -> None:
-            lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-            say(f"steps {found.steps:,}/{total:,}  validation return {found.total:.4f}{lost}  {spent:,} member-steps")
+            def report(found: Evaluation, spent: int) -> None:
+                lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
+                steps = f"steps {found.steps:,}/{total:,}"
+                say(f"{steps}  validation return {found.total:.4f}{lost}  {spent:,} member-steps")
 
-        try:
             trained = learn(storage, plan, folder, report, move)
-        except KeyboardInterrupt:
-            kept = "the last save is kept; go on" if last_of(folder) else "nothing was saved yet; begin again"
-            raise KeyboardInterrupt(f"{kept} with {again}") from None
+    except KeyboardInterrupt:
+        kept = "the last save is kept; go on" if last_of(folder) else "nothing was saved yet; begin again"
+        raise KeyboardInterrupt(f"{kept} with {again}") from None
     best = trained.best_evaluation
     spent = f"{trained.spent.learning:,} member-steps of learning and {trained.spent.validation:,} of validation"
     print(f"best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")

@@ -79,12 +79,12 @@ class ReadOnlyStorage(SqliteStorage):
 
     BEGIN: ClassVar = "BEGIN"
 
-    def __init__(self, url: str, path: Path) -> None:
+    def __init__(self, url: str, path: Path, timeout: float) -> None:
         # SQLite wants to write beside a file with a write-ahead log even to read it, unless there is nothing in that
         # log, and nobody who could write to it.
         logged = path.with_name(f"{path.name}-wal")
         mode = "mode=ro" if logged.exists() and logged.stat().st_size else "immutable=1"
-        super().__init__(url, creator=_connecting(path, mode))
+        super().__init__(url, creator=_connecting(path, mode, timeout))
 
 
 def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStorage:
@@ -210,16 +210,16 @@ def _open_file(url: URL, create: bool) -> optuna.storages.RDBStorage:
             raise TunemaxError(f"{path}: no such database{near}")
         _make_file(path)
     there = path.resolve()  # where the log lies, too
+    timeout = float(str(url.query["timeout"]))
     writable = _may_write(there) and _may_write(there.parent)
-    _look_at_file(there, str(path), held=writable and _identity(there) in _ours)
+    _look_at_file(there, timeout, str(path), held=writable and _identity(there) in _ours)
     if not writable:
-        storage = ReadOnlyStorage(_for_optuna(url), there)
+        storage = ReadOnlyStorage(_for_optuna(url), there, timeout)
         if create:
             check_writable(storage)
         return storage
     _ours.add(_identity(there))
-    timeout = float(str(url.query["timeout"]))
-    with contextlib.closing(_connecting(there, "mode=rw", timeout=timeout, isolation_level=None)()) as connection:
+    with contextlib.closing(_connecting(there, "mode=rw", timeout, isolation_level=None)()) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             remedy = "use a local disk or a server"
@@ -227,19 +227,19 @@ def _open_file(url: URL, create: bool) -> optuna.storages.RDBStorage:
     return SqliteStorage(_for_optuna(url))
 
 
-def _look_at_file(path: Path, name: str, held: bool) -> None:
+def _look_at_file(path: Path, timeout: float, name: str, held: bool) -> None:
     """Raise TunemaxError or a database's error for a file that is no database of ours, without a trace in its folder.
 
     held: this process has opened it to write, and looks as everybody does: to close it after a look without locks would
     drop the process's own (POSIX), and the next connection to close would then tear the file under the others.
     """
     try:
-        _look(_connecting(path, "mode=rw" if held else "immutable=1"), name)
+        _look(_connecting(path, "mode=rw" if held else "immutable=1", timeout), name)
     except (TunemaxError, SQLAlchemyError):
         # Somebody may be writing it just now. Then there is a log, and its index, which a second look may use.
         if not all(path.with_name(path.name + end).exists() for end in ("-wal", "-shm")):
             raise
-        _look(_connecting(path, "mode=ro"), name)
+        _look(_connecting(path, "mode=ro", timeout), name)
 
 
 def _look(connect: Callable[[], sqlite3.Connection], name: str) -> None:
@@ -292,9 +292,10 @@ def _versions() -> tuple[str | None, frozenset[str]]:
     return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
 
 
-def _connecting(path: Path, how: str, **options: Any) -> Callable[[], sqlite3.Connection]:
+def _connecting(path: Path, how: str, timeout: float, **options: Any) -> Callable[[], sqlite3.Connection]:
     """What opens a file in one of SQLite's ways, such as ``mode=ro``; it never makes the file."""
-    return partial(sqlite3.connect, f"{path.as_uri()}?{how}", uri=True, check_same_thread=False, **options)
+    uri = f"{path.as_uri()}?{how}"
+    return partial(sqlite3.connect, uri, timeout=timeout, uri=True, check_same_thread=False, **options)
 
 
 def _identity(path: Path) -> tuple[int, int]:
