@@ -21,7 +21,7 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|key|credential|auth|odbc_co
 """Stands in the name of an option whose value is nobody's business."""
 _WITHIN = re.compile(r"(?:pwd|password)=\{?([^;}]+)", re.IGNORECASE)
 """A password in the value of such an option, as ODBC has it."""
-_USER = re.compile(r"([\w+.-]+:/+[^\s:/@'\"]*):[^\s@'\"]+@")
+_USER = re.compile(r"([\w+.-]{1,40}:/+[^\s:/@'\"]{0,200}):[^\s@'\"]{1,1000}@")
 _OPTION = re.compile(r"\b(\w*(?:password|passwd|pwd|secret|token))=[^\s&;,'\"]+", re.IGNORECASE)
 
 

@@ -33,6 +33,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import python
 from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.secrets import redacted
 
 ABOUT = "/tunemax"
 """Where a dashboard of ours says which database it shows."""
@@ -270,4 +271,4 @@ def main() -> None:
     except Exception as error:
         traceback.print_exc()
         kind = "" if isinstance(error, TunemaxError) else f"{type(error).__name__}: "
-        sys.exit(kind + " ".join(str(error).split()))
+        sys.exit(redacted(kind + " ".join(str(error).split()), [str(what.get("storage", ""))]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,13 @@ def test_words_that_only_look_alike_stay() -> None:
         "http://127.0.0.1:8080/dashboard, --eval_tokens=128"
     )
     assert secrets("postgresql://ann@host/x?sslmode=require&passfile=~/.pgpass") == set()
+
+
+def test_a_long_text_takes_no_time() -> None:
+    for text in ("a" * 300_000, "a:/" * 100_000, "a:/b:" * 60_000, "password" * 40_000, "a@" * 150_000):
+        begun = time.process_time()
+        redacted(text, [text])
+        assert time.process_time() - begun < 10
 
 
 def test_what_a_worker_has_died_of_names_no_password() -> None:
