@@ -38,8 +38,8 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 _FORM = "scheme://user:password@host:port/database"
 _NO_PATH = re.compile(rf"(?:{'|'.join(_SCHEMES)})[\w+]*:|[^/:]*:[^/@]*@")
 """Begins a URL that has lost its slashes, or its scheme."""
-_ours: set[object] = set()
-"""Databases that this process has opened to write: a file by device and inode, a server's by its URL."""
+_seen: set[URL] = set()
+"""Databases of servers that this process has looked at."""
 
 
 class SqliteStorage(optuna.storages.RDBStorage):
@@ -211,14 +211,12 @@ def _open_file(url: URL, create: bool) -> optuna.storages.RDBStorage:
         _make_file(path)
     there = path.resolve()  # where the log lies, too
     timeout = float(str(url.query["timeout"]))
-    writable = _may_write(there) and _may_write(there.parent)
-    _look_at_file(there, timeout, str(path), held=writable and _identity(there) in _ours)
-    if not writable:
+    _look_at_file(there, timeout, str(path))
+    if not (_may_write(there) and _may_write(there.parent)):
         storage = ReadOnlyStorage(_for_optuna(url), there, timeout)
         if create:
             check_writable(storage)
         return storage
-    _ours.add(_identity(there))
     with contextlib.closing(_connecting(there, "mode=rw", timeout, isolation_level=None)()) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
@@ -227,14 +225,14 @@ def _open_file(url: URL, create: bool) -> optuna.storages.RDBStorage:
     return SqliteStorage(_for_optuna(url))
 
 
-def _look_at_file(path: Path, timeout: float, name: str, held: bool) -> None:
+def _look_at_file(path: Path, timeout: float, name: str) -> None:
     """Raise TunemaxError or a database's error for a file that is no database of ours, without a trace in its folder.
 
-    held: this process has opened it to write, and looks as everybody does: to close it after a look without locks would
-    drop the process's own (POSIX), and the next connection to close would then tear the file under the others.
+    Through SQLite only: to close the file after a plain read would drop this process's locks on it (POSIX), and the
+    next connection to close would then tear the file under the others.
     """
     try:
-        _look(_connecting(path, "mode=rw" if held else "immutable=1", timeout), name)
+        _look(_connecting(path, "immutable=1", timeout), name)
     except (TunemaxError, SQLAlchemyError):
         # Somebody may be writing it just now. Then there is a log, and its index, which a second look may use.
         if not all(path.with_name(path.name + end).exists() for end in ("-wal", "-shm")):
@@ -253,13 +251,13 @@ def _look(connect: Callable[[], sqlite3.Connection], name: str) -> None:
 def _look_at_server(url: URL, create: bool) -> None:
     """Raise TunemaxError if a server's database holds no studies and is not to, or such as this Optuna cannot read:
     Optuna itself would complete the tables first."""
-    if url in _ours:
+    if url in _seen:
         return
     engine = sqlalchemy.create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         if _has_studies(connection):
             _check_schema(connection, shown(url), "` with OPTUNA_STORAGE set")
-            _ours.add(url)
+            _seen.add(url)
         elif not create:
             raise TunemaxError(f"{shown(url)}: holds no studies yet; create one first")
 
@@ -296,11 +294,6 @@ def _connecting(path: Path, how: str, timeout: float, **options: Any) -> Callabl
     """What opens a file in one of SQLite's ways, such as ``mode=ro``; it never makes the file."""
     uri = f"{path.as_uri()}?{how}"
     return partial(sqlite3.connect, uri, timeout=timeout, uri=True, check_same_thread=False, **options)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def _may_write(path: Path) -> bool:
