@@ -26,6 +26,7 @@ from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.paths import inside
+from tunemax.gpt.trust import fault, make_private, own_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,13 +95,15 @@ def remembered() -> Measured:
     """What was measured on this machine, now or before; at each start where the folder cannot be written."""
     place = memory_of_it()
     try:
-        return Measured.model_validate_json(place.read_bytes())
+        if not fault(place):
+            return Measured.model_validate_json(place.read_bytes())
     except OSError:  # it is not there, or what is wrong with the folder shows when it is written
         pass
     except pydantic.ValidationError as error:
         print(f"{place}: unreadable ({explain(error)}); this machine is measured again", file=sys.stderr)
     found = measure()
     try:
+        make_private(place.parent)
         write_whole(place, found.model_dump_json(indent=1).encode())
     except OSError as error:
         print(f"{place}: cannot be written ({error.strerror}); this machine is measured at each start", file=sys.stderr)
@@ -109,7 +112,7 @@ def remembered() -> Measured:
 
 def memory_of_it() -> Path:
     """The file that remembers what was measured on this machine."""
-    return inside(data_root(), ".machines", f"{hardware.machine()}.json")
+    return inside(own_folder(data_root() / ".machines"), f"{hardware.machine()}.json")
 
 
 def measure() -> Measured:

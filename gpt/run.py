@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import resource
+import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -23,13 +24,14 @@ from tunemax.gpt.divergence import Stability, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.paths import inside
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.gpt.visible import visible
 
-CONFIG, LOG, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
+CONFIG, LOG, CHECKPOINT, LOCK = "config.json", "metrics.jsonl", "checkpoint.safetensors", ".lock"
 
 
 class Record(pydantic.BaseModel):
@@ -137,28 +139,36 @@ def run_folder(config: Config) -> Path:
 
 
 def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
-    """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run.
+    """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run, or is being
+    trained in by another process.
 
     controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed.
     """
     folder = run_folder(config)
-    if (folder / CONFIG).exists():
-        go_on = "" if controller else f"continue it with --resume {folder}, or "
-        raise TunemaxError(f"{folder}: holds a run already; {go_on}choose another --out_dir")
+    _check_free(folder, controller)
     _check_names(folder, config)
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
     member = trainer.add(config)
-    _record(config, trainer, folder, controller.name if controller else "")
-    return _go_on(trainer, member, folder, report, controller=controller)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _check_free(folder, controller)  # somebody may have begun meanwhile
+        _record(config, trainer, folder, controller.name if controller else "")
+        return _go_on(trainer, member, folder, report, controller=controller)
 
 
 def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
     """Go on with an interrupted run, or train a finished one longer (`max_iters` in changes).
 
-    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or for a
-    change that would make it another training.
+    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or is being
+    trained in by another process, or for a change that would make it another training.
     """
+    recorded(folder)
+    with _alone(folder):
+        return _resume(folder, changes, report)
+
+
+def _resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
     record = recorded(folder)
     if record.steered:
         raise TunemaxError(
@@ -209,6 +219,27 @@ def recorded(folder: Path) -> Record:
         raise TunemaxError(
             f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run"
         ) from error
+
+
+def _check_free(folder: Path, controller: Controller | None) -> None:
+    """Raise TunemaxError if a new run cannot begin in a folder."""
+    if not (folder / CONFIG).exists():
+        return
+    with _alone(folder):
+        go_on = "" if controller else f"continue it with --resume {folder}, or "
+        raise TunemaxError(f"{folder}: holds a run already; {go_on}choose another --out_dir")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else trains in a folder meanwhile. Raises TunemaxError if somebody does."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked_at_once(folder / LOCK))
+        except Busy:
+            remedy = "wait for it, or choose another --out_dir"
+            raise TunemaxError(f"{folder}: another process trains here; {remedy}") from None
+        yield
 
 
 def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
@@ -282,9 +313,9 @@ class _Journal:
             if kind is not None and issubclass(kind, KeyboardInterrupt):
                 if self._member.event is None:
                     self._save()
-                resume = f"continue with tunemax train --resume {self._folder}"
+                resume = f"continue with {shlex.join(['tunemax', 'train', '--resume', str(self._folder)])}"
                 again = "a steered run starts again" if self._steered else resume
-                print(f"interrupted at iteration {self._member.iteration}; {again}", file=sys.stderr)
+                raise KeyboardInterrupt(f"saved at iteration {self._member.iteration}; {again}") from None
 
     def write(self, tokens_per_s: float) -> Row:
         """Measure and log this iteration; with an evaluation goes a checkpoint, unless the member has diverged."""

@@ -24,7 +24,7 @@ from tunemax.search.results.repeats import lay_out_repeats, repeating
 from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
-from tunemax.search.storage.database import open_storage, study_id
+from tunemax.search.storage.database import check_writable, open_storage, study_id
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
@@ -101,6 +101,7 @@ def run_study(
     """
     warm()
     question = load_from(storage or default_storage(), name)
+    check_writable(question.storage)
     run = _Run(storage or default_storage(), workers, slots, seconds or question.definition.budget.run_seconds, show)
     waiting = run.work(name)
     tuned = [question, *lay_out_repeats(question)]
@@ -130,6 +131,7 @@ def confirm_study(
     """
     warm()
     question = load_from(storage or default_storage(), name)
+    check_writable(question.storage)
     run = _Run(storage or default_storage(), workers, slots, seconds, show)
     stage = stage or question.definition.confirm or Confirm()
     return Ended(sum(run.confirm(each.name, stage, longer) for each in [question, *repeating(question)]))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,10 +22,10 @@ ROOT = Path(__file__).parents[1]
 class Served:
     """The command on free ports; in a `with` block it is stopped at the end, if it still runs."""
 
-    def __init__(self, where: str, *words: str) -> None:
-        command = [*TUNEMAX, "dashboard", "--storage", where, "--port", "0", "--tensorboard-port", "0", *words]
+    def __init__(self, where: str, *words: str, command: Sequence[str] = TUNEMAX, cwd: Path = ROOT) -> None:
+        asked = [*command, "dashboard", "--storage", where, "--port", "0", "--tensorboard-port", "0", *words]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            asked, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         self.said: list[str] = []
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
@@ -29,8 +28,11 @@ from tunemax.envs.steering import begun_with, corpus_of
 from tunemax.gpt.checkpoint import FORMAT
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import held_back
+from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.random import key
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,13 @@ def train_agent(
     if before and before.scene.at(plan.scene.schema_version) == plan.scene:
         plan = replace(plan, scene=before.scene)  # as it was begun
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
-        with lock, begun_with(file.load(folder / LAST)[0].data if (folder / LAST).exists() else None):
+        with (
+            locked_at_once(folder / LOCK),
+            begun_with(file.load(folder / LAST)[0].data if (folder / LAST).exists() else None),
+        ):
             return _Training(plan, folder).run(report, stepped)
-    except filelock.Timeout:
+    except Busy:
         raise TunemaxError(
             f"{folder}: another process trains an agent here; wait for it, or choose another --out"
         ) from None
@@ -123,9 +127,9 @@ def in_use(folder: Path) -> bool:
     if (folder / ".lock").is_symlink() or not (folder / ".lock").is_file():
         return False
     try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
+        with locked_at_once(folder / LOCK):
             return False
-    except filelock.Timeout:
+    except Busy:
         return True
 
 

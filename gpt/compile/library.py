@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -22,6 +21,8 @@ from torch.fx import GraphModule
 from tunemax.gpt import hardware
 from tunemax.gpt.data import data_root
 from tunemax.gpt.files import partial_folder
+from tunemax.gpt.locks import locked
+from tunemax.gpt.trust import fault, make_private, own_folder
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 """Environment variable of torch: where what was compiled is kept, for this and other processes."""
@@ -43,11 +44,12 @@ def compiled(key: str, trace: Callable[[], Traced]) -> Compiled:
     key: all that the function depends on, in words, but for this package, this machine and its torch.
     Raises RuntimeError or OSError where it cannot be compiled, kept or loaded.
     """
-    place = cache_folder() / f"{_name(key)}.so"
+    folder = share_cache_folder()
+    make_private(folder)
+    place = folder / f"{_name(key)}.so"
     if found := _found(place):
         return found
-    with place.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process that holds it, however that ends
+    with locked(place.with_suffix(".lock")):
         if found := _found(place):  # another process has made it meanwhile
             return found
         _announce()
@@ -64,8 +66,8 @@ def _announce() -> None:
 
 
 def _found(place: Path) -> Compiled | None:
-    """The function in a file; None if it is not there, or does not load: it is made anew then."""
-    if not place.exists():
+    """The function in a file; None if it is not there, somebody else's, or does not load: it is made anew then."""
+    if not place.exists() or fault(place):
         return None
     try:
         return _load(place)
@@ -98,7 +100,6 @@ CODE = digest(path for path in Path(__file__).parents[1].rglob("*.py") if path.i
 def _compile(graph: GraphModule, inputs: Sequence[Tensor], place: Path) -> None:
     import torch._inductor as inductor  # seconds, and only for those who compile
 
-    share_cache_folder()
     with partial_folder(place.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch to itself
         options = {
@@ -136,10 +137,12 @@ def compiler_fault() -> str | None:
         return f"{compiler} is no working C++ compiler"
     folder = cache_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         return f"{folder} cannot be written ({error.strerror})"
+    if reason := fault(folder):
+        return f"{reason}, and what lies in {folder} is run; set {CACHE} to a folder of your own"
     if os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0):
         return f"{folder} is on a file system without programs (noexec); set {CACHE} to another folder"
     return None
@@ -151,10 +154,19 @@ def without(reason: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled functions are kept: as torch's environment says, else beside the prepared data."""
-    return Path(os.environ.get(CACHE) or data_root() / ".compiled")
+    """Where compiled functions are kept: as torch's environment says, else beside the prepared data. What lies there is
+    run, so it is a folder of this user's own if others can write in that one."""
+    wished = Path(os.environ.get(CACHE) or data_root() / ".compiled")
+    if (folder := own_folder(wished)) != wished:
+        os.environ[CACHE] = str(folder)  # for the processes that this one starts, which need not say so again
+    return folder
 
 
-def share_cache_folder() -> None:
-    """What torch itself keeps lies there too, from now on in this process: who compiles calls it first."""
-    os.environ[CACHE] = str(cache_folder())
+def share_cache_folder() -> Path:
+    """The cache folder, where from now on also lies what torch itself keeps, in this process and those that it starts.
+
+    Who compiles calls it first of all: torch would otherwise choose a place in /tmp as soon as it traces anything.
+    """
+    folder = cache_folder()
+    os.environ[CACHE] = str(folder)
+    return folder

@@ -118,6 +118,7 @@ class Graphs:
         columns = hashlib.sha256(repr(eager.layout.parameters).encode()).hexdigest()
         self._eager, self._key = eager, f"{key} {type(eager.optimizer).__name__} {columns}"
         self._parts: list[_Part] = []
+        share_cache_folder()
         if fault := compiler_fault():
             _tell(fault)
         self._working = fault is None
@@ -267,7 +268,6 @@ def _in_memory(graph: GraphModule, inputs: Sequence[Tensor]) -> Compiled:
     """A function of this process alone."""
     import torch._inductor as inductor
 
-    share_cache_folder()
     made: Compiled = inductor.compile(graph, list(inputs), options={"compile_threads": 1})
     return made
 

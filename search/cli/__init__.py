@@ -8,15 +8,19 @@ this package with a `register(commands)` that adds its parser; the parser's defa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
 from tunemax.search.cli.parser import Parser
+from tunemax.search.storage.secrets import redacted
 
 COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 
@@ -24,18 +28,25 @@ COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C, 141 for a closed pipe.
+    Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM, 141 for a closed pipe.
     """
     with screened():
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(argv)
 
 
-def _run(given: list[str]) -> int:
+def _run(argv: Sequence[str] | None) -> int:
+    if argv is None:
+        # Nobody, no child and no library's child, looks for modules in the working directory
+        os.environ["PYTHONSAFEPATH"] = "1"
+        sys.path[:] = filter(None, sys.path)
+    given = list(sys.argv[1:] if argv is None else argv)
+    hiding = [*given, os.environ.get("TUNEMAX_STORAGE", "")]  # passwords, also of a URL where none is expected
     try:
         if zero := next((word for word in given if "\0" in word), None):
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         arguments = build().parse_args(given)
-        arguments.run(arguments)
+        with _terminable():
+            arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -44,8 +55,8 @@ def _run(given: list[str]) -> int:
         return _fail(f"interrupted; {interrupt}" if interrupt.args else "interrupted", status=130)
     except (TunemaxError, OSError) as error:
         if "--debug" in given:
-            traceback.print_exc()
-        return _fail(_line(error), status=2)
+            print(redacted("".join(traceback.format_exception(error)), hiding), end="", file=sys.stderr)
+        return _fail(redacted(_line(error), hiding), status=2)
     return 0
 
 
@@ -57,6 +68,24 @@ def build() -> Parser:
     for command in COMMANDS:
         command.register(commands)
     return parser
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM in this block is a Ctrl-C, so that what is trained is saved; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _line(error: TunemaxError | OSError) -> str:

@@ -50,7 +50,7 @@ def register(commands: Subcommands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Start both, say where they are, and stop both when told to or when one of them ends."""
     from tunemax.search.storage.artifacts import make_artifact_folder
-    from tunemax.search.storage.database import open_storage, shown
+    from tunemax.search.storage.database import check_writable, open_storage, shown
     from tunemax.search.storage.paths import runs_folder
     from tunemax.search.storage.questions import questions
     from tunemax.search.views.dashboard.publish import try_to_publish
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     where, host = arguments.storage or default_storage(), arguments.host
     storage = open_storage(where, create=False)
+    check_writable(storage)
     about, artifacts = shown(storage.url), make_artifact_folder(storage.url)
     _check_port(host, arguments.port, "--port", about)
     if not arguments.no_tensorboard:
@@ -96,10 +97,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def words_of_warning(host: str, count: int) -> list[str]:
     """Who can reach so many servers on a host, and how to stop them."""
-    from tunemax.search.views.dashboard.servers import LOCAL
+    from tunemax.search.views.dashboard.servers import is_local
 
     stop = f"Ctrl-C stops {'them' if count > 1 else 'it'}."
-    if host in LOCAL:
+    if is_local(host):
         listen, ask = ("Both listen", "ask") if count > 1 else ("It listens", "asks")
         return [f"{listen} on this machine only, and {ask} for no password. {stop}"]
     return [

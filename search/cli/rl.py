@@ -84,6 +84,7 @@ def train(arguments: argparse.Namespace) -> None:
     from tunemax.envs.agents.hyperparameters import checked, load
     from tunemax.envs.agents.training import Plan
     from tunemax.search.rl.trials import agent_folder, as_begun
+    from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
 
     torch.set_num_threads(1)
@@ -92,15 +93,16 @@ def train(arguments: argparse.Namespace) -> None:
     preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
     size = (arguments.steps, arguments.envs, arguments.round)
     plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
-    storage = open_storage(arguments.storage or default_storage(), create=True)
+    where = arguments.storage or default_storage()
+    storage = open_storage(where, create=True)
     plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
     for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
         words += [flag, str(value)] if value != usual else []
     words += ["--absolute"] * arguments.absolute
-    words += flags_of(arguments, "preset", "out", "storage")
-    _train(plan, folder, storage, shlex.join(["tunemax", "rl", "train", *words]))
+    words += flags_of(arguments, "preset", "out")
+    _train(plan, folder, storage, typed(where, "rl", "train", *words))
 
 
 def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
@@ -113,18 +115,19 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     total, before = plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
-    print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
-    with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
+    try:
+        print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
+        with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
 
-        def report(found: Evaluation, spent: int) -> None:
-            lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-            say(f"steps {found.steps:,}/{total:,}  validation return {found.total:.4f}{lost}  {spent:,} member-steps")
+            def report(found: Evaluation, spent: int) -> None:
+                lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
+                steps = f"steps {found.steps:,}/{total:,}"
+                say(f"{steps}  validation return {found.total:.4f}{lost}  {spent:,} member-steps")
 
-        try:
             trained = learn(storage, plan, folder, report, move)
-        except KeyboardInterrupt:
-            kept = "the last save is kept; go on" if last_of(folder) else "nothing was saved yet; begin again"
-            raise KeyboardInterrupt(f"{kept} with {again}") from None
+    except KeyboardInterrupt:
+        kept = "the last save is kept; go on" if last_of(folder) else "nothing was saved yet; begin again"
+        raise KeyboardInterrupt(f"{kept} with {again}") from None
     best = trained.best_evaluation
     spent = f"{trained.spent.learning:,} member-steps of learning and {trained.spent.validation:,} of validation"
     print(f"best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")
@@ -138,6 +141,7 @@ def tune(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.baselines import check_kind, kinds_for, least_budget
     from tunemax.search.rl.baselines import tune as tune_baseline
     from tunemax.search.rl.trials import as_begun, dearest
+    from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage, storage_errors
 
     torch.set_num_threads(1)
@@ -145,7 +149,8 @@ def tune(arguments: argparse.Namespace) -> None:
     kinds = tuple(arguments.policy.split(",")) if arguments.policy else kinds_for(scene.task)
     for kind in kinds:
         check_kind(kind, scene.task)
-    storage = open_storage(arguments.storage or default_storage(), create=True)
+    where = arguments.storage or default_storage()
+    storage = open_storage(where, create=True)
     scene = as_begun(storage, scene)
     budget = arguments.member_steps or dearest(storage, scene)
     if budget is None:
@@ -153,8 +158,8 @@ def tune(arguments: argparse.Namespace) -> None:
             f"{scene.id}: no agent is trained yet, so nobody knows what it costs; "
             f"give --member-steps N, at least {least_budget(scene.task):,}"
         )
-    words = [*scene_words(arguments), "--member-steps", str(budget), *flags_of(arguments, "policy", "storage")]
-    again = shlex.join(["tunemax", "rl", "tune", *words])
+    words = [*scene_words(arguments), "--member-steps", str(budget), *flags_of(arguments, "policy")]
+    again = typed(where, "rl", "tune", *words)
     for kind in kinds:
         with storage_errors(storage.url), bar(kind, budget, "member-steps") as (move, say):
             try:
@@ -178,6 +183,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.report import explained, tables, write
     from tunemax.search.rl.trials import as_begun, find_study, finished_folders, study_name
     from tunemax.search.rl.verdict import judge
+    from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.paths import study_folder
     from tunemax.search.views.writers.terminal import aligned, wrapped
@@ -188,7 +194,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     for name in names:
         if arguments.instances > find_set(name).count:
             raise TunemaxError(f"--instances = {arguments.instances}: set {name} has {find_set(name).count}")
-    storage = open_storage(arguments.storage or default_storage(), create=False)
+    where = arguments.storage or default_storage()
+    storage = open_storage(where, create=False)
     scene = as_begun(storage, scene)
     study = find_study(storage, scene)
     folders, elsewhere = [Path(given) for given in arguments.agents], list[Path]()
@@ -200,7 +207,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
     tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
     if not paths and not tuned:
-        again = shlex.join(["tunemax", "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N"])
+        again = typed(where, "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N")
         nothing = "neither an agent nor a tuned baseline is there to be compared"
         raise TunemaxError(f"{scene.id}: {nothing}; {others if elsewhere else f'begin with {again}'}")
     agents = [(Agent.load(path), path) for path in paths]
@@ -210,12 +217,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     report = partial(print, file=sys.stderr, flush=True)
     found = []
     for name in names:
-        where = inside(folder, f"{name}-{arguments.instances}")
+        place = inside(folder, f"{name}-{arguments.instances}")
         try:
-            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, where / "runs", report))
+            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, place / "runs", report))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
-        write(verdict, where)
+        write(verdict, place)
         found.append(verdict.to_json())
         if not arguments.json:
             for table in tables(verdict):
@@ -223,7 +230,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             print()
             for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
                 print("\n".join(wrapped(sentence)))
-            print(f"\nThe report is in {where}", flush=True)
+            print(f"\nThe report is in {place}", flush=True)
     if arguments.json:
         print_json(found)
 

@@ -118,11 +118,12 @@ def extend(arguments: argparse.Namespace) -> None:
 def cancel(arguments: argparse.Namespace) -> None:
     """Withdraw what waits; what workers train goes on to its end, unless that is not wanted either."""
     from tunemax.search.storage import attributes
-    from tunemax.search.storage.database import storage_errors
+    from tunemax.search.storage.database import check_writable, storage_errors
     from tunemax.search.storage.ownership import withdraw
     from tunemax.search.workers.snapshots import discard, left_over
 
     question = revived(arguments, arguments.question)
+    check_writable(question.storage)
     with storage_errors(question.storage.url):
         count = withdraw(question.storage, question.siblings, attributes.CANCELLED, running=arguments.now)
     for folder in left_over(question):
@@ -140,12 +141,13 @@ def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
     from tunemax.search.results.confirmation import confirming
     from tunemax.search.results.repeats import repeating
-    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.database import check_writable, open_storage
     from tunemax.search.storage.questions import read
     from tunemax.search.storage.recovery import reap
     from tunemax.search.storage.removal import delete as delete_questions
 
     question = read(open_storage(arguments.storage or default_storage(), create=False), arguments.question)
+    check_writable(question.storage)
     reap(question.storage, question.siblings)
     doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
     counts = sum((each.states() for each in doomed), Counter[str]())
@@ -162,11 +164,12 @@ def delete(arguments: argparse.Namespace) -> None:
 
 
 def gc(arguments: argparse.Namespace) -> None:
-    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.database import check_writable, open_storage
     from tunemax.search.storage.questions import load, questions
     from tunemax.search.workers.snapshots import discard, left_over
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
+    check_writable(storage)  # what is written since could still need a snapshot
     freed = []
     for name in questions(storage):
         try:

@@ -106,8 +106,10 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.api import confirm_study
     from tunemax.search.question.stages import MOST_RUNS, MOST_SEEDS, Confirm
     from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.database import check_writable
 
     question = revived(arguments, arguments.question)
+    check_writable(question.storage)
     say_how_measured(question)
     given = {key: getattr(arguments, key) for key in ("seeds", "runs", "top", "reference", "margin")}
     asked = {key: value for key, value in given.items() if value is not None}
@@ -133,6 +135,7 @@ def confirm(arguments: argparse.Namespace) -> None:
 def resume(arguments: argparse.Namespace) -> None:
     """Run a question by its name, if there is something left to train."""
     from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.database import check_writable
 
     name = arguments.what
     if is_file(name):
@@ -140,6 +143,7 @@ def resume(arguments: argparse.Namespace) -> None:
         again = typed(arguments.storage or default, "study", "run", name, default=default)
         raise TunemaxError(f"{name}: resume takes the name of a question; a file is run again with {again}")
     question = revived(arguments, name)
+    check_writable(question.storage)
     counts = question.states()
     if not counts["waiting"]:
         running = counts["running"]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from tunemax.gpt import hardware, matmul
 from tunemax.gpt.config import Config
@@ -22,6 +23,7 @@ from tunemax.gpt.data import data_root
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.paths import inside
+from tunemax.gpt.trust import fault, make_private, own_folder
 from tunemax.search.machine.limits import cores
 from tunemax.search.machine.processes import FORKING, begin, set_up, warm
 
@@ -87,7 +89,7 @@ def calibrate(config: Config, report: Callable[[Measurement], None] = lambda mea
 def remembered(config: Config) -> Shares | None:
     """What was found on this machine for trainings of these shapes; None if nothing was, or it cannot be read."""
     try:
-        return Shares(**json.loads(_place().read_text())[_key(config)])
+        return Shares(**_known(_place())[_key(config)])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -95,17 +97,23 @@ def remembered(config: Config) -> Shares | None:
 def _remember(config: Config, shares: Shares) -> None:
     place = _place()
     try:
-        known = json.loads(place.read_text())
+        known = _known(place)
     except (OSError, ValueError):
         known = {}
     try:
+        make_private(place.parent)
         write_whole(place, json.dumps({**known, _key(config): asdict(shares)}, indent=1).encode())
     except OSError as error:
         print(f"{place}: cannot be written ({error.strerror}); the calibration is not remembered", file=sys.stderr)
 
 
+def _known(place: Path) -> dict[str, Any]:
+    """What is remembered, by `_key`; nothing of what others could have written."""
+    return {} if fault(place) else dict(json.loads(place.read_text()))
+
+
 def _place() -> Path:
-    return inside(data_root(), ".machines", f"{hardware.machine()}-{cores()}.layouts.json")
+    return inside(own_folder(data_root() / ".machines"), f"{hardware.machine()}-{cores()}.layouts.json")
 
 
 def _key(config: Config) -> str:

@@ -4,6 +4,8 @@ The first loads torch and the rest while its parent plans; a worker is there at 
 one, and workers share the memory of what was loaded. It never computes, so torch has no threads yet, and those of
 numpy's OpenBLAS are that library's own to stop before a fork. Where forking is not safe (macOS) or fails (no socket can
 be made), workers are started as new processes, which takes seconds and changes nothing else.
+
+None of them looks for modules in the working directory, whose files are the user's own and may be called like any.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tunemax.gpt import hardware, matmul
@@ -33,6 +36,8 @@ FORKING: Context = multiprocessing.get_context("forkserver") if sys.platform == 
 UNKNOWN = 255
 """Exit status of a worker whose server has died before it: nobody knows how it ended."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Environment variable of Python's own."""
 STREAMS = (1, 2)
 """File descriptors of standard output and standard error."""
 LOADED = [
@@ -135,13 +140,36 @@ def _answer(link: Connection, function: Callable[..., Any], arguments: tuple[Any
 @contextlib.contextmanager
 def _as_workers_are() -> Iterator[None]:
     """What starts meanwhile, and what it forks, has large pages and is deaf to Ctrl-C, which the whole group gets."""
-    resource_tracker.ensure_running()  # it would start together with a process, and that unblocks what is blocked here
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    with _safe_path():
+        # it would start together with a process, and that unblocks what is blocked here
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            with hardware.large_pages():
+                yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """A Python that starts meanwhile begins without the working directory in its path."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
     try:
-        with hardware.large_pages():
-            yield
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
+
+
+def python(module: str) -> list[str]:
+    """The words that start a module's `main` in a process of its own, with this one's path, safely."""
+    home = str(Path(__file__).absolute().parents[3])  # of `tunemax`, which somebody may have found by an empty entry
+    path = list(dict.fromkeys([*filter(None, sys.path), home]))
+    return [sys.executable, "-P", "-c", f"import sys; sys.path = {path!r}; from {module} import main; main()"]
 
 
 def _settled(

@@ -9,24 +9,31 @@ from typing import Any
 from tunemax.gpt.config import PLACES, Config, all_specs
 from tunemax.search.storage.database import shown, storage_url
 from tunemax.search.storage.paths import default_storage
+from tunemax.search.storage.secrets import secrets
 
 
 def typed(where: str, *words: str, default: str | None = None) -> str:
     """A tunemax command as one types it here, with the storage unless the command finds it by itself.
 
-    where: the storage, a path or a URL; a password in it is hidden. default: the storage that the command takes where
-    none is named; None for the usual one.
+    where: the storage, a path or a URL. One with a password belongs into the environment, and not on a command line,
+    which every user of the machine can read. default: the storage that the command takes where none is named; None for
+    the usual one.
     """
-    place = shown(storage_url(where))
-    if place == shown(storage_url(default_storage() if default is None else default)):
+    url = storage_url(where)
+    if shown(url) == shown(storage_url(default_storage() if default is None else default)):
         return shlex.join(["tunemax", *words])
-    return shlex.join(["tunemax", *words, "--storage", place if "://" in where else where])
+    if secrets(where):
+        return f"{shlex.join(['tunemax', *words])} (with TUNEMAX_STORAGE set)"
+    is_url_of_a_file = "://" in where and url.get_backend_name() == "sqlite"
+    return shlex.join(["tunemax", *words, "--storage", shown(url) if is_url_of_a_file else where])
 
 
 def stock(where: str, command: str, *words: str) -> str:
-    """A command of Optuna's own, which takes a URL."""
+    """A command of Optuna's own, which takes a URL; one with a password from the environment."""
     place = shown(storage_url(where))
-    return shlex.join(["optuna", command, "--storage", place if "://" in place else f"sqlite:///{place}", *words])
+    if secrets(where):
+        return f"{shlex.join(['optuna', command, *words])} (with OPTUNA_STORAGE set)"
+    return shlex.join(["optuna", command, "--storage", where if "://" in place else f"sqlite:///{place}", *words])
 
 
 def fail(where: str, study: str, number: int) -> str:

@@ -2,7 +2,8 @@
 
 Studies lie in a SQLite file or on any server that SQLAlchemy knows. On SQLite four things are needed before many
 processes may share a file (measured, see `SqliteStorage`): the write-ahead log, a timeout, synchronous = NORMAL and
-BEGIN IMMEDIATE.
+BEGIN IMMEDIATE. A database is looked at before anything is done to it: what is refused stays as it is, bit for bit, and
+what cannot be written can be read.
 """
 
 from __future__ import annotations
@@ -10,24 +11,35 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
+import optuna.storages._rdb
 import sqlalchemy
+from alembic.script import ScriptDirectory
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.search.storage.secrets import HIDDEN, is_token, redacted
 
 TIMEOUT = 60.0
 """Seconds that a process waits for another one's write on SQLite, unless the URL says ``?timeout=``."""
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
+_FORM = "scheme://user:password@host:port/database"
+_NO_PATH = re.compile(rf"(?:{'|'.join(_SCHEMES)})[\w+]*:|[^/:]*:[^/@]*@")
+"""Begins a URL that has lost its slashes, or its scheme."""
+_seen: set[URL] = set()
+"""Databases of servers that this process has looked at."""
 
 
 class SqliteStorage(optuna.storages.RDBStorage):
@@ -38,8 +50,10 @@ class SqliteStorage(optuna.storages.RDBStorage):
     with the write-ahead log, and several times faster; it belongs to the connection, not to the file.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url, skip_compatibility_check=True, skip_table_creation=True)
+    BEGIN: ClassVar = "BEGIN IMMEDIATE"
+
+    def __init__(self, url: str, **engine: Any) -> None:
+        super().__init__(url, engine, skip_compatibility_check=True, skip_table_creation=True)
         self._make_safe()
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -55,33 +69,55 @@ class SqliteStorage(optuna.storages.RDBStorage):
 
         @sqlalchemy.event.listens_for(self.engine, "begin")
         def begin(connection: sqlalchemy.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(self.BEGIN)
 
         self.engine.dispose()  # connections that are open already have not heard of this
+
+
+class ReadOnlyStorage(SqliteStorage):
+    """The same in a file, or a folder, that this user cannot write."""
+
+    BEGIN: ClassVar = "BEGIN"
+
+    def __init__(self, url: str, path: Path, timeout: float) -> None:
+        # SQLite wants to write beside a file with a write-ahead log even to read it, unless there is nothing in that
+        # log, and nobody who could write to it.
+        logged = path.with_name(f"{path.name}-wal")
+        mode = "mode=ro" if logged.exists() and logged.stat().st_size else "immutable=1"
+        super().__init__(url, creator=_connecting(path, mode, timeout))
 
 
 def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStorage:
     """Open the storage at a path (SQLite) or an SQLAlchemy URL.
 
     create: make the file, and Optuna's tables, if they are missing; else that is an error (a mistyped path would
-    otherwise become an empty database). Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError.
+    otherwise become an empty database). A SQLite file that cannot be written is opened to be read, unless it is to be
+    created. Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError, with nothing changed.
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
     url = storage_url(where)
-    with storage_errors(url, ImportError, OSError):
+    with storage_errors(url, ImportError, OSError, TypeError, ValueError):  # the latter two of a driver's options
         if url.get_backend_name() == "sqlite":
-            _prepare_file(url, create)
-            storage: optuna.storages.RDBStorage = SqliteStorage(_for_optuna(url))
-        else:
-            storage = optuna.storages.RDBStorage(
-                _for_optuna(url),
-                # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
-                engine_kwargs={"pool_pre_ping": True},
-                skip_compatibility_check=True,
-                skip_table_creation=not create,
-            )
-        _check_schema(storage)
-        return storage
+            return _open_file(url, create)
+        _look_at_server(url, create)
+        return optuna.storages.RDBStorage(
+            _for_optuna(url),
+            # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
+            engine_kwargs={"pool_pre_ping": True},
+            skip_compatibility_check=True,
+            skip_table_creation=not create,
+        )
+
+
+def is_read_only(storage: optuna.storages.BaseStorage) -> bool:
+    return isinstance(uncached(storage), ReadOnlyStorage)
+
+
+def check_writable(storage: optuna.storages.BaseStorage) -> None:
+    """Raise TunemaxError for a database that can only be read: first of all in whatever changes one."""
+    if is_read_only(storage):
+        remedy = "mend the rights of the file and of its folder, or work on a copy"
+        raise TunemaxError(f"{shown(uncached(storage).url)}: can be read here, and not written; {remedy}")
 
 
 def uncached(storage: optuna.storages.BaseStorage) -> optuna.storages.RDBStorage:
@@ -117,26 +153,27 @@ def storage_errors(url: str | URL, *more: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         given = make_url(url)
-        line = f"{shown(given)}: {_explain(error, given)}"
-        for secret in (given.password, given.query.get("password")):
-            line = line.replace(str(secret), "***") if secret else line
-        raise TunemaxError(line) from error
+        explained = redacted(_explain(error, given), [given.render_as_string(hide_password=False)])
+        raise TunemaxError(f"{shown(given)}: {explained}") from error
 
 
 def shown(url: str | URL) -> str:
-    """A storage as messages name it: the path of a SQLite file, else the URL without password and options."""
+    """A storage as messages name it: the path of a SQLite file, else the URL without its secrets and options."""
     given = make_url(url)
     if given.get_backend_name() == "sqlite" and given.database:
         return given.database
+    if given.username and given.password is None and is_token(given.username):
+        given = given.set(username=HIDDEN)
     return given.set(query={}).render_as_string(hide_password=True)
 
 
 def storage_url(where: str | Path) -> URL:
     text = str(where)
     if "://" not in text:
-        return URL.create(
-            "sqlite", database=str(Path(os.path.expanduser(text)).absolute()), query={"timeout": f"{TIMEOUT:g}"}
-        )
+        if _NO_PATH.match(text):  # it may hold a password
+            raise TunemaxError(f"storage: neither a path nor a URL of the form {_FORM}")
+        file = str(Path(os.path.expanduser(text)).absolute())
+        return URL.create("sqlite", database=file, query={"timeout": f"{TIMEOUT:g}"})
     scheme = text.split("://")[0]
     try:
         url = make_url(text)
@@ -144,8 +181,7 @@ def storage_url(where: str | Path) -> URL:
     except NoSuchModuleError:
         raise TunemaxError(f"storage {scheme}://…: no such kind of database{did_you_mean(scheme, _SCHEMES)}") from None
     except (ArgumentError, ValueError):
-        form = "scheme://user:password@host:port/database"
-        raise TunemaxError(f"storage {scheme}://…: not a URL of the form {form}") from None
+        raise TunemaxError(f"storage {scheme}://…: not a URL of the form {_FORM}") from None
     if url.get_backend_name() != "sqlite":
         return url
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
@@ -159,8 +195,8 @@ def _for_optuna(url: URL) -> str:
     return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
 
 
-def _prepare_file(url: URL, create: bool) -> None:
-    """Check the file of a SQLite URL, or make it, and see to its write-ahead log."""
+def _open_file(url: URL, create: bool) -> optuna.storages.RDBStorage:
+    """Check the file of a SQLite URL, or make it; see to its write-ahead log, or leave it alone if it is read-only."""
     path = Path(str(url.database))
     if not create and not path.parent.is_dir():
         raise TunemaxError(f"{path}: no such database; create a study first, or name another one with --storage")
@@ -174,29 +210,95 @@ def _prepare_file(url: URL, create: bool) -> None:
             near = did_you_mean(path.name, others) if others else "; no *.db is in its folder"
             raise TunemaxError(f"{path}: no such database{near}")
         _make_file(path)
-    # Look at the file through SQLite only: to close it after a plain read would drop this process's locks on it
-    # (POSIX), and the next connection to close would then tear the file under the others.
+    there = path.resolve()  # where the log lies, too
     timeout = float(str(url.query["timeout"]))
-    with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "version_info" not in tables:
-            raise TunemaxError(f"{path}: a SQLite database of something else, without studies; name another file")
+    _look_at_file(there, timeout, str(path))
+    if not (_may_write(there) and _may_write(there.parent)):
+        storage = ReadOnlyStorage(_for_optuna(url), there, timeout)
+        if create:
+            check_writable(storage)
+        return storage
+    with contextlib.closing(_connecting(there, "mode=rw", timeout, isolation_level=None)()) as connection:
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             remedy = "use a local disk or a server"
             raise TunemaxError(f"{path}: SQLite cannot keep a write-ahead log here (a network folder?); {remedy}")
+    return SqliteStorage(_for_optuna(url))
 
 
-def _check_schema(storage: optuna.storages.RDBStorage) -> None:
-    """Raise TunemaxError if the tables are not those of the Optuna that runs here: `tables` reads and writes them."""
-    version = storage.get_current_version()
-    if version == storage.get_head_version():
+def _look_at_file(path: Path, timeout: float, name: str) -> None:
+    """Raise TunemaxError or a database's error for a file that is no database of ours, without a trace in its folder.
+
+    Through SQLite only: to close the file after a plain read would drop this process's locks on it (POSIX), and the
+    next connection to close would then tear the file under the others.
+    """
+    try:
+        _look(_connecting(path, "immutable=1", timeout), name)
+    except (TunemaxError, SQLAlchemyError):
+        # Somebody may be writing it just now. Then there is a log, and its index, which a second look may use.
+        if not all(path.with_name(path.name + end).exists() for end in ("-wal", "-shm")):
+            raise
+        _look(_connecting(path, "mode=ro", timeout), name)
+
+
+def _look(connect: Callable[[], sqlite3.Connection], name: str) -> None:
+    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    with engine.connect() as connection:
+        if not _has_studies(connection):
+            raise TunemaxError(f"{name}: a SQLite database of something else, without studies; name another file")
+        _check_schema(connection, name)
+
+
+def _look_at_server(url: URL, create: bool) -> None:
+    """Raise TunemaxError if a server's database holds no studies and is not to, or such as this Optuna cannot read:
+    Optuna itself would complete the tables first."""
+    if url in _seen:
         return
-    if version in storage.get_all_versions():
-        remedy = "written by an older Optuna; back it up, then run `optuna storage upgrade --storage URL`"
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        if _has_studies(connection):
+            _check_schema(connection, shown(url), "` with OPTUNA_STORAGE set")
+            _seen.add(url)
+        elif not create:
+            raise TunemaxError(f"{shown(url)}: holds no studies yet; create one first")
+
+
+def _has_studies(connection: Connection) -> bool:
+    return "version_info" in sqlalchemy.inspect(connection).get_table_names()
+
+
+def _check_schema(connection: Connection, name: str, where: str = " --storage URL`") -> None:
+    """Raise TunemaxError if the tables are not those of the Optuna that runs here: `tables` reads and writes them.
+
+    where: how the command that upgrades them is told the storage.
+    """
+    dated = "alembic_version" in sqlalchemy.inspect(connection).get_table_names()
+    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() if dated else None
+    head, known = _versions()
+    if found == head:
+        return
+    if found is None or found in known:
+        remedy = f"written by an older Optuna; back it up, then run `optuna storage upgrade{where}"
     else:
         remedy = f"written by a newer Optuna than {optuna.__version__}; open it with a newer tunemax"
-    raise TunemaxError(f"{shown(storage.url)}: {remedy}")
+    raise TunemaxError(f"{name}: {remedy}")
+
+
+@cache
+def _versions() -> tuple[str | None, frozenset[str]]:
+    """The version of the tables that this Optuna has, and those from which it can upgrade."""
+    scripts = ScriptDirectory(str(Path(str(optuna.storages._rdb.__file__)).with_name("alembic")))
+    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def _connecting(path: Path, how: str, timeout: float, **options: Any) -> Callable[[], sqlite3.Connection]:
+    """What opens a file in one of SQLite's ways, such as ``mode=ro``; it never makes the file."""
+    uri = f"{path.as_uri()}?{how}"
+    return partial(sqlite3.connect, uri, timeout=timeout, uri=True, check_same_thread=False, **options)
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _make_file(path: Path) -> None:

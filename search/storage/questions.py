@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
@@ -29,6 +28,7 @@ from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
+from tunemax.gpt.locks import locked
 from tunemax.gpt.paths import Misnamed
 from tunemax.gpt.visible import visible
 from tunemax.search.question.changes import joined
@@ -40,7 +40,7 @@ from tunemax.search.question.work import lengths
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
-from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
+from tunemax.search.storage.database import check_writable, open_storage, storage_errors, storage_url, study_names
 from tunemax.search.storage.paths import TAKEN, check_names
 from tunemax.search.storage.queue import enqueue
 from tunemax.search.storage.sampling import SiblingSampler
@@ -276,7 +276,8 @@ def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
 @contextlib.contextmanager
 def alone(storage: RDBStorage) -> Iterator[None]:
     """One creator at a time on a SQLite file, so that two that start together do not both fill the budget."""
+    check_writable(storage)
     url = make_url(storage.url)
     is_file = url.get_backend_name() == "sqlite"
-    with filelock.FileLock(f"{url.database}.lock") if is_file else contextlib.nullcontext(), storage_errors(url):
+    with locked(Path(f"{url.database}.lock")) if is_file else contextlib.nullcontext(), storage_errors(url):
         yield

@@ -12,8 +12,9 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.database import is_read_only, storage_errors
 from tunemax.search.storage.ownership import OwnedTrial, owned_trials, release
+from tunemax.search.storage.secrets import redacted
 
 SAME = 5.0
 """Seconds by which a start time may move: it is counted from a boot time that follows the clock."""
@@ -30,6 +31,8 @@ def reap(storage: RDBStorage, studies: Iterable[str], fates: Mapping[int, str] |
     days.
     """
     count = 0
+    if is_read_only(storage):  # it is looked at only, as it stands
+        return count
     with storage_errors(storage.url):
         for trial in owned_trials(storage, studies):
             if reason := _fate(trial, fates or {}):
@@ -46,7 +49,7 @@ def cause(fault: BaseException | None) -> str | None:
     """What a worker dies of; None if no trial is at fault: an interrupt, the storage, or what the user can mend."""
     if not isinstance(fault, Exception) or isinstance(fault, (TunemaxError, SQLAlchemyError, StorageInternalError)):
         return None
-    return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]
+    return redacted(" ".join(f"{type(fault).__name__}: {fault}".split()))[:500]
 
 
 def _fate(trial: OwnedTrial, fates: Mapping[int, str]) -> str | None:

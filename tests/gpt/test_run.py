@@ -100,7 +100,7 @@ def test_a_run_tells_its_metrics(undisturbed: Path) -> None:
 
 def test_the_folder_holds_no_more_than_it_should(undisturbed: Path) -> None:
     names = {path.name for path in undisturbed.iterdir() if not path.name.startswith("events.out.tfevents")}
-    assert names == {run.CONFIG, run.LOG, run.CHECKPOINT}
+    assert names == {run.CONFIG, run.LOG, run.CHECKPOINT, run.LOCK}
 
 
 def test_without_out_dir_the_folder_is_named_after_what_is_trained(
@@ -148,9 +148,12 @@ def interrupted_at(config: Config, iteration: int) -> Path:
         if row.iteration >= iteration:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    folder = run.run_folder(config)
+    with pytest.raises(
+        KeyboardInterrupt, match=f"^saved at iteration .*; continue with tunemax train --resume {folder}$"
+    ):
         run.train(config, report)
-    return run.run_folder(config)
+    return folder
 
 
 @pytest.mark.parametrize("iteration", [4, 12, 20])
@@ -160,14 +163,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     tmp_path: Path,
     undisturbed: Path,
     assert_same: Same,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), iteration)
     assert last(folder).iteration == iteration
-    assert (
-        f"interrupted at iteration {iteration}; continue with tunemax train --resume {folder}"
-        in capsys.readouterr().err
-    )
     result = run.resume(folder, {}, quiet)
     assert [row.iteration for row in result.rows] == [i for i in DUE if i > iteration]
     assert_same(last(folder), last(undisturbed))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -29,14 +31,17 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.machine.processes import python
 from tunemax.search.storage.artifacts import ArtifactStore
 from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.secrets import redacted
 
 ABOUT = "/tunemax"
 """Where a dashboard of ours says which database it shows."""
-LOCAL = ("127.0.0.1", "localhost", "::1")
 PATIENCE = 5.0
 """Seconds that a server has to end before it is killed."""
+_NAMED = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+))(?::\d*)?", re.IGNORECASE)
+"""A Host header: a number of IPv6 in brackets or another name, and maybe a port."""
 
 
 class Server:
@@ -51,12 +56,12 @@ class Server:
         self._host = host
         self._port: int | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
-        words = [sys.executable, "-m", "tunemax.search.views.dashboard.servers"]
         # A session of its own: Ctrl-C is for the starter, who then stops the server and all that it has started.
         # The order of the dashboard's figures is that of a set: without a fixed seed every start would shuffle them.
         environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment.pop("TUNEMAX_STORAGE", None)  # it is told what to serve
         self._process = subprocess.Popen(
-            words,
+            python(__name__),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -163,7 +168,8 @@ def serve_dashboard(
     # Optuna's plain storage reads without locking, where ours would hold up the workers.
     with storage_errors(storage):
         opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
-    app = guarded(wsgi(opened, ArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
+    app = described(wsgi(opened, ArtifactStore(Path(artifacts))), json.dumps({"storage": about}))
+    app = guarded(app, is_local(host))
     server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
     listens(server.server_port)
     server.serve_forever()
@@ -173,28 +179,49 @@ def serve_tensorboard(listens: Callable[[int], object], host: str, port: int, fo
     """TensorBoard on a folder of runs. listens: told the port."""
     from tensorboard import default, main_lib, program
 
+    def serving(app: Any, flags: Any) -> program.TensorBoardServer:
+        return program.create_port_scanning_werkzeug_server(guarded(app, is_local(host)), flags)
+
     main_lib.global_init()
-    board = program.TensorBoard(plugins=default.get_plugins())
+    board = program.TensorBoard(plugins=default.get_plugins(), server_class=serving)
     board.configure(["tensorboard", "--logdir", folder, "--host", host, "--port", str(port)])
     listens(int(urlsplit(board.launch()).port or port))
     threading.Event().wait()  # `launch` serves in a thread
 
 
-def guarded(app: Any, about: str, local: bool) -> Any:
-    """A WSGI application behind what optuna-dashboard does not check itself.
+def is_local(host: str) -> bool:
+    """Whether a host is this machine by a name, or a number, that no page from elsewhere can have."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def guarded(app: Any, local: bool) -> Any:
+    """A WSGI application behind what neither optuna-dashboard nor TensorBoard checks itself.
 
     local: only requests addressed to this machine by a local name are answered: a page from elsewhere whose name was
-    made to point here could read everything. No page of another origin may change anything, or read artifacts; and an
-    artifact never runs scripts, whatever somebody has uploaded.
+    made to point here could read everything. No page of another origin may change anything.
     """
 
     def answer(environ: dict[str, Any], start: Any) -> Any:
-        asked = urlsplit(f"//{environ.get('HTTP_HOST', '')}")
-        origin: str = environ.get("HTTP_ORIGIN", "")
-        foreign = origin != "" and urlsplit(origin).netloc != asked.netloc
-        if (local and asked.hostname not in LOCAL) or (foreign and environ["REQUEST_METHOD"] not in ("GET", "HEAD")):
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN", "")
+        foreign = origin != "" and origin.partition("://")[2].lower() != host.lower()
+        changes = environ["REQUEST_METHOD"] not in ("GET", "HEAD")
+        named = _NAMED.fullmatch(host)
+        if (local and not (named and is_local(named[1] or named[2]))) or (foreign and changes):
             start("403 Forbidden", [("Content-Type", "text/plain")])
-            return [b"This dashboard answers only to 127.0.0.1 and localhost.\n"]
+            return [b"This server answers only to 127.0.0.1 and localhost.\n"]
+        return app(environ, start)
+
+    return answer
+
+
+def described(app: Any, about: str) -> Any:
+    """optuna-dashboard, which says on ABOUT what it shows. No page of another origin reads its artifacts, and none of
+    these runs scripts, whatever somebody has uploaded."""
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
         if environ["PATH_INFO"] == ABOUT:
             start("200 OK", [("Content-Type", "application/json")])
             return [about.encode()]
@@ -229,7 +256,7 @@ def _end_with_starter() -> None:
     os._exit(0)
 
 
-def _main() -> None:
+def main() -> None:
     """The body of a server process. What goes wrong is its last line."""
     name, what = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_starter, daemon=True).start()
@@ -244,8 +271,4 @@ def _main() -> None:
     except Exception as error:
         traceback.print_exc()
         kind = "" if isinstance(error, TunemaxError) else f"{type(error).__name__}: "
-        sys.exit(kind + " ".join(str(error).split()))
-
-
-if __name__ == "__main__":
-    _main()
+        sys.exit(redacted(kind + " ".join(str(error).split()), [str(what.get("storage", ""))]))

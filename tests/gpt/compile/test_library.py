@@ -148,6 +148,25 @@ def test_a_folder_without_programs_is_a_fault(folder: Path, monkeypatch: pytest.
     )
 
 
+def test_what_torch_keeps_lies_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would choose a folder in /tmp while it traces, and the next function would follow it."""
+    monkeypatch.setenv(library.CACHE, "")
+    monkeypatch.setenv("TUNEMAX_DATA", str(tmp_path))
+    monkeypatch.setattr(library, "_compile", lambda graph, inputs, place: place.touch())
+    monkeypatch.setattr(library, "_load", lambda place: print)
+
+    def trace() -> library.Traced:
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+        assert cache_dir() == str(tmp_path / ".compiled")
+        return torch.fx.GraphModule({}, torch.fx.Graph()), []
+
+    for key in ("iteration", "evaluation"):
+        library.compiled(key, trace)
+    assert len(list((tmp_path / ".compiled").glob("*.so"))) == 2
+    assert (tmp_path / ".compiled").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_full_disk_leaves_no_half_of_a_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(graph: object, inputs: object, options: dict[str, str]) -> str:
         Path(options["aot_inductor.output_path"], "half.so").write_bytes(b"half")

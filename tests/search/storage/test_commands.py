@@ -38,10 +38,16 @@ def test_another_storage_is_named_as_it_was_typed_and_quoted(here: Path) -> None
     assert typed(f"sqlite:///{here}/s.db", "report", "q") == f"tunemax report q --storage {here}/s.db"
 
 
-def test_a_password_is_hidden() -> None:
-    shown = typed("postgresql://me:secret@host/db", "report", "q") + stock("postgresql://me:secret@host/db", "studies")
-    assert "secret" not in shown
-    assert shown.count("postgresql://me:***@host/db") == 2
+def test_a_password_belongs_into_the_environment() -> None:
+    where = "postgresql://me:secret@host/db"
+    assert typed(where, "report", "q") == "tunemax report q (with TUNEMAX_STORAGE set)"
+    assert stock(where, "studies") == "optuna studies (with OPTUNA_STORAGE set)"
+
+
+def test_a_url_without_a_password_is_named_with_its_options() -> None:
+    where = "postgresql://me@host/db?sslmode=require"
+    assert shlex.split(typed(where, "report", "q")) == ["tunemax", "report", "q", "--storage", where]
+    assert shlex.split(stock(where, "studies")) == ["optuna", "studies", "--storage", where]
 
 
 def test_a_stock_command_takes_a_url(here: Path) -> None:

@@ -240,9 +240,8 @@ def test_folder_without_the_right_to_write(tmp_path_factory: pytest.TempPathFact
     line = answer.get()
     process.join()
     folder.chmod(0o755)
-    assert re.fullmatch(
-        rf"{folder}/s.db: cannot be read and written \(.*\); check the rights of the file and of its folder", line
-    )
+    how = r"can be read here, and not written" if exists else r"cannot be read and written \(.*\)"
+    assert re.fullmatch(rf"{folder}/s.db: {how}; (check|mend) the rights of the file and of its folder.*", line)
 
 
 def test_processes_that_create_the_file_together_agree(tmp_path: Path) -> None:
@@ -261,3 +260,18 @@ def test_unknown_study_is_named_with_its_neighbour(tmp_path: Path) -> None:
     optuna.create_study(study_name="q/softmax", storage=storage)
     with pytest.raises(TunemaxError, match="did you mean `q/softmax`"):
         study_id(storage, "q/sofmax")
+
+
+def test_a_look_leaves_the_locks_of_this_process_alone(database: Path) -> None:
+    """Whoever has opened the file: a library, or another part of the program."""
+    held = sqlite3.connect(database, isolation_level=None)
+    held.execute("PRAGMA journal_mode=DELETE")  # as stock Optuna has it
+    held.execute("BEGIN IMMEDIATE")
+    held.execute("UPDATE version_info SET schema_version = schema_version")
+    with pytest.raises(TunemaxError, match="locked by another process"):
+        open_storage(f"sqlite:///{database}?timeout=0.1", create=False)
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    done = subprocess.run([sys.executable, "-c", other, str(database)], capture_output=True, text=True)
+    assert "locked" in done.stderr
+    held.execute("ROLLBACK")
+    held.close()

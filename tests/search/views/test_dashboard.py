@@ -161,18 +161,23 @@ def test_a_second_one_is_refused_with_the_address_of_the_first(
         ({"Origin": "null"}, "DELETE", 403),
     ],
 )
+@pytest.mark.parametrize("server", ["dashboard", "tensorboard"])
 def test_pages_from_elsewhere_can_neither_read_nor_write(
-    served: Served, headers: dict[str, str], method: str, status: int
+    served: Served, server: str, headers: dict[str, str], method: str, status: int
 ) -> None:
-    connection = http.client.HTTPConnection(served.dashboard.removeprefix("http://"), timeout=PATIENCE)
-    connection.request(method, "/api/studies", b"{}" if method != "GET" else None, headers)
+    address, path = {
+        "dashboard": (served.dashboard, "/api/studies"),
+        "tensorboard": (served.tensorboard, "/data/environment"),
+    }[server]
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=PATIENCE)
+    connection.request(method, path, b"{}" if method != "GET" else None, headers)
     assert connection.getresponse().status == status
     connection.close()
 
 
 def test_on_another_address_any_name_is_answered_and_the_user_is_warned() -> None:
     started: list[str] = []
-    app = guarded(lambda environ, start: [b"in"], "{}", local=False)
+    app = guarded(lambda environ, start: [b"in"], local=False)
     environ = {"HTTP_HOST": "lab.example:8080", "REQUEST_METHOD": "GET", "PATH_INFO": "/dashboard"}
     assert app(environ, lambda status, headers: started.append(status)) == [b"in"]
     assert words_of_warning("0.0.0.0", 2)[0].startswith(
