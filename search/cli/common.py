@@ -29,6 +29,8 @@ def say_how_measured(question: Question) -> None:
     from tunemax.gpt.evaluation import converted
 
     definition = question.definition
+    for sentence in question.astray:
+        print(f"tunemax: {sentence}", file=sys.stderr)
     if definition.kept:
         print(f"{question.name}: {definition.kept}", file=sys.stderr)
     if definition.rule:

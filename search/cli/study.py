@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
@@ -51,6 +50,11 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "delete", "delete a question, its trials and their files", delete)
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("--yes", action="store_true", help="do it; else it is only said what would be deleted")
+    storage_flag(parser)
+
+    parser = add_command(actions, "rename", "give a study back the name that other tools have changed", rename)
+    parser.add_argument("study", metavar="STUDY", help="its name now")
+    parser.add_argument("name", metavar="QUESTION/CANDIDATE", help="the name that its question knows")
     storage_flag(parser)
 
     parser = add_command(actions, "list", "list the questions of a storage", list_)
@@ -137,29 +141,34 @@ def cancel(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
-    from tunemax.search.results.confirmation import confirming
-    from tunemax.search.results.repeats import repeating
-    from tunemax.search.storage.removal import delete as delete_questions
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.recovery import reap
+    from tunemax.search.storage.removal import delete as delete_question
+    from tunemax.search.storage.removal import doomed
 
-    question = revived(arguments, arguments.question)
-    doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
-    counts = sum((each.states() for each in doomed), Counter[str]())
-    studies = counted(sum(len(each.siblings) for each in doomed), "study")
-    trials = f"{counted(counts.total(), 'trial')} ({counts['complete']} complete)"
-    what = f"{studies} with {trials}, and their files"
+    storage, name = open_storage(arguments.storage or default_storage(), create=False), arguments.question
+    there = doomed(storage, name)
     if not arguments.yes:
-        raise TunemaxError(f"{question.name}: this would delete {what}; add --yes if you mean it")
-    delete_questions(question.storage, [each.name for each in doomed])
-    print(f"{question.name}: deleted {what}")
+        raise TunemaxError(f"{name}: this would delete {there.words}; add --yes if you mean it")
+    reap(storage, there.studies)
+    print(f"{name}: deleted {delete_question(storage, name).words}")
+
+
+def rename(arguments: argparse.Namespace) -> None:
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.renaming import rename as rename_study
+
+    rename_study(open_storage(arguments.storage or default_storage(), create=False), arguments.study, arguments.name)
+    print(f"{arguments.name}: so it is called again")
 
 
 def gc(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.database import open_storage
-    from tunemax.search.storage.questions import load, questions
+    from tunemax.search.storage.questions import openable
     from tunemax.search.workers.snapshots import discard, left_over
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
-    freed = [discard(folder) for name in questions(storage) for folder in left_over(load(storage, name))]
+    freed = [discard(folder) for question in openable(storage) for folder in left_over(question)]
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 
@@ -170,10 +179,16 @@ def list_(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import load, questions
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
-    rows, lines = [], []
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     for name in questions(storage):
-        question = load(storage, name)
-        board = rank(question)
+        try:
+            question = load(storage, name)
+            board = rank(question)
+        except TunemaxError as error:  # the others are listed all the same
+            rows.append({"name": name, "error": str(error)})
+            lines.append(str(error))
+            continue
         counts = {state: sum(getattr(entry, state) for entry in board.entries) for state in STATES}
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
         against = board.against if first else ()
@@ -194,13 +209,15 @@ def show(arguments: argparse.Namespace) -> None:
     definition, board = json.loads(question.definition.to_json()), rank(question)
     states = {entry.name: {state: getattr(entry, state) for state in STATES} for entry in board.entries}
     if arguments.json:
-        print_json({"definition": definition, "trials": states})
+        print_json({"definition": definition, "trials": states, "cautions": list(question.astray)})
         return
     print(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True).rstrip())
     if question.definition.kept:
         print(question.definition.kept)
     for name, counts in states.items():
         print(f"{name}: {_counted(counts)}")
+    for sentence in question.astray:
+        print(sentence)
 
 
 def best(arguments: argparse.Namespace) -> None:
@@ -220,7 +237,8 @@ def best(arguments: argparse.Namespace) -> None:
     board = rank(question)
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
-        raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
+        about = next((sentence for sentence in question.astray if sentence.startswith(f"{arguments.study}: ")), None)
+        raise TunemaxError(about or f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
     own = next((entry for entry in board.entries if entry.best and candidate in ("", entry.name)), None)
     if own is None or own.best is None:
         again = typed(question.storage.url, "study", "run", name)
@@ -229,13 +247,13 @@ def best(arguments: argparse.Namespace) -> None:
     words = training(found.config)
     if arguments.json:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
-        print_json({"study": study, **result, "command": words})
+        print_json({"study": study, **result, "command": words, "cautions": list(question.astray)})
         return
     frozen = [(each.name, each.entry(own.name)) for each in confirmations(question)]
     sure = [name for name, won in frozen if won and won.trial == found.number and won.estimate]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
-    against = [*(board.unranked if candidate else board.against), *sentences(own.edges)]
+    against = [*((*board.astray, *board.unranked) if candidate else board.against), *sentences(own.edges)]
     print(
         "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])
     )

@@ -27,7 +27,7 @@ from tunemax.search.results.comparison import Comparison, Runs, claim, compare, 
 from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
-from tunemax.search.storage.questions import Question, load, questions
+from tunemax.search.storage.questions import Question, load, openable, questions
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ class Confirmation:
     """Whether another candidate was the reference before."""
     budget: int | None = None
     """Runs of all candidates together, where who is settled gets no more seeds."""
+    astray: tuple[str, ...] = ()
+    """Sentences on studies of it that are missing, renamed or copied."""
 
     @property
     def open(self) -> tuple[Confirmed, ...]:
@@ -260,8 +262,7 @@ def tuned(question: Question) -> Question:
 
 def confirming(question: Question) -> list[Question]:
     """The questions that confirm this one, by horizon."""
-    names = [name for name in questions(question.storage) if name.startswith(confirmation_name(question.name, 1))]
-    opened = [load(question.storage, name) for name in names]
+    opened = openable(question.storage, confirmation_name(question.name, 1))
     of = [each for each in opened if each.definition.confirms and each.definition.confirms.question == question.name]
     return sorted(of, key=lambda each: each.definition.budget.amount)
 
@@ -303,6 +304,7 @@ def confirmation(opened: Question) -> Confirmation:
         rechosen=confirms.rechosen,
         budget=confirms.runs,
         partial=len(confirms.winners) < len(questions(opened.storage).get(confirms.question, ())),
+        astray=opened.astray,
     )
 
 

@@ -70,7 +70,8 @@ def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirm
         winner = winners.get(frozen.candidate)
         if winner is None or winner.number != frozen.trial:
             found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
-    return (*board.against, *sentences(found))
+    astray = [sentence for each in confirmed for sentence in each.astray]
+    return (*board.against, *astray, *sentences(found))
 
 
 def gather(question: Question) -> Findings:

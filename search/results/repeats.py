@@ -20,7 +20,7 @@ from tunemax.search.results.confirmation import confirmations
 from tunemax.search.results.correlation import spearman
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.results.statistics import Estimate, estimate, signed
-from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
+from tunemax.search.storage.questions import Question, alone, lay_out, openable
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ def lay_out_repeats(question: Question) -> list[Question]:
 
 def repeating(question: Question) -> list[Question]:
     """The repeats of a question that the storage has, in order, without the first."""
-    named = f"{question.name}.repeat-"
-    opened = [load(question.storage, name) for name in questions(question.storage) if name.startswith(named)]
+    opened = openable(question.storage, f"{question.name}.repeat-")
     mine = [each for each in opened if each.definition.repeat and each.definition.repeat.question == question.name]
     return sorted(mine, key=lambda each: each.definition.seed)
 

@@ -23,6 +23,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.search.storage import study_tables
+from tunemax.search.storage.locks import locked
 
 TIMEOUT = 60.0
 """Seconds that a process waits for another one's write on SQLite, unless the URL says ``?timeout=``."""
@@ -73,13 +75,14 @@ def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStora
             _prepare_file(url, create)
             storage: optuna.storages.RDBStorage = SqliteStorage(_for_optuna(url))
         else:
-            storage = optuna.storages.RDBStorage(
-                _for_optuna(url),
-                # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
-                engine_kwargs={"pool_pre_ping": True},
-                skip_compatibility_check=True,
-                skip_table_creation=not create,
-            )
+            with locked(sqlalchemy.create_engine(url)) if create else contextlib.nullcontext():
+                storage = optuna.storages.RDBStorage(
+                    _for_optuna(url),
+                    # Servers drop connections in the night, and those of a laptop that sleeps: look before one is used
+                    engine_kwargs={"pool_pre_ping": True},
+                    skip_compatibility_check=True,
+                    skip_table_creation=not create,
+                )
         _check_schema(storage)
         return storage
 
@@ -93,7 +96,8 @@ def uncached(storage: optuna.storages.BaseStorage) -> optuna.storages.RDBStorage
 
 def study_names(storage: optuna.storages.BaseStorage) -> list[str]:
     """The names of all studies, oldest first."""
-    return optuna.get_all_study_names(storage)
+    with uncached(storage).engine.begin() as connection:  # Optuna's own call reads all that is written on them
+        return study_tables.names(connection)
 
 
 def study_id(storage: optuna.storages.BaseStorage, name: str) -> int:

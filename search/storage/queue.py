@@ -14,11 +14,12 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection
 
-from tunemax.search.storage import attributes
+from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.climbing import climbed, follows
-from tunemax.search.storage.database import study_id
+from tunemax.search.storage.database import study_id, uncached
 from tunemax.search.storage.ownership import ATTEMPTS, stuck, take
 from tunemax.search.storage.trials import live
 
@@ -26,16 +27,27 @@ UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def enqueue(study: optuna.Study, known: Sequence[Mapping[str, Any]], count: int) -> None:
+    """Add exactly `count` waiting trials: see `fill`."""
+    with uncached(study._storage).engine.begin() as connection:
+        row = study_tables.lock_studies(connection, [study.study_name])[study.study_name]
+        fill(connection, row, known, count)
+
+
+def fill(connection: Connection, study: study_tables.StudyRow, known: Sequence[Mapping[str, Any]], count: int) -> None:
     """Add exactly `count` waiting trials: those of known parameters first, then empty ones that a sampler fills when
     claimed.
 
     A known trial may leave parameters out; the sampler then chooses those. One that the study has already is not added
     again. Known trials beyond the count are left out.
     """
-    missing = _missing(study, known) if known else []
-    for params in [*missing, *({} for _ in range(count - len(missing)))][:count]:
-        marks = {attributes.KNOWN: True} if params else {}
-        study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": dict(params), **marks}))
+    there = study_tables.fixed_params(connection, study.key) if known and study.trials and count > 0 else []
+    points = {frozenset(params.items()) for params in there}
+    missing = [params for params in known if frozenset(params.items()) not in points]
+    added = [*missing, *({} for _ in range(count - len(missing)))][: max(count, 0)]
+    marks = {attributes.KNOWN: True}
+    study_tables.add_waiting(
+        connection, study.key, [{study_tables.FIXED: dict(params), **(marks if params else {})} for params in added]
+    )
 
 
 def claim(
@@ -106,10 +118,3 @@ def _order(trial: FrozenTrial, climbing: bool) -> tuple[int, int]:
     interrupted, known = bool(trial.params), bool(trial.system_attrs.get("fixed_params"))
     alone, postponed = must_be_alone(trial), climbing and follows(trial)
     return (4 if alone else 3 if postponed else 0 if interrupted else 1 if known else 2, trial.number)
-
-
-def _missing(study: optuna.Study, known: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of known trials that the study has not yet."""
-    trials = study.get_trials(deepcopy=False)
-    there = {frozenset(trial.system_attrs.get("fixed_params", {}).items()) for trial in trials}
-    return [params for params in known if frozenset(params.items()) not in there]
