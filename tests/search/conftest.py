@@ -149,3 +149,18 @@ def server(request: pytest.FixtureRequest) -> Server:
     """Each kind of server in turn."""
     found: Server = request.getfixturevalue(request.param)
     return found
+
+
+SERVED = [pytest.mark.services, pytest.mark.databases]
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=SERVED), pytest.param("mariadb", marks=SERVED)],
+)
+def anywhere(request: pytest.FixtureRequest, where: str, empty_database: Path) -> str:
+    """An empty storage of each kind in turn."""
+    if request.param == "sqlite":
+        shutil.copyfile(empty_database, where)
+        return where
+    server: Server = request.getfixturevalue(request.param)
+    return server.database()
