@@ -23,14 +23,18 @@ def opened(arguments: argparse.Namespace, name: str) -> Question:
     return load_from(arguments.storage or default_storage(), name)
 
 
+def say_astray(question: Question) -> None:
+    """Which of its studies are missing, renamed, copied or cannot be read."""
+    for sentence in question.astray:
+        print(sentence, file=sys.stderr)
+
+
 def say_how_measured(question: Question) -> None:
     """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
     as."""
     from tunemax.gpt.evaluation import converted
 
     definition = question.definition
-    for sentence in question.astray:
-        print(f"tunemax: {sentence}", file=sys.stderr)
     if definition.kept:
         print(f"{question.name}: {definition.kept}", file=sys.stderr)
     if definition.rule:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
-from tunemax.search.cli.common import count_flag, opened, print_json, revived, say_how_measured, storage_flag
+from tunemax.search.cli.common import (
+    count_flag,
+    opened,
+    print_json,
+    revived,
+    say_astray,
+    say_how_measured,
+    storage_flag,
+)
 from tunemax.search.cli.parser import add_command
 from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage.paths import default_storage
@@ -89,6 +97,7 @@ def create(arguments: argparse.Namespace) -> None:
     default = default_storage(file.parent if file == Path(arguments.file) else None)
     where = arguments.storage or default
     question = create_study(file, where)
+    say_astray(question)
     say_how_measured(question)
     again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
@@ -114,6 +123,7 @@ def extend(arguments: argparse.Namespace) -> None:
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
     again = typed(arguments.storage or default_storage(), "study", "run", extended.name)
+    say_astray(extended)
     trials = counted(extended.definition.budget.trials, "trial")
     print(f"{extended.name}: {trials} for each candidate; run it with {again}")
 
