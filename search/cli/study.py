@@ -153,15 +153,16 @@ def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.recovery import reap
-    from tunemax.search.storage.removal import delete as delete_question
-    from tunemax.search.storage.removal import doomed
+    from tunemax.search.storage.removal import delete as delete_questions
+    from tunemax.search.storage.removal import doomed, family
 
     storage, name = open_storage(arguments.storage or default_storage(), create=False), arguments.question
-    there = doomed(storage, name)
+    names = family(storage, name)
+    there = doomed(storage, names)
     if not arguments.yes:
         raise TunemaxError(f"{name}: this would delete {there.words}; add --yes if you mean it")
     reap(storage, there.studies)
-    print(f"{name}: deleted {delete_question(storage, name).words}")
+    print(f"{name}: deleted {delete_questions(storage, names).words}")
 
 
 def rename(arguments: argparse.Namespace) -> None:

@@ -24,6 +24,8 @@ from tunemax.search.question.pruners import Median, Pruner
 from tunemax.search.question.samplers import Before, Sampler, Task, Tpe
 from tunemax.search.question.stages import Confirm, Confirms, Repeat
 
+ELSEWHERE = "it may be damaged, or come from a newer tunemax or a plug-in that is not installed"
+"""What is said of a stored definition that is not understood."""
 INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
 
@@ -194,8 +196,11 @@ class StudyDefinition(pydantic.BaseModel):
         try:
             definition = cls.model_validate_json(text, context=STORED)
         except pydantic.ValidationError as error:
-            raise TunemaxError(explain(error)) from error
-        _check_names(definition)
+            raise TunemaxError(f"{explain(error)}; {ELSEWHERE}") from error
+        try:
+            _check_names(definition)
+        except TunemaxError as error:
+            raise TunemaxError(f"{error}; {ELSEWHERE}") from error
         return definition
 
 

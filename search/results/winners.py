@@ -70,6 +70,7 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
         more = typed(question.storage.url, "study", "confirm", tuned, f"--{amount}", "N")
         raise TunemaxError(f"{question.name}: a confirmation itself; give it more {amount} with {more}")
     with alone(question.storage):
+        question = load(question.storage, question.name)  # a candidate may have joined
         board = leaderboard(question)
         if board.left:
             still = f"{counted(board.left, 'trial')} {one_or(board.left, 'is', 'are')} still to come"
@@ -77,8 +78,9 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
         name = confirmation_name(question.name, factor)
         before = load(question.storage, name) if name in questions(question.storage) else None
         definition = _definition(question, board, stage, factor, before)
+        opened = lay_out(question.storage, definition)
         mark_used(question.storage, definition)
-        return lay_out(question.storage, definition)
+        return opened
 
 
 def _ending(question: Question, board: Leaderboard) -> str:

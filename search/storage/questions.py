@@ -186,12 +186,14 @@ def definition_of(name: str, studies: Mapping[str, Attributes]) -> StudyDefiniti
     fault: TunemaxError | None = None
     for text in dict.fromkeys(str(given.get(attributes.DEFINITION)) for given in studies.values()):
         try:
-            known[text] = StudyDefinition.from_json(text)
+            definition = StudyDefinition.from_json(text)
+            if definition.name != name:
+                raise TunemaxError(f"it is that of {definition.name}")
+            known[text] = definition
         except TunemaxError as error:
             fault = error
     if not known:
-        remedy = "it may be damaged, of a newer tunemax, or of a plug-in that is not installed"
-        raise TunemaxError(f"{name}: its definition cannot be read: {fault}; {remedy}") from fault
+        raise TunemaxError(f"{name}: its definition cannot be read: {fault}") from fault
     texts = {study: str(given.get(attributes.DEFINITION)) for study, given in studies.items()}
     readable = [(study, known[text]) for study, text in texts.items() if text in known]
     ours = [

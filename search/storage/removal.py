@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -25,14 +25,14 @@ from tunemax.search.storage.questions import alone, belongings, definition_of, l
 
 @dataclass(frozen=True)
 class Doomed:
-    """What goes with a question: its repeats and all confirmations, which mean nothing without it."""
+    """What there is to remove of some questions."""
 
-    storage: RDBStorage
-    question: str
     names: tuple[str, ...]
-    """Of the questions, in the order in which they are removed: whose is of another goes before that."""
+    """Of the questions."""
     studies: Mapping[str, list[FrozenTrial]]
     """With their trials; also those that other tools have renamed."""
+    renamed: Mapping[str, str]
+    """Of those: the name that each had, and its files still have."""
     copies: tuple[str, ...]
     """Studies that other tools have made of ours; they stay, and are nobody's."""
 
@@ -44,74 +44,81 @@ class Doomed:
         return f"{counted(len(self.studies), 'study')} with {trials}, and their files{stay}"
 
 
-def doomed(storage: RDBStorage, name: str) -> Doomed:
-    """What there is to remove of a question, which may be one that cannot be read. Raises TunemaxError if there is
-    none."""
+def family(storage: RDBStorage, name: str) -> list[str]:
+    """A question with its repeats and all confirmations, which mean nothing without it; each behind those that are of
+    it. They may be ones that cannot be read. Raises TunemaxError if there is none."""
     known = questions(storage)
     if name not in known:
         load(storage, name)  # which says what is there instead
     # No study file may name a question with a dot: see `stages.NAME`
-    names = sorted((other for other in known if other == name or other.startswith(f"{name}.")), key=len, reverse=True)
-    found = [belongings(storage, other, known[other]) for other in names]
-    studies = [study for siblings in found for study in (*siblings.present, *siblings.renamed.values())]
+    names = (other for other in known if other == name or other.startswith(f"{name}."))
+    return sorted(names, key=len, reverse=True)
+
+
+def doomed(storage: RDBStorage, names: Sequence[str]) -> Doomed:
+    """What there is to remove of some questions."""
+    known = questions(storage)
+    there = [belongings(storage, name, known.get(name, {})) for name in names]
+    studies = [study for siblings in there for study in (*siblings.present, *siblings.renamed.values())]
     with storage_errors(storage.url):
         trials = {study: storage.get_all_trials(study_id(storage, study), deepcopy=False) for study in studies}
-    return Doomed(storage, name, tuple(names), trials, tuple(copy for siblings in found for copy in siblings.copies))
+    renamed = {now: name for siblings in there for name, now in siblings.renamed.items()}
+    return Doomed(tuple(names), trials, renamed, tuple(copy for siblings in there for copy in siblings.copies))
 
 
-def delete(storage: RDBStorage, name: str) -> Doomed:
-    """Remove a question: its trials' files, then its studies. Returns what has gone.
+def delete(storage: RDBStorage, names: Sequence[str]) -> Doomed:
+    """Remove some questions of a storage in this order: their trials' files, then their studies. Returns what has gone.
 
-    Raises TunemaxError, and removes nothing, while a trial of it runs. Cut short, it can be done again.
+    Raises TunemaxError, and removes nothing of any, while a trial of one runs. Cut short, it can be done again.
     """
     with alone(storage):
-        removed = doomed(storage, name)  # a candidate may have joined
-        _check_quiet(removed)
-        _mark_used(removed)
+        removed = doomed(storage, names)  # a candidate may have joined
+        _check_quiet(storage, removed)
+        _mark_used(storage, names)
         with storage.engine.begin() as connection:
             for row in study_tables.lock_studies(connection, removed.copies).values():
                 ours = (attributes.QUESTION, attributes.SIBLING, attributes.DEFINITION)
                 study_tables.remove_attributes(connection, row.key, ours)
         for study, trials in removed.studies.items():
-            _remove(storage, study, trials)
-        for question in removed.names:
+            _remove(storage, study, removed.renamed.get(study, study), trials)
+        for name in names:
             with contextlib.suppress(OSError):  # it is gone, or holds something else
-                (runs_folder(storage.url) / question).rmdir()
+                (runs_folder(storage.url) / name).rmdir()
     return removed
 
 
-def _remove(storage: RDBStorage, study: str, trials: list[FrozenTrial]) -> None:
+def _remove(storage: RDBStorage, study: str, folder: str, trials: list[FrozenTrial]) -> None:
+    """folder: the name under which its files lie."""
     root = runs_folder(storage.url)
     attrs = storage.get_study_system_attrs(study_id(storage, study))
     remove_artifacts(storage.url, [attrs, *(trial.system_attrs for trial in trials)])
-    if (root / study).exists():
-        shutil.rmtree(root / study)
+    if (root / folder).exists():
+        shutil.rmtree(root / folder)
     optuna.delete_study(study_name=study, storage=storage)
 
 
-def _mark_used(removed: Doomed) -> None:
-    """Keep in mind which seeds its confirmations have met, if the question itself stays."""
-    known = questions(removed.storage)
-    for name in removed.names:
+def _mark_used(storage: RDBStorage, names: Sequence[str]) -> None:
+    """Keep in mind which seeds confirmations have met, if what they confirm stays."""
+    known = questions(storage)
+    for name in names:
         with contextlib.suppress(TunemaxError):  # one that cannot be read was kept in mind when it was made
             definition = definition_of(name, known[name])
-            if definition.confirms and definition.confirms.question not in removed.names:
-                mark_used(removed.storage, definition)
+            if definition.confirms and definition.confirms.question not in names:
+                mark_used(storage, definition)
 
 
-def _check_quiet(removed: Doomed) -> None:
+def _check_quiet(storage: RDBStorage, removed: Doomed) -> None:
     """Raise TunemaxError if a trial runs, with the way to end it."""
-    url = removed.storage.url
     trials = [(study, trial) for study, trials in removed.studies.items() for trial in trials]
     running = [(study, trial) for study, trial in trials if trial.state == TrialState.RUNNING]
     for study, trial in running:
         if attributes.WORKER not in trial.user_attrs:
-            command = fail(url, study, trial.number)
+            command = fail(storage.url, study, trial.number)
             about = f"{study}: trial {trial.number} was asked with the stock tools and runs"
             raise TunemaxError(f"{about}; end it with {command}")
     if running:
+        question = running[0][0].partition("/")[0]
         hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
-        cancel = typed(url, "study", "cancel", removed.question, "--now")
-        stop = f"stop them there with Ctrl-C, or with {cancel}"
+        stop = f"stop them there with Ctrl-C, or with {typed(storage.url, 'study', 'cancel', question, '--now')}"
         run = f"{counted(len(running), 'trial')} {one_or(len(running), 'runs', 'run')}"
-        raise TunemaxError(f"{removed.question}: {run} on {hosts}; {stop}")
+        raise TunemaxError(f"{question}: {run} on {hosts}; {stop}")

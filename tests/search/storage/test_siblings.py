@@ -18,10 +18,12 @@ from optuna_dashboard import get_note
 from sqlalchemy import text
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.search.api import open_study
 from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.database import open_storage, study_names
+from tunemax.search.storage.paths import trial_folder
 from tunemax.search.storage.questions import Question, extend, load_from, questions
 from tunemax.search.views.dashboard.publish import publish
 from tunemax.search.views.report import write
@@ -179,6 +181,25 @@ def test_a_question_all_of_whose_studies_are_renamed_is_told_and_mended(
     for name in tuned.siblings:
         assert main(["study", "rename", name.replace("q/", "p/"), name, "--storage", where]) == 0
     assert load_from(where, "q").states() == {"complete": 4}
+
+
+@pytest.mark.parametrize("deed", [rename_by_hand, copy])
+def test_from_python_it_is_one_line(tuned: Question, where: str, deed: Deed) -> None:
+    deed(where, "q/softmax", "other")
+    with pytest.raises(TunemaxError, match="and left out"):
+        open_study("other", where)
+
+
+def test_the_files_of_a_renamed_one_are_deleted_and_no_others(tuned: Question, where: str, ask: Ask) -> None:
+    ask(name="p", compare=["softmax"])
+    (theirs, ours) = (trial_folder(tuned.storage.url, study, 0) for study in ("p/other", "q/softmax"))
+    for folder in (theirs, ours):
+        folder.mkdir(parents=True, exist_ok=True)
+    rename_in_the_dashboard(where, "q/softmax", "p/other")
+    assert main(["study", "delete", "q", "--yes", "--storage", where]) == 0
+    assert theirs.exists()
+    assert not ours.exists()
+    assert study_names(tuned.storage) == ["p/softmax"]
 
 
 def test_a_question_all_of_whose_studies_are_renamed_can_be_deleted(tuned: Question, where: str) -> None:
