@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
@@ -14,7 +15,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import known_points
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.commands import stock
-from tunemax.search.storage.queue import fill
+from tunemax.search.storage.queue import waiting
 from tunemax.search.storage.study_tables import StudyRow
 
 METRIC = "validation_loss"
@@ -38,7 +39,13 @@ def write_question(storage: RDBStorage, definition: StudyDefinition) -> None:
         for name in siblings:
             row = there.get(name) or study_tables.add_study(connection, name)
             _write_about(connection, definition, name, row)
-            fill(connection, row, points[name], definition.trials_of(name) - row.trials)
+            _fill(connection, row, points[name], definition.trials_of(name) - row.trials)
+
+
+def _fill(connection: Connection, row: StudyRow, points: Sequence[Mapping[str, Any]], count: int) -> None:
+    """Add so many waiting trials, those of known parameters that the study has not yet first."""
+    there = study_tables.fixed_params(connection, row.key) if points and row.trials and count > 0 else []
+    study_tables.add_waiting(connection, row.key, waiting(points, there, count))
 
 
 def _write_about(connection: Connection, definition: StudyDefinition, name: str, row: StudyRow) -> None:

@@ -7,47 +7,47 @@ overshoots, the dashboard shows what is left, and a stock ``optuna ask`` takes f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tunemax.search.storage import attributes, study_tables
+from tunemax.search.storage import attributes
 from tunemax.search.storage.climbing import climbed, follows
-from tunemax.search.storage.database import study_id, uncached
+from tunemax.search.storage.database import study_id
 from tunemax.search.storage.ownership import ATTEMPTS, stuck, take
+from tunemax.search.storage.study_tables import FIXED
 from tunemax.search.storage.trials import live
 
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def enqueue(study: optuna.Study, known: Sequence[Mapping[str, Any]], count: int) -> None:
-    """Add exactly `count` waiting trials: see `fill`."""
-    with uncached(study._storage).engine.begin() as connection:
-        row = study_tables.lock_studies(connection, [study.study_name])[study.study_name]
-        fill(connection, row, known, count)
+    """Add exactly `count` waiting trials to a study in whatever storage, one by one: see `waiting`."""
+    trials = study.get_trials(deepcopy=False) if known else []
+    there = [trial.system_attrs.get(FIXED, {}) for trial in trials]
+    for attrs in waiting(known, there, count):
+        study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attrs))
 
 
-def fill(connection: Connection, study: study_tables.StudyRow, known: Sequence[Mapping[str, Any]], count: int) -> None:
-    """Add exactly `count` waiting trials: those of known parameters first, then empty ones that a sampler fills when
-    claimed.
+def waiting(known: Sequence[Mapping[str, Any]], there: Iterable[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The system attributes of `count` waiting trials: those of known parameters first, then empty ones that a sampler
+    fills when claimed.
 
     A known trial may leave parameters out; the sampler then chooses those. One that the study has already is not added
-    again. Known trials beyond the count are left out.
+    again. Known trials beyond the count are left out. there: the known parameters that the study has.
     """
-    there = study_tables.fixed_params(connection, study.key) if known and study.trials and count > 0 else []
     points = {frozenset(params.items()) for params in there}
     missing = [params for params in known if frozenset(params.items()) not in points]
-    added = [*missing, *({} for _ in range(count - len(missing)))][: max(count, 0)]
     marks = {attributes.KNOWN: True}
-    study_tables.add_waiting(
-        connection, study.key, [{study_tables.FIXED: dict(params), **(marks if params else {})} for params in added]
-    )
+    return [
+        {FIXED: dict(params), **(marks if params else {})}
+        for params in [*missing, *({} for _ in range(count - len(missing)))][: max(count, 0)]
+    ]
 
 
 def claim(

@@ -155,7 +155,7 @@ def test_a_confirmation_that_is_cut_short_leaves_nothing(
     question = create(anywhere, defined(budget={"trials": 1}), corpus)
     work(question)
     with monkeypatch.context() as patch:
-        patch.setattr("tunemax.search.storage.layout.fill", lambda *_: 1 / 0)
+        patch.setattr("tunemax.search.storage.layout._fill", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             confirm(question, Confirm(seeds=6))
     assert study_names(question.storage) == ["q/softmax", "q/polymax"]
