@@ -105,8 +105,6 @@ class Confirmation:
     """Whether another candidate was the reference before."""
     budget: int | None = None
     """Runs of all candidates together, where who is settled gets no more seeds."""
-    astray: tuple[str, ...] = ()
-    """Sentences on studies of it that are missing, renamed or copied."""
 
     @property
     def open(self) -> tuple[Confirmed, ...]:
@@ -304,7 +302,6 @@ def confirmation(opened: Question) -> Confirmation:
         rechosen=confirms.rechosen,
         budget=confirms.runs,
         partial=len(confirms.winners) < len(questions(opened.storage).get(confirms.question, ())),
-        astray=opened.astray,
     )
 
 

@@ -70,8 +70,7 @@ def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirm
         winner = winners.get(frozen.candidate)
         if winner is None or winner.number != frozen.trial:
             found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
-    astray = [sentence for each in confirmed for sentence in each.astray]
-    return (*board.against, *astray, *sentences(found))
+    return (*board.against, *sentences(found))
 
 
 def gather(question: Question) -> Findings:

@@ -46,7 +46,8 @@ class Question:
     """An open question.
 
     siblings: study name → the flat values that this study fixes. A question without `per` has one study, of its own
-    name. astray: sentences on studies of it that are missing, were renamed, copied, or cannot be read.
+    name. astray: sentences on studies of it, of its repeats and its confirmations that are missing, renamed, copied, or
+    cannot be read.
     """
 
     storage: RDBStorage
@@ -166,7 +167,7 @@ def load(storage: RDBStorage, name: str) -> Question:
         near = did_you_mean(name, known) if known else "; it is empty"
         raise TunemaxError(f"{name}: no such question in this storage{near}")
     question = _opened(storage, name, known[name])
-    return replace(question, astray=(*question.astray, *_unreadable(storage, known, f"{name}.")))
+    return replace(question, astray=(*question.astray, *_astray(storage, known, f"{name}.")))
 
 
 def openable(storage: RDBStorage, prefix: str = "") -> list[Question]:
@@ -226,17 +227,17 @@ def _opened(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]) -
     return Question(storage, definition, found.present, sentences)
 
 
-def _unreadable(storage: RDBStorage, known: Mapping[str, Mapping[str, Attributes]], prefix: str) -> list[str]:
-    """What is to be said of questions whose names begin so, and that cannot be opened."""
-    faults = []
+def _astray(storage: RDBStorage, known: Mapping[str, Mapping[str, Attributes]], prefix: str) -> list[str]:
+    """What is to be said of the studies of questions whose names begin so, or of such a question as a whole."""
+    sentences: list[str] = []
     for name in known:
         if name.startswith(prefix):
             try:
-                _opened(storage, name, known[name])
+                sentences += _opened(storage, name, known[name]).astray
             except TunemaxError as error:
                 remove = typed(storage.url, "study", "delete", name, "--yes")
-                faults.append(f"{error}. It is left out; delete it with {remove}")
-    return faults
+                sentences.append(f"{error}. It is left out; delete it with {remove}")
+    return sentences
 
 
 def questions(storage: RDBStorage) -> dict[str, dict[str, Attributes]]:
@@ -296,5 +297,8 @@ def _longest_context(definition: StudyDefinition) -> int:
 def alone(storage: RDBStorage) -> Iterator[None]:
     """One creator at a time, so that two that start together do not both fill the budget. What goes wrong in the
     storage becomes a TunemaxError."""
-    with storage_errors(storage.url), locked(storage.engine):
-        yield
+    with contextlib.ExitStack() as lock:
+        with storage_errors(storage.url, OSError):
+            lock.enter_context(locked(storage.engine))
+        with storage_errors(storage.url):
+            yield

@@ -62,7 +62,7 @@ def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confir
         return cautions(question, board, confirmed)
     space = tuned(question).definition.space
     at_ends = sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space))
-    return (*confirmed[0].astray, *at_ends)
+    return (*question.astray, *at_ends)
 
 
 def try_to_publish(where: str, name: str) -> str | None:

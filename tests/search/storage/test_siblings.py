@@ -21,6 +21,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.api import open_study
 from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
+from tunemax.search.results.repeats import lay_out_repeats
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.database import open_storage, study_names
 from tunemax.search.storage.paths import trial_folder
@@ -258,6 +259,17 @@ def test_a_confirmed_sibling_that_is_deleted_is_told_and_comes_again(
     assert sentence in printed(capsys, "study", "leaderboard", "q", "--storage", where)
     assert set(map(len, confirm(load_from(where, "q"), Confirm(seeds=6)).trials().values())) == {6}
     assert sentence not in printed(capsys, "study", "leaderboard", "q", "--storage", where)
+
+
+def test_a_sibling_of_a_repeat_is_told_with_the_question(
+    ask: Ask, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_out_repeats(ask(budget={"trials": 1}, repeats=2))
+    rename_by_hand(where, "q.repeat-2/polymax", "other")
+    sentence = "q.repeat-2/polymax: renamed to other with other tools, and left out"
+    assert sentence in printed(capsys, "study", "leaderboard", "q", "--storage", where)
+    with pytest.raises(TunemaxError, match=r"q\.repeat-2/polymax: renamed to other"):
+        lay_out_repeats(load_from(where, "q"))
 
 
 def test_trials_that_are_deleted_by_hand_come_again(tuned: Question, where: str, ask: Ask) -> None:
