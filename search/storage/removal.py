@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -79,19 +80,26 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> Doomed:
             for row in study_tables.lock_studies(connection, removed.copies).values():
                 ours = (attributes.QUESTION, attributes.SIBLING, attributes.DEFINITION)
                 study_tables.remove_attributes(connection, row.key, ours)
-        for study, trials in removed.studies.items():
-            _remove(storage, study, removed.renamed.get(study, study), trials)
+        staying = [attrs for copy in removed.copies for attrs in _system_attributes(storage, copy)]
+        for study in removed.studies:
+            remove_artifacts(storage.url, _system_attributes(storage, study), staying)
+            _remove(storage, study, removed.renamed.get(study, study))
         for name in names:
             with contextlib.suppress(OSError):  # it is gone, or holds something else
                 (runs_folder(storage.url) / name).rmdir()
     return removed
 
 
-def _remove(storage: RDBStorage, study: str, folder: str, trials: list[FrozenTrial]) -> None:
+def _system_attributes(storage: RDBStorage, study: str) -> list[dict[str, Any]]:
+    """Those of a study and of its trials."""
+    key = study_id(storage, study)
+    trials = storage.get_all_trials(key, deepcopy=False)
+    return [storage.get_study_system_attrs(key), *(trial.system_attrs for trial in trials)]
+
+
+def _remove(storage: RDBStorage, study: str, folder: str) -> None:
     """folder: the name under which its files lie."""
     root = runs_folder(storage.url)
-    attrs = storage.get_study_system_attrs(study_id(storage, study))
-    remove_artifacts(storage.url, [attrs, *(trial.system_attrs for trial in trials)])
     if (root / folder).exists():
         shutil.rmtree(root / folder)
     optuna.delete_study(study_name=study, storage=storage)

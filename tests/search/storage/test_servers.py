@@ -83,13 +83,16 @@ def test_several_extend_a_question_and_each_counts(
     assert numbers(anywhere) == {"q/softmax": list(range(9)), "q/polymax": list(range(9))}
 
 
+@pytest.mark.services
+@pytest.mark.databases
 def test_several_confirm_a_question_and_it_has_the_most_that_was_asked(
-    anywhere: str, defined: Callable[..., StudyDefinition], corpus: Corpus, work: Callable[..., Any]
+    server: Server, defined: Callable[..., StudyDefinition], corpus: Corpus, work: Callable[..., Any]
 ) -> None:
-    work(create(anywhere, defined(budget={"trials": 1}), corpus))
-    ended = at_once([[sys.executable, "-c", FREEZE, anywhere, str(seeds)] for seeds in (6, 7, 8)])
+    where = server.database()
+    work(create(where, defined(budget={"trials": 1}), corpus))
+    ended = at_once([[sys.executable, "-c", FREEZE, where, str(seeds)] for seeds in (6, 7, 8)])
     assert [status for status, _ in ended] == [0] * 3, ended
-    assert numbers(anywhere, "q.confirmed") == {
+    assert numbers(where, "q.confirmed") == {
         "q.confirmed/softmax": list(range(8)),
         "q.confirmed/polymax": list(range(8)),
     }

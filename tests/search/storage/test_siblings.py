@@ -23,6 +23,7 @@ from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.repeats import lay_out_repeats
 from tunemax.search.results.winners import confirm
+from tunemax.search.storage.artifacts import artifact_folder, uploaded
 from tunemax.search.storage.database import open_storage, study_names
 from tunemax.search.storage.paths import trial_folder
 from tunemax.search.storage.questions import Question, extend, load_from, questions
@@ -189,6 +190,18 @@ def test_from_python_it_is_one_line(tuned: Question, where: str, deed: Deed) -> 
     deed(where, "q/softmax", "other")
     with pytest.raises(TunemaxError, match="and left out"):
         open_study("other", where)
+
+
+def test_a_copy_keeps_the_artifacts_that_it_shares(tuned: Question, where: str) -> None:
+    publish(load_from(where, "q"))
+    copy(where, "q/softmax", "backup")
+    before = {path.name for path in artifact_folder(tuned.storage.url).iterdir()}
+    assert main(["study", "delete", "q", "--yes", "--storage", where]) == 0
+    attrs = tuned.storage.get_study_system_attrs(tuned.storage.get_study_id_from_name("backup"))
+    shared = {meta.artifact_id for meta in uploaded(attrs)}
+    assert shared
+    assert {path.name for path in artifact_folder(tuned.storage.url).iterdir()} == shared
+    assert shared < before
 
 
 def test_the_files_of_a_renamed_one_are_deleted_and_no_others(tuned: Question, where: str, ask: Ask) -> None:
