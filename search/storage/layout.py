@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from tunemax.search.storage.queue import waiting
 from tunemax.search.storage.study_tables import StudyRow
 
 METRIC = "validation_loss"
+LONGEST_TEXT = 65_535
+"""Bytes of a text on MySQL and MariaDB."""
 
 
 def write_question(storage: RDBStorage, definition: StudyDefinition) -> None:
@@ -34,6 +37,7 @@ def write_question(storage: RDBStorage, definition: StudyDefinition) -> None:
     with storage.engine.begin() as connection:
         there = study_tables.lock_studies(connection, siblings)
         definition.check_limits(min((there[name].trials if name in there else 0 for name in siblings), default=0))
+        _check_size(definition, connection.dialect.name)
         for name, row in there.items():
             _check_ours(definition, name, row, str(storage.url))
         for name in siblings:
@@ -64,6 +68,16 @@ def _check_names(names: Iterable[str]) -> None:
         if len(name) > study_tables.LONGEST:
             most = f"a study's name has at most {study_tables.LONGEST} characters"
             raise TunemaxError(f"study {name[:60]}…: {most}, this one {len(name)}; shorten the value or the name")
+
+
+def _check_size(definition: StudyDefinition, kind: str) -> None:
+    """MySQL would refuse it without a word on what is too long."""
+    size = len(json.dumps(definition.to_json()).encode())
+    if kind in ("mysql", "mariadb") and size > LONGEST_TEXT:
+        remedy = "shorten the question, confirm fewer candidates at once, or use PostgreSQL or a SQLite file"
+        raise TunemaxError(
+            f"{definition.name}: its definition has {size:,} bytes, MySQL keeps {LONGEST_TEXT:,}; {remedy}"
+        )
 
 
 def _check_ours(definition: StudyDefinition, name: str, row: StudyRow, url: str) -> None:

@@ -17,6 +17,7 @@ from servers import Server
 from waiting import PATIENCE
 
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.errors import TunemaxError
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.winners import confirm
@@ -207,3 +208,14 @@ def test_what_is_written_at_once_is_what_optuna_would_write(
         {"fixed_params": {}},
     ]
     assert others == [0] * 4
+
+
+@pytest.mark.services
+@pytest.mark.databases
+def test_a_definition_that_mariadb_cannot_keep_is_refused_with_the_reason(
+    mariadb: Server, defined: Callable[..., StudyDefinition], corpus: Corpus
+) -> None:
+    where = mariadb.database()
+    with pytest.raises(TunemaxError, match=r"q: its definition has 70,\d+ bytes, MySQL keeps 65,535; shorten"):
+        create(where, defined(question="?" * 70_000), corpus)
+    assert study_names(open_storage(where, create=False)) == []
