@@ -172,12 +172,12 @@ def load(storage: RDBStorage, name: str) -> Question:
 
 def openable(storage: RDBStorage, prefix: str = "") -> list[Question]:
     """The questions whose names begin so; those that cannot be read are left out."""
-    found = []
+    opened = []
     for name, studies in questions(storage).items():
         if name.startswith(prefix):
             with contextlib.suppress(TunemaxError):
-                found.append(_opened(storage, name, studies))
-    return found
+                opened.append(_opened(storage, name, studies))
+    return opened
 
 
 def definition_of(name: str, studies: Mapping[str, Attributes]) -> StudyDefinition:
@@ -220,11 +220,11 @@ def belongings(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]
 def _opened(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]) -> Question:
     """Raises TunemaxError if the definition cannot be read, or no study has the name of a sibling."""
     definition = definition_of(name, studies)
-    found = told_apart(definition.siblings(), studies, partial(trained, storage))
-    sentences = found.sentences(definition, str(storage.url))
-    if not found.present:
+    siblings = told_apart(definition.siblings(), studies, partial(trained, storage))
+    sentences = siblings.sentences(definition, str(storage.url))
+    if not siblings.present:
         raise TunemaxError(f"{name}: none of its studies has its name. {'; '.join(sentences)}")
-    return Question(storage, definition, found.present, sentences)
+    return Question(storage, definition, siblings.present, sentences)
 
 
 def _astray(storage: RDBStorage, known: Mapping[str, Mapping[str, Attributes]], prefix: str) -> list[str]:
@@ -278,9 +278,9 @@ def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
     renamed: its trials would be trained again.
     """
     there = questions(storage).get(definition.name, {})
-    found = told_apart(definition.siblings(), there, partial(trained, storage))
-    if found.renamed:
-        raise TunemaxError(replace(found, missing=(), copies={}).sentences(definition, str(storage.url))[0])
+    siblings = told_apart(definition.siblings(), there, partial(trained, storage))
+    if siblings.renamed:
+        raise TunemaxError(siblings.sentences(definition, str(storage.url))[0])
     write_question(storage, definition)
     return load(storage, definition.name)
 
