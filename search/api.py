@@ -210,4 +210,8 @@ def _question(study: optuna.Study) -> Question:
     name = study.user_attrs.get(attributes.QUESTION)
     if name is None:
         raise TunemaxError(f"study {study.study_name}: not defined by tunemax; make it with tunemax study create FILE")
-    return load(database(study), name)
+    question = load(database(study), name)
+    if study.study_name not in question.siblings:
+        about = (sentence for sentence in question.astray if study.study_name in sentence)
+        raise TunemaxError(next(about, f"study {study.study_name}: no study of the question {name}"))
+    return question

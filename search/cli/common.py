@@ -23,6 +23,12 @@ def opened(arguments: argparse.Namespace, name: str) -> Question:
     return load_from(arguments.storage or default_storage(), name)
 
 
+def say_astray(question: Question) -> None:
+    """Which of its studies are missing, renamed, copied or cannot be read."""
+    for sentence in question.astray:
+        print(sentence, file=sys.stderr)
+
+
 def say_how_measured(question: Question) -> None:
     """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
     as."""
@@ -69,13 +75,20 @@ def count_flag(
     parser.add_argument(flag, type=whole(flag, 1), metavar=metavar, help=help, default=default, **more)
 
 
+DIGITS = 18
+"""Of a number on the command line, at most: databases hold no longer ones, and Python reads none of thousands."""
+
+
 def whole(flag: str, least: int, most: int | None = None) -> Callable[[str], int]:
     """Reads the value of a flag, a whole number. Raises TunemaxError for anything else."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= (most or math.inf):
+        is_whole = text.isdecimal() and len(text) <= DIGITS
+        if not is_whole or not least <= int(text) <= (most or math.inf):
+            from tunemax.gpt.fields import shown
+
             valid = f"≥ {least}" if most is None else f"from {least} to {most}"
-            raise TunemaxError(f"{flag} = {text}: expected a whole number {valid}")
+            raise TunemaxError(f"{flag} = {shown(text)}: expected a whole number {valid}")
         return int(text)
 
     return read

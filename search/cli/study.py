@@ -6,13 +6,20 @@ import argparse
 import json
 import shlex
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
-from tunemax.search.cli.common import count_flag, opened, print_json, revived, say_how_measured, storage_flag
+from tunemax.search.cli.common import (
+    count_flag,
+    opened,
+    print_json,
+    revived,
+    say_astray,
+    say_how_measured,
+    storage_flag,
+)
 from tunemax.search.cli.parser import add_command
 from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage.paths import default_storage
@@ -54,6 +61,11 @@ def register(commands: Subcommands) -> None:
     parser.add_argument("--yes", action="store_true", help="do it; else it is only said what would be deleted")
     storage_flag(parser)
 
+    parser = add_command(actions, "rename", "give a study back the name that other tools have changed", rename)
+    parser.add_argument("study", metavar="STUDY", help="its name now")
+    parser.add_argument("name", metavar="QUESTION/CANDIDATE", help="the name that its question knows")
+    storage_flag(parser)
+
     parser = add_command(actions, "list", "list the questions of a storage", list_)
     storage_flag(parser, as_json=True)
 
@@ -86,6 +98,7 @@ def create(arguments: argparse.Namespace) -> None:
     default = default_storage(file.parent if file == Path(arguments.file) else None)
     where = arguments.storage or default
     question = create_study(file, where)
+    say_astray(question)
     say_how_measured(question)
     again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
@@ -111,6 +124,7 @@ def extend(arguments: argparse.Namespace) -> None:
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
     again = typed(arguments.storage or default_storage(), "study", "run", extended.name)
+    say_astray(extended)
     trials = counted(extended.definition.budget.trials, "trial")
     print(f"{extended.name}: {trials} for each candidate; run it with {again}")
 
@@ -139,43 +153,43 @@ def cancel(arguments: argparse.Namespace) -> None:
 
 def delete(arguments: argparse.Namespace) -> None:
     """Delete a question with its repeats and all confirmations, which mean nothing without it."""
-    from tunemax.search.results.confirmation import confirming
-    from tunemax.search.results.repeats import repeating
     from tunemax.search.storage.database import check_writable, open_storage
-    from tunemax.search.storage.questions import read
     from tunemax.search.storage.recovery import reap
     from tunemax.search.storage.removal import delete as delete_questions
+    from tunemax.search.storage.removal import doomed, family
 
-    question = read(open_storage(arguments.storage or default_storage(), create=False), arguments.question)
-    check_writable(question.storage)
-    reap(question.storage, question.siblings)
-    doomed = [part for each in (*repeating(question), question) for part in (*confirming(each), each)]
-    counts = sum((each.states() for each in doomed), Counter[str]())
-    studies = counted(sum(len(each.siblings) for each in doomed), "study")
-    trials = f"{counted(counts.total(), 'trial')} ({counts['complete']} complete)"
-    what = f"{studies} with {trials}, and their files"
+    storage, name = open_storage(arguments.storage or default_storage(), create=False), arguments.question
+    check_writable(storage)
+    names = family(storage, name)
+    there = doomed(storage, names)
     if not arguments.yes:
-        raise TunemaxError(f"{question.name}: this would delete {what}; add --yes if you mean it")
-    kept = delete_questions(question.storage, [each.name for each in doomed])
-    print(f"{question.name}: deleted {what}")
+        raise TunemaxError(f"{name}: this would delete {there.words}; add --yes if you mean it")
+    reap(storage, there.studies)
+    removed, kept = delete_questions(storage, names)
+    print(f"{name}: deleted {removed.words}")
     if kept:
         places = str(kept[0]) + (f" and {counted(len(kept) - 1, 'other folder')}" if kept[1:] else "")
-        print(f"{question.name}: what tunemax has not made stays, in {places}", file=sys.stderr)
+        print(f"{name}: what tunemax has not made stays, in {places}", file=sys.stderr)
+
+
+def rename(arguments: argparse.Namespace) -> None:
+    from tunemax.search.storage.database import check_writable, open_storage
+    from tunemax.search.storage.renaming import rename as rename_study
+
+    storage = open_storage(arguments.storage or default_storage(), create=False)
+    check_writable(storage)
+    rename_study(storage, arguments.study, arguments.name)
+    print(f"{arguments.name}: so it is called again")
 
 
 def gc(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.database import check_writable, open_storage
-    from tunemax.search.storage.questions import load, questions
+    from tunemax.search.storage.questions import openable
     from tunemax.search.workers.snapshots import discard, left_over
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
     check_writable(storage)  # what is written since could still need a snapshot
-    freed = []
-    for name in questions(storage):
-        try:
-            freed += [discard(folder) for folder in left_over(load(storage, name))]
-        except TunemaxError as error:  # what one question is like does not keep the others from being tidied up
-            print(f"tunemax: {error}", file=sys.stderr)
+    freed = [discard(folder) for question in openable(storage) for folder in left_over(question)]
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 
@@ -186,16 +200,16 @@ def list_(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import load, questions
 
     storage = open_storage(arguments.storage or default_storage(), create=False)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     lines: list[str] = []
     for name in questions(storage):
         try:
             question = load(storage, name)
-        except TunemaxError as error:
+            board = rank(question)
+        except TunemaxError as error:  # the others are listed all the same
             rows.append({"name": name, "error": str(error)})
             lines.append(str(error))
             continue
-        board = rank(question)
         counts = {state: sum(getattr(entry, state) for entry in board.entries) for state in STATES}
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
         against = board.against if first else ()
@@ -216,13 +230,15 @@ def show(arguments: argparse.Namespace) -> None:
     definition, board = json.loads(question.definition.to_json()), rank(question)
     states = {entry.name: {state: getattr(entry, state) for state in STATES} for entry in board.entries}
     if arguments.json:
-        print_json({"definition": definition, "trials": states})
+        print_json({"definition": definition, "trials": states, "cautions": list(question.astray)})
         return
     print(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True).rstrip())
     if question.definition.kept:
         print(question.definition.kept)
     for name, counts in states.items():
         print(f"{name}: {_counted(counts)}")
+    for sentence in question.astray:
+        print(sentence)
 
 
 def best(arguments: argparse.Namespace) -> None:
@@ -242,7 +258,8 @@ def best(arguments: argparse.Namespace) -> None:
     board = rank(question)
     names = [entry.name for entry in board.entries]
     if candidate and candidate not in names:
-        raise TunemaxError(f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
+        about = next((sentence for sentence in question.astray if sentence.startswith(f"{arguments.study}: ")), None)
+        raise TunemaxError(about or f"{candidate}: no such candidate of {name}{did_you_mean(candidate, names)}")
     own = next((entry for entry in board.entries if entry.best and candidate in ("", entry.name)), None)
     if own is None or own.best is None:
         again = typed(question.storage.url, "study", "run", name)
@@ -251,13 +268,13 @@ def best(arguments: argparse.Namespace) -> None:
     words = training(found.config)
     if arguments.json:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
-        print_json({"study": study, **result, "command": words})
+        print_json({"study": study, **result, "command": words, "cautions": list(question.astray)})
         return
     frozen = [(each.name, each.entry(own.name)) for each in confirmations(question)]
     sure = [name for name, won in frozen if won and won.trial == found.number and won.estimate]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
-    against = [*(board.unranked if candidate else board.against), *sentences(own.edges)]
+    against = [*((*board.astray, *board.unranked) if candidate else board.against), *sentences(own.edges)]
     print(
         "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])
     )

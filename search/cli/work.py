@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import count_flag, revived, say_how_measured, storage_flag
+from tunemax.search.cli.common import count_flag, revived, say_astray, say_how_measured, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage.paths import default_storage
@@ -110,6 +110,7 @@ def confirm(arguments: argparse.Namespace) -> None:
 
     question = revived(arguments, arguments.question)
     check_writable(question.storage)
+    say_astray(question)
     say_how_measured(question)
     given = {key: getattr(arguments, key) for key in ("seeds", "runs", "top", "reference", "margin")}
     asked = {key: value for key, value in given.items() if value is not None}
@@ -164,6 +165,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     from tunemax.search.views.live.view import shown
 
     definition = question.definition
+    say_astray(question)
     for line in settings.lines:
         print(line, file=sys.stderr)
     asked, few, runs = definition.question, None, None

@@ -129,6 +129,15 @@ class Budget(pydantic.BaseModel):
             return given
         return {"run_seconds" if key == "seconds" else key: value for key, value in given.items()}
 
+    @pydantic.field_validator("trials", mode="wrap")
+    @classmethod
+    def _as_extended(
+        cls, given: Any, handler: pydantic.ValidatorFunctionWrapHandler, info: pydantic.ValidationInfo
+    ) -> Any:
+        """A stored study may have more: before it was refused, one could be extended beyond the limit."""
+        beyond = info.context == STORED and type(given) is int and given > GRID_LIMIT
+        return given if beyond else handler(given)
+
     @pydantic.model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:

@@ -12,16 +12,20 @@ from typing import Literal
 import pydantic
 from optuna.samplers import BaseSampler
 
+from tunemax.gpt.config import all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import Value, explain
-from tunemax.search.question.budget import Budget
-from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, defaults, shown
+from tunemax.gpt.fields import Choices, Value, explain
+from tunemax.gpt.softmax import find_variant
+from tunemax.search.question.budget import GRID_LIMIT, Budget
+from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, defaults, extremes, shown
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
 from tunemax.search.question.samplers import Before, Sampler, Task, Tpe
 from tunemax.search.question.stages import Confirm, Confirms, Repeat
 
+ELSEWHERE = "it may be damaged, or come from a newer tunemax or a plug-in that is not installed"
+"""What is said of a stored definition that is not understood."""
 INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
 """Parts of a definition that no study file has."""
 
@@ -166,13 +170,48 @@ class StudyDefinition(pydantic.BaseModel):
         """This definition, with so many trials for each sibling."""
         return self.model_copy(update={"budget": self.budget.model_copy(update={"trials": trials})})
 
+    def check_limits(self, there: int = 0) -> None:
+        """Raise TunemaxError if it is beyond what a study may be: it was extended, or made of another one.
+
+        there: trials that every sibling has already; as many are no growth.
+        """
+        grown = self.budget.trials > there
+        within = self if grown else self.with_trials(min(self.budget.trials, GRID_LIMIT))
+        try:
+            StudyDefinition.model_validate_json(within.to_json())
+            for seed in extremes(all_specs()["seed"], self.space["seed"]) if self.confirms else ():
+                all_specs()["seed"].check(seed)
+        except pydantic.ValidationError as error:
+            raise TunemaxError(f"{self.name}: {explain(error)}") from error
+        except TunemaxError as error:
+            raise TunemaxError(f"{self.name}: {error}") from error
+
     def to_json(self) -> str:
         return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str) -> StudyDefinition:
-        """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it."""
+        """The definition that `to_json` wrote. Raises TunemaxError if this tunemax does not understand it: it is
+        damaged, of a newer version, or names what a plug-in has brought that is not installed."""
         try:
-            return cls.model_validate_json(text, context=STORED)
+            definition = cls.model_validate_json(text, context=STORED)
         except pydantic.ValidationError as error:
-            raise TunemaxError(f"definition of a study: {explain(error)}; it may come from a newer tunemax") from error
+            raise TunemaxError(f"{explain(error)}; {ELSEWHERE}") from error
+        try:
+            _check_names(definition)
+        except TunemaxError as error:
+            raise TunemaxError(f"{error}; {ELSEWHERE}") from error
+        return definition
+
+
+def _check_names(definition: StudyDefinition) -> None:
+    """Raise TunemaxError if a field or a variant is not known here."""
+    given: list[tuple[str, Value | None]] = [*definition.base.items()]
+    given += [(definition.per, value) for value in definition.compare or (None,) if definition.per]
+    for name, dimension in definition.space.items():
+        given += [(name, value) for value in (dimension.values if isinstance(dimension, Choices) else (None,))]
+    for winner in definition.confirms.winners.values() if definition.confirms else ():
+        given += winner.fields.items()
+    for name, value in given:
+        if resolve(name) == "softmax_variant" and value is not None:
+            find_variant(str(value))

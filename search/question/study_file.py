@@ -15,8 +15,8 @@ from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, searched_in
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, FieldSpec, Value
-from tunemax.search.question.budget import GRID_LIMIT
+from tunemax.gpt.fields import Choices, FieldSpec, Value, explain
+from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import (
     MEASURING,
@@ -111,6 +111,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
+    _check_later(definition)
     check_work(definition)
     check_phases(definition)
     if not definition.sampler.is_grid:
@@ -231,6 +232,23 @@ def _check_stage(definition: StudyDefinition) -> None:
             raise Fault(("confirm", "seeds"), f"{stage.seeds}, too few to settle anything; {among}")
         if stage.runs and (fault := too_few_runs(stage.runs, family + 1, looks(stage.seeds, family)[0])):
             raise Fault(("confirm", "runs"), fault)
+
+
+def _check_later(definition: StudyDefinition) -> None:
+    """What is asked for after the tuning is within the limits, too: it would be refused when that is paid."""
+    last = definition.seed + definition.repeats - 1
+    try:
+        all_specs()["seed"].check(last)
+    except TunemaxError:
+        need = f"{definition.repeats} repeats need seeds up to {last}, expected {all_specs()['seed'].valid()}"
+        raise Fault(("seed",), f"{definition.seed}, and {need}") from None
+    for factor in definition.confirm.horizons if definition.confirm else ():
+        longer = definition.budget.times(factor, 1)
+        try:
+            Budget.model_validate(longer.model_dump())
+        except pydantic.ValidationError as error:
+            reason = explain(error, "budget")
+            raise Fault(("confirm", "horizons"), f"{factor}, which makes {reason}; take a smaller multiple") from None
 
 
 def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:

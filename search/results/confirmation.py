@@ -27,7 +27,7 @@ from tunemax.search.results.comparison import Comparison, Runs, claim, compare, 
 from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
-from tunemax.search.storage.questions import Question, load, questions
+from tunemax.search.storage.questions import Question, load, openable, questions
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,7 @@ def tuned(question: Question) -> Question:
 
 def confirming(question: Question) -> list[Question]:
     """The questions that confirm this one, by horizon."""
-    names = [name for name in questions(question.storage) if name.startswith(confirmation_name(question.name, 1))]
-    opened = [load(question.storage, name) for name in names]
+    opened = openable(question.storage, confirmation_name(question.name, 1))
     of = [each for each in opened if each.definition.confirms and each.definition.confirms.question == question.name]
     return sorted(of, key=lambda each: each.definition.budget.amount)
 

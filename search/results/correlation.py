@@ -50,6 +50,8 @@ def rank_correlation(groups: Sequence[Sequence[Pair]]) -> Correlation:
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's correlation of two orders of the same things; NaN for fewer than two, or if one side does not vary."""
+    if len(a) < 2:
+        return math.nan
     return float(spearman_rows(np.array([a], float), np.array([b], float))[0])
 
 

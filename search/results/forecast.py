@@ -11,7 +11,7 @@ from tunemax.search.question.counting import counted
 from tunemax.search.question.stages import Confirms
 from tunemax.search.results.durations import about
 from tunemax.search.results.seeds import steps_per_second
-from tunemax.search.storage.questions import Question, load, questions
+from tunemax.search.storage.questions import Question, openable
 
 
 def expected(confirmation: Question) -> str:
@@ -22,8 +22,8 @@ def expected(confirmation: Question) -> str:
     left, runs = sum(map(len, _to_come(trials).values())), sum(map(len, trials.values()))
     parts = [counted(runs, "run")]
     parts += [f"{left or 'none'} of them to come"] if left < runs else []
-    there = confirms.question in questions(confirmation.storage)  # unless other tools have deleted it
-    tuned = load(confirmation.storage, confirms.question).trials() if there else {}
+    opened = openable(confirmation.storage, confirms.question)  # unless other tools have deleted it
+    tuned = next((each.trials() for each in opened if each.name == confirms.question), {})
     known = {"those before": trials, "the tuning": tuned}
     speeds = ((whose, steps_per_second([*itertools.chain(*each.values())])) for whose, each in known.items())
     whose, speed = next(((whose, speed) for whose, speed in speeds if speed), ("", None))

@@ -89,6 +89,8 @@ class Leaderboard:
     question: str
     name: str
     entries: tuple[Entry, ...]
+    astray: tuple[str, ...] = ()
+    """Sentences on studies of it that are missing, renamed or copied."""
 
     @property
     def left(self) -> int:
@@ -126,8 +128,8 @@ class Leaderboard:
 
     @property
     def against(self) -> tuple[str, ...]:
-        """What is to be said of the ranks: unequal budgets, and trials that others would rank."""
-        return (*self.unequal, *self.unranked)
+        """What is to be said of the ranks: who is left out, unequal budgets, and trials that others would rank."""
+        return (*self.astray, *self.unequal, *self.unranked)
 
     @property
     def unranked(self) -> tuple[str, ...]:
@@ -195,7 +197,7 @@ def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
     """The leaderboard of candidates that are read already."""
     entries = [_entry(question, candidate) for candidate in found]
     entries.sort(key=lambda entry: (entry.best is None, entry.best.value if entry.best else 0.0, entry.name))
-    return Leaderboard(question.definition.question, question.name, tuple(entries))
+    return Leaderboard(question.definition.question, question.name, tuple(entries), question.astray)
 
 
 def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

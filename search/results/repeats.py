@@ -20,7 +20,7 @@ from tunemax.search.results.confirmation import confirmations
 from tunemax.search.results.correlation import spearman
 from tunemax.search.results.leaderboard import Leaderboard, leaderboard
 from tunemax.search.results.statistics import Estimate, estimate, signed
-from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
+from tunemax.search.storage.questions import Question, alone, lay_out, load, openable
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Repeats:
 
 def lay_out_repeats(question: Question) -> list[Question]:
     """Create the repeats that a definition asks for, or bring them up to it. Returns all but the first, in order."""
-    definition = question.definition
     opened = []
     with alone(question.storage):
+        definition = load(question.storage, question.name).definition  # somebody may have extended it
         for index in range(2, definition.repeats + 1):
             repeat = Repeat(question=definition.name, index=index, seed=definition.seed)
             name, seed = f"{definition.name}.repeat-{index}", definition.seed + index - 1
@@ -82,8 +82,7 @@ def lay_out_repeats(question: Question) -> list[Question]:
 
 def repeating(question: Question) -> list[Question]:
     """The repeats of a question that the storage has, in order, without the first."""
-    named = f"{question.name}.repeat-"
-    opened = [load(question.storage, name) for name in questions(question.storage) if name.startswith(named)]
+    opened = openable(question.storage, f"{question.name}.repeat-")
     mine = [each for each in opened if each.definition.repeat and each.definition.repeat.question == question.name]
     return sorted(mine, key=lambda each: each.definition.seed)
 

@@ -76,6 +76,7 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
         more = typed(question.storage.url, "study", "confirm", tuned, f"--{amount}", "N")
         raise TunemaxError(f"{question.name}: a confirmation itself; give it more {amount} with {more}")
     with alone(question.storage):
+        question = load(question.storage, question.name)  # a candidate may have joined
         board = leaderboard(question)
         if board.left:
             still = f"{counted(board.left, 'trial')} {one_or(board.left, 'is', 'are')} still to come"
@@ -83,8 +84,9 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
         name = confirmation_name(question.name, factor)
         before = load(question.storage, name) if name in questions(question.storage) else None
         definition = _definition(question, board, stage, factor, before)
+        opened = lay_out(question.storage, definition)
         mark_used(question.storage, definition)
-        return lay_out(question.storage, definition)
+        return opened
 
 
 def _ending(question: Question, board: Leaderboard) -> str:
@@ -134,7 +136,8 @@ def _definition(
         raise TunemaxError(
             f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"
         )
-    order = [entry.name for entry in board.entries if entry.name in frozen]
+    ranked = [entry.name for entry in board.entries if entry.name in frozen]
+    order = [*ranked, *(name for name in frozen if name not in ranked)]  # whose tuning other tools have deleted
     planned = confirms.first_planned(known.budget.trials) if known and confirms else stage.seeds
     rechosen = confirms is not None and (confirms.rechosen or reference != confirms.reference)
     each, runs = allotted(stage, confirmation(before) if before else None, order, planned, rechosen)
@@ -193,13 +196,19 @@ def _reference(question: Question, board: Leaderboard, stage: Confirm, before: s
     The first of the question, not of the leaderboard: what is compared with must not follow from results.
     """
     names = [candidate.name for candidate in candidates(question)]
-    if stage.reference is not None and stage.reference not in names:
+    siblings = question.definition.siblings()
+    every = names if question.variant_is_dimension else [study.rpartition("/")[2] for study in siblings]
+    if stage.reference is not None and stage.reference not in every:
         raise TunemaxError(
-            f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, names)}"
+            f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, every)}"
         )
     if not any(entry.best for entry in board.entries):
         raise TunemaxError(f"{board.name}: no trial is complete, so there is no winner to confirm")
-    return stage.reference or before or ("softmax" if "softmax" in names else names[0])
+    reference = stage.reference or before or ("softmax" if "softmax" in every else every[0])
+    if reference != before and reference not in names:
+        other = "or name another reference with --reference"
+        raise TunemaxError(f"{board.name}: the reference, {reference}, is missing; {'; '.join((*board.astray, other))}")
+    return reference
 
 
 def _chosen(board: Leaderboard, stage: Confirm, reference: str) -> set[str]:

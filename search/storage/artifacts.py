@@ -55,11 +55,19 @@ def attach(storage: BaseStorage, storage_url: str, study_id: int, name: str, con
         storage.set_study_system_attr(study_id, KEY + meta.artifact_id, json.dumps(asdict(meta)))
 
 
-def remove_artifacts(storage_url: str, owners: Iterable[Mapping[str, Any]]) -> None:
-    """Delete the files of trials and studies that are to be deleted themselves. owners: their system attributes."""
+def remove_artifacts(
+    storage_url: str, owners: Iterable[Mapping[str, Any]], staying: Iterable[Mapping[str, Any]] = ()
+) -> None:
+    """Delete the files of trials and studies that are to be deleted themselves. owners: their system attributes.
+
+    staying: those of copies, which have the same files.
+    """
     store = ArtifactStore(artifact_folder(storage_url))
+    shared = {meta.artifact_id for attributes in staying for meta in uploaded(attributes)}
     for attributes in owners:
         for meta in uploaded(attributes):
+            if meta.artifact_id in shared:
+                continue
             with contextlib.suppress(ArtifactNotFound, IsADirectoryError, TunemaxError):  # gone, or never ours
                 store.remove(meta.artifact_id)
 

@@ -19,6 +19,8 @@ DEFINITION = "tunemax:definition"
 """The whole study definition, as JSON text."""
 QUESTION = "tunemax:question"
 """The name of the question that the study belongs to."""
+SIBLING = "tunemax:sibling"
+"""The name of the study itself, which a copy of it has, too. None before that was looked at."""
 SEEDS_USED = "tunemax:seeds_used"
 """On a tuned one: the highest seed that a confirmation has used, by its multiple of the horizon, as JSON text."""
 

@@ -29,6 +29,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.search.storage import study_tables
+from tunemax.search.storage.locks import locked
 from tunemax.search.storage.secrets import HIDDEN, is_token, redacted
 
 TIMEOUT = 60.0
@@ -100,13 +102,14 @@ def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStora
         if url.get_backend_name() == "sqlite":
             return _open_file(url, create)
         _look_at_server(url, create)
-        return optuna.storages.RDBStorage(
-            _for_optuna(url),
-            # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
-            engine_kwargs={"pool_pre_ping": True},
-            skip_compatibility_check=True,
-            skip_table_creation=not create,
-        )
+        with locked(sqlalchemy.create_engine(url)) if create else contextlib.nullcontext():
+            return optuna.storages.RDBStorage(
+                _for_optuna(url),
+                # Servers drop connections in the night, and those of a laptop that sleeps: look before one is used
+                engine_kwargs={"pool_pre_ping": True},
+                skip_compatibility_check=True,
+                skip_table_creation=not create,
+            )
 
 
 def is_read_only(storage: optuna.storages.BaseStorage) -> bool:
@@ -129,7 +132,8 @@ def uncached(storage: optuna.storages.BaseStorage) -> optuna.storages.RDBStorage
 
 def study_names(storage: optuna.storages.BaseStorage) -> list[str]:
     """The names of all studies, oldest first."""
-    return optuna.get_all_study_names(storage)
+    with uncached(storage).engine.begin() as connection:  # Optuna's own call reads all that is written on them
+        return study_tables.names(connection)
 
 
 def study_id(storage: optuna.storages.BaseStorage, name: str) -> int:

@@ -16,9 +16,9 @@ from optuna.storages import RDBStorage
 from tunemax.gpt.fields import Choices, Range
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.stages import confirmation_name
-from tunemax.search.storage.attributes import DEFINITION, SEEDS_USED
+from tunemax.search.storage.attributes import SEEDS_USED
 from tunemax.search.storage.database import study_id
-from tunemax.search.storage.questions import questions
+from tunemax.search.storage.questions import openable, questions
 
 APART = 1000
 """The first fresh seed is so far from the tuning seed."""
@@ -52,11 +52,8 @@ def first_seed(storage: RDBStorage, tuned: StudyDefinition, factor: int) -> int:
     root = tuned.repeat.question if tuned.repeat else tuned.name
     known = questions(storage)
     family = [name for name in known if name == root or name.startswith(f"{root}.repeat-")]
-    there = [
-        StudyDefinition.from_json(list(known[name].values())[-1][DEFINITION])
-        for name in known
-        if any(name.startswith(confirmation_name(each, 1)) for each in family)
-    ]
+    confirming = [each for name in family for each in openable(storage, confirmation_name(name, 1))]
+    there = {each.name: each.definition for each in confirming}.values()
     used: dict[str, Counter[int]] = {}
     for name in family:
         used[name] = Counter()

@@ -6,21 +6,17 @@ The storage is all there is to it.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.data import Corpus, open_data
@@ -28,24 +24,24 @@ from tunemax.gpt.defaults import SCHEMA
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Value
-from tunemax.gpt.locks import locked
 from tunemax.gpt.paths import Misnamed
 from tunemax.gpt.visible import visible
+from tunemax.search.question.budget import GRID_LIMIT
 from tunemax.search.question.changes import joined
 from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import extremes
-from tunemax.search.question.suggest import known_points
 from tunemax.search.question.work import lengths
-from tunemax.search.storage import attributes
+from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import check_writable, open_storage, storage_errors, storage_url, study_names
+from tunemax.search.storage.layout import write_question
+from tunemax.search.storage.locks import locked
 from tunemax.search.storage.paths import TAKEN, check_names
-from tunemax.search.storage.queue import enqueue
 from tunemax.search.storage.sampling import SiblingSampler
-
-METRIC = "validation_loss"
+from tunemax.search.storage.siblings import Attributes, Siblings, told_apart
+from tunemax.search.storage.trials import trained
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,14 @@ class Question:
     """An open question.
 
     siblings: study name → the flat values that this study fixes. A question without `per` has one study, of its own
-    name.
+    name. astray: sentences on studies of it, of its repeats and its confirmations that are missing, renamed, copied, or
+    cannot be read.
     """
 
     storage: RDBStorage
     definition: StudyDefinition
     siblings: Mapping[str, Mapping[str, Any]]
+    astray: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -152,32 +150,22 @@ def extend(question: Question, trials: int) -> Question:
             raise TunemaxError(f"{question.name}: a repeat of {of}; extend {of}, and its repeats follow when it is run")
         if definition.sampler.is_grid:
             raise TunemaxError(f"{question.name}: a grid trains each of its points once; it cannot be extended")
-        return lay_out(question.storage, definition.with_trials(definition.budget.trials + trials))
+        there = definition.budget.trials
+        if there + trials > GRID_LIMIT:
+            more = f"--trials = {trials}: {counted(there, 'trial')} of each candidate and so many more"
+            room = f"give it at most {GRID_LIMIT - there:,} more" if there < GRID_LIMIT else "it has them all"
+            raise TunemaxError(f"{question.name}: {more} are above the limit of {GRID_LIMIT:,}; {room}")
+        return lay_out(question.storage, definition.with_trials(there + trials))
 
 
 def load(storage: RDBStorage, name: str) -> Question:
-    """Open a question by its name.
+    """Open a question by its name, also as it is printed, where that has characters that nobody can type.
 
-    Raises TunemaxError for an unknown one, and for one from somebody else's database whose names would put files
-    elsewhere than into the folder of runs: that one can only be deleted.
-    """
-    question = read(storage, name)
-    try:
-        check_names(storage.url, name, question.siblings)
-    except Misnamed as error:
-        remedy = typed(storage.url, "study", "delete", name)
-        raise TunemaxError(f"{name}: {error}; tunemax gives no such name; remove the question with {remedy}") from error
-    return question
-
-
-def read(storage: RDBStorage, name: str) -> Question:
-    """The same, whatever its names lead to; for who makes no path of them, or removes it.
-
-    name: also as it is printed, where it has characters that nobody can type.
+    Raises TunemaxError for an unknown one, for one that cannot be read, and for one from somebody else's database whose
+    names would put files elsewhere than into the folder of runs: those can only be deleted.
     """
     known = questions(storage)
-    if name not in known:
-        name = next((question for question in known if visible(question) == name), name)
+    name = as_written(name, known)
     of = next((question for question, studies in known.items() if name in studies and name != question), None)
     if of:
         raise TunemaxError(f"{name}: one of the {len(known[of])} studies of the question {of}; name that")
@@ -189,20 +177,100 @@ def read(storage: RDBStorage, name: str) -> Question:
     if name not in known:
         near = did_you_mean(name, known) if known else "; it is empty"
         raise TunemaxError(f"{name}: no such question in this storage{near}")
-    definition = StudyDefinition.from_json(list(known[name].values())[-1][attributes.DEFINITION])
-    definition = definition.model_copy(update={"name": name})  # it is not believed what it is called
-    siblings = {study: fixed for study, fixed in definition.siblings().items() if study in known[name]}
-    return Question(storage, definition, siblings)
+    question = _opened(storage, name, known[name])
+    return replace(question, astray=(*question.astray, *_astray(storage, known, f"{name}.")))
 
 
-def questions(storage: RDBStorage) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Question → study name → its attributes, for every study that tunemax defined."""
-    by_question: dict[str, dict[str, Mapping[str, Any]]] = {}
-    with storage_errors(storage.url):
-        studies = storage.get_all_studies()
-    for study in studies:
-        if attributes.QUESTION in study.user_attrs:
-            by_question.setdefault(str(study.user_attrs[attributes.QUESTION]), {})[study.study_name] = study.user_attrs
+def as_written(name: str, known: Iterable[str]) -> str:
+    """The one of some names that is printed so; the name itself if there is none."""
+    return name if name in known else next((other for other in known if visible(other) == name), name)
+
+
+def openable(storage: RDBStorage, prefix: str = "") -> list[Question]:
+    """The questions whose names begin so; those that cannot be read are left out."""
+    opened = []
+    for name, studies in questions(storage).items():
+        if name.startswith(prefix):
+            with contextlib.suppress(TunemaxError):
+                opened.append(_opened(storage, name, studies))
+    return opened
+
+
+def definition_of(name: str, studies: Mapping[str, Attributes]) -> StudyDefinition:
+    """The definition that a question's studies have: that of the last one, which is an older one if tunemax of before
+    was cut short. A copy has that of its time. Raises TunemaxError if none can be read."""
+    known: dict[str, StudyDefinition] = {}
+    fault: TunemaxError | None = None
+    for text in dict.fromkeys(str(given.get(attributes.DEFINITION)) for given in studies.values()):
+        try:
+            definition = StudyDefinition.from_json(text)
+            if definition.name != name:
+                raise TunemaxError(f"it is that of {definition.name}")
+            known[text] = definition
+        except TunemaxError as error:
+            fault = error
+    if not known:
+        raise TunemaxError(f"{name}: its definition cannot be read: {fault}") from fault
+    texts = {study: str(given.get(attributes.DEFINITION)) for study, given in studies.items()}
+    readable = [(study, known[text]) for study, text in texts.items() if text in known]
+    ours = [
+        definition
+        for study, definition in readable
+        if study in definition.siblings() and studies[study].get(attributes.SIBLING, study) == study
+    ]
+    return (ours or [definition for _, definition in readable])[-1]
+
+
+def belongings(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]) -> Siblings:
+    """The studies of a question, told apart; of one that cannot be read by what they say of themselves."""
+    try:
+        return told_apart(definition_of(name, studies).siblings(), studies, partial(trained, storage))
+    except TunemaxError:
+        given = {study: on.get(attributes.SIBLING, study) for study, on in studies.items()}
+        siblings: dict[str, dict[str, Value]] = {
+            sibling: {} for sibling in given.values() if sibling == name or sibling.startswith(f"{name}/")
+        }
+        return told_apart(siblings, studies, lambda _: None)
+
+
+def _opened(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]) -> Question:
+    """Raises TunemaxError if the definition cannot be read, if no study has the name of a sibling, or if a name leads
+    out of the folder of runs."""
+    definition = definition_of(name, studies)
+    try:
+        check_names(storage.url, name, definition.siblings())
+    except Misnamed as error:
+        remedy = typed(storage.url, "study", "delete", name)
+        raise TunemaxError(f"{name}: {error}; tunemax gives no such name; remove the question with {remedy}") from error
+    siblings = told_apart(definition.siblings(), studies, partial(trained, storage))
+    sentences = siblings.sentences(definition, str(storage.url))
+    if not siblings.present:
+        raise TunemaxError(f"{name}: none of its studies has its name. {'; '.join(sentences)}")
+    return Question(storage, definition, siblings.present, sentences)
+
+
+def _astray(storage: RDBStorage, known: Mapping[str, Mapping[str, Attributes]], prefix: str) -> list[str]:
+    """What is to be said of the studies of questions whose names begin so, or of such a question as a whole."""
+    sentences: list[str] = []
+    for name in known:
+        if name.startswith(prefix):
+            try:
+                sentences += _opened(storage, name, known[name]).astray
+            except TunemaxError as error:
+                remove = typed(storage.url, "study", "delete", name, "--yes")
+                sentences.append(f"{error}. It is left out; delete it with {remove}")
+    return sentences
+
+
+def questions(storage: RDBStorage) -> dict[str, dict[str, Attributes]]:
+    """Question → study name → its attributes, for every study that tunemax defined, oldest first."""
+    by_question: dict[str, dict[str, Attributes]] = {}
+    with storage_errors(storage.url), storage.engine.begin() as connection:
+        defined = study_tables.having(connection, attributes.QUESTION)
+    for study, given in defined.items():
+        ours = {key: value for key, value in given.items() if isinstance(value, str)}
+        if attributes.QUESTION in ours:
+            by_question.setdefault(ours[attributes.QUESTION], {})[study] = ours
     return by_question
 
 
@@ -226,21 +294,17 @@ def load_from(where: str | Path, name: str) -> Question:
 
 
 def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
-    """Bring the storage's studies to a definition: missing siblings are created, missing trials enqueued. Only inside
-    `alone`.
+    """Bring the storage's studies to a definition, all of them or none: see `layout`. Only inside `alone`.
 
-    Cut short, it leaves the last sibling under its old definition, which is the one that `load` reads; done again, it
-    completes what is there.
+    Raises TunemaxError, and writes nothing, where a limit or another study is in the way, or a sibling has been
+    renamed: its trials would be trained again.
     """
-    siblings = definition.siblings()
-    existing = set(optuna.get_all_study_names(storage))
-    for name, fixed in siblings.items():
-        study = _sibling(storage, name, name in existing)
-        study.set_user_attr(attributes.DEFINITION, definition.to_json())
-        study.set_user_attr(attributes.QUESTION, definition.name)
-        there = len(study.get_trials(deepcopy=False))
-        enqueue(study, known_points(definition, fixed), max(0, definition.trials_of(name) - there))
-    return Question(storage, definition, siblings)
+    there = questions(storage).get(definition.name, {})
+    siblings = told_apart(definition.siblings(), there, partial(trained, storage))
+    if siblings.renamed:
+        raise TunemaxError(siblings.sentences(definition, str(storage.url))[0])
+    write_question(storage, definition)
+    return load(storage, definition.name)
 
 
 def _longest_context(definition: StudyDefinition) -> int:
@@ -251,33 +315,13 @@ def _longest_context(definition: StudyDefinition) -> int:
     return max(int(fixed.get("block_size", spec.default)) for fixed in definition.siblings().values())
 
 
-def _sibling(storage: RDBStorage, name: str, exists: bool) -> optuna.Study:
-    """The study of this name.
-
-    An empty one that was created with the stock tools is taken over, any other one of theirs refused.
-    """
-    if not exists:
-        optuna.create_study(study_name=name, storage=storage, direction="minimize")
-    study = optuna.load_study(study_name=name, storage=storage)
-    if study.directions != [StudyDirection.MINIMIZE]:
-        directions = ", ".join(direction.name.lower() for direction in study.directions)
-        remedy = "a tunemax study minimises one loss; use another name"
-        raise TunemaxError(f"study {name}: exists with direction {directions}; {remedy}")
-    if attributes.QUESTION not in study.user_attrs and (trials := study.get_trials(deepcopy=False)):
-        about = f"exists with {counted(len(trials), 'trial')} that tunemax did not define"
-        raise TunemaxError(f"study {name}: {about}; use another name")
-    if study.metric_names is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([METRIC])
-    return study
-
-
 @contextlib.contextmanager
 def alone(storage: RDBStorage) -> Iterator[None]:
-    """One creator at a time on a SQLite file, so that two that start together do not both fill the budget."""
+    """One creator at a time, so that two that start together do not both fill the budget. What goes wrong in the
+    storage becomes a TunemaxError, as does one that can only be read."""
     check_writable(storage)
-    url = make_url(storage.url)
-    is_file = url.get_backend_name() == "sqlite"
-    with locked(Path(f"{url.database}.lock")) if is_file else contextlib.nullcontext(), storage_errors(url):
-        yield
+    with contextlib.ExitStack() as lock:
+        with storage_errors(storage.url, OSError):
+            lock.enter_context(locked(storage.engine))
+        with storage_errors(storage.url):
+            yield

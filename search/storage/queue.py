@@ -7,7 +7,7 @@ overshoots, the dashboard shows what is left, and a stock ``optuna ask`` takes f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,22 +20,34 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.climbing import climbed, follows
 from tunemax.search.storage.database import study_id
 from tunemax.search.storage.ownership import ATTEMPTS, stuck, take
+from tunemax.search.storage.study_tables import FIXED
 from tunemax.search.storage.trials import live
 
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def enqueue(study: optuna.Study, known: Sequence[Mapping[str, Any]], count: int) -> None:
-    """Add exactly `count` waiting trials: those of known parameters first, then empty ones that a sampler fills when
-    claimed.
+    """Add exactly `count` waiting trials to a study in whatever storage, one by one: see `waiting`."""
+    trials = study.get_trials(deepcopy=False) if known else []
+    there = [trial.system_attrs.get(FIXED, {}) for trial in trials]
+    for attrs in waiting(known, there, count):
+        study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attrs))
+
+
+def waiting(known: Sequence[Mapping[str, Any]], there: Iterable[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The system attributes of `count` waiting trials: those of known parameters first, then empty ones that a sampler
+    fills when claimed.
 
     A known trial may leave parameters out; the sampler then chooses those. One that the study has already is not added
-    again. Known trials beyond the count are left out.
+    again. Known trials beyond the count are left out. there: the known parameters that the study has.
     """
-    missing = _missing(study, known) if known else []
-    for params in [*missing, *({} for _ in range(count - len(missing)))][:count]:
-        marks = {attributes.KNOWN: True} if params else {}
-        study.add_trial(create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": dict(params), **marks}))
+    points = {frozenset(params.items()) for params in there}
+    missing = [params for params in known if frozenset(params.items()) not in points]
+    marks = {attributes.KNOWN: True}
+    return [
+        {FIXED: dict(params), **(marks if params else {})}
+        for params in [*missing, *({} for _ in range(count - len(missing)))][: max(count, 0)]
+    ]
 
 
 def claim(
@@ -106,10 +118,3 @@ def _order(trial: FrozenTrial, climbing: bool) -> tuple[int, int]:
     interrupted, known = bool(trial.params), bool(trial.system_attrs.get("fixed_params"))
     alone, postponed = must_be_alone(trial), climbing and follows(trial)
     return (4 if alone else 3 if postponed else 0 if interrupted else 1 if known else 2, trial.number)
-
-
-def _missing(study: optuna.Study, known: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of known trials that the study has not yet."""
-    trials = study.get_trials(deepcopy=False)
-    there = {frozenset(trial.system_attrs.get("fixed_params", {}).items()) for trial in trials}
-    return [params for params in known if frozenset(params.items()) not in there]

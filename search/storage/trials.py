@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import select
 
-from tunemax.search.storage import tables
+from tunemax.search.storage import attributes, tables
 from tunemax.search.storage.database import uncached
 
 
@@ -52,3 +52,18 @@ def recorded(trial: optuna.Trial, studies: Iterable[str], key: str) -> list[Any]
     )
     with uncached(trial.storage).engine.begin() as connection:
         return [json.loads(text) for text in connection.scalars(wanted)]
+
+
+def trained(storage: RDBStorage, study: str) -> str | None:
+    """A configuration that a study has trained, as JSON text; None if it has none yet."""
+    table = tables.SYSTEM
+    wanted = (
+        select(table.c.value_json)
+        .join(tables.TRIALS, tables.TRIALS.c.trial_id == table.c.trial_id)
+        .join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
+        .where(tables.STUDIES.c.study_name == study, table.c.key == attributes.CONFIG)
+        .limit(1)
+    )
+    with storage.engine.begin() as connection:
+        text = connection.scalar(wanted)
+    return None if text is None else str(json.loads(text))

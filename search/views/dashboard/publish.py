@@ -62,7 +62,8 @@ def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confir
     if not question.definition.confirms:
         return cautions(question, board, confirmed)
     space = tuned(question).definition.space
-    return tuple(sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space)))
+    at_ends = sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space))
+    return (*question.astray, *at_ends)
 
 
 def try_to_publish(where: str, name: str) -> str | None:

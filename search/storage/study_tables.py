@@ -1,0 +1,162 @@
+"""Studies as the rows of Optuna's tables, and the trials that wait in them, written many at a time.
+
+Optuna's own calls are a transaction for each attribute and each trial: a large study would take minutes to lay out,
+and whoever is cut short would leave a part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.storages._rdb.models import (
+    MAX_INDEXED_STRING_LENGTH,
+    StudyDirectionModel,
+    StudySystemAttributeModel,
+    StudyUserAttributeModel,
+)
+from optuna.study import StudyDirection
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Table, func, insert, select, update
+
+from tunemax.search.storage.tables import STUDIES, SYSTEM, TRIALS
+
+DIRECTIONS: Table = StudyDirectionModel.__table__
+USER: Table = StudyUserAttributeModel.__table__
+METRICS: Table = StudySystemAttributeModel.__table__
+LONGEST = MAX_INDEXED_STRING_LENGTH
+"""Characters in the name of a study."""
+MOST = 500
+"""Studies in one query: databases have limits."""
+FIXED = "fixed_params"
+"""System attribute by which Optuna knows the parameters of a trial that was enqueued."""
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A study as it is found, which nobody else changes until the transaction ends."""
+
+    key: int
+    """By which the storage knows it."""
+    directions: tuple[StudyDirection, ...]
+    attributes: Mapping[str, Any]
+    """Its user attributes."""
+    trials: int
+
+
+def lock_studies(connection: Connection, names: Collection[str]) -> dict[str, StudyRow]:
+    """Those of these studies that there are. SQLite's transaction begins by locking the whole file."""
+    rows: dict[str, StudyRow] = {}
+    ordered = sorted(names)
+    for some in (ordered[index : index + MOST] for index in range(0, len(ordered), MOST)):
+        named = select(STUDIES.c.study_id, STUDIES.c.study_name).where(STUDIES.c.study_name.in_(some))
+        keys = {name: key for key, name in connection.execute(named.order_by(STUDIES.c.study_id).with_for_update())}
+        ours = list(keys.values())
+        directions: defaultdict[int, list[StudyDirection]] = defaultdict(list)
+        of = select(DIRECTIONS.c.study_id, DIRECTIONS.c.direction).where(DIRECTIONS.c.study_id.in_(ours))
+        for key, direction in connection.execute(of.order_by(DIRECTIONS.c.objective)):
+            directions[key].append(direction)
+        attributes: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+        having = select(USER.c.study_id, USER.c.key, USER.c.value_json).where(USER.c.study_id.in_(ours))
+        for key, attribute, text in connection.execute(having):
+            attributes[key][attribute] = _parsed(text)
+        counted = select(TRIALS.c.study_id, func.count()).where(TRIALS.c.study_id.in_(ours))
+        counts: dict[int, int] = dict(map(tuple, connection.execute(counted.group_by(TRIALS.c.study_id))))
+        for name, key in keys.items():
+            rows[name] = StudyRow(key, tuple(directions[key]), attributes[key], counts.get(key, 0))
+    return rows
+
+
+def names(connection: Connection) -> list[str]:
+    """Of all studies, oldest first."""
+    return list(connection.scalars(select(STUDIES.c.study_name).order_by(STUDIES.c.study_id)))
+
+
+def having(connection: Connection, key: str) -> dict[str, dict[str, Any]]:
+    """The user attributes of every study that has one of this name, by name, oldest first. One that is no JSON is None:
+    Optuna's own call would not read the others either."""
+    named = select(USER.c.study_id).where(USER.c.key == key)
+    written = select(STUDIES.c.study_name, USER.c.key, USER.c.value_json)
+    written = written.join(USER, USER.c.study_id == STUDIES.c.study_id).where(STUDIES.c.study_id.in_(named))
+    studies: dict[str, dict[str, Any]] = {}
+    for name, attribute, text in connection.execute(written.order_by(STUDIES.c.study_id)):
+        studies.setdefault(name, {})[attribute] = _parsed(text)
+    return studies
+
+
+def add_study(connection: Connection, name: str) -> StudyRow:
+    """Make a study that minimises one value."""
+    (key,) = connection.execute(insert(STUDIES).values(study_name=name)).inserted_primary_key or (0,)
+    minimize = StudyDirection.MINIMIZE
+    connection.execute(insert(DIRECTIONS).values(study_id=key, direction=minimize, objective=0))
+    return StudyRow(key, (minimize,), {}, 0)
+
+
+def name_metric(connection: Connection, key: int, metric: str) -> None:
+    """Say what a study's value is, if nobody has."""
+    named = METRICS.c.key == _SYSTEM_ATTR_METRIC_NAMES
+    if connection.execute(select(METRICS.c.key).where(METRICS.c.study_id == key, named)).first() is None:
+        row = {"study_id": key, "key": _SYSTEM_ATTR_METRIC_NAMES, "value_json": json.dumps([metric])}
+        connection.execute(insert(METRICS), [row])
+
+
+def write_attributes(connection: Connection, study: StudyRow, attributes: Mapping[str, str]) -> None:
+    """Give a study user attributes. Only those that it has not, or has otherwise, are written."""
+    for name, value in attributes.items():
+        text = json.dumps(value)
+        if name not in study.attributes:
+            connection.execute(insert(USER).values(study_id=study.key, key=name, value_json=text))
+        elif study.attributes[name] != value:
+            here = (USER.c.study_id == study.key, USER.c.key == name)
+            connection.execute(update(USER).where(*here).values(value_json=text))
+
+
+def remove_attributes(connection: Connection, key: int, names: Collection[str]) -> None:
+    """Take user attributes from a study."""
+    connection.execute(USER.delete().where(USER.c.study_id == key, USER.c.key.in_(list(names))))
+
+
+def rename(connection: Connection, key: int, name: str) -> None:
+    connection.execute(update(STUDIES).where(STUDIES.c.study_id == key).values(study_name=name))
+
+
+def fixed_params(connection: Connection, key: int) -> list[dict[str, Any]]:
+    """The parameters that the trials of a study were enqueued with."""
+    joined = select(SYSTEM.c.value_json).join(TRIALS, TRIALS.c.trial_id == SYSTEM.c.trial_id)
+    texts = connection.scalars(joined.where(TRIALS.c.study_id == key, SYSTEM.c.key == FIXED))
+    return [dict(json.loads(text)) for text in texts]
+
+
+def add_waiting(connection: Connection, key: int, attributes: Sequence[Mapping[str, Any]]) -> None:
+    """Add a waiting trial for each of these system attributes, as Optuna would one by one, behind those that there are.
+
+    The caller holds the study's lock.
+    """
+    if not attributes:
+        return
+    highest = select(func.max(TRIALS.c.number), func.max(TRIALS.c.trial_id)).where(TRIALS.c.study_id == key)
+    number, before = connection.execute(highest).one()
+    first = 0 if number is None else number + 1
+    rows = [{"number": first + index, "study_id": key, "state": TrialState.WAITING} for index in range(len(attributes))]
+    connection.execute(insert(TRIALS), rows)
+    added = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == key, TRIALS.c.trial_id > (before or 0))
+    trials = connection.scalars(added.order_by(TRIALS.c.number))
+    system = [
+        {"trial_id": trial, "key": name, "value_json": json.dumps(value)}
+        for trial, values in zip(trials, attributes, strict=True)
+        for name, value in values.items()
+    ]
+    if system:
+        connection.execute(insert(SYSTEM), system)
+
+
+def _parsed(text: str) -> Any:
+    """None for what is no JSON: somebody has damaged it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
