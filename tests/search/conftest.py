@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from servers import MariaDB, PostgreSQL, Server
 
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.search.question.definition import StudyDefinition
@@ -129,3 +130,22 @@ def work(corpus: Corpus) -> Callable[..., list[Event]]:
         return events
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    with MariaDB() as server:
+        yield server
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each kind of server in turn."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
