@@ -25,10 +25,10 @@ from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import open_storage, study_id
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
-from tunemax.search.storage.recovery import mark
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress

@@ -18,8 +18,8 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.rl.trials import MOST_SEED, evaluated, find_study, kept, of_folder, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import PendingWrites
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import finish, take
-from tunemax.search.storage.recovery import mark
 from tunemax.search.storage.trials import live
 
 

@@ -26,10 +26,11 @@ from tunemax.envs.agents.training import in_use
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import storage_errors, study_names
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import alone
-from tunemax.search.storage.recovery import cause, mark, reap
+from tunemax.search.storage.recovery import cause, reap
 from tunemax.search.storage.trials import frozen
 
 METRIC = "return"

@@ -40,7 +40,7 @@ class OwnedTrial:
     number: int
     mark: str
     silent: float
-    """Seconds since its last heartbeat; NaN if it never had one."""
+    """Seconds since its last heartbeat, by the database's clock; infinite if it never had one."""
 
 
 AnyTrial = optuna.Trial | FrozenTrial | OwnedTrial
@@ -192,7 +192,7 @@ def owned_trials(storage: BaseStorage, studies: Iterable[str]) -> list[OwnedTria
         # The server's clock, as heartbeats are
         now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
         return [
-            OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
+            OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.inf)
             for trial_id, study, number, mark, beat in connection.execute(wanted)
         ]
 

@@ -22,10 +22,11 @@ from tunemax.gpt.interrupt import Stopped, stopped_by
 from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
-from tunemax.search.storage.recovery import cause, mark
+from tunemax.search.storage.recovery import cause
 from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots

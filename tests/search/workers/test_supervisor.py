@@ -23,9 +23,10 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.questions import Question, create
 from tunemax.search.storage.queue import claim
-from tunemax.search.storage.recovery import mark, reap
+from tunemax.search.storage.recovery import reap
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Reported, Started
 from tunemax.search.workers.supervisor import _follow, run
 
