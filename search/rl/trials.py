@@ -115,13 +115,13 @@ def evaluated(storage: RDBStorage, trial: optuna.Trial, evaluations: Iterable[Ev
 
     Raises TunemaxError if the trial is not this process's any more.
     """
-    for each in evaluations:
-        if report(storage, mark(), [(trial, each.steps, each.total)]) != [True]:
-            raise TunemaxError(
-                f"{trial.study.study_name}: trial {trial.number}: somebody else has finished it, or taken it over; "
-                "the last save is kept, and the same command goes on"
-            )
-        frozen(trial).intermediate_values[each.steps] = each.total  # a pruner looks there
+    reports = [(trial, each.steps, each.total) for each in evaluations]
+    if not all(report(storage, mark(), reports)):
+        raise TunemaxError(
+            f"{trial.study.study_name}: trial {trial.number}: somebody else has finished it, or taken it over; "
+            "the last save is kept, and the same command goes on"
+        )
+    frozen(trial).intermediate_values.update({step: value for _, step, value in reports})  # a pruner looks there
     trial.set_user_attr(attributes.ITERATIONS, member_steps)
 
 

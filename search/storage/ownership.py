@@ -147,8 +147,8 @@ def report(storage: BaseStorage, mark: str, reports: Sequence[tuple[AnyTrial, in
     with _transaction(storage) as connection:
         ids = [trial._trial_id for trial, _, _ in reports]
         ours = set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": ids}))
-        values = {trial._trial_id: (step, value) for trial, step, value in reports}
-        tables.write_reports(connection, {trial_id: values[trial_id] for trial_id in ours})
+        values = [(trial._trial_id, step, value) for trial, step, value in reports]
+        tables.write_reports(connection, [each for each in values if each[0] in ours])
     return [trial_id in ours for trial_id in ids]
 
 

@@ -246,11 +246,12 @@ def write_params(connection: Connection, trial_id: int, params: Params) -> None:
         connection.execute(_NEW[PARAMS], rows)
 
 
-def write_reports(connection: Connection, reports: Mapping[int, tuple[int, float]]) -> None:
-    """Write what trials report: trial → step and value. A step that a trial has reported before stays as it is."""
-    before = _by_trial(connection, _REPORTS, list(reports))
+def write_reports(connection: Connection, reports: Iterable[tuple[int, int, float]]) -> None:
+    """Write what trials report: trial, step and value. A step that a trial has reported before stays as it is."""
+    values = {(trial, step): value for trial, step, value in reports}
+    before = _by_trial(connection, _REPORTS, list({trial for trial, _ in values}))
     new = []
-    for trial, (step, value) in sorted(reports.items()):
+    for (trial, step), value in sorted(values.items()):
         if step not in (known for known, _, _ in before[trial]):
             stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
             new.append({"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})

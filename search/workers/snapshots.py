@@ -8,18 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pydantic
 
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import explain
 from tunemax.gpt.files import PARTIAL, Guard
 from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question
+from tunemax.search.workers.trial import Record
 
 FILE = "snapshot.safetensors"
 
@@ -47,23 +51,40 @@ class Snapshots:
         with self._guard(f"{path}: cannot be written"):
             checkpoint.save(snapshot, path, self.fingerprint)
 
-    def member(self, trainer: Trainer, config: Config, study: str, number: int) -> Member:
-        """A trial's member: from its snapshot, or new if it has none, or one that cannot be used, which is told."""
+    def member(
+        self,
+        trainer: Trainer,
+        config: Config,
+        study: str,
+        number: int,
+        reported: Collection[int],
+        passed: Callable[[int], Collection[int]],
+    ) -> tuple[Member, Record]:
+        """A trial's member, and what its snapshot knows of it: from the snapshot, or new if it has none, or one that
+        cannot be used, which is told.
+
+        reported: the steps of the reports that the storage has. passed: those that a member of this iteration must
+        have reported. A snapshot may be newer than a storage that was restored, or has lost its last writes with the
+        power. What it knows is then written again; one from before snapshots knew anything cannot be used.
+        """
         path = self._path(study, number)
         if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
-            return trainer.add(config)
+            return trainer.add(config), Record()
         try:
             snapshot = checkpoint.load(path, self.fingerprint)
             if snapshot.config.identity != config.identity:
                 raise TunemaxError(f"{path}: of another configuration")
+            record = _record(path, snapshot)
+            if lost := set(passed(snapshot.iteration)) - set(reported) - set(record.reports):
+                raise TunemaxError(f"{path}: newer than the database, which lacks its report at step {min(lost):,}")
             member = trainer.restore(replace(snapshot, config=config))
         except TunemaxError as error:
             self.note(f"{study} trial {number} is trained from the start: {error}")
-            return trainer.add(config)
+            return trainer.add(config), Record()
         if trainer.arithmetic_of(member) != member.before != "":
             before = f"{study} trial {number}: trained as {member.before} so far"
             self.note(f"{before}, goes on as {trainer.arithmetic}: equal to rounding only")
-        return member
+        return member, record
 
     def remove(self, study: str, number: int) -> None:
         """Remove what a trial that has ended needs no more, and what killed processes have left there half-written."""
@@ -72,6 +93,13 @@ class Snapshots:
 
     def _path(self, study: str, number: int) -> Path:
         return trial_folder(self.storage_url, study, number) / FILE
+
+
+def _record(path: Path, snapshot: Snapshot) -> Record:
+    try:
+        return Record.model_validate(dict(snapshot.notes))
+    except pydantic.ValidationError as error:
+        raise TunemaxError(f"{path}: damaged ({explain(error)})") from error
 
 
 def discard(folder: Path) -> int:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import optuna
@@ -30,7 +31,15 @@ from tunemax.search.storage.recovery import cause
 from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
-from tunemax.search.workers.trial import Job, configuration, evaluated, mark_duplicate, trained_before
+from tunemax.search.workers.trial import (
+    Job,
+    Record,
+    configuration,
+    evaluated,
+    mark_duplicate,
+    passed,
+    trained_before,
+)
 
 ADVANCED = 0.5
 """Least seconds between two words on how far the members have come."""
@@ -167,13 +176,33 @@ class Worker:
             self._snapshots.remove(name, trial.number)
             self._report_end(trial, 0, "duplicate", original.value, f"as trial {original.number}")
             return None
-        trainer = self._pool.trainer(config)
-        member = self._snapshots.member(trainer, config, name, trial.number)
-        before = frozen(trial)
-        reported = member.iteration <= definition.budget.course(config).iteration(before.last_step or 0)
-        evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
-        alone = must_be_alone(before)
-        return Job(trial, trainer, member, definition, evaluated=evaluated, alone=alone, probes=self._probes)
+        trainer, before = self._pool.trainer(config), frozen(trial)
+        reported, alone = before.intermediate_values, must_be_alone(before)
+        member, record = self._snapshots.member(
+            trainer, config, name, trial.number, reported, partial(passed, definition, config)
+        )
+        reports = {**record.reports, **reported}
+        looked_at = map(definition.budget.course(config).iteration, reports)
+        evaluated = member.iteration if member.iteration in looked_at else -1  # it died before, and makes up for it
+        job = Job(trial, trainer, member, definition, evaluated=evaluated, reports=reports, alone=alone)
+        job.probes = self._probes
+        self._catch_up(job, record)
+        return job
+
+    def _catch_up(self, job: Job, record: Record) -> None:
+        """Tell the storage again what it has lost and the trial's snapshot knows."""
+        before = frozen(job.trial)
+        lost = {step: value for step, value in record.reports.items() if step not in before.intermediate_values}
+        reports = [(job.trial, step, value) for step, value in lost.items()]
+        try:
+            if reports and not all(report(self.question.storage, self._mark, reports)):
+                raise UpdateFinishedTrialError
+            if record.spared and attributes.SPARED not in before.user_attrs:
+                job.spare(record.spared)
+        except BaseException:
+            job.leave()
+            raise
+        before.intermediate_values.update(lost)
 
     def _advance(self) -> None:
         """Train each trainer to its members' next evaluation point, and see to those who have reached theirs."""
@@ -228,8 +257,9 @@ class Worker:
             self._drop(job)
             return
         if end is None:
+            job.go_on()
             if time.monotonic() - job.saved >= EVERY:
-                self._snapshots.save(job.branches.snapshot(), job.study, job.number)
+                self._snapshots.save(job.snapshot(), job.study, job.number)
                 job.saved = time.monotonic()
             self.report(Reported(self.index, job.study, job.number, at, job.value))
             return
@@ -275,7 +305,7 @@ class Worker:
             self._drop(job)
             return
         if fault is None and job.member.event is None and at:
-            self._snapshots.save(job.branches.snapshot(), job.study, job.number)
+            self._snapshots.save(job.snapshot(), job.study, job.number)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
         failed = release(self.question.storage, job.trial, self._mark, reason) == TrialState.FAIL
