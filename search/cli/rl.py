@@ -82,6 +82,7 @@ def train(arguments: argparse.Namespace) -> None:
     from tunemax.envs.agents.training import Plan
     from tunemax.search.rl.trials import agent_folder, as_begun
     from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.patience import LONG
 
     torch.set_num_threads(1)
     algorithm = checked(arguments.algo)
@@ -90,6 +91,7 @@ def train(arguments: argparse.Namespace) -> None:
     size = (arguments.steps, arguments.envs, arguments.round)
     plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
     storage = open_storage(arguments.storage or default_storage(), create=True)
+    storage.patience.limit = LONG  # it is there, and is waited for from now on
     plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
@@ -136,6 +138,7 @@ def tune(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.baselines import tune as tune_baseline
     from tunemax.search.rl.trials import as_begun, dearest
     from tunemax.search.storage.database import open_storage, storage_errors
+    from tunemax.search.storage.patience import LONG
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
@@ -143,6 +146,7 @@ def tune(arguments: argparse.Namespace) -> None:
     for kind in kinds:
         check_kind(kind, scene.task)
     storage = open_storage(arguments.storage or default_storage(), create=True)
+    storage.patience.limit = LONG  # it is there, and is waited for from now on
     scene = as_begun(storage, scene)
     budget = arguments.member_steps or dearest(storage, scene)
     if budget is None:
@@ -225,6 +229,7 @@ def study(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.agent_study import read, tune_agent
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage, storage_errors
+    from tunemax.search.storage.patience import LONG
 
     torch.set_num_threads(1)
     path = named(arguments.file)
@@ -232,6 +237,7 @@ def study(arguments: argparse.Namespace) -> None:
     default = default_storage(path.parent if path == Path(arguments.file) else None)
     where = arguments.storage or default
     storage = open_storage(where, create=True)
+    storage.patience.limit = LONG  # it is there, and is waited for from now on
     trainings = (
         f"{counted(asked.trials, 'training')} of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
     )

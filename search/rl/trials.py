@@ -25,10 +25,11 @@ from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.training import in_use
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage import attributes
-from tunemax.search.storage.database import storage_errors, study_names
+from tunemax.search.storage.database import patience_of, storage_errors, study_names
 from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import runs_folder
+from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.recovery import cause, reap
 from tunemax.search.storage.trials import frozen
@@ -106,7 +107,10 @@ def kept(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            release(storage, trial, mark(), cause(error))
+            if not isinstance(error, Exception):  # Ctrl-C
+                patience_of(storage).stop()
+            with contextlib.suppress(StorageLost):  # then it waits again when nobody beats for it any more
+                release(storage, trial, mark(), cause(error))
             raise
 
 

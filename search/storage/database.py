@@ -8,35 +8,73 @@ BEGIN IMMEDIATE.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.search.storage.paths import runs_folder
+from tunemax.search.storage.patience import Patience, StorageLost
 
+P = ParamSpec("P")
+T = TypeVar("T")
 TIMEOUT = 60.0
 """Seconds that a process waits for another one's write on SQLite, unless the URL says ``?timeout=``."""
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 
 
-class SqliteStorage(optuna.storages.RDBStorage):
+class PatientStorage(optuna.storages.RDBStorage):
+    """Optuna's storage, of which each call is made anew while it is out of reach, if it has the patience."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self.patience = Patience()
+        super().__init__(*arguments, **more)
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """What `work` returns. Raises StorageLost if the storage stays out of reach."""
+        return self.patience(work, partial(_told, self.url))
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method = getattr(optuna.storages.RDBStorage, name)
+
+    @functools.wraps(method)
+    def call(self: PatientStorage, *arguments: Any, **more: Any) -> Any:
+        return self.patiently(partial(method, self, *arguments, **more))
+
+    return call
+
+
+_CALLS = optuna.storages.BaseStorage.__abstractmethods__ | {"_set_trial_param", "_create_new_trial", "_get_trials"}
+"""What is called from outside, and from Optuna's cache, from which ours is made."""
+for _name in _CALLS - {"create_new_study", "delete_study"}:  # which would fail the second time
+    setattr(PatientStorage, _name, _patient(_name))
+
+
+class SqliteStorage(PatientStorage):
     """Optuna's storage in one SQLite file that many processes may share.
 
     SQLite ignores SELECT … FOR UPDATE, so two workers could take one waiting trial. BEGIN IMMEDIATE takes the write
     lock before the read, which closes that gap; it needs sqlite3's own transactions off. synchronous = NORMAL is safe
-    with the write-ahead log, and several times faster; it belongs to the connection, not to the file.
+    with the write-ahead log, and several times faster; it belongs to the connection, not to the file. A file that is
+    removed or replaced meanwhile is written to no more, nor is the one in its place: StorageLost is raised.
     """
+
+    _opened: tuple[int, int] | None = None
+    """Device and inode of the file."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, skip_compatibility_check=True, skip_table_creation=True)
@@ -52,36 +90,99 @@ class SqliteStorage(optuna.storages.RDBStorage):
         def connect(connection: Any, _record: object) -> None:
             connection.isolation_level = None
             connection.execute("PRAGMA synchronous=NORMAL")
+            self._opened = self._opened or _identity(self._path)
+
+        @sqlalchemy.event.listens_for(self.engine, "do_connect")
+        def about_to_connect(*_: object) -> None:
+            if self._opened:
+                self._check_file()  # SQLite would make a file that is gone
 
         @sqlalchemy.event.listens_for(self.engine, "begin")
         def begin(connection: sqlalchemy.Connection) -> None:
+            self._check_file()
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         self.engine.dispose()  # connections that are open already have not heard of this
 
+    @property
+    def _path(self) -> str:
+        return str(self.engine.url.database)
 
-def open_storage(where: str | Path, *, create: bool) -> optuna.storages.RDBStorage:
+    def _check_file(self) -> None:
+        if (now := _identity(self._path)) != self._opened:
+            what = "is another file than when it was opened" if now else "was removed while it was worked on"
+            left = f"snapshots of what was trained lie in {runs_folder(self.url)}"
+            raise StorageLost(f"{self._path}: {what}; put the right one back, and run again: {left}")
+
+
+def open_storage(where: str | Path, *, create: bool, patience: Patience | None = None) -> PatientStorage:
     """Open the storage at a path (SQLite) or an SQLAlchemy URL.
 
     create: make the file, and Optuna's tables, if they are missing; else that is an error (a mistyped path would
-    otherwise become an empty database). Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError.
+    otherwise become an empty database). patience: of whoever works on it, which begins here; by default nothing is
+    waited for. Quiets Optuna's INFO lines about storages, and only those. Raises TunemaxError.
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
     url = storage_url(where)
+    patience = patience or Patience()
     with storage_errors(url, ImportError, OSError):
-        if url.get_backend_name() == "sqlite":
-            _prepare_file(url, create)
-            storage: optuna.storages.RDBStorage = SqliteStorage(_for_optuna(url))
-        else:
-            storage = optuna.storages.RDBStorage(
-                _for_optuna(url),
-                # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
-                engine_kwargs={"pool_pre_ping": True},
-                skip_compatibility_check=True,
-                skip_table_creation=not create,
-            )
-        _check_schema(storage)
-        return storage
+        storage = patience(partial(_open, url, create), partial(_told, url))
+    storage.patience = patience
+    return storage
+
+
+def _open(url: URL, create: bool) -> PatientStorage:
+    if url.get_backend_name() == "sqlite":
+        _prepare_file(url, create)
+        storage: PatientStorage = SqliteStorage(_for_optuna(url))
+    else:
+        storage = PatientStorage(
+            _for_optuna(url),
+            # A server drops connections in the night, and those of a laptop that sleeps: look before one is used
+            engine_kwargs={"pool_pre_ping": True},
+            skip_compatibility_check=True,
+            skip_table_creation=not create,
+        )
+    _check_schema(storage)
+    return storage
+
+
+def in_transaction(
+    storage: optuna.storages.BaseStorage,
+    work: Callable[Concatenate[Connection, P], T],
+    *arguments: P.args,
+    **more: P.kwargs,
+) -> T:
+    """What `work` returns, which gets a connection and the arguments. All that it writes is written, or nothing.
+
+    It is done anew if the storage was out of reach meanwhile. Whether it has happened then nobody knows, so it must
+    change nothing the second time, and return the same.
+    """
+    backend = uncached(storage)
+
+    def once() -> T:
+        with backend.engine.begin() as connection:
+            return work(connection, *arguments, **more)
+
+    return backend.patiently(once) if isinstance(backend, PatientStorage) else once()
+
+
+def transaction(
+    work: Callable[Concatenate[Connection, P], T],
+) -> Callable[Concatenate[optuna.storages.BaseStorage, P], T]:
+    """The function that does this with the connection of a storage, in a transaction of its own: `in_transaction`."""
+
+    @functools.wraps(work)
+    def done(storage: optuna.storages.BaseStorage, /, *arguments: P.args, **more: P.kwargs) -> T:
+        return in_transaction(storage, work, *arguments, **more)
+
+    return done
+
+
+def patience_of(storage: optuna.storages.BaseStorage) -> Patience:
+    """Whoever works on a storage sets it; that of a storage which is not ours has none."""
+    backend = uncached(storage)
+    return backend.patience if isinstance(backend, PatientStorage) else Patience()
 
 
 def uncached(storage: optuna.storages.BaseStorage) -> optuna.storages.RDBStorage:
@@ -150,6 +251,24 @@ def storage_url(where: str | Path) -> URL:
         raise TunemaxError("storage sqlite: workers need a file they can share; give its path")
     path = str(Path(url.database).expanduser().absolute())
     return url.set(database=path).update_query_dict({"timeout": url.query.get("timeout", f"{TIMEOUT:g}")})
+
+
+def _told(url: str | URL, error: Exception) -> str:
+    """What has gone wrong, in the line of `storage_errors`."""
+    try:
+        with storage_errors(url):
+            raise error
+    except TunemaxError as told:
+        return str(told)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of a file; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _for_optuna(url: URL) -> str:

@@ -39,6 +39,7 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage, storage_errors, storage_url, study_names
+from tunemax.search.storage.patience import Patience
 from tunemax.search.storage.queue import enqueue
 from tunemax.search.storage.sampling import SiblingSampler
 
@@ -193,9 +194,9 @@ def schema_of(where: str | Path, name: str) -> int:
     return load_from(where, name).definition.schema_version if holds(where, name) else SCHEMA
 
 
-def load_from(where: str | Path, name: str) -> Question:
-    """Open the storage at a path or URL, and the question in it."""
-    return load(open_storage(where, create=False), name)
+def load_from(where: str | Path, name: str, patience: Patience | None = None) -> Question:
+    """Open the storage at a path or URL, and the question in it. patience: of whoever works on it."""
+    return load(open_storage(where, create=False, patience=patience), name)
 
 
 def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:

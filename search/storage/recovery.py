@@ -10,9 +10,12 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage import tables
+from tunemax.search.storage.database import in_transaction, patience_of, shown, storage_errors
 from tunemax.search.storage.marks import Mark
 from tunemax.search.storage.ownership import OwnedTrial, owned_trials, release
+from tunemax.search.storage.paths import runs_folder
+from tunemax.search.storage.patience import StorageLost
 
 GRACE = 120.0
 """Seconds of silence after which a worker that cannot be seen from here is given up: it was killed, cut off or put to
@@ -33,9 +36,37 @@ def reap(storage: RDBStorage, studies: Iterable[str], fates: Mapping[int, str] |
     count = 0
     with storage_errors(storage.url):
         for trial in owned_trials(storage, studies):
-            if reason := _fate(trial, fates or {}):
+            if reason := _fate(trial, fates or {}, patience_of(storage).heard):
                 count += release(storage, trial, trial.mark, reason) is not None
     return count
+
+
+class Witness:
+    """Notices that a database has lost trials that had ended: it was removed, made anew, or restored from a copy."""
+
+    def __init__(self, storage: RDBStorage, studies: Iterable[str]) -> None:
+        self._storage, self._studies = storage, list(studies)
+        self._ended = self._look()
+
+    def saw(self, study: str) -> None:
+        """One more trial of a study has ended."""
+        self._ended[study] += 1
+
+    def check(self) -> None:
+        """Raise StorageLost if fewer trials of a study have ended than had before."""
+        now = self._look()
+        for study, before in self._ended.items():
+            if now.get(study, -1) < before:
+                place, lost = shown(self._storage.url), before - now.get(study, 0)
+                what = f"lost {lost} of {before} trials that had ended" if study in now else "gone"
+                gone = f"{study} {'has' if study in now else 'is'} {what} (removed, or restored from a copy?)"
+                left = f"snapshots of what was trained lie in {runs_folder(self._storage.url)}"
+                raise StorageLost(f"{place}: {gone}; put the right database back, and run again: {left}")
+        self._ended = now
+
+    def _look(self) -> dict[str, int]:
+        with storage_errors(self._storage.url):
+            return in_transaction(self._storage, tables.ended, self._studies)
 
 
 def cause(fault: BaseException | None) -> str | None:
@@ -45,13 +76,16 @@ def cause(fault: BaseException | None) -> str | None:
     return " ".join(f"{type(fault).__name__}: {fault}".split())[:500]
 
 
-def _fate(trial: OwnedTrial, fates: Mapping[int, str]) -> str | None:
-    """What has become of the worker of a trial; None if it lives, as far as one can see from here."""
+def _fate(trial: OwnedTrial, fates: Mapping[int, str], heard: float) -> str | None:
+    """What has become of the worker of a trial; None if it lives, as far as one can see from here.
+
+    heard: seconds for which its heartbeat could be heard: nobody's can while the storage is out of reach.
+    """
     mark = Mark.read(trial.mark)
     lives = mark.lives if mark else None
     if mark and lives is False:
         return fates.get(mark.pid, "its process was gone")
-    if lives or trial.silent <= GRACE:
+    if lives or min(trial.silent, heard) <= GRACE:
         return None
     since = f" for {trial.silent:.0f} s" if trial.silent < math.inf else ""
     return f"no heartbeat from {trial.mark.partition(':')[0]}{since}"

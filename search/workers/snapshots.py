@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import optuna
 import pydantic
 
 from tunemax.gpt import checkpoint
@@ -21,9 +22,11 @@ from tunemax.gpt.fields import explain
 from tunemax.gpt.files import PARTIAL, Guard
 from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.trainer import Member, Trainer
+from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question
-from tunemax.search.workers.trial import Record
+from tunemax.search.storage.trials import frozen
+from tunemax.search.workers.trial import Record, looks_before, rungs_before
 
 FILE = "snapshot.safetensors"
 
@@ -52,21 +55,16 @@ class Snapshots:
             checkpoint.save(snapshot, path, self.fingerprint)
 
     def member(
-        self,
-        trainer: Trainer,
-        config: Config,
-        study: str,
-        number: int,
-        reported: Collection[int],
-        passed: Callable[[int], Collection[int]],
+        self, trainer: Trainer, config: Config, trial: optuna.Trial, definition: StudyDefinition
     ) -> tuple[Member, Record]:
         """A trial's member, and what its snapshot knows of it: from the snapshot, or new if it has none, or one that
         cannot be used, which is told.
 
-        reported: the steps of the reports that the storage has. passed: those that a member of this iteration must
-        have reported. A snapshot may be newer than a storage that was restored, or has lost its last writes with the
-        power. What it knows is then written again; one from before snapshots knew anything cannot be used.
+        A snapshot may be newer than a database that was restored, or has lost its last writes with the power. It can
+        be used if the two together know of every look so far; one from before snapshots knew anything, if the
+        database does.
         """
+        study, number = trial.study.study_name, trial.number
         path = self._path(study, number)
         if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
             return trainer.add(config), Record()
@@ -75,7 +73,10 @@ class Snapshots:
             if snapshot.config.identity != config.identity:
                 raise TunemaxError(f"{path}: of another configuration")
             record = _record(path, snapshot)
-            if lost := set(passed(snapshot.iteration)) - set(reported) - set(record.reports):
+            passed = looks_before(definition, config, snapshot.iteration)
+            if not snapshot.notes:  # else a rung that it does not know was none yet
+                passed |= rungs_before(definition, config, snapshot.iteration)
+            if lost := passed - set(frozen(trial).intermediate_values) - set(record.reports):
                 raise TunemaxError(f"{path}: newer than the database, which lacks its report at step {min(lost):,}")
             member = trainer.restore(replace(snapshot, config=config))
         except TunemaxError as error:

@@ -87,16 +87,20 @@ class Record(pydantic.BaseModel):
     spared: int | None = None
 
 
-def passed(definition: StudyDefinition, config: Config, iteration: int) -> set[int]:
-    """The steps that a trial has reported when a snapshot of it is at this iteration, but for a look right there.
-
-    At a cooled rung it has if the branch has left before: else it is still under way, and the snapshot older.
-    """
+def looks_before(definition: StudyDefinition, config: Config, iteration: int) -> set[int]:
+    """The steps at which a trial has been looked at before it comes to an iteration."""
     course = definition.budget.course(config)
-    rungs = {course.iteration(step): step for step in definition.pruner.cooled_rungs(course.steps)}
+    rungs = set(map(course.iteration, definition.pruner.cooled_rungs(course.steps)))
     looks = {course.iteration(step): step for step in course.looks}
-    judged = {step for rung, step in rungs.items() if decay_start(config.train, rung) < iteration}
-    return judged | {step for at, step in looks.items() if at < iteration and at not in rungs}
+    return {step for at, step in looks.items() if at < iteration and at not in rungs}
+
+
+def rungs_before(definition: StudyDefinition, config: Config, iteration: int) -> set[int]:
+    """The steps of the cooled rungs whose branches have left before a snapshot of this iteration: they have ended, too,
+    or the snapshot would be an older one."""
+    course = definition.budget.course(config)
+    steps = definition.pruner.cooled_rungs(course.steps)
+    return {step for step in steps if decay_start(config.train, course.iteration(step)) < iteration}
 
 
 @dataclass

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import optuna
@@ -25,6 +24,7 @@ from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
 from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
+from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import cause
@@ -37,7 +37,6 @@ from tunemax.search.workers.trial import (
     configuration,
     evaluated,
     mark_duplicate,
-    passed,
     trained_before,
 )
 
@@ -111,8 +110,12 @@ class Worker:
                 fault = error
                 raise
             finally:
-                for job in list(self._jobs):
-                    self._return(job, fault)
+                self._give_back(fault)
+
+    def save(self) -> None:
+        """Write a snapshot of every trial as it is now, at any moment between two updates."""
+        for job in self._jobs:
+            self._save(job)
 
     def _fill(self) -> None:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
@@ -178,9 +181,7 @@ class Worker:
             return None
         trainer, before = self._pool.trainer(config), frozen(trial)
         reported, alone = before.intermediate_values, must_be_alone(before)
-        member, record = self._snapshots.member(
-            trainer, config, name, trial.number, reported, partial(passed, definition, config)
-        )
+        member, record = self._snapshots.member(trainer, config, trial, definition)
         reports = {**record.reports, **reported}
         looked_at = map(definition.budget.course(config).iteration, reports)
         evaluated = member.iteration if member.iteration in looked_at else -1  # it died before, and makes up for it
@@ -259,8 +260,7 @@ class Worker:
         if end is None:
             job.go_on()
             if time.monotonic() - job.saved >= EVERY:
-                self._snapshots.save(job.snapshot(), job.study, job.number)
-                job.saved = time.monotonic()
+                self._save(job)
             self.report(Reported(self.index, job.study, job.number, at, job.value))
             return
         self._snapshots.remove(job.study, job.number)
@@ -295,6 +295,22 @@ class Worker:
         self._leave(job)
         self._report_end(job.trial, job.member.iteration, "dropped", None, TAKEN)
 
+    def _give_back(self, fault: BaseException | None) -> None:
+        """Put what is trained back among the waiting ones. If the storage is lost it is saved, and found there later.
+
+        Raises StorageLost if that happens here.
+        """
+        lost = fault if isinstance(fault, StorageLost) else None
+        while self._jobs and not lost:
+            try:
+                self._return(self._jobs[0], fault)
+            except StorageLost as error:
+                lost = error
+        if lost:
+            self.save()
+            if fault is None:
+                raise lost
+
     def _return(self, job: Job, fault: BaseException | None) -> None:
         """Put an interrupted trial back among the waiting ones, to go on from where it is.
 
@@ -304,13 +320,19 @@ class Worker:
         if not owned(self.question.storage, job.trial, self._mark):
             self._drop(job)
             return
-        if fault is None and job.member.event is None and at:
-            self._snapshots.save(job.snapshot(), job.study, job.number)
+        if fault is None:
+            self._save(job)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
         failed = release(self.question.storage, job.trial, self._mark, reason) == TrialState.FAIL
         self._leave(job)
         self._report_end(job.trial, at, "failed" if failed else "returned", None, reason)
+
+    def _save(self, job: Job) -> None:
+        """Replace a trial's snapshot, if there is anything to go on from."""
+        if job.member.event is None and job.member.iteration:
+            self._snapshots.save(job.snapshot(), job.study, job.number)
+            job.saved = time.monotonic()
 
     def _report_advance(self) -> None:
         """Say now and then how far the members have come."""

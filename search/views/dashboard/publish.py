@@ -25,6 +25,7 @@ from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidate
 from tunemax.search.results.pruning import fidelity
 from tunemax.search.storage.artifacts import attach
 from tunemax.search.storage.database import storage_errors, study_id
+from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.views.dashboard import notes
 
@@ -79,7 +80,10 @@ def try_to_publish(where: str, name: str) -> str | None:
 
 @contextlib.contextmanager
 def publishing(where: str, name: str) -> Iterator[None]:
-    """Publish a question from a thread now and then while the block runs, and a last time at its end."""
+    """Publish a question from a thread now and then while the block runs, and a last time at its end.
+
+    Not if the storage is lost: another one may be in its place.
+    """
     ended = threading.Event()
 
     def now_and_then() -> None:
@@ -88,12 +92,16 @@ def publishing(where: str, name: str) -> Iterator[None]:
 
     thread = threading.Thread(target=now_and_then, daemon=True)
     thread.start()
+    lost = False
     try:
         yield
+    except StorageLost:
+        lost = True
+        raise
     finally:
         ended.set()
         thread.join()
-        if fault := try_to_publish(where, name):
+        if not lost and (fault := try_to_publish(where, name)):
             print(f"tunemax: the dashboard's note and figures are not up to date; {fault}", file=sys.stderr)
 
 

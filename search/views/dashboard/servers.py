@@ -162,7 +162,8 @@ def serve_dashboard(
 
     # Optuna's plain storage reads without locking, where ours would hold up the workers.
     with storage_errors(storage):
-        opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
+        url, look = storage.replace("{", "{{").replace("}", "}}"), {"pool_pre_ping": True}  # a server may be restarted
+        opened = RDBStorage(url, look, skip_table_creation=True)
     app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
     server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
     listens(server.server_port)
