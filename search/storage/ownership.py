@@ -40,7 +40,7 @@ class OwnedTrial:
     number: int
     mark: str
     silent: float
-    """Seconds since its last heartbeat, by the database's clock; infinite if it never had one."""
+    """Seconds since its last heartbeat, by the database's clock; NaN if it never had one."""
 
 
 AnyTrial = optuna.Trial | FrozenTrial | OwnedTrial
@@ -200,7 +200,7 @@ def owned_trials(connection: Connection, studies: Iterable[str]) -> list[OwnedTr
     # The server's clock, as heartbeats are
     now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
     return [
-        OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.inf)
+        OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
         for trial_id, study, number, mark, beat in connection.execute(wanted)
     ]
 

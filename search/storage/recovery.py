@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from optuna.exceptions import StorageInternalError
@@ -85,7 +84,5 @@ def _fate(trial: OwnedTrial, fates: Mapping[int, str], heard: float) -> str | No
     lives = mark.lives if mark else None
     if mark and lives is False:
         return fates.get(mark.pid, "its process was gone")
-    if lives or min(trial.silent, heard) <= GRACE:
-        return None
-    since = f" for {trial.silent:.0f} s" if trial.silent < math.inf else ""
-    return f"no heartbeat from {trial.mark.partition(':')[0]}{since}"
+    host, silent = trial.mark.partition(":")[0], min(trial.silent, heard)
+    return f"no heartbeat from {host} for {trial.silent:.0f} s" if silent > GRACE and not lives else None
