@@ -167,10 +167,11 @@ class _Run:
         seconds = None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
         progress = Progress.of(question, closes=seconds)
         settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
-        with publishing(self._where, name), self._show(question, progress, settings) as report:
-            finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
-        if not finished:
-            raise Interrupted(name)
+        with publishing(self._where, name):
+            with self._show(question, progress, settings) as report:
+                finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
+            if not finished:
+                raise Interrupted(name)
         return self._load(name).states()["waiting"]
 
 

@@ -26,10 +26,11 @@ pytestmark = [pytest.mark.services, pytest.mark.databases]
 
 ROOT = Path(__file__).parents[3]
 TUNEMAX = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
+HORIZON = 1000
 PLAN: dict[str, Any] = {
     "sampler": "grid",
     "space": {"learning_rate": [1e-3, 1e-2, 5e-2], "weight_decay": [0.0, 0.1]},
-    "budget": {"trials": None, "horizon": 1000},
+    "budget": {"trials": None, "horizon": HORIZON},
     "base": {"eval_interval": 50, "dropout": 0.1},
 }
 ENDS_ALL = {
@@ -46,16 +47,22 @@ def own(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
+def horizon() -> int:
+    return HORIZON
+
+
+@pytest.fixture
 def question(
     own: Server,
     tmp_path: Path,
     defined: Callable[..., StudyDefinition],
     corpus: Corpus,
     monkeypatch: pytest.MonkeyPatch,
+    horizon: int,
 ) -> Question:
     monkeypatch.setenv("TUNEMAX_RUNS", str(tmp_path / "runs"))
     url = own.database()
-    create(url, defined(**PLAN), corpus)
+    create(url, defined(**{**PLAN, "budget": {"trials": None, "horizon": horizon}}), corpus)
     return load_from(url, "q")
 
 
@@ -94,7 +101,7 @@ class Run:
 
 
 @pytest.fixture
-def run(question: Question, undisturbed: dict[str, Any], tmp_path: Path) -> Iterator[Run]:
+def run(question: Question, tmp_path: Path) -> Iterator[Run]:
     run = Run(question.storage.url, tmp_path)
     until(lambda: reports(question) > 10)
     question.storage.engine.dispose()
@@ -108,7 +115,7 @@ def reports(question: Question) -> int:
 
 
 def test_a_server_that_is_started_again(
-    own: Server, question: Question, run: Run, undisturbed: dict[str, Any], tmp_path: Path
+    own: Server, question: Question, undisturbed: dict[str, Any], run: Run, tmp_path: Path
 ) -> None:
     own.stop()
     until(lambda: "waiting for it, 5 minutes at most" in run.said())
@@ -123,7 +130,7 @@ def test_a_server_that_is_started_again(
     assert not re.search("dropped|failed|lost", run.said("out"))
 
 
-def test_a_server_that_ends_connections(own: Server, question: Question, run: Run, undisturbed: dict[str, Any]) -> None:
+def test_a_server_that_ends_connections(own: Server, question: Question, undisturbed: dict[str, Any], run: Run) -> None:
     url, ended = question.storage.engine.url, 0
     statement = ENDS_ALL[url.get_backend_name()].format(name=url.database)
 
@@ -142,7 +149,7 @@ def test_a_server_that_ends_connections(own: Server, question: Question, run: Ru
 
 
 def test_ctrl_c_while_it_waits_ends_the_run_and_the_next_one_goes_on(
-    own: Server, question: Question, run: Run, undisturbed: dict[str, Any], tmp_path: Path
+    own: Server, question: Question, undisturbed: dict[str, Any], run: Run, tmp_path: Path
 ) -> None:
     own.stop()
     until(lambda: "waiting for it" in run.said())
@@ -155,6 +162,7 @@ def test_ctrl_c_while_it_waits_ends_the_run_and_the_next_one_goes_on(
     assert found(load_from(question.storage.url, "q")) == undisturbed
 
 
+@pytest.mark.parametrize("horizon", [10**6])
 def test_a_study_that_is_deleted_meanwhile_ends_the_run_in_one_line(own: Server, question: Question, run: Run) -> None:
     load_from(question.storage.url, "q").storage.delete_study(1)
     assert run.wait() == 2
