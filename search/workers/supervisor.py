@@ -91,6 +91,8 @@ def run(
                 crew.start(0)
             for link, message in crew.listen():
                 if isinstance(message, TunemaxError):
+                    if not isinstance(message, StorageLost):
+                        look()  # which may know better what has happened to the storage
                     refusal = refusal or message
                 elif isinstance(message, Outage):
                     outages.take(message)
