@@ -44,6 +44,7 @@ class Header(Formatted):
     data: str
     path: str = ""
     stability: Stability = Stability()
+    notes: dict[str, Any] = {}
 
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
@@ -57,6 +58,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         data=fingerprint,
         path=snapshot.arithmetic,
         stability=snapshot.stability,
+        notes=dict(snapshot.notes),
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)
@@ -80,7 +82,7 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
             f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
         )
     values = config.replace(header.values).held()
-    return Snapshot(config, values, header.iteration, tensors, header.path, header.stability)
+    return Snapshot(config, values, header.iteration, tensors, header.path, header.stability, header.notes)
 
 
 def read(path: Path, kind: type[H], key: str, what: str) -> tuple[H, dict[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import shlex
 import sys
@@ -342,6 +343,8 @@ class _Journal:
         self._loggers.close(completed=self._member.event is None)
 
     def _save(self) -> None:
+        self._log.flush()
+        os.fsync(self._log.fileno())  # a checkpoint must not outlive the lines before it, in a power cut either
         fingerprint = self._trainer.corpus.manifest.fingerprint
         checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, fingerprint)
 

@@ -30,6 +30,8 @@ class Snapshot:
     arithmetic: str = ""
     """How it was trained, as `Trainer.arithmetic_of` says it; empty where nobody knows."""
     stability: Stability = field(default_factory=Stability)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever whoever keeps it wants to have beside it, as JSON can hold it."""
 
     def rows(self, layout: Layout, dtype: torch.dtype) -> Rows:
         """The rows of one member, (1, P) each. Raises TunemaxError if names or shapes are not its configuration's."""

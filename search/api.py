@@ -25,10 +25,11 @@ from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import check_writable, open_storage, study_id
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
+from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
-from tunemax.search.storage.recovery import mark
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
@@ -144,12 +145,16 @@ class _Run:
         self._where, self._workers, self._slots, self._show = where, workers, slots, show
         self._closes = time.monotonic() + seconds if seconds else None
 
+    def _load(self, name: str) -> Question:
+        """A question of the storage, which was in reach when the run began, and is waited for now."""
+        return load_from(self._where, name, Patience(LONG))
+
     def confirm(self, name: str, stage: Confirm, factor: int) -> int:
         """Create a confirmation, or what it lacks, and work on it, round by round where it has rounds. Returns how many
         of its runs are still to come."""
-        frozen = freeze(load_from(self._where, name), stage, factor)
+        frozen = freeze(self._load(name), stage, factor)
         waiting = self.work(frozen.name)
-        while not waiting and freeze(load_from(self._where, name), stage, factor).states()["waiting"]:
+        while not waiting and freeze(self._load(name), stage, factor).states()["waiting"]:
             waiting = self.work(frozen.name)
         if fault := try_to_publish(self._where, name):
             print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
@@ -157,16 +162,19 @@ class _Run:
 
     def work(self, name: str) -> int:
         """Work on a question of the storage. Returns how many trials wait then: none, unless the time is spent."""
-        question = load_from(self._where, name)
+        patience = Patience(LONG)
+        question = load_from(self._where, name, patience)
+        patience.limit = 0.0  # from now on it is what is shown: a look that fails is made again a little later
         make_artifact_folder(question.storage.url)
         seconds = None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
         progress = Progress.of(question, closes=seconds)
         settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
-        with publishing(self._where, name), self._show(question, progress, settings) as report:
-            finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
-        if not finished:
-            raise Interrupted(name)
-        return load_from(self._where, name).states()["waiting"]
+        with publishing(self._where, name):
+            with self._show(question, progress, settings) as report:
+                finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
+            if not finished:
+                raise Interrupted(name)
+        return self._load(name).states()["waiting"]
 
 
 def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:

@@ -50,9 +50,10 @@ def register(commands: Subcommands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Start both, say where they are, and stop both when told to or when one of them ends."""
     from tunemax.search.storage.artifacts import make_artifact_folder
-    from tunemax.search.storage.database import check_writable, open_storage, shown
+    from tunemax.search.storage.database import check_writable, open_storage
     from tunemax.search.storage.paths import runs_folder
     from tunemax.search.storage.questions import questions
+    from tunemax.search.storage.urls import shown
     from tunemax.search.views.dashboard.publish import try_to_publish
     from tunemax.search.views.dashboard.servers import Server, serve_dashboard, serve_tensorboard
 

@@ -86,6 +86,7 @@ def train(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.trials import agent_folder, as_begun
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.patience import LONG
 
     torch.set_num_threads(1)
     algorithm = checked(arguments.algo)
@@ -95,6 +96,7 @@ def train(arguments: argparse.Namespace) -> None:
     plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
+    storage.patience.limit = LONG  # it is there, and is waited for from now on
     plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
@@ -110,7 +112,7 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     from tunemax.envs.agents.training import last_of
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.train import learn
-    from tunemax.search.storage.database import storage_errors
+    from tunemax.search.storage.urls import storage_errors
 
     total, before = plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
@@ -142,7 +144,9 @@ def tune(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.baselines import tune as tune_baseline
     from tunemax.search.rl.trials import as_begun, dearest
     from tunemax.search.storage.commands import typed
-    from tunemax.search.storage.database import open_storage, storage_errors
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.patience import LONG
+    from tunemax.search.storage.urls import storage_errors
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
@@ -151,6 +155,7 @@ def tune(arguments: argparse.Namespace) -> None:
         check_kind(kind, scene.task)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
+    storage.patience.limit = LONG  # it is there, and is waited for from now on
     scene = as_begun(storage, scene)
     budget = arguments.member_steps or dearest(storage, scene)
     if budget is None:
@@ -242,7 +247,9 @@ def study(arguments: argparse.Namespace) -> None:
     from tunemax.search.question.packaged import named
     from tunemax.search.rl.agent_study import read, tune_agent
     from tunemax.search.storage.commands import typed
-    from tunemax.search.storage.database import open_storage, storage_errors
+    from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.patience import LONG
+    from tunemax.search.storage.urls import storage_errors
 
     torch.set_num_threads(1)
     path = named(arguments.file)
@@ -250,6 +257,7 @@ def study(arguments: argparse.Namespace) -> None:
     default = default_storage(path.parent if path == Path(arguments.file) else None)
     where = arguments.storage or default
     storage = open_storage(where, create=True)
+    storage.patience.limit = LONG  # it is there, and is waited for from now on
     trainings = (
         f"{counted(asked.trials, 'training')} of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
     )

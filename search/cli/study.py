@@ -132,8 +132,9 @@ def extend(arguments: argparse.Namespace) -> None:
 def cancel(arguments: argparse.Namespace) -> None:
     """Withdraw what waits; what workers train goes on to its end, unless that is not wanted either."""
     from tunemax.search.storage import attributes
-    from tunemax.search.storage.database import check_writable, storage_errors
+    from tunemax.search.storage.database import check_writable
     from tunemax.search.storage.ownership import withdraw
+    from tunemax.search.storage.urls import storage_errors
     from tunemax.search.workers.snapshots import discard, left_over
 
     question = revived(arguments, arguments.question)

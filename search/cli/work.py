@@ -20,6 +20,7 @@ from tunemax.search.storage.paths import default_storage
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
     from tunemax.search.machine.processes import WorkerSettings
+    from tunemax.search.storage.patience import Patience
     from tunemax.search.storage.questions import Question
     from tunemax.search.views.live.progress import Progress
     from tunemax.search.workers.events import Event
@@ -83,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
     warm()  # while the rest is loaded here
     from tunemax.search.api import run_study
     from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import create, data_of, load_from
 
     if file:
@@ -90,14 +92,15 @@ def run(arguments: argparse.Namespace) -> None:
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
         ended = run_study(name, where, **strength(arguments), show=on_screen)
-    print(f"\n{answer_of(where, name)}")
+    patience = Patience(LONG)
+    print(f"\n{answer_of(where, name, patience)}")
     if ended.waiting:
-        limit = arguments.seconds or load_from(where, name).definition.budget.run_seconds
+        limit = arguments.seconds or load_from(where, name, patience).definition.budget.run_seconds
         print(f"{_left(ended.waiting, limit)} Go on with {again}")
     elif ended.elsewhere:
         runs = one_or(ended.elsewhere, "runs", "run")
         elsewhere = f"{counted(ended.elsewhere, 'trial')} {runs} elsewhere, so winners may change"
-        then = "confirm them" if load_from(where, name).definition.confirm else "go on"
+        then = "confirm them" if load_from(where, name, patience).definition.confirm else "go on"
         print(f"{elsewhere}; once {one_or(ended.elsewhere, 'it has', 'they have')} ended, {then} with {again}")
 
 
@@ -107,6 +110,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.question.stages import MOST_RUNS, MOST_SEEDS, Confirm
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import check_writable
+    from tunemax.search.storage.patience import LONG, Patience
 
     question = revived(arguments, arguments.question)
     check_writable(question.storage)
@@ -128,7 +132,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     with interruptible(where, again):
         longer = arguments.longer
         ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
-    print(f"\n{answer_of(where, question.name)}")
+    print(f"\n{answer_of(where, question.name, Patience(LONG))}")
     if ended.waiting:
         print(f"{_left(ended.waiting, arguments.seconds)} Go on with {again}")
 
@@ -203,22 +207,24 @@ def _open(question: Question) -> str:
 def interruptible(where: str, again: str) -> Iterator[None]:
     """Ctrl-C in this block ends with the answer so far, and the way to go on."""
     from tunemax.search.api import Interrupted
+    from tunemax.search.storage.patience import Patience
 
     try:
         yield
     except Interrupted as interrupted:
-        print(f"\n{answer_of(where, interrupted.name)}")
+        with contextlib.suppress(TunemaxError):  # the storage may be out of reach, or gone
+            print(f"\n{answer_of(where, interrupted.name, Patience())}")
         raise KeyboardInterrupt(f"finished trials are kept; go on with {again}") from None
 
 
-def answer_of(where: str, name: str) -> str:
-    """The leaderboard of a question, or of the one that a confirmation is of."""
+def answer_of(where: str, name: str, patience: Patience) -> str:
+    """The leaderboard of a question, or of the one that a confirmation is of. patience: with its storage."""
     from tunemax.search.results.confirmation import tuned
     from tunemax.search.results.findings import gather
     from tunemax.search.storage.questions import load_from
     from tunemax.search.views.answer import answer
 
-    return answer(gather(tuned(load_from(where, name))))
+    return answer(gather(tuned(load_from(where, name, patience))))
 
 
 def file_to_read(what: str, where: str) -> Path | None:

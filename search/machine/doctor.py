@@ -19,9 +19,10 @@ from tunemax.gpt.compile.library import cache_folder
 from tunemax.gpt.data import data_root
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.limits import cores, free
-from tunemax.search.storage.database import open_storage, shown, storage_url
+from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.paths import default_storage, runs_folder
 from tunemax.search.storage.questions import questions
+from tunemax.search.storage.urls import shown, storage_url
 
 
 @dataclass(frozen=True)

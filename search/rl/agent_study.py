@@ -31,11 +31,11 @@ from tunemax.search.question.counting import counted
 from tunemax.search.question.yaml_lines import read_yaml
 from tunemax.search.rl.trials import as_begun, evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import finish, owned_trials
 from tunemax.search.storage.paths import study_folder, trial_folder
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.queue import ask
-from tunemax.search.storage.recovery import mark
 from tunemax.search.views.words import settings
 
 Count = Annotated[int, Field(ge=1)]

@@ -38,11 +38,11 @@ from tunemax.gpt.random import key
 from tunemax.search.rl.trials import find_study, kept, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import PendingWrites
-from tunemax.search.storage.database import storage_errors
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import finish
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.queue import ask
-from tunemax.search.storage.recovery import mark
+from tunemax.search.storage.urls import storage_errors
 
 KINDS: dict[str, type[Tunable]] = {
     "constant": Constant,

@@ -18,8 +18,8 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.rl.trials import MOST_SEED, evaluated, find_study, kept, of_folder, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import PendingWrites
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import finish, take
-from tunemax.search.storage.recovery import mark
 from tunemax.search.storage.trials import live
 
 
@@ -57,8 +57,9 @@ def learn(
             return False
 
         trained = train_agent(plan, folder, looked, begun)
-        if trial is None and study:  # killed between its last save and its end
-            trial = _unfinished(storage, study, folder)
+        if trial is None and not _has_ended(study, plan, folder):
+            # killed between its last save and its end; or the database has lost it
+            trial = _begin(storage, plan, folder)
         if trial:
             evaluated(storage, trial, trained.evaluations, trained.spent.member_steps)
             best = trained.best_evaluation
@@ -93,6 +94,14 @@ def _begin(storage: RDBStorage, plan: Plan, folder: Path) -> optuna.Trial:
         )
         trial = _unfinished(storage, study, folder)
     return trial
+
+
+def _has_ended(study: optuna.Study | None, plan: Plan, folder: Path) -> bool:
+    """Whether the storage knows of a training in a folder, of so many steps at least, that has ended."""
+    trials = of_folder(study, folder) if study else []
+    return any(
+        trial.state.is_finished() and trial.user_attrs.get("steps", plan.steps) >= plan.steps for trial in trials
+    )
 
 
 def _unfinished(storage: RDBStorage, study: optuna.Study, folder: Path) -> optuna.Trial | None:

@@ -26,12 +26,15 @@ from tunemax.envs.agents.training import in_use
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.paths import lies_in
 from tunemax.search.storage import attributes
-from tunemax.search.storage.database import storage_errors, study_names
+from tunemax.search.storage.database import patience_of, study_names
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import AGENTS, runs_folder, study_folder
+from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import alone
-from tunemax.search.storage.recovery import cause, mark, reap
+from tunemax.search.storage.recovery import cause, reap
 from tunemax.search.storage.trials import frozen
+from tunemax.search.storage.urls import storage_errors
 
 METRIC = "return"
 MOST_SEED = 2**31 - 1
@@ -109,7 +112,10 @@ def kept(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            release(storage, trial, mark(), cause(error))
+            if not isinstance(error, Exception):  # Ctrl-C
+                patience_of(storage).stop()
+            with contextlib.suppress(StorageLost):  # then it waits again when nobody beats for it any more
+                release(storage, trial, mark(), cause(error))
             raise
 
 
@@ -118,13 +124,13 @@ def evaluated(storage: RDBStorage, trial: optuna.Trial, evaluations: Iterable[Ev
 
     Raises TunemaxError if the trial is not this process's any more.
     """
-    for each in evaluations:
-        if report(storage, mark(), [(trial, each.steps, each.total)]) != [True]:
-            raise TunemaxError(
-                f"{trial.study.study_name}: trial {trial.number}: somebody else has finished it, or taken it over; "
-                "the last save is kept, and the same command goes on"
-            )
-        frozen(trial).intermediate_values[each.steps] = each.total  # a pruner looks there
+    reports = [(trial, each.steps, each.total) for each in evaluations]
+    if not all(report(storage, mark(), reports)):
+        raise TunemaxError(
+            f"{trial.study.study_name}: trial {trial.number}: somebody else has finished it, or taken it over; "
+            "the last save is kept, and the same command goes on"
+        )
+    frozen(trial).intermediate_values.update({step: value for _, step, value in reports})  # a pruner looks there
     trial.set_user_attr(attributes.ITERATIONS, member_steps)
 
 

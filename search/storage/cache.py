@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
 from tunemax.search.storage import tables
+from tunemax.search.storage.database import in_transaction
 
 
 @dataclass
@@ -38,6 +39,18 @@ class PendingWrites:
         tables.write_params(connection, trial_id, self.params)
         tables.write_attributes(connection, tables.USER, trial_id, self.user)
         tables.write_attributes(connection, tables.SYSTEM, trial_id, self.system)
+
+
+def _write(connection: Connection, pending: Mapping[int, PendingWrites]) -> None:
+    """Give trials what is held back for them."""
+    for trial_id, given in pending.items():
+        state = tables.locked_state(connection, trial_id)
+        if state is None:
+            raise KeyError(trial_id)
+        if state.is_finished():
+            # Optuna's own check looks the trial up, through another connection: this one has the lock
+            raise UpdateFinishedTrialError(f"trial {trial_id} is finished: it cannot be given anything")
+        given.write(connection, trial_id)
 
 
 class TrialCache(_CachedStorage):
@@ -93,8 +106,7 @@ class TrialCache(_CachedStorage):
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Raises KeyError for an unknown study."""
-        with self._backend.engine.begin() as connection:
-            study_id = tables.study(connection, study_name)
+        study_id = in_transaction(self._backend, tables.study, study_name)
         if study_id is None:
             raise KeyError(study_name)
         return study_id
@@ -113,8 +125,7 @@ class TrialCache(_CachedStorage):
         directions = self.get_study_directions(study_id)
         if len(directions) > 1:
             raise RuntimeError("of several objectives, no single trial is the best")
-        with self._backend.engine.begin() as connection:
-            best = tables.best(connection, study_id, directions[0])
+        best = in_transaction(self._backend, tables.best, study_id, directions[0])
         if best is None:
             raise ValueError("no trial is complete")
         return self.get_trial(best)
@@ -124,16 +135,14 @@ class TrialCache(_CachedStorage):
         seen = self._seen.setdefault(study_id, {})
         if self._is_fresh(study_id):
             return seen
-        with self._backend.engine.begin() as connection:
-            changed = tables.look(connection, study_id, seen)
+        changed = in_transaction(self._backend, tables.look, study_id, seen)
         if not seen and not changed:
             self._backend.get_study_name_from_id(study_id)  # raises for a study that is not there
         seen |= changed
         return seen
 
     def _in_full(self, trial_ids: Collection[int]) -> list[FrozenTrial]:
-        with self._backend.engine.begin() as connection:  # one transaction: all tables as they are at one moment
-            return tables.read(connection, trial_ids)
+        return in_transaction(self._backend, tables.read, trial_ids)  # one: all tables as they are at one moment
 
     def _is_fresh(self, study_id: int, trial_id: int | None = None) -> bool:
         """Whether a study, or a running trial of it, has been looked at in this `one_look`; from now on it has."""
@@ -171,15 +180,7 @@ class TrialCache(_CachedStorage):
         """
         with self._holding() as pending:
             yield pending
-        with self._backend.engine.begin() as connection:
-            for trial_id, given in pending.items():
-                state = tables.locked_state(connection, trial_id)
-                if state is None:
-                    raise KeyError(trial_id)
-                if state.is_finished():
-                    # Optuna's own check looks the trial up, through another connection: this one has the lock
-                    raise UpdateFinishedTrialError(f"trial {trial_id} is finished: it cannot be given anything")
-                given.write(connection, trial_id)
+        in_transaction(self._backend, _write, pending)
         self._forget()
 
     @contextlib.contextmanager

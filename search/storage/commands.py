@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunemax.gpt.config import PLACES, Config, all_specs
-from tunemax.search.storage.database import shown, storage_url
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.secrets import secrets
+from tunemax.search.storage.urls import shown, storage_url
 
 
 def typed(where: str, *words: str, default: str | None = None) -> str:

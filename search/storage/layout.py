@@ -16,6 +16,7 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import known_points
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.commands import stock
+from tunemax.search.storage.database import in_transaction
 from tunemax.search.storage.queue import waiting
 from tunemax.search.storage.study_tables import StudyRow
 
@@ -34,16 +35,22 @@ def write_question(storage: RDBStorage, definition: StudyDefinition) -> None:
     siblings = definition.siblings()
     points = {name: known_points(definition, fixed) for name, fixed in siblings.items()}
     _check_names(siblings)
-    with storage.engine.begin() as connection:
-        there = study_tables.lock_studies(connection, siblings)
-        definition.check_limits(min((there[name].trials if name in there else 0 for name in siblings), default=0))
-        _check_size(definition, connection.dialect.name)
-        for name, row in there.items():
-            _check_ours(definition, name, row, str(storage.url))
-        for name in siblings:
-            row = there.get(name) or study_tables.add_study(connection, name)
-            _write_about(connection, definition, name, row)
-            _fill(connection, row, points[name], definition.trials_of(name) - row.trials)
+    in_transaction(storage, _write, definition, points, str(storage.url))
+
+
+def _write(
+    connection: Connection, definition: StudyDefinition, points: Mapping[str, Sequence[Mapping[str, Any]]], url: str
+) -> None:
+    """points: of each sibling, those that are tried first. Done a second time, it finds nothing that is missing."""
+    there = study_tables.lock_studies(connection, points)
+    definition.check_limits(min((there[name].trials if name in there else 0 for name in points), default=0))
+    _check_size(definition, connection.dialect.name)
+    for name, row in there.items():
+        _check_ours(definition, name, row, url)
+    for name in points:
+        row = there.get(name) or study_tables.add_study(connection, name)
+        _write_about(connection, definition, name, row)
+        _fill(connection, row, points[name], definition.trials_of(name) - row.trials)
 
 
 def _fill(connection: Connection, row: StudyRow, points: Sequence[Mapping[str, Any]], count: int) -> None:

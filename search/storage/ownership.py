@@ -23,7 +23,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from tunemax.search.storage import attributes, tables
 from tunemax.search.storage.cache import PendingWrites
-from tunemax.search.storage.database import uncached
+from tunemax.search.storage.database import in_transaction, transaction, uncached
 
 BEAT = 20.0
 """Seconds between two heartbeats of a worker."""
@@ -40,54 +40,56 @@ class OwnedTrial:
     number: int
     mark: str
     silent: float
-    """Seconds since its last heartbeat; NaN if it never had one."""
+    """Seconds since its last heartbeat, by the database's clock; NaN if it never had one."""
 
 
 AnyTrial = optuna.Trial | FrozenTrial | OwnedTrial
 
 
-def take(storage: BaseStorage, trial: AnyTrial, mark: str | None) -> bool:
+@transaction
+def take(connection: Connection, trial: AnyTrial, mark: str | None) -> bool:
     """Set a waiting trial running, with the mark of who takes it and its first heartbeat.
 
     False if it waits no more, or still waits for its twin: see `settle`.
     """
-    with _transaction(storage) as connection:
-        identity = tables.user_attribute(connection, trial._trial_id, attributes.IDENTITY)
-        if identity is not None and _twin_runs(connection, trial._trial_id, identity):
-            return False
-        if tables.locked_state(connection, trial._trial_id) != TrialState.WAITING:
-            return False
-        tables.set_running(connection, trial._trial_id)
-        if mark is not None:
-            _sign(connection, trial._trial_id, mark)
-        return True
+    identity = tables.user_attribute(connection, trial._trial_id, attributes.IDENTITY)
+    if identity is not None and _twin_runs(connection, trial._trial_id, identity):
+        return False
+    state = tables.locked_state(connection, trial._trial_id)
+    if state != TrialState.WAITING:
+        return state == TrialState.RUNNING and mark is not None and _has(connection, trial._trial_id, mark)
+    tables.set_running(connection, trial._trial_id)
+    if mark is not None:
+        _sign(connection, trial._trial_id, mark)
+    return True
 
 
-def adopt(storage: BaseStorage, trial: AnyTrial, mark: str) -> None:
+@transaction
+def adopt(connection: Connection, trial: AnyTrial, mark: str) -> None:
     """Mark a trial that Optuna itself has set running, and give it its first heartbeat."""
-    with _transaction(storage) as connection:
-        if tables.locked_state(connection, trial._trial_id) is not None:
-            _sign(connection, trial._trial_id, mark)
+    if tables.locked_state(connection, trial._trial_id) is not None:
+        _sign(connection, trial._trial_id, mark)
 
 
-def settle(storage: BaseStorage, trial: AnyTrial, mark: str, given: PendingWrites) -> bool:
+@transaction
+def settle(connection: Connection, trial: AnyTrial, mark: str, given: PendingWrites) -> bool:
     """Write what a trial is to train, unless an equal one, its twin, runs: then it is put back among the waiting ones.
 
     given: its parameters and attributes, among them its identity. Returns whether it may train now. Of equal ones that
     are settled at one moment one may; the others are taken again when that one runs no more, to train if it has failed,
     and else to be its duplicates. Raises UpdateFinishedTrialError if the trial does not run under this mark.
     """
-    with _transaction(storage) as connection:
-        waits = _twin_runs(connection, trial._trial_id, given.user[attributes.IDENTITY])
-        if not _runs_under(connection, trial._trial_id, mark):
-            raise UpdateFinishedTrialError(f"trial {trial._trial_id} is not ours any more")
-        given.write(connection, trial._trial_id)
-        if waits:
-            _put_back(connection, trial._trial_id)
-        return not waits
+    waits = _twin_runs(connection, trial._trial_id, given.user[attributes.IDENTITY])
+    if not _runs_under(connection, trial._trial_id, mark):
+        raise UpdateFinishedTrialError(f"trial {trial._trial_id} is not ours any more")
+    given.write(connection, trial._trial_id)
+    if waits:
+        _put_back(connection, trial._trial_id)
+    return not waits
 
 
-def release(storage: BaseStorage, trial: AnyTrial, mark: str | None, failure: str | None = None) -> TrialState | None:
+@transaction
+def release(connection: Connection, trial: AnyTrial, mark: str | None, failure: str | None = None) -> TrialState | None:
     """Put a running trial back among the waiting ones; it loses the mark. None if it does not run, or under another
     mark.
 
@@ -95,14 +97,13 @@ def release(storage: BaseStorage, trial: AnyTrial, mark: str | None, failure: st
     Returns the new state. The trial keeps its parameters, attributes and reports. Claimed again, it suggests the same
     values; a report at a step that it has reported before changes nothing.
     """
-    with _transaction(storage) as connection:
-        if not _runs_under(connection, trial._trial_id, mark):
-            return None
-        if failure is not None and _too_often(connection, trial._trial_id, failure):
-            tables.set_finished(connection, trial._trial_id, TrialState.FAIL)
-            return TrialState.FAIL
-        _put_back(connection, trial._trial_id)
-        return TrialState.WAITING
+    if not _runs_under(connection, trial._trial_id, mark):
+        return None
+    if failure is not None and _too_often(connection, trial._trial_id, failure):
+        tables.set_finished(connection, trial._trial_id, TrialState.FAIL)
+        return TrialState.FAIL
+    _put_back(connection, trial._trial_id)
+    return TrialState.WAITING
 
 
 def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, running: bool) -> int:
@@ -110,22 +111,26 @@ def withdraw(storage: BaseStorage, studies: Iterable[str], reason: str, *, runni
 
     A trial that runs without a worker's mark was asked with the stock command line, and stays.
     """
+    ids = in_transaction(storage, _unfinished, list(studies), running)
+    return sum(in_transaction(storage, _withdraw, trial_id, reason, running) for trial_id in ids)
+
+
+def _unfinished(connection: Connection, studies: list[str], running: bool) -> list[int]:
     named = select(tables.TRIALS.c.trial_id).join(tables.STUDIES, tables.STUDIES.c.study_id == tables.TRIALS.c.study_id)
     states = [TrialState.WAITING] + [TrialState.RUNNING] * running
-    wanted = named.where(tables.STUDIES.c.study_name.in_(list(studies)), tables.TRIALS.c.state.in_(states))
-    with _transaction(storage) as connection:
-        ids = list(connection.scalars(wanted))
-    count = 0
-    for trial_id in ids:
-        with _transaction(storage) as connection:
-            state = tables.locked_state(connection, trial_id)
-            taken = running and state == TrialState.RUNNING
-            marked = taken and tables.user_attribute(connection, trial_id, attributes.WORKER)
-            if state == TrialState.WAITING or marked:
-                tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
-                tables.set_finished(connection, trial_id, TrialState.FAIL)
-                count += 1
-    return count
+    wanted = named.where(tables.STUDIES.c.study_name.in_(studies), tables.TRIALS.c.state.in_(states))
+    return list(connection.scalars(wanted))
+
+
+def _withdraw(connection: Connection, trial_id: int, reason: str, running: bool) -> bool:
+    state = tables.locked_state(connection, trial_id)
+    taken = running and state == TrialState.RUNNING
+    marked = taken and tables.user_attribute(connection, trial_id, attributes.WORKER)
+    if state != TrialState.WAITING and not marked:
+        return False
+    tables.write_attributes(connection, tables.USER, trial_id, {attributes.REASON: reason})
+    tables.set_finished(connection, trial_id, TrialState.FAIL)
+    return True
 
 
 _MARK = (tables.USER.c.trial_id == tables.TRIALS.c.trial_id) & (tables.USER.c.key == attributes.WORKER)
@@ -138,28 +143,29 @@ _OURS = (
 )
 
 
-def report(storage: BaseStorage, mark: str, reports: Sequence[tuple[AnyTrial, int, float]]) -> list[bool]:
+@transaction
+def report(connection: Connection, mark: str, reports: Sequence[tuple[AnyTrial, int, float]]) -> list[bool]:
     """Write what trials report, all of them in one transaction. Returns which of them still run under this mark; only
     they report.
 
     reports: trial, step and value. A step that a trial has reported before stays as it is, as with Optuna's own call.
     """
-    with _transaction(storage) as connection:
-        ids = [trial._trial_id for trial, _, _ in reports]
-        ours = set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": ids}))
-        values = {trial._trial_id: (step, value) for trial, step, value in reports}
-        tables.write_reports(connection, {trial_id: values[trial_id] for trial_id in ours})
+    ids = [trial._trial_id for trial, _, _ in reports]
+    ours = set(connection.scalars(_OURS, {"mark": json.dumps(mark), "ids": ids}))
+    values = [(trial._trial_id, step, value) for trial, step, value in reports]
+    tables.write_reports(connection, [each for each in values if each[0] in ours])
     return [trial_id in ours for trial_id in ids]
 
 
-def owned(storage: BaseStorage, trial: AnyTrial, mark: str) -> bool:
+@transaction
+def owned(connection: Connection, trial: AnyTrial, mark: str) -> bool:
     """Whether a trial still runs under this mark."""
-    with _transaction(storage) as connection:
-        return _runs_under(connection, trial._trial_id, mark)
+    return _runs_under(connection, trial._trial_id, mark)
 
 
+@transaction
 def finish(
-    storage: BaseStorage,
+    connection: Connection,
     trial: AnyTrial,
     mark: str,
     state: TrialState,
@@ -167,18 +173,21 @@ def finish(
     pending: PendingWrites | None = None,
 ) -> bool:
     """End a trial, with its value and what is yet to be written of it; False if it is not running under this mark."""
-    with _transaction(storage) as connection:
-        if not _runs_under(connection, trial._trial_id, mark):
-            return False
-        if pending:
-            pending.write(connection, trial._trial_id)
-        if value is not None:
-            tables.write_value(connection, trial._trial_id, value)
-        tables.set_finished(connection, trial._trial_id, state)
+    before = tables.locked_state(connection, trial._trial_id)
+    if not _has(connection, trial._trial_id, mark) or before not in (TrialState.RUNNING, state):
+        return False
+    if before == state:
         return True
+    if pending:
+        pending.write(connection, trial._trial_id)
+    if value is not None:
+        tables.write_value(connection, trial._trial_id, value)
+    tables.set_finished(connection, trial._trial_id, state)
+    return True
 
 
-def owned_trials(storage: BaseStorage, studies: Iterable[str]) -> list[OwnedTrial]:
+@transaction
+def owned_trials(connection: Connection, studies: Iterable[str]) -> list[OwnedTrial]:
     """The running trials of these studies that carry a worker's mark."""
     trials, beats, study_name = tables.TRIALS, tables.HEARTBEATS, tables.STUDIES.c.study_name
     wanted = (
@@ -188,13 +197,12 @@ def owned_trials(storage: BaseStorage, studies: Iterable[str]) -> list[OwnedTria
         .outerjoin(beats, beats.c.trial_id == trials.c.trial_id)
         .where(study_name.in_(list(studies)), trials.c.state == TrialState.RUNNING)
     )
-    with _transaction(storage) as connection:
-        # The server's clock, as heartbeats are
-        now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
-        return [
-            OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
-            for trial_id, study, number, mark, beat in connection.execute(wanted)
-        ]
+    # The server's clock, as heartbeats are
+    now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
+    return [
+        OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
+        for trial_id, study, number, mark, beat in connection.execute(wanted)
+    ]
 
 
 @contextlib.contextmanager
@@ -206,7 +214,7 @@ def beating(storage: BaseStorage, trials: Callable[[], Sequence[AnyTrial]]) -> I
         while not stop.wait(BEAT):
             with contextlib.suppress(Exception):  # a storage out of reach: whoever trains the trial will say so
                 if ids := [trial._trial_id for trial in trials()]:
-                    with _transaction(storage) as connection:
+                    with uncached(storage).engine.begin() as connection:  # the next beat comes soon enough
                         tables.beat(connection, ids)
 
     thread = threading.Thread(target=go, name="heartbeat", daemon=True)
@@ -228,14 +236,15 @@ def stuck(failures: Sequence[dict[str, Any]], iteration: int) -> int:
     return count
 
 
-def _transaction(storage: BaseStorage) -> contextlib.AbstractContextManager[Connection]:
-    return uncached(storage).engine.begin()
-
-
 def _runs_under(connection: Connection, trial_id: int, mark: str | None) -> bool:
     """Whether a trial runs under this mark; then it does so until the transaction ends."""
     if tables.locked_state(connection, trial_id) != TrialState.RUNNING:
         return False
+    return _has(connection, trial_id, mark)
+
+
+def _has(connection: Connection, trial_id: int, mark: str | None) -> bool:
+    """Whether a trial has this mark: that of who trains it, or has ended it."""
     return bool(tables.user_attribute(connection, trial_id, attributes.WORKER) == mark)
 
 

@@ -35,13 +35,15 @@ from tunemax.search.question.work import lengths
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
-from tunemax.search.storage.database import check_writable, open_storage, storage_errors, storage_url, study_names
+from tunemax.search.storage.database import check_writable, open_storage, study_names
 from tunemax.search.storage.layout import write_question
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.paths import TAKEN, check_names
+from tunemax.search.storage.patience import Patience
 from tunemax.search.storage.sampling import SiblingSampler
 from tunemax.search.storage.siblings import Attributes, Siblings, told_apart
 from tunemax.search.storage.trials import trained
+from tunemax.search.storage.urls import storage_errors, storage_url
 
 
 @dataclass(frozen=True)
@@ -265,8 +267,8 @@ def _astray(storage: RDBStorage, known: Mapping[str, Mapping[str, Attributes]], 
 def questions(storage: RDBStorage) -> dict[str, dict[str, Attributes]]:
     """Question → study name → its attributes, for every study that tunemax defined, oldest first."""
     by_question: dict[str, dict[str, Attributes]] = {}
-    with storage_errors(storage.url), storage.engine.begin() as connection:
-        defined = study_tables.having(connection, attributes.QUESTION)
+    with storage_errors(storage.url):
+        defined = in_transaction(storage, study_tables.having, attributes.QUESTION)
     for study, given in defined.items():
         ours = {key: value for key, value in given.items() if isinstance(value, str)}
         if attributes.QUESTION in ours:
@@ -288,9 +290,9 @@ def schema_of(where: str | Path, name: str) -> int:
     return load_from(where, name).definition.schema_version if holds(where, name) else SCHEMA
 
 
-def load_from(where: str | Path, name: str) -> Question:
-    """Open the storage at a path or URL, and the question in it."""
-    return load(open_storage(where, create=False), name)
+def load_from(where: str | Path, name: str, patience: Patience | None = None) -> Question:
+    """Open the storage at a path or URL, and the question in it. patience: of whoever works on it."""
+    return load(open_storage(where, create=False, patience=patience), name)
 
 
 def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:

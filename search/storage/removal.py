@@ -20,7 +20,7 @@ from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.artifacts import remove_artifacts
 from tunemax.search.storage.commands import fail, typed
-from tunemax.search.storage.database import storage_errors, study_id
+from tunemax.search.storage.database import study_id
 from tunemax.search.storage.fresh_seeds import mark_used
 from tunemax.search.storage.paths import (
     LEARNABLES,
@@ -32,6 +32,7 @@ from tunemax.search.storage.paths import (
     trial_folders,
 )
 from tunemax.search.storage.questions import alone, as_written, belongings, definition_of, load, questions
+from tunemax.search.storage.urls import storage_errors
 
 
 @dataclass(frozen=True)

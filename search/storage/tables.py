@@ -211,6 +211,19 @@ def last_step(connection: Connection, trial_id: int) -> int:
     return connection.execute(_LAST_STEP, {"id": trial_id}).scalar() or 0
 
 
+_ENDED = (
+    select(STUDIES.c.study_name, func.count(TRIALS.c.trial_id))
+    .outerjoin(TRIALS, (TRIALS.c.study_id == STUDIES.c.study_id) & ~_UNFINISHED)
+    .where(STUDIES.c.study_name.in_(bindparam("studies", expanding=True)))
+    .group_by(STUDIES.c.study_name)
+)
+
+
+def ended(connection: Connection, studies: list[str]) -> dict[str, int]:
+    """How many trials of each of these studies have ended, in any way; without studies that are not there."""
+    return {study: int(count) for study, count in connection.execute(_ENDED, {"studies": studies})}
+
+
 # ------------------------------------------------------------------------------------------------------------ writing
 
 _WAIT = update(TRIALS).where(_OF_TRIAL).values(state=TrialState.WAITING)
@@ -238,19 +251,26 @@ def write_value(connection: Connection, trial_id: int, value: float) -> None:
     connection.execute(_NEW[VALUES], {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind})
 
 
+_PARAM_NAMES = select(PARAMS.c.param_name).where(PARAMS.c.trial_id == _ID)
+
+
 def write_params(connection: Connection, trial_id: int, params: Params) -> None:
-    """Give a trial parameters that it has not yet."""
+    """Give a trial parameters; one that it has stays as it is."""
+    if not params:
+        return
     names = ("trial_id", "param_name", "param_value", "distribution_json")
-    if params:
-        rows = [dict(zip(names, (trial_id, name, value, text), strict=True)) for name, (value, text) in params.items()]
-        connection.execute(_NEW[PARAMS], rows)
+    there = set(connection.scalars(_PARAM_NAMES, {"id": trial_id}))
+    missing = [(trial_id, name, value, text) for name, (value, text) in params.items() if name not in there]
+    if missing:
+        connection.execute(_NEW[PARAMS], [dict(zip(names, row, strict=True)) for row in missing])
 
 
-def write_reports(connection: Connection, reports: Mapping[int, tuple[int, float]]) -> None:
-    """Write what trials report: trial → step and value. A step that a trial has reported before stays as it is."""
-    before = _by_trial(connection, _REPORTS, list(reports))
+def write_reports(connection: Connection, reports: Iterable[tuple[int, int, float]]) -> None:
+    """Write what trials report: trial, step and value. A step that a trial has reported before stays as it is."""
+    values = {(trial, step): value for trial, step, value in reports}
+    before = _by_trial(connection, _REPORTS, list({trial for trial, _ in values}))
     new = []
-    for trial, (step, value) in sorted(reports.items()):
+    for (trial, step), value in sorted(values.items()):
         if step not in (known for known, _, _ in before[trial]):
             stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
             new.append({"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})

@@ -9,10 +9,10 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
-from sqlalchemy import select
+from sqlalchemy import Connection, Select, select
 
 from tunemax.search.storage import attributes, tables
-from tunemax.search.storage.database import uncached
+from tunemax.search.storage.database import in_transaction, uncached
 
 
 def database(study: optuna.Study) -> RDBStorage:
@@ -50,8 +50,7 @@ def recorded(trial: optuna.Trial, studies: Iterable[str], key: str) -> list[Any]
         .where(tables.STUDIES.c.study_name.in_(list(studies)), table.c.key == key)
         .order_by(own.desc(), table.c.trial_system_attribute_id)
     )
-    with uncached(trial.storage).engine.begin() as connection:
-        return [json.loads(text) for text in connection.scalars(wanted)]
+    return [json.loads(text) for text in in_transaction(trial.storage, _scalars, wanted)]
 
 
 def trained(storage: RDBStorage, study: str) -> str | None:
@@ -64,6 +63,8 @@ def trained(storage: RDBStorage, study: str) -> str | None:
         .where(tables.STUDIES.c.study_name == study, table.c.key == attributes.CONFIG)
         .limit(1)
     )
-    with storage.engine.begin() as connection:
-        text = connection.scalar(wanted)
-    return None if text is None else str(json.loads(text))
+    return next((str(json.loads(text)) for text in in_transaction(storage, _scalars, wanted)), None)
+
+
+def _scalars(connection: Connection, wanted: Select[Any]) -> list[Any]:
+    return list(connection.scalars(wanted))

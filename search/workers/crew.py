@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import FORKING, UNKNOWN, WorkerSettings, begin, set_up
-from tunemax.search.workers.events import Event, Note
+from tunemax.search.workers.events import Event, Note, Outage
 
 if TYPE_CHECKING:  # who warms up has loaded nothing yet
     from tunemax.search.storage.questions import Question
     from tunemax.search.workers.worker import Watcher
+
+
+Message = Event | Outage | TunemaxError
 
 
 class Crew:
@@ -36,7 +39,7 @@ class Crew:
         theirs.close()
         self.links[ours] = (index, process)
 
-    def listen(self) -> list[tuple[Connection, Event | TunemaxError | None]]:
+    def listen(self) -> list[tuple[Connection, Message | None]]:
         """What workers have said by now, waiting a moment if nothing; None from one that has ended."""
         return [(link, _hear(link)) for link in wait(list(self.links), timeout=0.2) if isinstance(link, Connection)]
 
@@ -67,9 +70,9 @@ def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
     return [TrialLoggers(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
 
 
-def _hear(link: Connection) -> Event | TunemaxError | None:
+def _hear(link: Connection) -> Message | None:
     try:
-        message: Event | TunemaxError = link.recv()
+        message: Message = link.recv()
         return message
     except (EOFError, OSError):
         return None
@@ -80,26 +83,35 @@ def _work(
 ) -> None:
     """The body of a worker process."""
     from tunemax.gpt.data import open_data
-    from tunemax.search.storage.database import storage_errors
+    from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import load_from
+    from tunemax.search.storage.urls import storage_errors
     from tunemax.search.workers.worker import Worker
 
     set_up(settings.route, settings.threads)
 
-    def say(message: Event | TunemaxError) -> None:
+    def say(message: Message) -> None:
         with contextlib.suppress(OSError):  # the supervisor is gone; `poll` knows too
             link.send(message)
 
     def closing() -> bool:
-        return deadline is not None and time.time() > deadline
+        return deadline is not None and time.monotonic() > deadline
+
+    worker: Worker | None = None
+
+    def out_of_reach(line: str, over: bool) -> None:
+        say(Outage(index, line, over))
+        if worker and not over:
+            worker.save()  # what is trained must not depend on this process alone
 
     try:
-        question = load_from(where, name)
+        question = load_from(where, name, Patience(LONG, link.poll, out_of_reach))
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data, question.definition.fingerprint)
             question.check_data(corpus)
             watching = watchers(question, lambda line: say(Note(index, line)))
-            Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching).run()
+            worker = Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching)
+            worker.run()
     except TunemaxError as error:  # the user's to mend; another start would meet it again
         say(error)

@@ -69,3 +69,15 @@ class Note:
 
 
 Event = Started | Advanced | Reported | Finished | Gone | Note
+
+
+@dataclass(frozen=True)
+class Outage:
+    """The storage is out of reach, and waited for; or that is over. text: a line for the user.
+
+    Every worker notices it, and the user is told once: as a Note.
+    """
+
+    worker: int
+    text: str
+    over: bool

@@ -36,7 +36,10 @@ class Trajectories:
 
     def started(self, job: Job) -> None:
         if job.member.config.softmax.learned():
-            self._noted[job.member] = _read(self._path(job)) if job.member.iteration else {}
+            self._noted[job.member] = _read(self._path(job), job.member.iteration)
+            if not job.member.iteration:
+                with contextlib.suppress(OSError):  # of an earlier start, or of a trial of another database
+                    self._path(job).unlink(missing_ok=True)
             self._note(job)
 
     def evaluated(self, job: Job) -> None:
@@ -72,14 +75,14 @@ class Trajectories:
         return trial_file(self._url, job.study, job.number, FILE)
 
 
-def _read(path: Path) -> dict[int, Means]:
-    """What was noted before an interrupt. After the snapshot it comes again; a last line may be cut short."""
+def _read(path: Path, before: int) -> dict[int, Means]:
+    """What was noted before an iteration. From there on it comes again; a last line may be cut short."""
     noted: dict[int, Means] = {}
     with contextlib.suppress(OSError, ValueError):
         for line in path.read_text().splitlines():
             iteration, means = json.loads(line)
             noted[iteration] = means
-    return noted
+    return {iteration: means for iteration, means in noted.items() if iteration < before}
 
 
 def _text(noted: dict[int, Means]) -> str:

@@ -7,10 +7,11 @@ import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
+import pydantic
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.config import Config
@@ -19,6 +20,8 @@ from tunemax.gpt.data import Corpus
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.probe import Probe, Probes
 from tunemax.gpt.random import key
+from tunemax.gpt.schedule import decay_start
+from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.search.question.budget import Course
 from tunemax.search.question.definition import StudyDefinition
@@ -74,6 +77,32 @@ def mark_duplicate(trial: optuna.Trial, original: FrozenTrial) -> None:
         trial.set_user_attr(attributes.DIVERGED, original.user_attrs[attributes.DIVERGED])
 
 
+class Record(pydantic.BaseModel):
+    """What a trial has told the storage by the time of a snapshot, which has it beside it.
+
+    reports: by Optuna's step. spared: the step at which the pruner would have stopped it.
+    """
+
+    reports: dict[int, float] = {}
+    spared: int | None = None
+
+
+def looks_before(definition: StudyDefinition, config: Config, iteration: int) -> set[int]:
+    """The steps at which a trial has been looked at before it comes to an iteration."""
+    course = definition.budget.course(config)
+    rungs = set(map(course.iteration, definition.pruner.cooled_rungs(course.steps)))
+    looks = {course.iteration(step): step for step in course.looks}
+    return {step for at, step in looks.items() if at < iteration and at not in rungs}
+
+
+def rungs_before(definition: StudyDefinition, config: Config, iteration: int) -> set[int]:
+    """The steps of the cooled rungs whose branches have left before a snapshot of this iteration: they have ended, too,
+    or the snapshot would be an older one."""
+    course = definition.budget.course(config)
+    steps = definition.pruner.cooled_rungs(course.steps)
+    return {step for step in steps if decay_start(config.train, course.iteration(step)) < iteration}
+
+
 @dataclass
 class Job:
     """A trial in a slot: its member in a trainer, and its last report."""
@@ -87,6 +116,8 @@ class Job:
     """Why it has diverged, if it has."""
     evaluated: int = 0
     """Iteration of the last evaluation."""
+    reports: dict[int, float] = field(default_factory=dict)
+    """By step, those at which it was judged, too."""
     alone: bool = False
     """Nothing else is to be trained in this worker meanwhile."""
     saved: float = field(default_factory=time.monotonic)
@@ -160,7 +191,21 @@ class Job:
         self.reason = event.reason if event else None
         self.value = loss if event is None and loss <= cap else cap
         self.evaluated = self.member.iteration
+
+    def go_on(self) -> None:
+        """Train on where it has reported and was judged. A snapshot from before that is evaluated again."""
+        self.reports[self.step] = self.value
         self.branches.end()
+
+    def snapshot(self) -> Snapshot:
+        """What the trial goes on from if it is interrupted now, at any moment between two updates."""
+        record = Record(reports=self.reports, spared=frozen(self.trial).user_attrs.get(attributes.SPARED))
+        return replace(self.branches.snapshot(), notes=record.model_dump(mode="json"))
+
+    def spare(self, step: int) -> None:
+        """Note that the pruner would have stopped the trial at this step."""
+        set_system_attr(self.trial, attributes.SPARED_SHARE, self.definition.pruner.spared)
+        self.trial.set_user_attr(attributes.SPARED, step)
 
     def end(self) -> str | None:
         """How the trial ends where it has just reported (complete, pruned, diverged), or None.
@@ -181,8 +226,7 @@ class Job:
             return None
         if not spares(self.definition, self.study, self.number):
             return "pruned"
-        set_system_attr(self.trial, attributes.SPARED_SHARE, pruner.spared)
-        self.trial.set_user_attr(attributes.SPARED, step)
+        self.spare(step)
         return None
 
     def findings(self, end: str) -> dict[str, Any]:
@@ -259,6 +303,8 @@ def train_alone(trial: optuna.Trial, definition: StudyDefinition, fixed: Mapping
         job.take(evaluated(trainer, [job])[0])
         _report(trial, job.value, job.step)
         end = job.end()
+        if end is None:
+            job.go_on()
     for name, finding in job.findings(end).items():
         trial.set_user_attr(name, finding)
     if end == "pruned":

@@ -22,14 +22,23 @@ from tunemax.gpt.interrupt import Stopped, stopped_by
 from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
+from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
-from tunemax.search.storage.recovery import cause, mark
+from tunemax.search.storage.recovery import cause
 from tunemax.search.storage.trials import frozen
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
-from tunemax.search.workers.trial import Job, configuration, evaluated, mark_duplicate, trained_before
+from tunemax.search.workers.trial import (
+    Job,
+    Record,
+    configuration,
+    evaluated,
+    mark_duplicate,
+    trained_before,
+)
 
 ADVANCED = 0.5
 """Least seconds between two words on how far the members have come."""
@@ -101,8 +110,12 @@ class Worker:
                 fault = error
                 raise
             finally:
-                for job in list(self._jobs):
-                    self._return(job, fault)
+                self._give_back(fault)
+
+    def save(self) -> None:
+        """Write a snapshot of every trial as it is now, at any moment between two updates."""
+        for job in self._jobs:
+            self._save(job)
 
     def _fill(self) -> None:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
@@ -166,13 +179,31 @@ class Worker:
             self._snapshots.remove(name, trial.number)
             self._report_end(trial, 0, "duplicate", original.value, f"as trial {original.number}")
             return None
-        trainer = self._pool.trainer(config)
-        member = self._snapshots.member(trainer, config, name, trial.number)
-        before = frozen(trial)
-        reported = member.iteration <= definition.budget.course(config).iteration(before.last_step or 0)
-        evaluated = member.iteration if reported else -1  # else it died between the two, and makes up for it
-        alone = must_be_alone(before)
-        return Job(trial, trainer, member, definition, evaluated=evaluated, alone=alone, probes=self._probes)
+        trainer, before = self._pool.trainer(config), frozen(trial)
+        reported, alone = before.intermediate_values, must_be_alone(before)
+        member, record = self._snapshots.member(trainer, config, trial, definition)
+        reports = {**record.reports, **reported}
+        looked_at = map(definition.budget.course(config).iteration, reports)
+        evaluated = member.iteration if member.iteration in looked_at else -1  # it died before, and makes up for it
+        job = Job(trial, trainer, member, definition, evaluated=evaluated, reports=reports, alone=alone)
+        job.probes = self._probes
+        self._catch_up(job, record)
+        return job
+
+    def _catch_up(self, job: Job, record: Record) -> None:
+        """Tell the storage again what it has lost and the trial's snapshot knows."""
+        before = frozen(job.trial)
+        lost = {step: value for step, value in record.reports.items() if step not in before.intermediate_values}
+        reports = [(job.trial, step, value) for step, value in lost.items()]
+        try:
+            if reports and not all(report(self.question.storage, self._mark, reports)):
+                raise UpdateFinishedTrialError
+            if record.spared and attributes.SPARED not in before.user_attrs:
+                job.spare(record.spared)
+        except BaseException:
+            job.leave()
+            raise
+        before.intermediate_values.update(lost)
 
     def _advance(self) -> None:
         """Train each trainer to its members' next evaluation point, and see to those who have reached theirs."""
@@ -227,9 +258,9 @@ class Worker:
             self._drop(job)
             return
         if end is None:
+            job.go_on()
             if time.monotonic() - job.saved >= EVERY:
-                self._snapshots.save(job.branches.snapshot(), job.study, job.number)
-                job.saved = time.monotonic()
+                self._save(job)
             self.report(Reported(self.index, job.study, job.number, at, job.value))
             return
         self._snapshots.remove(job.study, job.number)
@@ -264,6 +295,22 @@ class Worker:
         self._leave(job)
         self._report_end(job.trial, job.member.iteration, "dropped", None, TAKEN)
 
+    def _give_back(self, fault: BaseException | None) -> None:
+        """Put what is trained back among the waiting ones. If the storage is lost it is saved, and found there later.
+
+        Raises StorageLost if that happens here.
+        """
+        lost = fault if isinstance(fault, StorageLost) else None
+        while self._jobs and not lost:
+            try:
+                self._return(self._jobs[0], fault)
+            except StorageLost as error:
+                lost = error
+        if lost:
+            self.save()
+            if fault is None:
+                raise lost
+
     def _return(self, job: Job, fault: BaseException | None) -> None:
         """Put an interrupted trial back among the waiting ones, to go on from where it is.
 
@@ -273,13 +320,19 @@ class Worker:
         if not owned(self.question.storage, job.trial, self._mark):
             self._drop(job)
             return
-        if fault is None and job.member.event is None and at:
-            self._snapshots.save(job.branches.snapshot(), job.study, job.number)
+        if fault is None:
+            self._save(job)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
         failed = release(self.question.storage, job.trial, self._mark, reason) == TrialState.FAIL
         self._leave(job)
         self._report_end(job.trial, at, "failed" if failed else "returned", None, reason)
+
+    def _save(self, job: Job) -> None:
+        """Replace a trial's snapshot, if there is anything to go on from."""
+        if job.member.event is None and job.member.iteration:
+            self._snapshots.save(job.snapshot(), job.study, job.number)
+            job.saved = time.monotonic()
 
     def _report_advance(self) -> None:
         """Say now and then how far the members have come."""

@@ -14,8 +14,9 @@ from tunemax.search.question.stages import MOST_SEEDS
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.leaderboard import Entry, Leaderboard
 from tunemax.search.results.remedies import asked, remedies
-from tunemax.search.storage.database import shown, study_id
+from tunemax.search.storage.database import study_id
 from tunemax.search.storage.questions import Question
+from tunemax.search.storage.urls import shown
 from tunemax.search.views import tables
 from tunemax.search.views.document import Column, Table, tabulated
 from tunemax.search.views.words import settings

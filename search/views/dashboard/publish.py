@@ -25,8 +25,10 @@ from tunemax.search.results.findings import cautions
 from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
 from tunemax.search.results.pruning import fidelity
 from tunemax.search.storage.artifacts import attach
-from tunemax.search.storage.database import storage_errors, study_id
+from tunemax.search.storage.database import study_id
+from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load_from
+from tunemax.search.storage.urls import storage_errors
 from tunemax.search.views.dashboard import notes
 
 EVERY = 30.0
@@ -66,10 +68,10 @@ def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confir
     return (*question.astray, *at_ends)
 
 
-def try_to_publish(where: str, name: str) -> str | None:
+def try_to_publish(where: str, name: str, patience: Patience | None = None) -> str | None:
     """Open a question and publish it. What goes wrong is returned in one line: results are safe without it."""
     try:
-        question = load_from(where, name)
+        question = load_from(where, name, patience)
         try:
             publish(question)
         finally:
@@ -81,7 +83,11 @@ def try_to_publish(where: str, name: str) -> str | None:
 
 @contextlib.contextmanager
 def publishing(where: str, name: str) -> Iterator[None]:
-    """Publish a question from a thread now and then while the block runs, and a last time at its end."""
+    """Publish a question from a thread now and then while the block runs, and a last time at its end.
+
+    The storage is waited for if the block has ended well. If it is lost nothing is published: another one may be in its
+    place.
+    """
     ended = threading.Event()
 
     def now_and_then() -> None:
@@ -90,12 +96,17 @@ def publishing(where: str, name: str) -> Iterator[None]:
 
     thread = threading.Thread(target=now_and_then, daemon=True)
     thread.start()
+    last: Patience | None = Patience()
     try:
         yield
+        last = Patience(LONG)
+    except StorageLost:
+        last = None
+        raise
     finally:
         ended.set()
         thread.join()
-        if fault := try_to_publish(where, name):
+        if last and (fault := try_to_publish(where, name, last)):
             print(f"tunemax: the dashboard's note and figures are not up to date; {fault}", file=sys.stderr)
 
 

@@ -33,8 +33,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import python
 from tunemax.search.storage.artifacts import ArtifactStore
-from tunemax.search.storage.database import storage_errors
 from tunemax.search.storage.secrets import redacted
+from tunemax.search.storage.urls import storage_errors
 
 ABOUT = "/tunemax"
 """Where a dashboard of ours says which database it shows."""
@@ -167,7 +167,8 @@ def serve_dashboard(
 
     # Optuna's plain storage reads without locking, where ours would hold up the workers.
     with storage_errors(storage):
-        opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
+        url, look = storage.replace("{", "{{").replace("}", "}}"), {"pool_pre_ping": True}  # a server may be restarted
+        opened = RDBStorage(url, look, skip_table_creation=True)
     app = described(wsgi(opened, ArtifactStore(Path(artifacts))), json.dumps({"storage": about}))
     app = guarded(app, is_local(host))
     server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)

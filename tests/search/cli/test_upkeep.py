@@ -25,9 +25,9 @@ from tunemax.search.results.repeats import lay_out_repeats
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage, study_names
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question, create, extend, load_from
-from tunemax.search.storage.recovery import mark
 from tunemax.search.workers.events import Event, Finished, Reported, Started
 from tunemax.search.workers.snapshots import FILE
 

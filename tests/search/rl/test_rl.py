@@ -72,6 +72,27 @@ def test_a_training_is_a_trial_with_its_returns_and_its_price(capsys: pytest.Cap
     assert "96 member-steps of learning and 384 of validation" in said
 
 
+@pytest.mark.parametrize("lost", ["everything", "its last report", "its end"])
+def test_what_a_database_has_lost_of_a_training_is_written_again(lost: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was removed, or restored from a copy, and the agent's folder has stayed."""
+    assert train() == 0
+    (before,) = the_study()
+    if lost == "everything":
+        for path in Path().glob("studies.db*"):
+            path.unlink()
+    else:
+        with open_storage("studies.db", create=False).engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE trials SET state = 'WAITING'")
+            connection.exec_driver_sql("DELETE FROM trial_values")
+            if lost == "its last report":
+                connection.exec_driver_sql("DELETE FROM trial_intermediate_values WHERE step > 12")
+    assert train() == 0
+    (after,) = the_study()
+    assert (after.state, after.value) == (TrialState.COMPLETE, before.value)
+    assert (after.params, after.intermediate_values) == (before.params, before.intermediate_values)
+    assert after.user_attrs[attributes.ITERATIONS] == before.user_attrs[attributes.ITERATIONS]
+
+
 def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

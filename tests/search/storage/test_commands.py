@@ -9,7 +9,7 @@ from tunemax.gpt.config import Config
 from tunemax.search.cli import build
 from tunemax.search.cli.flags import config_from
 from tunemax.search.storage.commands import stock, training, typed
-from tunemax.search.storage.database import storage_url
+from tunemax.search.storage.urls import storage_url
 
 
 @pytest.fixture(autouse=True)

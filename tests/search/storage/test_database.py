@@ -20,7 +20,8 @@ from sqlalchemy.exc import OperationalError
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
-from tunemax.search.storage.database import open_storage, shown, storage_errors, study_id, study_names
+from tunemax.search.storage.database import open_storage, study_id, study_names
+from tunemax.search.storage.urls import shown, storage_errors
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ import sqlalchemy
 from sqlalchemy.engine import make_url
 
 from tunemax.search.cli import main
-from tunemax.search.storage.database import open_storage, shown
+from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.questions import load_from
 from tunemax.search.storage.recovery import cause
 from tunemax.search.storage.secrets import redacted, secrets
+from tunemax.search.storage.urls import shown
 from tunemax.search.views.dashboard.publish import try_to_publish
 from tunemax.search.workers.events import Event
 

@@ -28,7 +28,7 @@ import tunemax.search.storage.ownership
 import tunemax.search.workers.worker
 from tunemax.gpt.data import open_data
 from tunemax.gpt.trainer import Trainer
-from tunemax.search.storage import queue, recovery
+from tunemax.search.storage import marks, queue, recovery
 from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.ownership import ATTEMPTS
 from tunemax.search.storage.questions import load_from
@@ -218,7 +218,7 @@ def pretend(where: str, log: str, sign: Callable[[], None], **_: Any) -> None:
     """Take trials of study q as a worker does, report and tell at once, and write down which."""
     storage = open_storage(where, create=False)
     with open(log, "a", buffering=1) as file:
-        while trial := queue.claim("q", storage, RandomSampler(), mark=recovery.mark()):
+        while trial := queue.claim("q", storage, RandomSampler(), mark=marks.mark()):
             sign()
             x = trial.suggest_float("x", 0, 1)
             for step in range(1, 6):

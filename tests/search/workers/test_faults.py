@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tunemax.gpt.files import PARTIAL
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes, recovery
 from tunemax.search.storage.database import open_storage
+from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import owned_trials, release
 from tunemax.search.storage.paths import runs_folder, trial_folder
 from tunemax.search.storage.questions import Question, create, load_from
@@ -421,8 +423,6 @@ def test_a_worker_elsewhere_that_is_heard_of_is_left_alone(
     ask: Ask, where: str, work: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tunemax.search.storage.ownership.BEAT", 0.1)
-    host = "elsewhere"
-    monkeypatch.setattr("tunemax.search.storage.recovery.socket.gethostname", lambda: host)
     question = ask(compare=["softmax"])
     taken: list[int] = []
 
@@ -431,7 +431,6 @@ def test_a_worker_elsewhere_that_is_heard_of_is_left_alone(
 
         The last beat that was heard is an hour old.
         """
-        nonlocal host
         if isinstance(event, Reported) and not taken:
             with sqlite3.connect(where, timeout=PATIENCE) as connection:
                 assert (
@@ -446,11 +445,9 @@ def test_a_worker_elsewhere_that_is_heard_of_is_left_alone(
                     max(trial.silent for trial in owned_trials(question.storage, question.siblings)) < recovery.GRACE
                 )
             )
-            host = "here"
             taken.append(reap(question.storage, question.siblings))
-            host = "elsewhere"
 
-    work(question, slots=2, on=wait)
+    work(question, slots=2, on=wait, _mark=mark().replace(socket.gethostname(), "elsewhere"))
     assert taken == [0]
     assert owned_trials(question.storage, question.siblings) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +24,11 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes
+from tunemax.search.storage.marks import mark
+from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question, create
 from tunemax.search.storage.queue import claim
-from tunemax.search.storage.recovery import mark, reap
+from tunemax.search.storage.recovery import reap
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Reported, Started
 from tunemax.search.workers.supervisor import _follow, run
 
@@ -245,6 +248,40 @@ def test_a_trial_that_is_put_back_while_the_last_worker_ends_is_taken_up(
     monkeypatch.setattr("tunemax.search.workers.supervisor.reap", reap_late)
     assert run(where, "q", WorkerSettings(1, 1, 1, False, ()), seconds=None, report=heard.append)
     assert states(question) == {TrialState.COMPLETE: 2}
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "its trials removed"])
+def test_a_database_that_is_lost_meanwhile_ends_the_run(
+    ask: Ask, where: str, empty_database: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Although nobody is evaluated any more, who would notice it."""
+    monkeypatch.setattr("tunemax.search.workers.supervisor.REAPING", 0.5)
+    question, heard = ask(budget={"horizon": 10**6}, base={"eval_interval": 10**6}), []
+    before = question.study("q/softmax")
+    before.tell(before.ask(), 1.0)
+
+    def lose(event: Event) -> None:
+        heard.append(event)
+        if not isinstance(event, Started) or len([each for each in heard if isinstance(each, Started)]) != 4:
+            return
+        if how == "its trials removed":
+            with question.storage.engine.begin() as connection:
+                connection.exec_driver_sql("DELETE FROM trials WHERE state = 'COMPLETE'")
+        else:
+            Path(where).unlink()
+        if how == "replaced":
+            shutil.copyfile(empty_database, where)
+
+    with pytest.raises(StorageLost) as caught:
+        run(where, "q", WorkerSettings(1, 1, 4, False, ()), seconds=None, report=lose)
+    assert str(caught.value).startswith(f"{where}: ")
+    assert str(Path(where).with_name("studies.runs")) in str(caught.value)
+    assert no_children()
+    if how == "removed":
+        assert not Path(where).exists()
+    if how == "replaced":
+        assert Path(where).read_bytes() == empty_database.read_bytes()
+    assert not any(isinstance(event, Note) for event in heard)
 
 
 def test_with_nothing_to_do_no_worker_is_started(ask: Ask, where: str, work: Callable[..., Any]) -> None:
