@@ -107,6 +107,29 @@ def test_text_folder_leaves_out_hidden_and_binary_files(root: Path, tmp_path: Pa
     assert sorted(found.splitlines()) == sorted(f"text of file {i}, no newline at its end" for i in range(80))
 
 
+def test_linked_folders_belong_to_a_text_folder_each_place_once(root: Path, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "texts", tmp_path / "elsewhere"
+    for i in range(120):
+        path = (folder / "own" if i < 40 else elsewhere / f"{i % 2}" / "deep") / f"{i}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of file {i}\n")
+    alone = open_data(str(folder))
+    (folder / "more").symlink_to(elsewhere)
+    (folder / "again").symlink_to(elsewhere / "1")
+    (folder / "own" / "circle").symlink_to(folder)
+    (folder / "above").symlink_to(tmp_path)
+    (elsewhere / "0" / "back").symlink_to(elsewhere)
+    (folder / ".hidden").symlink_to(tmp_path)
+    together = open_data(str(folder))
+    assert together.manifest.left_out is not None
+    assert together.manifest.left_out.of_bytes == sum(len(f"text of file {i}\n") for i in range(120))
+    found = "".join(texts(together).values())
+    assert sum(f"text of file {i}\n" in found for i in range(120)) > 100, "a slice may cut through a line, not more"
+    assert together.manifest.version == 3
+    again = open_data(str(folder), alone.manifest.fingerprint)
+    assert again.manifest == alone.manifest, "what began with the text of before goes on with it"
+
+
 def test_prepared_stdlib_is_opened_without_reading_a_source_or_making_tokens(
     stdlib: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
