@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,6 @@ from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
-    from tunemax.search.machine.processes import WorkerSettings
-    from tunemax.search.storage.questions import Question
-    from tunemax.search.views.live.progress import Progress
-    from tunemax.search.workers.events import Event
 
 
 def register(actions: Subcommands) -> None:
@@ -84,6 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.api import run_study
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.questions import create, data_of, load_from
+    from tunemax.search.views.live.screen import on_screen
 
     if file:
         say_how_measured(create(where, definition, data_of(where, definition)))
@@ -106,6 +103,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.api import confirm_study
     from tunemax.search.question.stages import MOST_RUNS, MOST_SEEDS, Confirm
     from tunemax.search.storage.commands import typed
+    from tunemax.search.views.live.screen import on_screen
 
     question = revived(arguments, arguments.question)
     say_how_measured(question)
@@ -151,46 +149,10 @@ def resume(arguments: argparse.Namespace) -> None:
     run(arguments)
 
 
-@contextlib.contextmanager
-def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
-    """What is known before the training, then its picture, or lines where there is no terminal."""
-    from tunemax.search.results.forecast import expected
-    from tunemax.search.results.seeds import too_few
-    from tunemax.search.storage.fresh_seeds import seeds_of
-    from tunemax.search.views.live.view import shown
-
-    definition = question.definition
-    for line in settings.lines:
-        print(line, file=sys.stderr)
-    asked, few, runs = definition.question, None, None
-    if confirms := definition.confirms:
-        seeds = seeds_of(definition)
-        asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
-        asked += _open(question) if confirms.runs else ""
-        few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
-        runs = expected(question)
-    done = f"{progress.done} of {counted(progress.total, 'trial')} done, {definition.budget.words} each"
-    print("\n".join(filter(None, [asked, f"{question.name}: {done}", few, runs])), flush=True)
-    with shown(progress) as view:
-        yield view
-
-
 def _left(waiting: int, limit: float | None) -> str:
     """Why trials still wait. limit: seconds that the run had."""
     back = f"{counted(waiting, 'trial')} {one_or(waiting, 'waits', 'wait')}, given back by another run."
     return "The time is spent." if limit else back
-
-
-def _open(question: Question) -> str:
-    """What this round is for, of a confirmation whose runs are counted."""
-    from tunemax.search.results.confirmation import confirmation
-
-    found = confirmation(question)
-    count, most = len(found.entries) - 1, f"at most {found.budget} runs"
-    if not found.settled:
-        return f", {most}"
-    open_ = ", ".join(entry.candidate for entry in found.open)
-    return f", {most}; {len(found.settled)} of {count} comparisons settled" + (f", open: {open_}" if open_ else "")
 
 
 @contextlib.contextmanager
