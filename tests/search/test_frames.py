@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -87,14 +86,12 @@ def test_a_question_without_trials_has_empty_frames(ask: Callable[..., Question]
     assert len(curves("q", where)) == 0
 
 
-def test_a_diverged_trial_has_an_infinite_loss(
+def test_a_diverged_trial_is_told_apart(
     ask: Callable[..., Question], work: Callable[..., Any], where: str
 ) -> None:
-    ask(space={"learning_rate": [10.0]}, sampler="grid", budget={"trials": None})
-    work()
-    frame = trials("q", where).query("state == 'diverged'")
-    assert len(frame) > 0
-    assert frame["loss"].map(math.isinf).all()
+    work(ask(space={"learning_rate": [9.0, 10.0]}, sampler="grid", budget={"trials": None}))
+    assert (trials("q", where)["state"] == "diverged").all()
+    assert (leaderboard("q", where)["diverged"] == 2).all()
 
 
 @pytest.mark.parametrize("function", EVERY)
