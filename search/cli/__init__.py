@@ -14,10 +14,10 @@ import traceback
 from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
+from tunemax.search.cli import completion, dashboard, doctor, fields, prepare, report, rl, study, train
 from tunemax.search.cli.parser import Parser
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
+COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ def _fill(parser: Parser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="folder of an agent, or its file")
     every = "iterations between two moves (default: as many moves as in the agent's episodes)"
     count_flag(parser, "--every", every)
-    add_field_flags(parser, all_specs().values())
+    add_field_flags(parser, list(all_specs().values()))
 
 
 def run(arguments: argparse.Namespace) -> None:

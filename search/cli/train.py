@@ -42,7 +42,7 @@ def _fill(parser: Parser) -> None:
     start.add_argument(
         "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
     )
-    add_field_flags(parser, all_specs().values())
+    add_field_flags(parser, list(all_specs().values()))
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -86,9 +86,7 @@ def test_a_question_without_trials_has_empty_frames(ask: Callable[..., Question]
     assert len(curves("q", where)) == 0
 
 
-def test_a_diverged_trial_is_told_apart(
-    ask: Callable[..., Question], work: Callable[..., Any], where: str
-) -> None:
+def test_a_diverged_trial_is_told_apart(ask: Callable[..., Question], work: Callable[..., Any], where: str) -> None:
     work(ask(space={"learning_rate": [9.0, 10.0]}, sampler="grid", budget={"trials": None}))
     assert (trials("q", where)["state"] == "diverged").all()
     assert (leaderboard("q", where)["diverged"] == 2).all()
