@@ -32,8 +32,11 @@ from tunemax.gpt.files import partial_folder, write_through, write_whole
 
 
 def data_root() -> Path:
-    """Where prepared data lies: the environment's TUNEMAX_DATA, else ~/.cache/tunemax/data."""
-    return Path(os.environ.get("TUNEMAX_DATA") or "~/.cache/tunemax/data").expanduser()
+    """Where prepared data lies: the environment's TUNEMAX_DATA, else tunemax/data in XDG_CACHE_HOME, else in ~/.cache."""
+    if named := os.environ.get("TUNEMAX_DATA"):
+        return Path(named).expanduser()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (caches if caches.is_absolute() else Path("~/.cache").expanduser()) / "tunemax" / "data"
 
 
 def open_data(dataset: str, fingerprint: str | None = None) -> Corpus:
