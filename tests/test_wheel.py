@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -73,6 +74,27 @@ def test_a_wheel_has_the_packages_their_data_and_nothing_else(wheel: Path) -> No
     data = [*(ROOT / "studies").glob("*.yaml"), *(ROOT / "envs/agents/presets").glob("*.yaml")]
     expected = {f"tunemax/{path.relative_to(ROOT)}" for path in (*sources, *data)}
     assert set(files) == expected | {"tunemax/__init__.py", "tunemax/__main__.py", "tunemax/py.typed"}
+
+
+def test_a_source_distribution_is_complete_and_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    ignored = shutil.ignore_patterns(
+        "__pycache__", "*.db*", "runs", ".*cache", ".venv", ".git", "*.egg-info", "build", "dist"
+    )
+    shutil.copytree(ROOT, clone, symlinks=True, ignore=ignored)
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", build, tmp_path, cwd=clone)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("tunemax-*/")
+    kept = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    told = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
+    in_repository = {name for name in told if name and not name.startswith((".ci", ".git", "gpt/", "envs/", "search/"))}
+    assert in_repository - {"tunemax/gpt", "tunemax/envs", "tunemax/search", "tunemax/studies"} <= kept
+    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ".", cwd=unpacked)
+    (built,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(built).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
 def test_a_packaged_question_is_run_in_an_empty_folder(python: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from tunemax.gpt.files import partial_folder, write_through, write_whole
 
 
 def data_root() -> Path:
-    """Where prepared data lies: the environment's TUNEMAX_DATA, else tunemax/data in XDG_CACHE_HOME, else in ~/.cache."""
+    """Where prepared data lies: as TUNEMAX_DATA says, else tunemax/data in XDG_CACHE_HOME, else in ~/.cache."""
     if named := os.environ.get("TUNEMAX_DATA"):
         return Path(named).expanduser()
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "")

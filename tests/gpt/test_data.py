@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tunemax.gpt.data import SLICES, Corpus, load, open_data, prepare, sources
+from tunemax.gpt.data import SLICES, Corpus, load, open_data, preparation, prepare, sources
 from tunemax.gpt.data.manifest import MANIFEST, TOKENS, fingerprint
 from tunemax.gpt.errors import TunemaxError
 
@@ -162,6 +162,18 @@ def test_text_file_is_split_by_position_without_loss(root: Path, book: Path) -> 
     assert {len(tokens) for tokens in corpus.slices.values()} == {round(len(data) * 0.05)}
     assert corpus.folder.name.startswith("my_book-")
     assert corpus.bytes_per_token("tuning") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("caches", "where"), [("/var/caches", "/var/caches/tunemax/data"), ("", "~"), ("relative", "~"), (None, "~")]
+)
+def test_data_lies_among_the_caches_of_the_user(
+    caches: str | None, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUNEMAX_DATA")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("XDG_CACHE_HOME", caches) if caches is not None else monkeypatch.delenv("XDG_CACHE_HOME", False)
+    assert preparation.data_root() == Path(where.replace("~", "/home/somebody/.cache/tunemax/data"))
 
 
 def test_data_folder_inside_the_text_folder_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
