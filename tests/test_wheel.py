@@ -133,7 +133,7 @@ def test_the_code_that_is_shown_runs_where_others_have_the_names(document: str, 
     examples = re.findall(r"^```python\n(.*?)^```$", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
     if any("studies/tunemax.db" in code for code in examples):  # which `make study` has made
         (elsewhere / "studies").mkdir()
-        small = (ROOT / "studies/softmax_variants.yaml").read_text().replace("horizon: 1200", "horizon: 60")
+        small = (ROOT / "studies/softmax_variants.yaml").read_text().replace("horizon: 800", "horizon: 60")
         (elsewhere / "studies/softmax_variants.yaml").write_text(small)
         run(python, "-m", "tunemax", "study", "create", "studies/softmax_variants.yaml", cwd=elsewhere)
     program = f"for code in {examples!r}:\n    exec(compile(code, 'shown', 'exec'), {{'__name__': '__main__'}})"
