@@ -31,7 +31,7 @@ space: {learning_rate: default}
 sampler: SAMPLER
 pruner: median
 budget: {trials: 6, horizon: 60}
-confirm: {seeds: 6}
+confirm: {seeds: 8}
 """
 SIZES = ["--n_layer=1", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--max_iters=40"]
 SCENE = [

@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt as interrupt:
         return _fail(f"interrupted; {interrupt}" if interrupt.args else "interrupted", status=130)
-    except (TunemaxError, OSError) as error:
+    except (TunemaxError, OSError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, (TunemaxError, OSError)) and not _is_of_memory(error):
+            raise
         if "--debug" in given:
             traceback.print_exc()
         return _fail(_line(error), status=2)
@@ -52,7 +54,14 @@ def build() -> Parser:
     return parser
 
 
-def _line(error: TunemaxError | OSError) -> str:
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory has run out, as Python, torch on a CPU and torch on a GPU say it."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _line(error: Exception) -> str:
+    if _is_of_memory(error):
+        return "memory: not enough for this; make the model, the batch or the context smaller, or free some"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).splitlines())

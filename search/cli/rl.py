@@ -80,6 +80,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     from tunemax.envs.agents.hyperparameters import checked, load
     from tunemax.envs.agents.training import Plan
+    from tunemax.search.machine.alone import check_room
     from tunemax.search.rl.trials import agent_folder, as_begun
     from tunemax.search.storage.database import open_storage
 
@@ -89,6 +90,7 @@ def train(arguments: argparse.Namespace) -> None:
     preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
     size = (arguments.steps, arguments.envs, arguments.round)
     plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
+    check_room(plan.scene.task.config, plan.envs)
     storage = open_storage(arguments.storage or default_storage(), create=True)
     plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
