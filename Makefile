@@ -2,6 +2,7 @@
 # make test     install with the test extras; linter, types, tests (under 10 minutes on 2 cores)
 # make test-services, make test-long     the tests that start servers; those that compile, build and measure for real
 # make mutants  put faults into copies of the sources, one at a time, and see that the tests notice each (MUTANTS='clip 3 17-20': some)
+# make bounds   install every dependency at its lower bound into .venv-bounds, and try what tunemax does (BOUNDS=torch: all but torch)
 # make rl       train a small agent, tune what it has to beat, and compare them (under 10 minutes on 2 cores)
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
@@ -10,11 +11,12 @@ PYTHON ?= python3
 # Two processes; neighbours in a file stay in one of them, and share what takes long to make
 PYTEST_ARGS ?= -n 2 --dist worksteal
 MUTANTS ?=
+BOUNDS ?=
 
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study rl test test-services test-long mutants clean
+.PHONY: study rl test test-services test-long mutants bounds clean
 
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
@@ -44,6 +46,9 @@ test-long: .venv/installed-test
 mutants: .venv/installed-test
 	$(BIN)/python tests/mutants.py $(MUTANTS)
 
+bounds: .venv/installed-test
+	$(BIN)/python tests/bounds.py $(BOUNDS)
+
 # The stamps are older than their sources exactly if the pins or the dependencies have changed since. setuptools comes first,
 # from the same pins, so that the build of tunemax itself needs nothing else.
 .venv/installed: pyproject.toml constraints.txt
@@ -58,5 +63,5 @@ mutants: .venv/installed-test
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bounds build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find gpt envs search tests -name __pycache__ -type d -prune -exec rm -rf {} +

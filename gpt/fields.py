@@ -160,6 +160,12 @@ class FieldSpec:
             return (False, True)
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
 
+    @property
+    def names(self) -> tuple[Value, ...]:
+        """What a text may say that names one of a registry, such as a softmax variant; else nothing."""
+        searched = self.declared.search
+        return searched.values if self.annotation is str and isinstance(searched, Choices) else ()
+
     def active(self, values: Mapping[str, Any]) -> bool:
         """Whether the field means anything beside these values, which may lack other variants' fields."""
 
@@ -206,8 +212,8 @@ class FieldSpec:
         """The valid values in words: ``a number > 0``, ``one of fp32, bf16``, ``true or false``."""
         if self.annotation is bool:
             return "true or false"
-        if self.options:
-            return "one of " + ", ".join(shown(option) for option in self.options)
+        if known := self.options or self.names:
+            return "one of " + ", ".join(shown(option) for option in known)
         kinds: dict[Any, str] = {int: "a whole number", float: "a number", str: "text"}
         signs = {annotated_types.Gt: ">", annotated_types.Ge: "≥", annotated_types.Lt: "<", annotated_types.Le: "≤"}
         limits = [

@@ -45,8 +45,8 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # "meta" has devices without numbers
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise TunemaxError(f"device = {name}: not usable on this machine; use auto or cpu") from error
     return device
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -26,8 +28,14 @@ def generate(
 
     The member sees as many of the last tokens as its context holds. A low temperature takes what is likely; 0 always
     takes the likeliest. What comes out follows from the weights and the arguments; neither training nor the global
-    generators are touched. Raises TunemaxError for an empty prompt, or one that is outside the vocabulary.
+    generators are touched. Raises TunemaxError for an empty prompt, or one that is outside the vocabulary, and for a
+    number that says nothing.
     """
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise TunemaxError(f"temperature = {temperature}: expected a number ≥ 0; 0 takes the likeliest")
+    for name, number, least in (("tokens", tokens, 0), ("count", count, 1), ("seed", seed, 0)):
+        if number < least:
+            raise TunemaxError(f"{name} = {number}: expected a whole number ≥ {least}")
     given = np.asarray(prompt, dtype=np.int64).reshape(-1)
     if not len(given):
         raise TunemaxError("prompt: empty; give at least one token to continue")

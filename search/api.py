@@ -33,6 +33,7 @@ from tunemax.search.storage.questions import Question, create, data_of, load, lo
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
+from tunemax.search.views.live.screen import on_screen
 from tunemax.search.workers import supervisor
 from tunemax.search.workers.events import Event
 from tunemax.search.workers.trial import train_alone
@@ -113,6 +114,20 @@ def run_study(
         stages = itertools.product(tuned, stage.horizons)
         waiting += sum(run.confirm(each.name, stage, factor) for each, factor in stages)
     return Ended(waiting, elsewhere)
+
+
+def run(
+    file: str | Path, storage: str | None = None, *, show: Show = on_screen, seconds: float | None = None
+) -> Question:
+    """Create a study file's question, or join it, work on it until nothing waits, and give it back.
+
+    storage: a path or an SQLAlchemy URL; by default `tunemax.db` beside the file. show: by default a line for each
+    trial that ends, on a terminal the live picture. seconds: no trial starts later than this. Raises as `create_study`
+    and `run_study` do. What it has found: `answer`, `leaderboard`, `trials`, `curves`, `figures`.
+    """
+    question = create_study(file, storage)
+    run_study(question.name, question.storage.url, show=show, seconds=seconds)
+    return load(question.storage, question.name)
 
 
 def confirm_study(

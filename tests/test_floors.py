@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("gpt", "envs", "search")
-ROOMS = ("question", "storage", "machine", "workers", "results", "charts", "views", "rl", "api", "cli")
+ROOMS = ("question", "storage", "machine", "workers", "results", "charts", "views", "rl", "api", "frames", "cli")
 """Of search, in the order of the way of a study; each may import those before it."""
 STUDIES = {"optuna", "optuna_dashboard", "optunahub", "sqlalchemy", "alembic"}
 AGENTS = {"gymnasium", "sb3_contrib", "stable_baselines3"}
@@ -58,9 +58,9 @@ IMPORTS = {module(path): imported((ROOT / path).read_text(), path) for path in P
 
 
 def place(name: str) -> tuple[int, int]:
-    """Floor and room of one of our modules; `tunemax.search` itself, which hands on what `api` has, is as high as
-    that."""
-    floor, room = [*name.split("."), "api"][1:3]
+    """Floor and room of one of our modules; `tunemax.search` itself, which hands on what `api` and `frames` have, is as
+    high as those."""
+    floor, room = [*name.split("."), "frames"][1:3]
     return FLOORS.index(floor), ROOMS.index(room) if floor == "search" else 0
 
 

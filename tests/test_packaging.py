@@ -18,7 +18,9 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = CONFIG["project"]
-DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["notebook"] + EXTRAS["test"]]
+DIRECT = [requirement for requirement in DIRECT if requirement.name != "tunemax"]
 MAKEFILE = (ROOT / "Makefile").read_text()
 LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
 PINS = dict(line.split("==") for line in LINES)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -75,6 +76,27 @@ def test_a_wheel_has_the_packages_their_data_and_nothing_else(wheel: Path) -> No
     assert set(files) == expected | {"tunemax/__init__.py", "tunemax/__main__.py", "tunemax/py.typed"}
 
 
+def test_a_source_distribution_is_complete_and_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    ignored = shutil.ignore_patterns(
+        "__pycache__", "*.db*", "runs", ".*cache", ".venv", ".git", "*.egg-info", "build", "dist"
+    )
+    shutil.copytree(ROOT, clone, symlinks=True, ignore=ignored)
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", build, tmp_path, cwd=clone)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("tunemax-*/")
+    kept = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    told = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
+    in_repository = {name for name in told if name and not name.startswith((".ci", ".git", "gpt/", "envs/", "search/"))}
+    assert in_repository - {"tunemax/gpt", "tunemax/envs", "tunemax/search", "tunemax/studies"} <= kept
+    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ".", cwd=unpacked)
+    (built,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(built).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
 def test_a_packaged_question_is_run_in_an_empty_folder(python: Path, tmp_path: Path) -> None:
     tunemax = python.with_name("tunemax")
     listed = run(tunemax, "study", "files", cwd=tmp_path)
@@ -111,7 +133,7 @@ def test_the_code_that_is_shown_runs_where_others_have_the_names(document: str, 
     examples = re.findall(r"^```python\n(.*?)^```$", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
     if any("studies/tunemax.db" in code for code in examples):  # which `make study` has made
         (elsewhere / "studies").mkdir()
-        small = (ROOT / "studies/softmax_variants.yaml").read_text().replace("horizon: 1200", "horizon: 60")
+        small = (ROOT / "studies/softmax_variants.yaml").read_text().replace("horizon: 800", "horizon: 60")
         (elsewhere / "studies/softmax_variants.yaml").write_text(small)
         run(python, "-m", "tunemax", "study", "create", "studies/softmax_variants.yaml", cwd=elsewhere)
     program = f"for code in {examples!r}:\n    exec(compile(code, 'shown', 'exec'), {{'__name__': '__main__'}})"

@@ -33,8 +33,11 @@ from tunemax.gpt.paths import inside
 
 
 def data_root() -> Path:
-    """Where prepared data lies: the environment's TUNEMAX_DATA, else ~/.cache/tunemax/data."""
-    return Path(os.path.expanduser(os.environ.get("TUNEMAX_DATA") or "~/.cache/tunemax/data"))
+    """Where prepared data lies: as TUNEMAX_DATA says, else tunemax/data in XDG_CACHE_HOME, else in ~/.cache."""
+    if named := os.environ.get("TUNEMAX_DATA"):
+        return Path(os.path.expanduser(named))
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (caches if caches.is_absolute() else Path(os.path.expanduser("~/.cache"))) / "tunemax" / "data"
 
 
 def open_data(dataset: str, fingerprint: str | None = None) -> Corpus:

@@ -12,8 +12,8 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from tunemax.gpt.files import write_whole
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 SHAKESPEARE_FILE = "tinyshakespeare.txt"
+HIDDEN = re.compile(r"\..*")
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,19 @@ def text_file(path: Path) -> Source:
 
 
 def text_folder(folder: Path) -> Source:
-    """The text files of a folder and those in it, by bytes, split by file, without hidden and binary ones."""
-    names = _files(folder, re.compile(r"\..*"))
+    """The text files of a folder and those in it, by bytes, split by file, without hidden and binary ones.
+
+    Folders that are linked into it belong to it since version 3.
+    """
+    names = _files(folder, HIDDEN)
+    source = _folder_of(folder, names)
+    if linked := _linked_files(folder, HIDDEN):
+        with_linked = _folder_of(folder, sorted([*names, *linked]))
+        return replace(with_linked, version=3, before=source)
+    return source
+
+
+def _folder_of(folder: Path, names: list[str]) -> Source:
     states = [(name, (folder / name).stat()) for name in names]
     return _by_file(
         name=_slug(folder.name),
@@ -206,16 +218,51 @@ def _by_file(
 
 def _files(folder: Path, leave_out: re.Pattern[str]) -> list[str]:
     """Paths in a folder, sorted: none hidden, none in folders named like `leave_out` or holding prepared tokens."""
+    found = [path for _, _, paths in _places(folder, leave_out) for path in paths]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _linked_files(folder: Path, leave_out: re.Pattern[str]) -> list[str]:
+    """Paths of files in folders that are linked into a folder, and into those; each place is visited once.
+
+    A link to the folder itself, or to one that it lies in, leads nowhere new.
+    """
+    visited, links = set[tuple[int, int]](), list[Path]()
+    for place, linked, _ in _places(folder, leave_out):
+        visited.add(_place(place))
+        links += linked
+    above = {_place(parent) for parent in folder.parents}
+    found = []
+    while links:
+        link = links.pop(0)
+        if _place(link) in above:
+            continue
+        for place, linked, paths in _places(link, leave_out):
+            if _place(place) not in visited:
+                visited.add(_place(place))
+                links += linked
+                found += paths
+    return [path.relative_to(folder).as_posix() for path in found]
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    """What tells a folder apart, whatever links lead to it."""
+    state = folder.stat()
+    return state.st_dev, state.st_ino
+
+
+def _places(folder: Path, leave_out: re.Pattern[str]) -> Iterator[tuple[Path, list[Path], list[Path]]]:
+    """Each folder in a folder, itself first: its path, links in it to other folders, and its files; by name."""
 
     def refuse(error: OSError) -> None:
         raise error  # else a folder that cannot be read would be missing from the text without a word
 
-    found = []
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not leave_out.fullmatch(name) and not is_prepared(Path(place, name))]
-        paths = [Path(place, name) for name in names if not name.startswith(".")]
-        found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
-    return sorted(found)
+        kept = [name for name in folders if not leave_out.fullmatch(name) and not is_prepared(Path(place, name))]
+        folders[:] = sorted(kept)
+        links = [path for name in folders if (path := Path(place, name)).is_symlink()]
+        paths = [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+        yield Path(place), links, [path for path in paths if path.is_file()]
 
 
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\b\x1b"))

@@ -15,7 +15,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.probe import STANDS_FOR
-from tunemax.search.charts.picture import Axis, Curve, Curves, Dot, Look, Point, Row, Rows, Size
+from tunemax.search.charts.picture import Axis, Curve, Curves, Dot, Look, Picture, Point, Row, Rows, Size
 from tunemax.search.question.budget import counts
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.results.confirmation import Confirmation
@@ -34,6 +34,25 @@ TRUE = {"row_max": "maximum of a row", "denominator": "denominator of a row"}
 def hues(candidates: Sequence[Candidate]) -> dict[str, int]:
     """By candidate."""
     return {candidate.name: place for place, candidate in enumerate(candidates)}
+
+
+def shared(
+    definition: StudyDefinition,
+    board: Leaderboard,
+    candidates: Sequence[Candidate],
+    confirmed: Sequence[Confirmation],
+) -> dict[str, Picture]:
+    """What all studies of a question show, by name. confirmed: what has been confirmed of it, or itself if it is a
+    confirmation."""
+    shown: dict[str, Picture] = {"curves": learning_curves(board.question, candidates, definition.budget.counts)}
+    if not definition.confirms:
+        shown["leaderboard"] = ranking(board, candidates)
+    rates = learning_rates(definition, candidates)
+    if rates.curves:
+        shown["learning_rate"] = rates
+    for each in confirmed:
+        shown[f"confirmed-{each.factor}x"] = intervals(board.question, each, candidates)
+    return shown
 
 
 def learning_curves(question: str, candidates: Sequence[Candidate], across: str = "iteration") -> Curves:

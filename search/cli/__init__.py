@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
-from tunemax.search.cli import dashboard, doctor, fields, prepare, report, rl, study, train
+from tunemax.search.cli import completion, dashboard, doctor, fields, prepare, report, rl, study, train
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor)
+COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +53,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return 141
     except KeyboardInterrupt as interrupt:
         return _fail(f"interrupted; {interrupt}" if interrupt.args else "interrupted", status=130)
-    except (TunemaxError, OSError) as error:
+    except (TunemaxError, OSError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, (TunemaxError, OSError)) and not _is_of_memory(error):
+            raise
         if "--debug" in given:
             print(redacted("".join(traceback.format_exception(error)), hiding), end="", file=sys.stderr)
         return _fail(redacted(_line(error), hiding), status=2)
@@ -88,7 +90,14 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _line(error: TunemaxError | OSError) -> str:
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory has run out, as Python, torch on a CPU and torch on a GPU say it."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _line(error: Exception) -> str:
+    if _is_of_memory(error):
+        return "memory: not enough for this; make the model, the batch or the context smaller, or free some"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

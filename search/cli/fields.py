@@ -41,8 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def text(specs: list[FieldSpec]) -> str:
     """Two lines a field: name, default and valid values; help and condition."""
+    from tunemax.search.cli.flags import sections
+
     lines = []
-    for title, members in _sections(specs):
+    for title, members in sections(specs):
         lines += [title, ""]
         for spec in members:
             row = _row(spec)
@@ -53,8 +55,10 @@ def text(specs: list[FieldSpec]) -> str:
 
 def markdown(specs: list[FieldSpec]) -> str:
     """One table a section."""
+    from tunemax.search.cli.flags import sections
+
     lines = ["# Fields", "", *NOTE, ""]
-    for title, members in _sections(specs):
+    for title, members in sections(specs):
         lines += [
             f"## {title}",
             "",
@@ -67,19 +71,6 @@ def markdown(specs: list[FieldSpec]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _sections(specs: list[FieldSpec]) -> list[tuple[str, list[FieldSpec]]]:
-    """The fields under their headings: a group's own fields, and each variant's by itself."""
-    from tunemax.gpt.softmax import variants
-
-    sections: dict[str, list[FieldSpec]] = {}
-    for spec in specs:
-        owner = spec.name.rpartition(".")[0]
-        aliases = ", ".join(variants()[owner].aliases) if owner else ""
-        title = f"{owner} (alias {aliases})" if aliases else owner or spec.group
-        sections.setdefault(title, []).append(spec)
-    return list(sections.items())
 
 
 def _row(spec: FieldSpec) -> dict[str, str]:

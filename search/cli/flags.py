@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tunemax.gpt.fields import Condition, FieldSpec, shown, shown_condition
 from tunemax.gpt.softmax import variants
-from tunemax.search.cli.parser import Parser
+from tunemax.search.cli.parser import HelpAll, Parser
 
+SHORT = (
+    *("softmax_variant", "dataset", "n_layer", "n_head", "n_embd", "block_size", "batch_size"),
+    *("max_iters", "learning_rate", "seed", "device", "compile", "out_dir"),
+)
+"""The fields that a short help shows: what most runs change."""
 _DEST = "field "  # before a field's name in the parsed arguments, so that no field can meet another argument
 
 
-def add_field_flags(parser: Parser, specs: Iterable[FieldSpec]) -> None:
-    """One flag a field, in an argument group for each of the fields' groups.
+def add_field_flags(parser: Parser, specs: Sequence[FieldSpec]) -> None:
+    """One flag a field, in an argument group for each section of fields; the help shows those of SHORT, and
+    ``--help-all`` every one.
 
     Values stay text, which `Config.of` checks. Dashes for underscores and a variant's aliases are understood too.
     """
-    groups: dict[str, Any] = {}
+    parser.add_argument("--help-all", action=HelpAll, help=f"show all {len(specs)} fields, with their conditions")
+    for title, members in sections(specs):
+        group = parser.add_argument_group(title)
+        for spec in members:
+            flag, help = f"--{spec.name}", explained(spec).replace("%", "%%")
+            kind = (
+                {"action": argparse.BooleanOptionalAction} if spec.annotation is bool else {"metavar": _metavar(spec)}
+            )
+            action = group.add_argument(flag, dest=_DEST + spec.name, default=argparse.SUPPRESS, help=help, **kind)
+            if known := spec.options or spec.names:
+                parser.names[action] = [shown(name) for name in known if spec.annotation is not bool]
+            if spec.name not in SHORT:
+                parser.more[action], action.help = help, argparse.SUPPRESS
+            for name in _spellings(spec.name):
+                parser.spellings |= {f"--{name}": flag, f"--no-{name}": f"--no-{spec.name}"}
+
+
+def sections(specs: Iterable[FieldSpec]) -> list[tuple[str, list[FieldSpec]]]:
+    """The fields under their headings: a group's own fields, and each variant's by itself."""
+    found: dict[str, list[FieldSpec]] = {}
     for spec in specs:
-        if spec.group not in groups:
-            groups[spec.group] = parser.add_argument_group(spec.group)
-        flag, help = f"--{spec.name}", explained(spec).replace("%", "%%")
-        kind = {"action": argparse.BooleanOptionalAction} if spec.annotation is bool else {"metavar": _metavar(spec)}
-        groups[spec.group].add_argument(flag, dest=_DEST + spec.name, default=argparse.SUPPRESS, help=help, **kind)
-        for name in _spellings(spec.name):
-            parser.spellings |= {f"--{name}": flag, f"--no-{name}": f"--no-{spec.name}"}
+        owner = spec.name.rpartition(".")[0]
+        aliases = ", ".join(variants()[owner].aliases) if owner else ""
+        title = f"{owner} (alias {aliases})" if aliases else owner or spec.group
+        found.setdefault(title, []).append(spec)
+    return list(found.items())
 
 
 def config_from(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -55,9 +78,9 @@ def condition(spec: FieldSpec) -> str:
 
 
 def _metavar(spec: FieldSpec) -> str:
-    if spec.options:
+    if len(spec.options) in (2, 3):
         return "{" + ",".join(shown(option) for option in spec.options) + "}"
-    return {int: "N", float: "X"}.get(spec.annotation, "TEXT")
+    return {int: "N", float: "X"}.get(spec.annotation, "NAME" if spec.options or spec.names else "TEXT")
 
 
 def _spellings(name: str) -> set[str]:

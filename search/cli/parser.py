@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -20,12 +20,16 @@ class Parser(argparse.ArgumentParser):
 
     fill: adds the arguments when the command is first used, for those whose reading is slow.
     spellings: other ways to write a flag, each with the flag that it stands for.
+    more: what `--help` leaves out and `--help-all` shows: each argument with its help.
+    names: what an argument may be, of those that others check.
     """
 
     def __init__(self, *, fill: Callable[[Parser], None] | None = None, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
         self.fill = fill
         self.spellings: dict[str, str] = {}
+        self.more: dict[argparse.Action, str] = {}
+        self.names: dict[argparse.Action, Sequence[str]] = {}
         self._negative_number_matcher = _NEGATIVE_NUMBER  # argparse's own knows no exponents
         self.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
@@ -34,13 +38,23 @@ class Parser(argparse.ArgumentParser):
     # argparse calls this for every sub-command too, and leaves what it does not know to the parser above, which cannot
     # help.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self.fill:
-            fill, self.fill = self.fill, None
-            fill(self)
+        self.filled()
         parsed, unknown = super().parse_known_args([self._spelt(word) for word in args or ()], namespace)
         if unknown:
             self._refuse(unknown[0])
         return parsed, []
+
+    def filled(self) -> Parser:
+        """The parser with all its arguments."""
+        if self.fill:
+            fill, self.fill = self.fill, None
+            fill(self)
+        return self
+
+    def show_more(self) -> None:
+        """Let help show every argument from now on."""
+        for action, text in self.more.items():
+            action.help = text
 
     def error(self, message: str) -> NoReturn:
         raise TunemaxError(f"{message.removeprefix('argument ')}; see `{self.prog} --help`")
@@ -62,6 +76,19 @@ class Parser(argparse.ArgumentParser):
         raise TunemaxError(
             f"{flag}: no such flag" + (near if "did you mean" in near else f"; see `{self.prog} --help`")
         )
+
+
+class HelpAll(argparse.Action):
+    """``--help-all``: as ``--help``, with what that leaves out."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, Parser)
+        parser.show_more()
+        parser.print_help()
+        parser.exit()
 
 
 def add_command(

@@ -83,6 +83,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     from tunemax.envs.agents.hyperparameters import checked, load
     from tunemax.envs.agents.training import Plan
+    from tunemax.search.machine.alone import check_room
     from tunemax.search.rl.trials import agent_folder, as_begun
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
@@ -94,6 +95,7 @@ def train(arguments: argparse.Namespace) -> None:
     preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
     size = (arguments.steps, arguments.envs, arguments.round)
     plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
+    check_room(plan.scene.task.config, plan.envs)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on

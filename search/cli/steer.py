@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.search.cli.common import count_flag
 from tunemax.search.cli.parser import Parser, add_command
-from tunemax.search.cli.train import check_evaluation, say, say_end
+from tunemax.search.cli.train import check_evaluation, say, say_end, set_up_for
 from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
@@ -27,22 +27,20 @@ def _fill(parser: Parser) -> None:
     parser.add_argument("agent", metavar="AGENT", help="folder of an agent, or its file")
     every = "iterations between two moves (default: as many moves as in the agent's episodes)"
     count_flag(parser, "--every", every)
-    add_field_flags(parser, all_specs().values())
+    add_field_flags(parser, list(all_specs().values()))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train with the agent's own fields, and those that were given over them."""
-    import torch
-
     from tunemax.envs.agents.agent import Agent
     from tunemax.envs.agents.controller import Pilot
     from tunemax.gpt import run as runs
     from tunemax.search.cli.flags import config_from
 
-    torch.set_num_threads(1)
     given = config_from(arguments)
     pilot = Pilot(Agent.load(Path(arguments.agent)), given, arguments.every)
     check_evaluation(pilot.config, given)
+    set_up_for(pilot.config)
     train = pilot.config.train
     controls = ", ".join(pilot.task.controls)
     print(f"{pilot.name} moves {controls} every {pilot.every} of {counted(train.max_iters, 'iteration')}", flush=True)

@@ -42,12 +42,12 @@ def _fill(parser: Parser) -> None:
     start.add_argument(
         "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
     )
-    add_field_flags(parser, all_specs().values())
+    add_field_flags(parser, list(all_specs().values()))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
-    from tunemax.gpt import hardware, matmul
+    from tunemax.gpt import matmul
     from tunemax.gpt import run as runs
     from tunemax.gpt.config import Config, changed
     from tunemax.search.cli.flags import config_from
@@ -57,20 +57,29 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError("--resume and --from both say where to start; give one of them")
     if not arguments.study and (arguments.trial is not None or arguments.storage):
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
-    hardware.keep_memory()
     if arguments.resume:
         before = Config.stored(runs.recorded(Path(arguments.resume)).config)
         check_means_something(before, given)
-        matmul.take(matmul.route_for(before))
+        set_up_for(before)
         result = runs.resume(Path(arguments.resume), given, say)
     else:
         config = Config.of(changed(_trial(arguments), given))
         check_evaluation(config, given)
-        matmul.take(matmul.route_for(config))
+        set_up_for(config)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
         result = runs.train(config, say)
     say_end(result)
+
+
+def set_up_for(config: Config) -> None:
+    """Set this process up for one training. Raises TunemaxError if there is no memory for it."""
+    from tunemax.gpt import matmul
+    from tunemax.search.machine.alone import check_room, threads
+    from tunemax.search.machine.processes import set_up
+
+    check_room(config)
+    set_up(matmul.route_for(config), threads(config))
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,7 @@ from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
-    from tunemax.search.machine.processes import WorkerSettings
     from tunemax.search.storage.patience import Patience
-    from tunemax.search.storage.questions import Question
-    from tunemax.search.views.live.progress import Progress
-    from tunemax.search.workers.events import Event
 
 
 def register(actions: Subcommands) -> None:
@@ -86,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import create, data_of, load_from
+    from tunemax.search.views.live.screen import on_screen
 
     if file:
         say_how_measured(create(where, definition, data_of(where, definition)))
@@ -111,6 +107,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import check_writable
     from tunemax.search.storage.patience import LONG, Patience
+    from tunemax.search.views.live.screen import on_screen
 
     question = revived(arguments, arguments.question)
     check_writable(question.storage)
@@ -160,47 +157,10 @@ def resume(arguments: argparse.Namespace) -> None:
     run(arguments)
 
 
-@contextlib.contextmanager
-def on_screen(question: Question, progress: Progress, settings: WorkerSettings) -> Iterator[Callable[[Event], None]]:
-    """What is known before the training, then its picture, or lines where there is no terminal."""
-    from tunemax.search.results.forecast import expected
-    from tunemax.search.results.seeds import too_few
-    from tunemax.search.storage.fresh_seeds import seeds_of
-    from tunemax.search.views.live.view import shown
-
-    definition = question.definition
-    say_astray(question)
-    for line in settings.lines:
-        print(line, file=sys.stderr)
-    asked, few, runs = definition.question, None, None
-    if confirms := definition.confirms:
-        seeds = seeds_of(definition)
-        asked = f"Confirming {confirms.question} on fresh seeds {seeds[0]} to {seeds[-1]}"
-        asked += _open(question) if confirms.runs else ""
-        few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
-        runs = expected(question)
-    done = f"{progress.done} of {counted(progress.total, 'trial')} done, {definition.budget.words} each"
-    print("\n".join(filter(None, [asked, f"{question.name}: {done}", few, runs])), flush=True)
-    with shown(progress) as view:
-        yield view
-
-
 def _left(waiting: int, limit: float | None) -> str:
     """Why trials still wait. limit: seconds that the run had."""
     back = f"{counted(waiting, 'trial')} {one_or(waiting, 'waits', 'wait')}, given back by another run."
     return "The time is spent." if limit else back
-
-
-def _open(question: Question) -> str:
-    """What this round is for, of a confirmation whose runs are counted."""
-    from tunemax.search.results.confirmation import confirmation
-
-    found = confirmation(question)
-    count, most = len(found.entries) - 1, f"at most {found.budget} runs"
-    if not found.settled:
-        return f", {most}"
-    open_ = ", ".join(entry.candidate for entry in found.open)
-    return f", {most}; {len(found.settled)} of {count} comparisons settled" + (f", open: {open_}" if open_ else "")
 
 
 @contextlib.contextmanager

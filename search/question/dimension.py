@@ -11,6 +11,7 @@ from tunemax.gpt.config import all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
 from tunemax.gpt.softmax import find_variant, variants
+from tunemax.search.question.counting import counted
 from tunemax.search.question.yaml_lines import Fault, Where
 
 Dimension = Range | Choices
@@ -211,7 +212,7 @@ def _choices(spec: FieldSpec, given: Any, where: Where) -> Choices:
         if value in values[:index]:
             raise Fault((*where, index), f"{value} is listed twice; keep one")
     if len(values) < 2:
-        raise Fault(where, f"{len(values)} values are no choice; list at least two, or set one in base")
+        raise Fault(where, f"{counted(len(values), 'value')} to choose from; list at least two, or set one in base")
     return Choices(values)
 
 

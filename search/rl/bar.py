@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemax.gpt.visible import visible
+from tunemax.search.views.live.view import can_draw
 
 
 @contextlib.contextmanager
@@ -19,7 +19,7 @@ def bar(what: str, total: int, unit: str) -> Iterator[tuple[Callable[[int], None
     Without a terminal only the lines are seen.
     """
     console = Console()
-    if not (sys.stdout.isatty() and console.is_interactive):
+    if not can_draw(console):
         yield lambda done: None, lambda line: print(line, flush=True)
         return
     columns = (

@@ -35,7 +35,7 @@ from tunemax.search.question.work import lengths
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
-from tunemax.search.storage.database import check_writable, open_storage, study_names
+from tunemax.search.storage.database import check_writable, in_transaction, open_storage, study_names
 from tunemax.search.storage.layout import write_question
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.paths import TAKEN, check_names

@@ -13,7 +13,7 @@ from tunemax.search.results.repeats import Repeats
 from tunemax.search.storage.commands import typed
 from tunemax.search.views import tables
 from tunemax.search.views.words import plain
-from tunemax.search.views.writers.terminal import aligned, listed, wrapped
+from tunemax.search.views.writers.terminal import aligned, annotated, listed, wrapped
 
 
 def answer(findings: Findings) -> str:
@@ -75,9 +75,8 @@ def _tuned(findings: Findings) -> list[str]:
     board = findings.board
     lines = aligned(tables.ranking(board))
     costs = tables.best_costs(board)
-    settings = ["best settings", *(plain(entry.best.params) for entry in costs.of if entry.best)]
-    beside = [f"{cost}  {chosen}".rstrip() for cost, chosen in zip(aligned(costs), settings, strict=True)]
-    lines += ["", *beside] if costs.of else []
+    settings = [plain(entry.best.params) for entry in costs.of if entry.best]
+    lines += ["", *annotated(costs, "best settings", settings)] if costs.of else []
     tokens = counted(sum(entry.tokens for entry in board.entries), "token")
     spent = [f"tuning {counted(board.member_steps, 'member-step')} ({tokens})"]
     spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]

@@ -160,7 +160,7 @@ def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
 def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and what that rests on."""
     verdict = [] if confirmation.alone else [p_of("versus.p_corrected"), VERDICT]
-    return Table((*_comparison(confirmation), *verdict, SEEDS, DIVERGED), confirmation.entries)
+    return Table((*_comparison(confirmation), *verdict, SEEDS, *_diverged(confirmation)), confirmation.entries)
 
 
 def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:

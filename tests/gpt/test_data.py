@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tunemax.gpt.data import SLICES, Corpus, load, open_data, prepare, sources
+from tunemax.gpt.data import SLICES, Corpus, load, open_data, preparation, prepare, sources
 from tunemax.gpt.data.manifest import MANIFEST, TOKENS, fingerprint
 from tunemax.gpt.errors import TunemaxError
 
@@ -107,6 +107,29 @@ def test_text_folder_leaves_out_hidden_and_binary_files(root: Path, tmp_path: Pa
     assert sorted(found.splitlines()) == sorted(f"text of file {i}, no newline at its end" for i in range(80))
 
 
+def test_linked_folders_belong_to_a_text_folder_each_place_once(root: Path, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "texts", tmp_path / "elsewhere"
+    for i in range(120):
+        path = (folder / "own" if i < 40 else elsewhere / f"{i % 2}" / "deep") / f"{i}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of file {i}\n")
+    alone = open_data(str(folder))
+    (folder / "more").symlink_to(elsewhere)
+    (folder / "again").symlink_to(elsewhere / "1")
+    (folder / "own" / "circle").symlink_to(folder)
+    (folder / "above").symlink_to(tmp_path)
+    (elsewhere / "0" / "back").symlink_to(elsewhere)
+    (folder / ".hidden").symlink_to(tmp_path)
+    together = open_data(str(folder))
+    assert together.manifest.left_out is not None
+    assert together.manifest.left_out.of_bytes == sum(len(f"text of file {i}\n") for i in range(120))
+    found = "".join(texts(together).values())
+    assert sum(f"text of file {i}\n" in found for i in range(120)) > 100, "a slice may cut through a line, not more"
+    assert together.manifest.version == 3
+    again = open_data(str(folder), alone.manifest.fingerprint)
+    assert again.manifest == alone.manifest, "what began with the text of before goes on with it"
+
+
 def test_prepared_stdlib_is_opened_without_reading_a_source_or_making_tokens(
     stdlib: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +162,18 @@ def test_text_file_is_split_by_position_without_loss(root: Path, book: Path) -> 
     assert {len(tokens) for tokens in corpus.slices.values()} == {round(len(data) * 0.05)}
     assert corpus.folder.name.startswith("my_book-")
     assert corpus.bytes_per_token("tuning") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("caches", "where"), [("/var/caches", "/var/caches/tunemax/data"), ("", "~"), ("relative", "~"), (None, "~")]
+)
+def test_data_lies_among_the_caches_of_the_user(
+    caches: str | None, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUNEMAX_DATA")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("XDG_CACHE_HOME", caches) if caches is not None else monkeypatch.delenv("XDG_CACHE_HOME", False)
+    assert preparation.data_root() == Path(where.replace("~", "/home/somebody/.cache/tunemax/data"))
 
 
 def test_data_folder_inside_the_text_folder_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tunemax.gpt import hardware
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.hardware import find_device
 
 
 def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
@@ -21,6 +23,8 @@ def test_freed_memory_is_kept_where_the_library_is_glibc() -> None:
     program = """
 import resource, sys
 from tunemax.gpt import hardware
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.hardware import find_device
 if sys.argv[1] == "keep": assert hardware.keep_memory()
 import torch
 for _ in range(6): [torch.ones(10_000_000) for _ in range(4)]
@@ -40,6 +44,8 @@ def test_processes_get_large_pages_where_the_system_gives_them_to_who_asks(monke
     it."""
     program = """
 from tunemax.gpt import hardware
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.hardware import find_device
 hardware.keep_memory()
 import os, torch
 kept = torch.ones(10_000_000)
@@ -74,6 +80,8 @@ def test_rows_that_grow_one_by_one_leave_no_holes() -> None:
     program = """
 import resource, torch
 from tunemax.gpt import hardware
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.hardware import find_device
 from tunemax.gpt.optimizer import Rows
 hardware.keep_memory()
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
@@ -92,3 +100,9 @@ print(resident() - before)
     full, empty = map(float, run.stdout.split())
     assert 48 <= full < 75
     assert empty < 20
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:77", "xyz", "cpu:x", ""])
+def test_a_device_that_cannot_train_is_refused(name: str) -> None:
+    with pytest.raises(TunemaxError, match=rf"device = {name}: not usable on this machine; use auto or cpu"):
+        find_device(name)

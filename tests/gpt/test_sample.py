@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,3 +90,19 @@ def test_training_goes_on_as_if_nothing_had_been_drawn(
 def test_a_prompt_that_cannot_be_is_refused(trained: tuple[Trainer, Member], prompt: list[int], told: str) -> None:
     with pytest.raises(TunemaxError, match=told):
         generate(*trained, prompt, 3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"temperature": value} for value in (float("nan"), float("inf"), -0.5)),
+        {"tokens": -1},
+        {"count": 0},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_a_number_that_says_nothing_is_refused(trained: tuple[Trainer, Member], given: dict[str, Any]) -> None:
+    (name, value), wanted = next(iter(given.items())), {"tokens": 2} | given
+    with pytest.raises(TunemaxError, match=f"{name} = {value}: expected a"):
+        generate(*trained, [1], **wanted)

@@ -17,7 +17,6 @@ import optuna
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import visible
 from tunemax.search.charts import pictures, plotly, png
-from tunemax.search.charts.picture import Picture
 from tunemax.search.charts.plotly import Figure
 from tunemax.search.results.confirmation import Confirmation, confirmation, confirmations, tuned
 from tunemax.search.results.edges import edges, sentences
@@ -133,15 +132,7 @@ def _shared(
     question: Question, board: Leaderboard, found: Sequence[Candidate], confirmed: Sequence[Confirmation]
 ) -> dict[str, Drawing]:
     """What all studies of a question show. A still is drawn once for all of them."""
-    across = question.definition.budget.counts
-    shown: dict[str, Picture] = {"curves": pictures.learning_curves(board.question, found, across)}
-    if not question.definition.confirms:
-        shown["leaderboard"] = pictures.ranking(board, found)
-    rates = pictures.learning_rates(question.definition, found)
-    if rates.curves:
-        shown["learning_rate"] = rates
-    for each in confirmed:
-        shown[f"confirmed-{each.factor}x"] = pictures.intervals(board.question, each, found)
+    shown = pictures.shared(question.definition, board, found, confirmed)
     stills = {name: {f"{name}.png": cache(partial(png.draw, picture))} for name, picture in shown.items()}
     return {name: Drawing(plotly.draw(picture), stills[name]) for name, picture in shown.items()}
 

@@ -22,7 +22,14 @@ REFRESH = 4
 """Pictures a second."""
 STATUS = 30.0
 """Seconds between two lines that say how far the run is, without a terminal."""
+CELL = "JPY_PARENT_PID"
+"""Environment variable that Jupyter gives to a kernel, and so to what a cell calls with `!`."""
 END = b"\0\n"
+
+
+def can_draw(console: Console) -> bool:
+    """Whether pictures can be drawn anew in place here. A cell of a notebook is a terminal that only ever appends."""
+    return sys.stdout.isatty() and console.is_interactive and CELL not in os.environ
 
 
 @contextlib.contextmanager
@@ -32,8 +39,11 @@ def shown(progress: Progress) -> Iterator[Callable[[Event], None]]:
     The terminal is left as it was, with the notes and a summary below the command.
     """
     console = Console()
-    live = sys.stdout.isatty() and console.is_interactive and "utf" in console.encoding.lower()
-    with _live(progress, console) if live else _lines(progress) as take:
+    with (
+        _live(progress, console)
+        if can_draw(console) and "utf" in console.encoding.lower()
+        else _lines(progress) as take
+    ):
         yield take
     if progress.recent:
         print(summary(progress), flush=True)

@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from tunemax.search.views.document import Table
 
 
 def aligned(table: Table[Any]) -> list[str]:
-    """Names to the left, all else to the right. The column of the names has no head."""
-    rows = [("", *table.heads[1:]), *table.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        figures = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([name.ljust(widths[0]), *figures]).rstrip())
+    """Names to the left, all else to the right. The column of the names has no head.
+
+    Where a terminal is too narrow, columns stand closer; those that do not fit even then follow below, with the names
+    again.
+    """
+    columns = [[head, *cells] for head, *cells in zip(["", *table.heads[1:]], *table.rows, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
+    lines: list[str] = []
+    gap = next((gap for gap in (2, 1) if sum(widths) + gap * (len(widths) - 1) <= room()), 2)
+    for block in _blocks(widths, gap, room()):
+        rows = zip(*(columns[place] for place in block), strict=True)
+        lines += [""] * bool(lines)
+        for name, *cells in rows:
+            figures = (cell.rjust(widths[place]) for cell, place in zip(cells, block[1:], strict=True))
+            lines.append((" " * gap).join([name.ljust(widths[0]), *figures]).rstrip())
     return lines
+
+
+def annotated(table: Table[Any], head: str, notes: Sequence[str]) -> list[str]:
+    """A table with a note of any length at the end of each row; below it, if a note does not fit there."""
+    lines = aligned(table)
+    if len(lines) == len(notes) + 1:
+        beside = [f"{line}  {note}".rstrip() for line, note in zip(lines, [head, *notes], strict=True)]
+        if max(map(len, beside)) <= room():
+            return beside
+    names = [name for name, *_ in table.rows]
+    below = (f"{name}: {note}" for name, note in zip(names, notes, strict=True) if note)
+    return [*lines, "", f"{head}:", *listed(*below)]
+
+
+def room() -> float:
+    """Characters of a line: those of the terminal, less one; any number where there is none."""
+    columns = shutil.get_terminal_size((0, 0)).columns
+    return max(columns - 1, 40) if columns else math.inf
+
+
+def _blocks(widths: Sequence[int], gap: int, most: float) -> list[list[int]]:
+    """Places of columns that stand side by side, the first of them in each block."""
+    blocks = [[0]]
+    for place in range(1, len(widths)):
+        block = blocks[-1]
+        if len(block) > 1 and sum(widths[other] + gap for other in block) + widths[place] > most:
+            blocks.append(block := [0])
+        block.append(place)
+    return blocks
 
 
 WIDEST = 118
@@ -36,7 +75,7 @@ def listed(*sentences: str) -> list[str]:
 
 def _filled(text: str, first: str = "", then: str = "") -> list[str]:
     """Lines of a text, no wider than the terminal. first, then: what the first one and the others begin with."""
-    width = min(WIDEST, max(40, shutil.get_terminal_size((WIDEST + 1, 24)).columns - 1))
+    width = int(min(WIDEST, room()))
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
     )

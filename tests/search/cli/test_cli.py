@@ -91,12 +91,12 @@ def test_a_negative_number_is_a_value(number: str) -> None:
     assert typed("--constantmax.beta", number) == {"constantmax.beta": number}
 
 
-def test_help_of_train_shows_every_field_in_three_groups(
+def test_the_long_help_of_train_explains_every_field(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit) as stopped:
-        main(["train", "--help"])
+        main(["train", "--help-all"])
     assert stopped.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     groups = [lines.index(f"{name}:") for name in ("model", "training", "logging")]

@@ -196,7 +196,7 @@ MISTAKES = [
     ),
     ("{low: 1e-4, high: 1e-2}", "{choices: [0.1], low: 2}", ":9: space.learning_rate.low: no such key beside choices"),
     ("{low: 1e-4, high: 1e-2}", "{choices: 0.1}", ":9: space.learning_rate.choices: 0.1 is no list"),
-    ("{low: 1e-4, high: 1e-2}", "[0.1]", ":9: space.learning_rate: 1 values are no choice; list at least two"),
+    ("{low: 1e-4, high: 1e-2}", "[0.1]", ":9: space.learning_rate: 1 value to choose from; list at least two"),
     ("{low: 1e-4, high: 1e-2}", "[0.1, 0.10]", ":9: space.learning_rate.1: 0.1 is listed twice"),
     ("{low: 1e-4, high: 1e-2}", "0.1", ":9: space.learning_rate: 0.1 is no dimension"),
     ("learning_rate: {low: 1e-4, high: 1e-2}", "dropout: {low: 0, high: 0.1, log: true}", "a log range needs low > 0"),

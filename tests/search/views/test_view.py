@@ -103,6 +103,15 @@ def test_a_terminal_shows_the_picture_and_keeps_only_the_summary(said: str) -> N
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor is back"
 
 
+def test_a_cell_of_a_notebook_gets_lines(said: str) -> None:
+    """A notebook gives what a cell calls a terminal, forces colours, and then only appends what comes."""
+    in_cell = on_terminal("lines", JPY_PARENT_PID="1", FORCE_COLOR="1", CLICOLOR_FORCE="1")
+    assert CONTROL.search(said)
+    assert not CONTROL.search(in_cell)
+    assert "q/softmax trial 0: complete at iteration 40  loss 3.2500  [1/4]" in in_cell
+    assert SUMMARY in in_cell
+
+
 def test_what_a_worker_writes_scrolls_above_the_picture(said: str) -> None:
     drawn = CONTROL.sub("", said)
     assert re.search(r"\rlast words\nof a worker\n[01]/4 trials", drawn), "whole, and the picture is below again"
