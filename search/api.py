@@ -25,9 +25,9 @@ from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import check_writable, open_storage, study_id
+from tunemax.search.storage.lookup import storage_of, storage_of_file
 from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import adopt, beating
-from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
 from tunemax.search.storage.trials import database
@@ -67,7 +67,7 @@ def create_study(file: str | Path, storage: str | None = None) -> Question:
     storage: a path or an SQLAlchemy URL; by default `tunemax.db` beside the file. Raises TunemaxError, with the line of
     the file that is wrong.
     """
-    where = storage or default_storage(Path(file).parent)
+    where = storage or storage_of_file(file)
     definition = load_study_file(file, partial(schema_of, where))
     return create(where, definition, data_of(where, definition))
 
@@ -102,9 +102,9 @@ def run_study(
     Raises TunemaxError for what the user can mend, Interrupted on Ctrl-C and SIGTERM.
     """
     warm()
-    question = load_from(storage or default_storage(), name)
+    question = load_from(storage or storage_of(name), name)
     check_writable(question.storage)
-    run = _Run(storage or default_storage(), workers, slots, seconds or question.definition.budget.run_seconds, show)
+    run = _Run(storage or storage_of(name), workers, slots, seconds or question.definition.budget.run_seconds, show)
     waiting = run.work(name)
     tuned = [question, *lay_out_repeats(question)]
     waiting += sum(run.work(repeat.name) for repeat in tuned[1:])
@@ -146,9 +146,9 @@ def confirm_study(
     stage: how; by default as the study says. longer: at so many times the tuned horizon. The rest as in `run_study`.
     """
     warm()
-    question = load_from(storage or default_storage(), name)
+    question = load_from(storage or storage_of(name), name)
     check_writable(question.storage)
-    run = _Run(storage or default_storage(), workers, slots, seconds, show)
+    run = _Run(storage or storage_of(name), workers, slots, seconds, show)
     stage = stage or question.definition.confirm or Confirm()
     return Ended(sum(run.confirm(each.name, stage, longer) for each in [question, *repeating(question)]))
 
@@ -199,7 +199,7 @@ def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     URL; by default as the command line finds it. Raises TunemaxError for an unknown study, or one that tunemax did
     not define.
     """
-    opened = open_storage(storage or default_storage(), create=False)
+    opened = open_storage(storage or storage_of(name), create=False)
     study_id(opened, name)  # an unknown name gets its nearest
     study = optuna.load_study(study_name=name, storage=opened)
     question = _question(study)

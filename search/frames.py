@@ -14,7 +14,7 @@ from tunemax.search.results.confirmation import Confirmation, confirmation, conf
 from tunemax.search.results.findings import gather
 from tunemax.search.results.leaderboard import candidates, rank
 from tunemax.search.storage import attributes
-from tunemax.search.storage.paths import default_storage
+from tunemax.search.storage.lookup import storage_of
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.views import tables
 from tunemax.search.views.answer import answer as text
@@ -114,7 +114,7 @@ def figures(name: str, storage: str | None = None) -> dict[str, Figure]:
 
 
 def _question(name: str, storage: str | None) -> Question:
-    return load_from(storage or default_storage(), name)
+    return load_from(storage or storage_of(name), name)
 
 
 def _confirmed(question: Question) -> list[Confirmation]:

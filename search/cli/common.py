@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.parser import Parser
-from tunemax.search.storage.paths import DATABASE, default_storage
+from tunemax.search.storage.paths import DATABASE, databases, default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.storage.questions import Question
@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 def opened(arguments: argparse.Namespace, name: str) -> Question:
     from tunemax.search.storage.questions import load_from
 
-    return load_from(arguments.storage or default_storage(), name)
+    return load_from(meant(arguments, name), name)
+
+
+def meant(arguments: argparse.Namespace, name: str) -> str:
+    """The storage that is named, or the one that has a question of this name."""
+    from tunemax.search.storage.lookup import storage_of
+
+    return str(arguments.storage or storage_of(name))
+
+
+def all_meant(arguments: argparse.Namespace) -> list[str]:
+    """The storage that is named, or all that are looked in where none is."""
+    return [arguments.storage] if arguments.storage else databases() or [default_storage()]
 
 
 def say_astray(question: Question) -> None:
@@ -57,7 +69,7 @@ def storage_flag(parser: Parser, *, as_json: bool = False) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help=f"path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else {DATABASE} beside the study files)",
+        help=f"path or SQLAlchemy URL (default: TUNEMAX_STORAGE, else {DATABASE} beside the file, in studies or here)",
     )
     if as_json:
         parser.add_argument("--json", action="store_true", help="print JSON, for scripts")

@@ -250,13 +250,14 @@ def study(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.agent_study import read, tune_agent
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
+    from tunemax.search.storage.lookup import storage_of_file
     from tunemax.search.storage.patience import LONG
     from tunemax.search.storage.urls import storage_errors
 
     torch.set_num_threads(1)
     path = named(arguments.file)
     asked = read(path)
-    default = default_storage(path.parent if path == Path(arguments.file) else None)
+    default = storage_of_file(arguments.file)
     where = arguments.storage or default
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on

@@ -6,13 +6,14 @@ import argparse
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.cli import replay, work
 from tunemax.search.cli.common import (
+    all_meant,
     count_flag,
+    meant,
     opened,
     print_json,
     revived,
@@ -22,7 +23,6 @@ from tunemax.search.cli.common import (
 )
 from tunemax.search.cli.parser import add_command
 from tunemax.search.question.counting import counted, one_or
-from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -93,9 +93,10 @@ def create(arguments: argparse.Namespace) -> None:
     from tunemax.search.api import create_study
     from tunemax.search.question.packaged import named
     from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.lookup import storage_of_file
 
     file = named(arguments.file)
-    default = default_storage(file.parent if file == Path(arguments.file) else None)
+    default = storage_of_file(arguments.file)
     where = arguments.storage or default
     question = create_study(file, where)
     say_astray(question)
@@ -123,7 +124,7 @@ def extend(arguments: argparse.Namespace) -> None:
 
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
-    again = typed(arguments.storage or default_storage(), "study", "run", extended.name)
+    again = typed(meant(arguments, extended.name), "study", "run", extended.name)
     say_astray(extended)
     trials = counted(extended.definition.budget.trials, "trial")
     print(f"{extended.name}: {trials} for each candidate; run it with {again}")
@@ -159,7 +160,8 @@ def delete(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.removal import delete as delete_questions
     from tunemax.search.storage.removal import doomed, family
 
-    storage, name = open_storage(arguments.storage or default_storage(), create=False), arguments.question
+    name = arguments.question
+    storage = open_storage(meant(arguments, name), create=False)
     check_writable(storage)
     names = family(storage, name)
     there = doomed(storage, names)
@@ -177,7 +179,7 @@ def rename(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.database import check_writable, open_storage
     from tunemax.search.storage.renaming import rename as rename_study
 
-    storage = open_storage(arguments.storage or default_storage(), create=False)
+    storage = open_storage(meant(arguments, arguments.study), create=False)
     check_writable(storage)
     rename_study(storage, arguments.study, arguments.name)
     print(f"{arguments.name}: so it is called again")
@@ -188,19 +190,32 @@ def gc(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import openable
     from tunemax.search.workers.snapshots import discard, left_over
 
-    storage = open_storage(arguments.storage or default_storage(), create=False)
-    check_writable(storage)  # what is written since could still need a snapshot
-    freed = [discard(folder) for question in openable(storage) for folder in left_over(question)]
+    freed = []
+    for where in all_meant(arguments):
+        storage = open_storage(where, create=False)
+        check_writable(storage)  # what is written since could still need a snapshot
+        freed += [discard(folder) for question in openable(storage) for folder in left_over(question)]
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 
 def list_(arguments: argparse.Namespace) -> None:
+    places = all_meant(arguments)
+    rows, lines = list[dict[str, Any]](), list[str]()
+    for where in places:
+        found, said = _listed(where)
+        rows += [{**row, "storage": where} for row in found] if len(places) > 1 else found
+        lines += [f"in {where}:", *(f"  {line}" for line in said)] if len(places) > 1 else said
+    print_json(rows) if arguments.json else print("\n".join(lines) or "no questions yet")
+
+
+def _listed(where: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The questions of a storage, for scripts and for people."""
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.attributes import STATES
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.questions import load, questions
 
-    storage = open_storage(arguments.storage or default_storage(), create=False)
+    storage = open_storage(where, create=False)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     for name in questions(storage):
@@ -218,7 +233,7 @@ def list_(arguments: argparse.Namespace) -> None:
         rows.append({**row, "cautions": list(against)})
         lines.append(f"{name}: {_counted(counts)}" + (f"; best so far: {first.name}" if first else ""))
         lines += [f"  {sentence}" for sentence in against]
-    print_json(rows) if arguments.json else print("\n".join(lines) or "no questions yet")
+    return rows, lines
 
 
 def show(arguments: argparse.Namespace) -> None:

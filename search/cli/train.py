@@ -13,7 +13,6 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import whole
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.question.counting import counted
-from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
@@ -88,8 +87,11 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
         return {}
     from tunemax.gpt.defaults import of_their_time
     from tunemax.search.results import winners
+    from tunemax.search.storage.lookup import storage_of
 
-    return of_their_time(winners.fields(arguments.storage or default_storage(), arguments.study, arguments.trial))
+    return of_their_time(
+        winners.fields(arguments.storage or storage_of(arguments.study), arguments.study, arguments.trial)
+    )
 
 
 def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import count_flag, revived, say_astray, say_how_measured, storage_flag
+from tunemax.search.cli.common import count_flag, meant, revived, say_astray, say_how_measured, storage_flag
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.question.counting import counted, one_or
-from tunemax.search.storage.paths import default_storage
 
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
@@ -63,9 +62,12 @@ def register(actions: Subcommands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
-    default = default_storage(Path(arguments.what).parent if is_file(arguments.what) else None)
-    where, name = arguments.storage or default, arguments.what
-    file = file_to_read(name, where)
+    from tunemax.search.storage.lookup import storage_of, storage_of_file
+
+    name = arguments.what
+    file = file_to_read(name, arguments.storage)
+    default = storage_of_file(name) if file else storage_of(name)
+    where = arguments.storage or default
     if file:
         from tunemax.search.question.study_file import load_study_file
         from tunemax.search.storage.questions import schema_of
@@ -120,7 +122,7 @@ def confirm(arguments: argparse.Namespace) -> None:
         raise TunemaxError(f"--seeds = {asked['seeds']}: expected 2 to {MOST_SEEDS}; {few}")
     if asked.get("runs", 2) > MOST_RUNS:
         raise TunemaxError(f"--runs = {asked['runs']}: expected at most {MOST_RUNS}, of all candidates together")
-    where = arguments.storage or default_storage()
+    where = meant(arguments, arguments.question)
     words = [f"--{key}={value}" for key, value in asked.items()]
     words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
     again = typed(where, "study", "confirm", question.name, *words)
@@ -138,10 +140,11 @@ def resume(arguments: argparse.Namespace) -> None:
     """Run a question by its name, if there is something left to train."""
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import check_writable
+    from tunemax.search.storage.lookup import storage_of_file
 
     name = arguments.what
     if is_file(name):
-        default = default_storage(Path(name).parent)
+        default = storage_of_file(name)
         again = typed(arguments.storage or default, "study", "run", name, default=default)
         raise TunemaxError(f"{name}: resume takes the name of a question; a file is run again with {again}")
     question = revived(arguments, name)
@@ -187,17 +190,21 @@ def answer_of(where: str, name: str, patience: Patience) -> str:
     return answer(gather(tuned(load_from(where, name, patience))))
 
 
-def file_to_read(what: str, where: str) -> Path | None:
-    """The study file that a run begins with: the one that is named, or one that comes with tunemax and is not begun."""
+def file_to_read(what: str, where: str | None) -> Path | None:
+    """The study file that a run begins with: the one that is named, or one that comes with tunemax and is not begun.
+
+    where: the storage, if it is named.
+    """
     from tunemax.search.question.packaged import packaged
 
     if is_file(what):
         return Path(what)
     if what not in packaged():
         return None
+    from tunemax.search.storage.lookup import storage_of
     from tunemax.search.storage.questions import holds
 
-    return None if holds(where, what) else packaged()[what]
+    return None if holds(where or storage_of(what), what) else packaged()[what]
 
 
 def is_file(what: str) -> bool:

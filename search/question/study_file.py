@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, get_args
 import pydantic
 
 from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.data.sources import DATASETS
 from tunemax.gpt.defaults import SCHEMA, defaults_of, searched_in
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
@@ -57,13 +59,25 @@ def not_begun(_name: str) -> int:
 
 
 def load_study_file(file: str | Path, begun: Begun = not_begun) -> StudyDefinition:
-    """Read and check a study file. Raises TunemaxError: ``FILE:LINE: field: value, expectation, remedy``."""
+    """Read and check a study file. A path in `data` is that of a text beside the file, else of one here.
+
+    Raises TunemaxError: ``FILE:LINE: field: value, expectation, remedy``.
+    """
     path = Path(file)
     located = read_yaml(path)
     try:
-        return define(located.data, name=path.stem, begun=begun)
+        definition = define(located.data, name=path.stem, begun=begun)
     except Fault as fault:
         raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
+    return definition.model_copy(update={"data": placed(definition.data, path.parent)})
+
+
+def placed(data: str, folder: Path) -> str:
+    """The text of a study file in this folder, by a path that leads to it from everywhere; a dataset by its name."""
+    if data in DATASETS:
+        return data
+    beside = (place / os.path.expanduser(data) for place in (folder, Path()))
+    return next((str(path.absolute()) for path in beside if path.exists()), data)
 
 
 def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition:

@@ -22,17 +22,23 @@ REPORTS = ("report.html", "report.md", "report.csv")
 
 
 def default_storage(folder: Path | None = None) -> str:
-    """The storage of a command that names none.
+    """The storage of a command that names none, and no question either: see `lookup` for those that do.
 
-    folder: of the study file; None if there is none: then `studies/` or the current folder, whichever has a database,
-    and before the first one `studies/` if there is such a folder.
+    folder: of the study file; None if there is none: then the first of `databases`, and before there is one that in
+    `studies/` if there is such a folder.
     """
     if named := os.environ.get("TUNEMAX_STORAGE"):
         return named
     if folder is None:
-        first = STUDIES if STUDIES.is_dir() else HERE
-        folder = next((each for each in (STUDIES, HERE) if (each / DATABASE).exists()), first)
+        return next(iter(databases()), str((STUDIES if STUDIES.is_dir() else HERE) / DATABASE))
     return str(folder / DATABASE)
+
+
+def databases() -> list[str]:
+    """The storages that are there where none is named, in the order in which they are looked in."""
+    if named := os.environ.get("TUNEMAX_STORAGE"):
+        return [named]
+    return [str(folder / DATABASE) for folder in (STUDIES, HERE) if (folder / DATABASE).exists()]
 
 
 def runs_folder(storage_url: str) -> Path:
