@@ -45,7 +45,7 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     def patiently(self, work: Callable[[], T]) -> T:
         """What `work` returns. Raises StorageLost if the storage stays out of reach."""
-        return self.patience(work, partial(_told, self.url))
+        return self.patience(work, partial(_explained, self.url))
 
 
 def _patient(name: str) -> Callable[..., Any]:
@@ -126,7 +126,7 @@ def open_storage(where: str | Path, *, create: bool, patience: Patience | None =
     url = storage_url(where)
     patience = patience or Patience()
     with storage_errors(url, ImportError, OSError):
-        storage = patience(partial(_open, url, create), partial(_told, url))
+        storage = patience(partial(_open, url, create), partial(_explained, url))
     storage.patience = patience
     return storage
 
@@ -253,13 +253,13 @@ def storage_url(where: str | Path) -> URL:
     return url.set(database=path).update_query_dict({"timeout": url.query.get("timeout", f"{TIMEOUT:g}")})
 
 
-def _told(url: str | URL, error: Exception) -> str:
+def _explained(url: str | URL, error: Exception) -> str:
     """What has gone wrong, in the line of `storage_errors`."""
     try:
         with storage_errors(url):
             raise error
-    except TunemaxError as told:
-        return str(told)
+    except TunemaxError as explained:
+        return str(explained)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
