@@ -51,17 +51,17 @@ class Witness:
     def __init__(self, storage: RDBStorage, studies: Iterable[str]) -> None:
         self._storage, self._studies = storage, list(studies)
         self._ended = self._look()
-        self._told = Counter(self._ended)
+        self._heard = Counter(self._ended)
 
     def saw(self, study: str) -> None:
         """One more trial of a study has ended."""
-        self._told[study] += 1
+        self._heard[study] += 1
 
     def check(self) -> None:
         """Raise StorageLost if fewer trials of a study have ended than had before."""
         now = self._look()
-        for study in self._told:
-            before = max(self._ended.get(study, 0), self._told[study])
+        for study in self._heard:
+            before = max(self._ended.get(study, 0), self._heard[study])
             if now.get(study, -1) < before:
                 place, lost = shown(self._storage.url), before - now.get(study, 0)
                 what = f"lost {lost} of {before} trials that had ended" if study in now else "gone"

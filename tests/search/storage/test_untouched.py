@@ -162,6 +162,16 @@ def test_a_read_only_database_can_be_read(
     for module in ("machine.processes", "api"):  # no process of a user half changed
         monkeypatch.setattr(f"tunemax.search.{module}.warm", lambda: None)
     database, out = theirs / "s.db", theirs.with_name("out")
+    monkeypatch.chdir(out)
+    monkeypatch.setattr("tunemax.search.cli.work.file_to_read", lambda *_: None)  # the package may be its owner's only
+    # Modules are loaded on the way, by whom they belong to
+    shutil.copyfile(database, out / "warm.db")
+    for words in READING:
+        assert main([*words, "--storage", str(out / "warm.db")]) == 0
+    assert main(["report", "q", "--out", str(out / "warm"), "--storage", str(out / "warm.db")]) == 0
+    for words in WRITING:
+        assert main([*words, "--storage", str(out / "missing" / "s.db")]) == 2
+    capsys.readouterr()
     with contextlib.closing(sqlite3.connect(database)) as writer:
         if living:
             writer.execute("UPDATE study_user_attributes SET value_json = value_json")
