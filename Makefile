@@ -20,6 +20,11 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
+	@printf '%s\n' '' 'Next (after `. .venv/bin/activate`, which puts tunemax on the path):' \
+	  '  tunemax report softmax_variants        # a page that works offline' \
+	  '  tunemax dashboard                      # every trial in a browser' \
+	  '  tunemax study best softmax_variants    # the winner, and the command that trains it' \
+	  '  tunemax study files                    # more questions, each run by its name'
 
 # A learning rate that starts wrong, in a training of a second: an agent learns to mend it, and what was tuned for the same price does too.
 RL_SCENE = --env LearningRate-v0 --horizon 80 --frame-skip 8 --set n_layer=1 --set n_embd=16 --set block_size=16 --set batch_size=4

@@ -18,6 +18,7 @@ from tunemax.search.question.counting import counted, one_or
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
     from tunemax.search.storage.patience import Patience
+    from tunemax.search.storage.questions import Question
 
 
 def register(actions: Subcommands) -> None:
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if file:
         say_how_measured(create(where, definition, data_of(where, definition)))
+    check_left(load_from(where, name))
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
         ended = run_study(name, where, **strength(arguments), show=on_screen)
@@ -160,6 +162,19 @@ def resume(arguments: argparse.Namespace) -> None:
     run(arguments)
 
 
+def check_left(question: Question) -> None:
+    """Raise TunemaxError if there is nothing to train and nothing to show, since all of it was withdrawn or failed."""
+    from tunemax.search.storage.attributes import ENDED
+    from tunemax.search.storage.commands import typed
+
+    counts = question.states()
+    if counts["waiting"] or counts["running"] or any(counts[state] for state in ENDED):
+        return
+    what = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    more = typed(str(question.storage.url), "study", "extend", question.name, "--trials", "N")
+    raise TunemaxError(f"{question.name}: no trial waits, and none has ended ({what}); give it more with {more}")
+
+
 def _left(waiting: int, limit: float | None) -> str:
     """Why trials still wait. limit: seconds that the run had."""
     back = f"{counted(waiting, 'trial')} {one_or(waiting, 'waits', 'wait')}, given back by another run."
@@ -209,7 +224,7 @@ def file_to_read(what: str, where: str | None) -> Path | None:
 
 def is_file(what: str) -> bool:
     """Whether somebody means a study file, not the name of a question."""
-    return Path(what).suffix in (".yaml", ".yml")
+    return Path(what).suffix.lower() in (".yaml", ".yml", ".json") or Path(what).is_file()
 
 
 def margin(text: str) -> float:

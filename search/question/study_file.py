@@ -77,7 +77,7 @@ def placed(data: str, folder: Path) -> str:
     if data in DATASETS:
         return data
     beside = (place / os.path.expanduser(data) for place in (folder, Path()))
-    return next((str(path.absolute()) for path in beside if path.exists()), data)
+    return next((os.path.abspath(path) for path in beside if path.exists()), data)
 
 
 def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition:
