@@ -249,10 +249,36 @@ def explain(error: pydantic.ValidationError, name: str = "") -> str:
     if first["type"] in ("value_error", "assertion_error"):
         about, text = "", str(first["ctx"]["error"])
     else:
-        text = first["msg"].removeprefix("Input ").removeprefix("should be ")
-        about, text = "expected ", text[0].lower() + text[1:]
+        about, text = "expected ", expectation(first["type"], first.get("ctx", {}), first["msg"])
     given = "" if isinstance(first["input"], Mapping) else f" = {shown(first['input'])}"  # a whole group says nothing
     return f"{where}{given}: {about}{text}" if where else about + text
+
+
+_BOUNDS = {
+    "greater_than": "a number > {gt}",
+    "greater_than_equal": "a number ≥ {ge}",
+    "less_than": "a number < {lt}",
+    "less_than_equal": "a number ≤ {le}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+}
+_KINDS = {"int": "a whole number", "float": "a number", "finite": "a number", "bool": "true or false", "string": "text"}
+_KINDS |= dict.fromkeys(("list", "tuple", "set", "iterable"), "a list")
+_KINDS |= dict.fromkeys(("dict", "model", "mapping", "dataclass"), "keys with values")
+
+
+def expectation(kind: str, context: Mapping[str, Any], message: str) -> str:
+    """What pydantic expected, in the words of `FieldSpec.valid`. kind: of its error."""
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format_map({name: shown(bound) for name, bound in context.items()})
+    if kind == "literal_error":
+        return "one of " + str(context["expected"]).replace(" or ", ", ").replace("'", "")
+    if known := _KINDS.get(kind.partition("_")[0]):
+        return known
+    text = message.removeprefix("Input ").removeprefix("should be ")
+    return text[0].lower() + text[1:]
 
 
 def shown_condition(name: str, allowed: Allowed) -> str:

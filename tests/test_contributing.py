@@ -319,7 +319,7 @@ def test_the_new_sampler_and_pruner_can_be_named_in_a_study_file(copy: Path) -> 
     ]
     assert json.loads(python(copy, "-c", NAMED, json.dumps(asked))) == [
         *[["NSGAIISampler", "ThresholdPruner"]] * 2,
-        "sampler.population: 1, expected greater than or equal to 2",
+        "sampler.population: 1, expected a number ≥ 2",
         "sampler: nsga2 has no start-up trials; leave startup out",
         "sampler: tpe has no population; it belongs to nsga2",
         "pruner: threshold has no reduction; it belongs to asha",

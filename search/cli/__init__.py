@@ -30,8 +30,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM, 141 for a closed pipe.
     """
+    _reopen()
     with screened():
         return _run(argv)
+
+
+def _reopen() -> None:
+    """Standard streams that were closed (``>&-``) lead nowhere: the next file that is opened would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -231,7 +231,7 @@ def _listed(where: str) -> tuple[list[dict[str, Any]], list[str]]:
         against = board.against if first else ()
         row = {"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts}
         rows.append({**row, "cautions": list(against)})
-        lines.append(f"{name}: {_counted(counts)}" + (f"; best so far: {first.name}" if first else ""))
+        lines.append(f"{name}: {_counted(counts)}" + (f"; lowest tuned loss: {first.name}" if first else ""))
         lines += [f"  {sentence}" for sentence in against]
     return rows, lines
 
@@ -286,8 +286,12 @@ def best(arguments: argparse.Namespace) -> None:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
         print_json({"study": study, **result, "command": words, "cautions": list(question.astray)})
         return
-    frozen = [(each.name, each.entry(own.name)) for each in confirmations(question)]
-    sure = [name for name, won in frozen if won and won.trial == found.number and won.estimate]
+    frozen = [(each, each.entry(own.name)) for each in confirmations(question)]
+    sure = [
+        f"{each.name} ({won.verdict}, to {each.reference})" if won.verdict else each.name
+        for each, won in frozen
+        if won and won.trial == found.number and won.estimate
+    ]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
     against = [*((*board.astray, *board.unranked) if candidate else board.against), *sentences(own.edges)]

@@ -17,7 +17,7 @@ from tunemax.gpt.data.sources import DATASETS
 from tunemax.gpt.defaults import SCHEMA, defaults_of, searched_in
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, FieldSpec, Value, explain
+from tunemax.gpt.fields import Choices, FieldSpec, Value, expectation, explain
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import (
@@ -351,5 +351,5 @@ def _checked(values: dict[str, Any]) -> StudyDefinition:
             raise Fault(where, "missing or empty; at least one is needed") from None
         if first["type"] == "value_error":
             raise Fault(where, str(first["ctx"]["error"])) from None
-        expected = first["msg"].removeprefix("Input ").removeprefix("should be ")
-        raise Fault(where, f"{shown(first['input'])}, expected {expected[0].lower()}{expected[1:]}") from None
+        expected = expectation(first["type"], first.get("ctx", {}), first["msg"])
+        raise Fault(where, f"{shown(first['input'])}, expected {expected}") from None

@@ -189,7 +189,7 @@ def test_a_group_names_what_it_does_not_know_and_what_it_misses() -> None:
 
     assert message({"x": 1, "y": 2}) == "point.y: no such name here"
     assert message({}) == "point.x: missing"
-    assert message({"x": "one"}).startswith("point.x = one: expected a valid integer")
+    assert message({"x": "one"}).startswith("point.x = one: expected a whole number")
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def _every_command(home: Path, name: str, typed: Typed) -> None:
             assert status == (2 if about_it or command == "study delete {}" else 0), (command, out)
             if command == "study list":
                 assert "names no file in" in out or "names no folder in" in out
-                assert "other: 1 complete; best so far: softmax" in out, "the others stay usable"
+                assert "other: 1 complete; lowest tuned loss: softmax" in out, "the others stay usable"
         assert {study.partition("/")[0] for study in study_names(open_storage(where, create=False))} == {"other"}
         assert try_to_publish(where, "other") is None
     assert (runs_folder(f"sqlite:///{where}") / "artifacts").is_dir()

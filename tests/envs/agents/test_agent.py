@@ -248,7 +248,7 @@ def test_every_algorithm_has_a_preset_that_says_where_it_comes_from(algorithm: s
     ("text", "message"),
     [
         ("source: me\nlerning_rate: 1", "lerning_rate: no such hyperparameter; did you mean `learning_rate`"),
-        ("source: me\nlearning_rate: -1\nbatch_size: 8", "learning_rate = -1: expected greater than 0"),
+        ("source: me\nlearning_rate: -1\nbatch_size: 8", "learning_rate = -1: expected a number > 0"),
         ("learning_rate: 1\nbatch_size: 8", "source: missing"),
         ("- 1", "expected names with values"),
         ("a: [", "not readable as YAML"),

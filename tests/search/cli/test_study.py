@@ -120,7 +120,8 @@ def test_best_says_where_its_trial_is_confirmed(
 
 def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(
-        r"q: 6 complete, 1 duplicate; best so far: (soft|poly)max\n", typed(capsys, "study", "list", "--storage", done)
+        r"q: 6 complete, 1 duplicate; lowest tuned loss: (soft|poly)max\n",
+        typed(capsys, "study", "list", "--storage", done),
     )
     (row,) = json.loads(typed(capsys, "study", "list", "--storage", done, "--json"))
     assert (row["name"], row["complete"], row["duplicate"], row["waiting"]) == ("q", 6, 1, 0)

@@ -109,7 +109,9 @@ def test_cancel_withdraws_what_waits_and_keeps_what_is_finished(
     assert typed(capsys, "study", "cancel", "q", "--storage", where) == "q: 4 trials withdrawn\n"
     assert counted(interrupted) == {"complete": 2, "cancelled": 4}
     assert list(runs_folder(interrupted.storage.url).rglob(FILE)) == []
-    assert typed(capsys, "study", "list", "--storage", where).startswith("q: 2 complete, 4 cancelled; best so far")
+    assert typed(capsys, "study", "list", "--storage", where).startswith(
+        "q: 2 complete, 4 cancelled; lowest tuned loss"
+    )
     assert (
         refused(capsys, "study", "cancel", "q", "--storage", where) == "q: nothing to cancel; its 6 trials have ended"
     )

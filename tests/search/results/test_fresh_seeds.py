@@ -142,11 +142,11 @@ def test_the_margin_is_chosen_at_the_beginning_and_stays(tuned: Question) -> Non
 @pytest.mark.parametrize(
     ("margin", "told"),
     [
-        (0, "confirm.margin: 0, expected greater than 0"),
-        (-0.01, "confirm.margin: -0.01, expected greater than 0"),
-        (0.3, "confirm.margin: 0.3, expected less than or equal to 0.2"),
-        ("0.5%", "confirm.margin: 0.5%, expected a valid number"),
-        (True, "confirm.margin: true, expected a valid number"),
+        (0, "confirm.margin: 0, expected a number > 0"),
+        (-0.01, "confirm.margin: -0.01, expected a number > 0"),
+        (0.3, "confirm.margin: 0.3, expected a number ≤ 0.2"),
+        ("0.5%", "confirm.margin: 0.5%, expected a number"),
+        (True, "confirm.margin: true, expected a number"),
     ],
 )
 def test_a_margin_that_is_none_is_refused(plan: Callable[..., dict[str, Any]], margin: Any, told: str) -> None:

@@ -175,7 +175,7 @@ def test_the_command_prints_a_table_or_json(ask: Ask, where: str, capsys: pytest
     ("flags", "told"),
     [
         (["--pruner", "asah"], "--pruner asah: no such pruner; did you mean `asha`?"),
-        (["--pruner", "asha", "--warmup", "0.1"], "--warmup = 0.1: expected greater than or equal to 0.33"),
+        (["--pruner", "asha", "--warmup", "0.1"], "--warmup = 0.1: expected a number ≥ 0.33"),
         (["--warmup", "x"], "--warmup = x: expected a number, such as 0.5"),
         (["--startup", "2"], "--pruner none has no startup; it belongs to median"),
         (["--reduction", "0"], "--reduction = 0: expected a whole number ≥ 1"),

@@ -112,7 +112,7 @@ def test_an_interrupted_candidate_goes_on_with_the_same_hyperparameters(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "steps = 0: expected greater than or equal to 1"),
+        ({"steps": 0}, "steps = 0: expected a number ≥ 1"),
         ({"trials": None}, "trials: missing"),
         ({"algorithm": "sca"}, "algorithm = sca"),
         ({"environment": "Tiny-v9"}, "environment Tiny-v9: no such id"),
