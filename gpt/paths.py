@@ -16,6 +16,12 @@ class Misnamed(TunemaxError):
     """A name that can be no file's in the folder that it is meant for."""
 
 
+def caches() -> Path:
+    """Where this user keeps what can be made again: ``tunemax`` in XDG_CACHE_HOME, else in ``~/.cache``."""
+    named = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return inside(named if named.is_absolute() else Path(os.path.expanduser("~/.cache")), "tunemax")
+
+
 def inside(root: Path, *names: str) -> Path:
     """The path of names in a folder; a ``/`` in a name parts levels, as in the name of a study.
 

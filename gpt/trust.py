@@ -10,8 +10,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-OWN = Path("~/.cache/tunemax")
-"""Where is kept what only its user may write, if the wished place is not for that."""
+from tunemax.gpt.paths import caches, inside
+
 LINKS = 40
 """Links on a path, as the system allows them."""
 
@@ -49,11 +49,12 @@ def fault(path: Path) -> str | None:
 
 
 def own_folder(wished: Path) -> Path:
-    """The folder if this user alone, or root, can write there, else one of its name in OWN, which is told once."""
+    """The folder if this user alone, or root, can write there, else one of its name among this user's caches, which is
+    told once."""
     reason = fault(wished)
     if reason is None:
         return wished
-    own = OWN.expanduser() / wished.name.lstrip(".")
+    own = inside(caches(), wished.name.lstrip("."))
     _tell(f"{reason}, so {own} is used instead of {wished}")
     return own
 

@@ -176,7 +176,7 @@ def test_the_diffs_are_in_house_style(copy: Path) -> None:
 
 
 def test_flags_appear_in_their_group(copy: Path) -> None:
-    lines = [line.strip() for line in python(copy, "-c", TUNEMAX, "train", "--help").splitlines()]
+    lines = [line.strip() for line in python(copy, "-c", TUNEMAX, "train", "--help-all").splitlines()]
     model, training, logging = (lines.index(f"{group}:") for group in ("model", "training", "logging"))
     of_variants = ("--constantmax.learn_base, --no-constantmax.learn_base", "--softmax1.obo", "--softmax1.learn_obo")
     for flag in ("--window", *of_variants):

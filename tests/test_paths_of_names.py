@@ -25,6 +25,8 @@ FREE = {
     "gpt/compile/library.py": "calls files by digests",
     "gpt/data/sources.py": "reads the files that a folder has",
     "gpt/data/splits.py": "reads the files that a folder has",
+    "search/storage/backends.py": "looks beside the user's file for its log",
+    "search/storage/marks.py": "follows what the system says of processes",
     "search/machine/limits.py": "follows what the system says of itself",
     "search/storage/database.py": "puts a draft beside the user's file",
     "search/storage/paths.py": "has the runs beside the user's file",

@@ -29,15 +29,14 @@ from tunemax.gpt.data.manifest import (
 from tunemax.gpt.data.sources import DATASETS, Source, find_source
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import partial_folder, write_through, write_whole
-from tunemax.gpt.paths import inside
+from tunemax.gpt.paths import caches, inside
 
 
 def data_root() -> Path:
     """Where prepared data lies: as TUNEMAX_DATA says, else tunemax/data in XDG_CACHE_HOME, else in ~/.cache."""
     if named := os.environ.get("TUNEMAX_DATA"):
         return Path(os.path.expanduser(named))
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    return (caches if caches.is_absolute() else Path(os.path.expanduser("~/.cache"))) / "tunemax" / "data"
+    return caches() / "data"
 
 
 def open_data(dataset: str, fingerprint: str | None = None) -> Corpus:

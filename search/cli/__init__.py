@@ -81,6 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def build() -> Parser:
     """The parser of the whole command line."""
     parser = Parser(prog="tunemax", description="Hyperparameter search for GPTs whose attention softmax is replaced.")
+    parser.set_defaults(root=parser)
     parser.add_argument("--version", action=_Version, help="print the version and stop")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:

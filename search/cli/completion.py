@@ -29,11 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     """The script of one shell, of all commands with all their flags."""
     import shtab
 
-    from tunemax.search.cli import build
-
-    parser = build()
-    _fill(parser)
-    print(shtab.complete(parser, arguments.shell))
+    _fill(arguments.root)
+    print(shtab.complete(arguments.root, arguments.shell))
 
 
 def _fill(parser: Parser) -> None:

@@ -248,7 +248,7 @@ def test_replacing_the_variant_takes_its_defaults() -> None:
         ({"constantmx.gamma": 2}, "constantmx.gamma: no such field; did you mean `constantmax.gamma`?"),
         ({"consmax.gama": 2}, "consmax.gama: no such field; did you mean `constantmax.gamma`?"),
         ({"softmax_variant": "softermx"}, "softmax_variant = softermx: no such variant; did you mean `softermax`?"),
-        ({"softmax_variant": 3}, "softmax_variant = 3: expected text"),
+        ({"softmax_variant": 3}, f"softmax_variant = 3: expected one of {', '.join(variants())}"),
         ({"n_head": 5}, "n_embd = 64 is not divisible by n_head = 5; change one of them"),
         (
             {"n_embd": 12, "n_head": 4, "position": "rotary"},

@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     made.mkdir(parents=True)
     for place in (made, *made.parents[:2]):
         place.chmod(0o755)
-    monkeypatch.setattr(trust, "OWN", tmp_path / "own")
+    monkeypatch.setattr(trust, "caches", lambda: tmp_path / "own")
     yield made
     trust._tell.cache_clear()
 
@@ -177,7 +177,7 @@ def test_without_a_folder_of_ones_own_nothing_is_compiled(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(library.CACHE, str(folder))
-    monkeypatch.setattr(trust, "OWN", folder / "own")
+    monkeypatch.setattr(trust, "caches", lambda: folder / "own")
     folder.chmod(0o777)
     assert f"{folder} can be written by other users" in str(library.compiler_fault())
 

@@ -243,7 +243,7 @@ MISTAKES = [
         ":10: space.decay_fraction: means something only if schedule is wsd (never in its space)",
     ),
     ("trials: 5", "trials: 0", ":11: budget.trials: 0, expected a number ≥ 1"),
-    ("trials: 5", "trials: -5", ":11: budget.trials: -5, expected greater"),
+    ("trials: 5", "trials: -5", ":11: budget.trials: -5, expected a number ≥ 1"),
     ("trials: 5", "trials: 5.0", ":11: budget.trials: 5.0, expected a whole number"),
     ("trials: 5", "trails: 5", "did you mean `trials`?"),
     (
@@ -274,7 +274,7 @@ MISTAKES = [
     ("horizon: 100", "seconds: 0", ":11: budget.seconds: 0, expected a number > 0"),
     ("horizon: 100", "second: 9", "budget.second: no such key here; did you mean `seconds`?"),
     ("horizon: 100", "tokens: 1e6, equal: iterations", ":11: budget: equal belongs to horizon; tokens are held equal"),
-    ("horizon: 100", "horizon: 100, equal: tokens", ":11: budget.equal: tokens, expected 'iterations'"),
+    ("horizon: 100", "horizon: 100, equal: tokens", ":11: budget.equal: tokens, expected one of iterations"),
     ("horizon: 100", "horizon: 100, looks: 5", ":11: budget: looks belongs to tokens, flops and seconds; with horizon"),
     ("{trials: 5, horizon: 100}", "{horizon: 5}", ":11: budget.trials: missing"),
     ("budget: {trials: 5, horizon: 100}\n", "", ":2: budget: missing; a study file needs it"),
