@@ -71,6 +71,7 @@ def register(commands: Subcommands) -> None:
 
     parser = add_command(actions, "show", "show a question's definition and the state of its trials", show)
     parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument("--yaml", action="store_true", help="print a study file that asks the same")
     storage_flag(parser, as_json=True)
 
     parser = add_command(actions, "best", "print the best trial, and the command that trains it again", best)
@@ -239,10 +240,14 @@ def _listed(where: str) -> tuple[list[dict[str, Any]], list[str]]:
 def show(arguments: argparse.Namespace) -> None:
     import yaml
 
+    from tunemax.search.question.schema import study_file
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.attributes import STATES
 
     question = opened(arguments, arguments.question)
+    if arguments.yaml:
+        print(study_file(question.definition), end="")
+        return
     definition, board = json.loads(question.definition.to_json()), rank(question)
     states = {entry.name: {state: getattr(entry, state) for state in STATES} for entry in board.entries}
     if arguments.json:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "train", "train one configuration", run, fill=_fill)
-    parser.usage = "%(prog)s [--resume RUN | --from STUDY [--trial N] [--storage URL]] [--FIELD VALUE ...]"
+    parser.usage = "%(prog)s [--resume RUN | --config FILE | --from STUDY [--trial N]] [--FIELD VALUE ...]"
 
 
 def _fill(parser: Parser) -> None:
@@ -32,6 +32,11 @@ def _fill(parser: Parser) -> None:
 
     start = parser.add_argument_group("start")
     start.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
+    start.add_argument(
+        "--config",
+        metavar="FILE",
+        help="take the fields of a run (its folder), or of a YAML or JSON file; flags change them",
+    )
     start.add_argument(
         "--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them"
     )
@@ -52,8 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.cli.flags import config_from
 
     given = config_from(arguments)
-    if arguments.resume and arguments.study:
-        raise TunemaxError("--resume and --from both say where to start; give one of them")
+    starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.study}
+    if len(named := [flag for flag, value in starts.items() if value]) > 1:
+        raise TunemaxError(f"{' and '.join(named)} both say where to start; give one of them")
     if not arguments.study and (arguments.trial is not None or arguments.storage):
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     if arguments.resume:
@@ -62,7 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
         set_up_for(before)
         result = runs.resume(Path(arguments.resume), given, say)
     else:
-        config = Config.of(changed(_trial(arguments), given))
+        begun = configured(Path(arguments.config)) if arguments.config else _trial(arguments)
+        config = Config.of(changed(begun, given))
         check_evaluation(config, given)
         set_up_for(config)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
@@ -79,6 +86,24 @@ def set_up_for(config: Config) -> None:
 
     check_room(config)
     set_up(matmul.route_for(config), threads(config))
+
+
+def configured(file: Path) -> dict[str, Any]:
+    """The fields of a configuration in a file: a run's, in its folder, or flat names with values, as YAML or JSON.
+
+    Where a run's files went is left out. Raises TunemaxError for what is neither.
+    """
+    from tunemax.gpt.config import PLACES
+    from tunemax.gpt.defaults import of_their_time
+    from tunemax.gpt.run import CONFIG
+    from tunemax.search.question.yaml_lines import read_yaml
+
+    data = read_yaml(file / CONFIG if file.is_dir() else file).data
+    if isinstance(data, dict) and isinstance(data.get("config"), dict):
+        return {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")}
+    if not isinstance(data, dict):
+        raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
+    return data
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
