@@ -27,6 +27,7 @@ FREE = {
     "gpt/data/splits.py": "reads the files that a folder has",
     "search/storage/backends.py": "looks beside the user's file for its log",
     "search/storage/marks.py": "follows what the system says of processes",
+    "search/machine/disk.py": "measures the files that a folder has",
     "search/machine/limits.py": "follows what the system says of itself",
     "search/storage/database.py": "puts a draft beside the user's file",
     "search/storage/paths.py": "has the runs beside the user's file",

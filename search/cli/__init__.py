@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
-from tunemax.search.cli import completion, dashboard, doctor, fields, prepare, report, rl, study, train
+from tunemax.search.cli import clean, completion, dashboard, doctor, fields, prepare, report, rl, study, train
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, completion)
+COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, clean, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,62 @@
+"""``tunemax clean``: what lies on the disk, the largest first; and how to be rid of it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from tunemax.gpt.errors import TunemaxError
+from tunemax.search.cli.common import all_meant, print_json, storage_flag
+from tunemax.search.cli.parser import add_command
+
+if TYPE_CHECKING:
+    from tunemax.search.cli.parser import Subcommands
+
+WHAT = ["data", "compiled", "runs"]
+
+
+def register(commands: Subcommands) -> None:
+    parser = add_command(commands, "clean", "list what lies on the disk, and free what is named", run)
+    parser.add_argument(
+        "what", nargs="?", choices=WHAT, metavar="|".join(WHAT), help="what to free; else all is listed"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; runs are freed by their names only")
+    parser.add_argument("--yes", action="store_true", help="do it; else it is only said what would be freed")
+    storage_flag(parser, as_json=True)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """List, or free."""
+    from pathlib import Path
+
+    from tunemax.search.machine.disk import KINDS, chosen, kept
+
+    named = arguments.storage is not None
+    found = kept([place for place in all_meant(arguments) if named or "://" in place or Path(place).exists()])
+    if not arguments.what:
+        rows = [
+            {"what": each.kind, "name": each.name, "bytes": each.size, "folder": str(each.folder)} for each in found
+        ]
+        if arguments.json:
+            print_json(rows)
+            return
+        for each in found:
+            print(f"{_shown(each.size):>9}  {each.kind:8}  {each.name}  ({each.folder})")
+        for kind in dict.fromkeys(each.kind for each in found):
+            print(f"{kind}: {KINDS[kind]}; tunemax clean {kind}{' NAME' * (kind == 'runs')} --yes")
+        print(f"{_shown(sum(each.size for each in found))} in all" if found else "nothing to free")
+        return
+    if arguments.what == "runs" and not arguments.names:
+        raise TunemaxError(
+            "clean runs: name the questions, as tunemax clean lists them; another database may have them"
+        )
+    freeing = chosen(found, arguments.what, arguments.names)
+    total = _shown(sum(each.size for each in freeing))
+    if not arguments.yes:
+        names = ", ".join(each.name for each in freeing) or "nothing"
+        raise TunemaxError(f"clean {arguments.what}: this would free {total} ({names}); add --yes if you mean it")
+    print(f"freed {_shown(sum(each.free() for each in freeing))}")
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

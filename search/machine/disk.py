@@ -1,0 +1,112 @@
+"""What tunemax keeps on the disk beside databases, where it lies, and how it is freed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tunemax.gpt.compile.library import cache_folder
+from tunemax.gpt.data import data_root
+from tunemax.gpt.data.manifest import MANIFEST, TOKENS, is_prepared
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.files import PARTIAL, forget
+from tunemax.gpt.loggers import LOGGERS
+from tunemax.search.storage.database import open_storage, study_names
+from tunemax.search.storage.paths import (
+    LEARNABLES,
+    REPORTS,
+    SNAPSHOT,
+    TAKEN,
+    report_folder,
+    runs_folder,
+    study_folder,
+    trial_folders,
+)
+
+KINDS = {
+    "data": "prepared texts; made again when they are needed",
+    "compiled": "functions of models; made again when they are needed, in half a minute or more each",
+    "runs": "files of questions that are not in the database beside them, maybe deleted; gone for good",
+}
+FUNCTION = re.compile(r"[0-9a-f]{32}\.(so|lock)")
+"""The name of a compiled function, and of its lock."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that can be freed."""
+
+    kind: str
+    name: str
+    folder: Path
+    size: int
+    """Bytes."""
+    free: Callable[[], int]
+    """Frees it; returns the bytes that were freed."""
+
+
+def kept(databases: Sequence[str]) -> list[Kept]:
+    """All that can be freed, the largest first. databases: whose runs are looked at."""
+    found = [*_data(), *_compiled()]
+    for database in databases:
+        found += _runs(database)
+    return sorted(found, key=lambda each: (-each.size, each.name))
+
+
+def _data() -> Iterator[Kept]:
+    root = data_root()
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if is_prepared(folder) and not folder.is_symlink():
+            yield Kept("data", folder.name, folder, _size([folder]), partial(forget, folder, (TOKENS, MANIFEST)))
+
+
+def _compiled() -> Iterator[Kept]:
+    folder = cache_folder()
+    functions = [path.name for path in folder.glob("*") if FUNCTION.fullmatch(path.name)] if folder.is_dir() else []
+    if functions:
+        size = sum((folder / name).lstat().st_size for name in functions)
+        count = sum(name.endswith(".so") for name in functions)
+        yield Kept("compiled", f"{count} functions", folder, size, partial(forget, folder, functions))
+
+
+def _runs(database: str) -> Iterator[Kept]:
+    """Folders of questions among the runs whose database does not know them. Another database may have them, if it was
+    given the same folder."""
+    storage = open_storage(database, create=False)
+    url, known = str(storage.url), {name.partition("/")[0] for name in study_names(storage)}
+    root = runs_folder(url)
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.name in known or folder.name in TAKEN or folder.is_symlink() or not folder.is_dir():
+            continue
+        yield Kept("runs", folder.name, folder, _size(_folders(url, folder)), partial(_free_runs, url, folder))
+
+
+def _folders(url: str, question: Path) -> list[Path]:
+    """The folders of a question's trials and of its report, from below."""
+    studies = [question.name, *(f"{question.name}/{path.name}" for path in question.iterdir() if path.is_dir())]
+    found = [folder for study in studies for folder in trial_folders(url, study)]
+    return [*found, report_folder(url, question.name), *(study_folder(url, study) for study in reversed(studies))]
+
+
+def _free_runs(url: str, question: Path) -> int:
+    """Remove what tunemax has made there; what else lies there stays."""
+    ours = (SNAPSHOT, LEARNABLES, *REPORTS, PARTIAL + "*", *(pattern for kind in LOGGERS for pattern in kind.files))
+    return sum(forget(folder, ours) for folder in _folders(url, question))
+
+
+def _size(folders: Sequence[Path]) -> int:
+    """Bytes of the files that lie in these folders, not deeper."""
+    files = (entry for folder in folders if folder.is_dir() for entry in os.scandir(folder))
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in files if entry.is_file(follow_symlinks=False))
+
+
+def chosen(found: Sequence[Kept], kind: str, names: Sequence[str]) -> list[Kept]:
+    """Those of a kind that are named; all of them where none is. Raises TunemaxError for a name that is not there."""
+    of_kind = [each for each in found if each.kind == kind]
+    if unknown := [name for name in names if name not in {each.name for each in of_kind}]:
+        raise TunemaxError(f"{unknown[0]}: no {kind} of that name can be freed; see what can with tunemax clean")
+    return [each for each in of_kind if not names or each.name in names]
