@@ -28,9 +28,9 @@ def learnables(findings: Findings) -> Section:
     heads = ("candidate", "iterations", "learnable", "start", "end, mean of seeds", "95 % interval")
     return Section(
         "Learnables",
-        sentences=("Means over layers and heads at the end of each confirmed run.",) if rows else (),
-        figures=tuple(picture for candidate in findings.candidates for picture in pictures.learnables(candidate)),
         tables=(tabulated(heads, rows),) if rows else (),
+        notes=("Means over layers and heads at the end of each confirmed run.",) if rows else (),
+        figures=tuple(picture for candidate in findings.candidates for picture in pictures.learnables(candidate)),
     )
 
 
@@ -62,7 +62,7 @@ def importance(findings: Findings) -> Section:
         "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth. It needs many trials "
         "to be exact."
     )
-    return Section("Parameter importance", "", (explained, *left_out), tuple(figures))
+    return Section("Parameter importance", items=tuple(left_out), notes=(explained,), figures=tuple(figures))
 
 
 def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | str:

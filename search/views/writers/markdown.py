@@ -13,22 +13,22 @@ SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"} | {"\n": "
 def render(title: str, sections: Sequence[Section]) -> str:
     """The whole text."""
     lines = [f"# {_plain(title)}", ""]
-    for section in filter(_says_something, sections):
+    for section in sections:
+        if not section.has_words:
+            continue  # figures alone, which are not here
         lines += [f"## {_plain(section.title)}", ""]
         if section.lead:
             lines += [f"**{_plain(section.lead)}**", ""]
         for sentence in section.sentences:
             lines += [_plain(sentence), ""]
+        lines += [*(f"- {_plain(item)}" for item in section.items), *[""] * bool(section.items)]
         for table in section.tables:
             lines += [*rows(table, _plain), ""]
+        for sentence in (*section.after, *section.notes):
+            lines += [_plain(sentence), ""]
         if section.code:
             lines += [*(f"    {line}" for line in section.code), ""]
     return "\n".join(lines)
-
-
-def _says_something(section: Section) -> bool:
-    """Not if it is figures alone, which are not here."""
-    return bool(section.lead or section.sentences or section.tables or section.code)
 
 
 def rows(table: Table[Any], cell: Callable[[str], str] = str) -> list[str]:

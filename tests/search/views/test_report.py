@@ -63,7 +63,7 @@ def test_every_number_of_the_leaderboard_stands_in_all_three(confirmed: Question
         assert float(rows[entry.name]["confirmed_1x_mean"]) == winner.estimate.mean
         if winner.versus:
             assert rows[entry.name]["confirmed_1x_verdict"] == winner.versus.verdict
-    assert found.verdict in html
+    assert found.verdict.replace(" %", "\u00a0%") in html
     assert found.verdict.replace("_", r"\_") in markdown
 
 
