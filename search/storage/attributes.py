@@ -19,6 +19,8 @@ DEFINITION = "tunemax:definition"
 """The whole study definition, as JSON text."""
 QUESTION = "tunemax:question"
 """The name of the question that the study belongs to."""
+ANSWER = "answer"
+"""What is known of the question so far, in a sentence or two, as people read it on the dashboard's pages."""
 SEEDS_USED = "tunemax:seeds_used"
 """On a tuned one: the highest seed that a confirmation has used, by its multiple of the horizon, as JSON text."""
 

@@ -12,9 +12,9 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import sqlalchemy
@@ -104,6 +104,20 @@ def study_id(storage: optuna.storages.BaseStorage, name: str) -> int:
         known = study_names(storage)
         near = did_you_mean(name, known) if known else ", which has none"
         raise TunemaxError(f"study {name}: not in this storage{near}") from None
+
+
+class Stored(NamedTuple):
+    """A study as the storage knows it: without its trials."""
+
+    key: int
+    name: str
+    attributes: Mapping[str, Any]
+
+
+def stored(storage: optuna.storages.BaseStorage) -> list[Stored]:
+    """All studies, oldest first."""
+    found = [Stored(study._study_id, study.study_name, study.user_attrs) for study in storage.get_all_studies()]
+    return sorted(found, key=lambda study: study.key)
 
 
 @contextlib.contextmanager

@@ -153,9 +153,18 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def serve_dashboard(
-    listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str
+    listens: Callable[[int], object],
+    host: str,
+    port: int,
+    storage: str,
+    artifacts: str,
+    about: str,
+    tensorboard: int | None = None,
 ) -> None:
-    """optuna-dashboard on a storage URL and an artifact folder. listens: told the port. about: the storage's name."""
+    """Our first page, and behind it optuna-dashboard, on a storage URL and an artifact folder.
+
+    listens: told the port. about: the storage's name. tensorboard: its port, if it is known.
+    """
     from optuna.artifacts import FileSystemArtifactStore
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
@@ -163,7 +172,8 @@ def serve_dashboard(
     # Optuna's plain storage reads without locking, where ours would hold up the workers.
     with storage_errors(storage):
         opened = RDBStorage(storage.replace("{", "{{").replace("}", "}}"), skip_table_creation=True)
-    app = guarded(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), json.dumps({"storage": about}), host in LOCAL)
+    app = with_home(wsgi(opened, FileSystemArtifactStore(Path(artifacts))), opened, tensorboard)
+    app = guarded(app, json.dumps({"storage": about}), host in LOCAL)
     server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
     listens(server.server_port)
     server.serve_forever()
@@ -178,6 +188,24 @@ def serve_tensorboard(listens: Callable[[int], object], host: str, port: int, fo
     board.configure(["tensorboard", "--logdir", folder, "--host", host, "--port", str(port)])
     listens(int(urlsplit(board.launch()).port or port))
     threading.Event().wait()  # `launch` serves in a thread
+
+
+def with_home(app: Any, storage: Any, tensorboard: int | None) -> Any:
+    """A WSGI application with our page in front. tensorboard: its port, where it is reached by the same name."""
+    from tunemax.search.storage.database import stored
+    from tunemax.search.views.dashboard.home import page
+    from tunemax.search.views.writers.html import POLICY
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        if environ["PATH_INFO"] not in ("", "/") or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return app(environ, start)
+        name = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        runs = f"{address(name, tensorboard)}/" if name and tensorboard else None
+        text = page(stored(storage), runs).encode()
+        start("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY)])
+        return [text] if environ["REQUEST_METHOD"] == "GET" else []
+
+    return answer
 
 
 def guarded(app: Any, about: str, local: bool) -> Any:

@@ -1,4 +1,4 @@
-"""A report as one HTML file: no script, nothing from elsewhere, light or dark as the reader has it."""
+"""Pages in HTML, a report above all: no script, nothing from elsewhere, light or dark as the reader has it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = (
     """
 :root { --paper: #ffffff; --ink: #1f2430; --faint: #667085; --grid: #e6e9ef; --panel: #f6f7f9;
-  --mark: #98a2b3; color-scheme: light dark }
+  --mark: #98a2b3; --link: #1d5fbf; color-scheme: light dark }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #14171d; --ink: #e7eaf0; --faint: #9aa4b2; --grid: #2a303a; --panel: #1c2129; --mark: #667085 }
+  :root { --paper: #14171d; --ink: #e7eaf0; --faint: #9aa4b2; --grid: #2a303a; --panel: #1c2129; --mark: #667085;
+    --link: #8ab4f8 }
 }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
@@ -38,6 +39,7 @@ th:first-child, td:first-child { position: sticky; left: 0; background: var(--pa
   white-space: normal; overflow-wrap: anywhere; min-width: 9.2rem; max-width: 20rem }
 .words { text-align: left } td.words:last-child { white-space: normal; min-width: 15rem }
 pre { background: var(--panel); padding: .8rem 1rem; border-radius: .4rem; overflow-x: auto; font-size: .88rem }
+a { color: var(--link) }
 svg { display: block; font: 12px system-ui, sans-serif } svg .ink { fill: var(--ink) } svg .faint { fill: var(--faint) }
 svg .grid { stroke: var(--grid); fill: none } svg .axis, svg .mark { stroke: var(--mark); fill: none }
 svg .mark { stroke-dasharray: 3 3 }
@@ -55,16 +57,20 @@ svg .line { fill: none; stroke-linejoin: round } svg .ring { fill: var(--paper);
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """The whole page."""
+    """The whole page of a report."""
+    return page(title, [line for section in sections for line in _section(section)])
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """A whole page. body: lines that are HTML already."""
     head = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
-        f"<h1>{escape(title)}</h1>",
+        f"<h1>{text(title)}</h1>",
     ]
-    body = [line for section in sections for line in _section(section)]
     return "\n".join([*head, *body, "</main></body></html>", ""])
 
 
@@ -88,6 +94,10 @@ def _section(section: Section) -> list[str]:
 def text(words: str) -> str:
     """Words in which nothing is markup, and no line begins with a percent sign."""
     return escape(words).replace(" %", "\u00a0%")
+
+
+def link(address: str, words: str) -> str:
+    return f'<a href="{escape(address)}">{text(words)}</a>'
 
 
 def _figure(picture: Picture) -> str:
