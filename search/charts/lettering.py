@@ -8,7 +8,7 @@ from tunemax.envs.canvas import shortened
 
 NAME = 160.0
 """Pixels of a name in a picture; a longer one is shortened."""
-WIDTHS = {"ijl.,:;'|!`": 4.4, ' frtI()[]{}/\\-"': 6.0, "mwMWOQ@%&": 12.2}
+WIDTHS = {"ijl.,:;'|": 4.4, ' frtI()[]/\\-"!`': 6.0, "cksvxyz": 7.2, "mwMWOQ@%&": 12.2}
 """Pixels of a letter of 12 pixels, in the widest of the usual fonts."""
 LETTERS = {letter: width for letters, width in WIDTHS.items() for letter in letters}
 
@@ -22,10 +22,10 @@ def _letter(letter: str) -> float:
     if letter in LETTERS:
         return LETTERS[letter]
     if letter.isascii():
-        return 8.0 if letter.isalnum() and not letter.isupper() else 10.2 if letter != "_" else 6.2
+        return 7.8 if letter.isalnum() and not letter.isupper() else 10.2
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0.0  # it stands on the letter before it
-    return 17.0 if unicodedata.east_asian_width(letter) in ("W", "F") else 12.2
+    return 17.0 if unicodedata.east_asian_width(letter) in ("W", "F") else 13.0
 
 
 def short(name: str, most: float = NAME) -> str:

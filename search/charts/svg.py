@@ -210,8 +210,9 @@ def _hue(curve: Curve) -> int:
 
 def _rows(picture: Rows, width: int) -> Plot:
     count = len(picture.rows)
-    left = 20 + min(max((extent(row.name) for row in picture.rows), default=0), 0.4 * width)
-    plot = Plot(width, 34 * count + TOP, left, width - EDGE, picture.fitted, Axis(ends=(count - 0.5, -0.5)))
+    left = 20 + min(max((extent(row.name) for row in picture.rows), default=0), 0.51 * width)
+    right = max([EDGE, *(8 + extent(row.main.text) for row in picture.rows if picture.bars)])
+    plot = Plot(width, 34 * count + TOP, left, width - right, picture.fitted, Axis(ends=(count - 0.5, -0.5)))
     for place, row in enumerate(picture.rows):
         plot.text(left - 10, plot.down(place) + 4, row.name, kind="ink", anchor="end")
     if picture.mark is not None:

@@ -23,7 +23,8 @@ STYLE = (
 }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
-main { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+main { max-width: 70rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }
+h1, h2, figcaption { overflow-wrap: anywhere }
 h1 { font-size: 1.6rem; line-height: 1.25; text-wrap: balance }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--grid) }
 p, ul { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere } ul { padding-left: 1.2rem } li { margin: .3rem 0 }
@@ -34,7 +35,7 @@ figure { margin: 0; width: min-content; min-width: min(100%, 20rem) } .on-phone 
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; margin: .8rem 0 } .figures > * { max-width: 100% }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--grid) }
-th { font-weight: 600; color: var(--faint); vertical-align: bottom } td { white-space: nowrap }
+th { font-weight: 600; color: var(--faint); vertical-align: bottom } th, td { white-space: nowrap }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); text-align: left;
   white-space: normal; overflow-wrap: anywhere; min-width: 9.2rem; max-width: 20rem }
 .words { text-align: left } td.words:last-child { white-space: normal; min-width: 15rem }
