@@ -25,6 +25,8 @@ NARROW = 358
 """The width of a picture on a phone."""
 FRAME = 210
 """A frame is not narrower for the sake of names beside it; they stand below it then."""
+NAMES = 0.51
+"""The share of a picture that names of rows have at most."""
 EDGE = 16
 """Room at the right of a frame without names."""
 LINES: dict[Look, tuple[float, float]] = {"bold": (2.5, 1), "plain": (2, 1), "thin": (1, 0.4), "dashed": (1.5, 1)}
@@ -210,7 +212,7 @@ def _hue(curve: Curve) -> int:
 
 def _rows(picture: Rows, width: int) -> Plot:
     count = len(picture.rows)
-    left = 20 + min(max((extent(row.name) for row in picture.rows), default=0), 0.51 * width)
+    left = 20 + min(max((extent(row.name) for row in picture.rows), default=0), NAMES * width)
     right = max([EDGE, *(8 + extent(row.main.text) for row in picture.rows if picture.bars)])
     plot = Plot(width, 34 * count + TOP, left, width - right, picture.fitted, Axis(ends=(count - 0.5, -0.5)))
     for place, row in enumerate(picture.rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tunemax.search.question.counting import counted, one_or
 from tunemax.search.results.confirmation import Confirmation
 
 
@@ -22,7 +23,8 @@ def claims(confirmation: Confirmation) -> Claims:
     left = tuple(confirmation.sentence(entry, "") for entry in confirmation.open if count > 1)
     if count < 2 or not any(entry.verdict for entry in confirmation.entries):
         return Claims(confirmation.verdict, open=left)
-    come = f"{confirmation.left} runs are still to come; so far " if confirmation.left else ""
+    still = one_or(confirmation.left, "is", "are")
+    come = f"{counted(confirmation.left, 'run')} {still} still to come; so far " if confirmation.left else ""
     head = f"{come}{len(confirmation.settled)} of {count} comparisons with {confirmation.reference} are settled"
     where = confirmation.where(confirmation.entries[0])
     settled = tuple(confirmation.sentence(entry, "") for entry in confirmation.settled)

@@ -10,6 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from tunemax.search.charts import pictures
 from tunemax.search.charts.picture import Picture
+from tunemax.search.question.counting import counted
 from tunemax.search.results.confirmation import Confirmation, Confirmed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.leaderboard import Candidate
@@ -71,7 +72,7 @@ def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | s
 
     complete = [trial for trial in candidate.trials if state(trial) == "complete"]
     if len(complete) < ENOUGH:
-        return f"{len(complete)} complete trials, at least {ENOUGH} are needed"
+        return f"{counted(len(complete), 'complete trial')}, at least {ENOUGH} are needed"
     if question.variant_is_dimension:
         return "variants share a study, whose importance mixes all of them"
     if len({trial.value for trial in complete}) == 1:
