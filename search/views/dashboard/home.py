@@ -43,7 +43,7 @@ def _question(family: Family) -> list[str]:
     """One question: its words, its answer, and where everything is."""
     name, studies = next(iter(family.items()))
     first = studies[0]
-    asked = json.loads(first.attributes[DEFINITION]).get("question", name)
+    asked = json.loads(first.attributes.get(DEFINITION, "{}")).get("question", name)
     ways = [html.link(f"{STUDY}{first.key}/note", "answer in full"), html.link(f"{STUDY}{first.key}", "figures")]
     if studies[1:]:
         ids = ",".join(str(study.key) for study in studies)

@@ -45,8 +45,15 @@ svg { display: block; font: 12px system-ui, sans-serif } svg .ink { fill: var(--
 svg .grid { stroke: var(--grid); fill: none } svg .axis, svg .mark { stroke: var(--mark); fill: none }
 svg .mark { stroke-dasharray: 3 3 }
 svg .line { fill: none; stroke-linejoin: round } svg .ring { fill: var(--paper); stroke-width: 2 }
-@media screen and (max-width: 45rem) { .on-phone { display: block } .on-desk { display: none } }
-@media print { h2 { break-after: avoid } figure { break-inside: avoid } }
+@media screen and (max-width: 45rem) {
+  .on-phone { display: block } .on-desk { display: none } td.words:last-child { white-space: nowrap }
+}
+@media print {
+  h2 { break-after: avoid } figure, tr { break-inside: avoid } .wide { overflow: visible } table { font-size: .68rem }
+  th, td { padding-right: .5rem } th:first-child, td:first-child { position: static; min-width: 7rem }
+  td.words:last-child { min-width: 10rem }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere }
+}
 """
     + "\n".join(
         f"svg .line.c{hue}, svg .ring.c{hue} {{ stroke: {colour} }} svg .area.c{hue}, svg .word.c{hue} "
