@@ -50,7 +50,8 @@ def of_a_tuning(
         f"{data}, {budget}, {how}.",
         "",
         *_rule(question),
-        *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
+        *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}", confirmed[0].verdict)),
+        *_explained(confirmed),
         *(["## Tuned", ""] if confirmed else []),
         *_table(_ranking(board, ids, name)),
         "",
@@ -166,7 +167,8 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str, warnin
         f"{found.work}, and evaluated on validation text that no tuning has seen.{'' if found.alone else same}",
         "",
         *_rule(question),
-        *_confirmed(found, "Confirmed"),
+        *_confirmed(found, "Confirmed", found.verdict),
+        *_explained([found]),
         *_list(ALL),
         *_cautions(warnings),
         *_go_on(_in_storage(question, [again, ["study", "leaderboard", found.question]])),
@@ -174,17 +176,21 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str, warnin
     return "\n".join(lines)
 
 
-def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
-    """A section with what is settled, the comparison, and what is not settled."""
+def _confirmed(confirmation: Confirmation, title: str, answer: str) -> list[str]:
+    """A section with what is settled, the comparison, and what is not settled. answer: what is said already."""
     said = claims(confirmation)
     return [
         f"## {title}",
         "",
-        *([said.head, ""] if said.head != confirmation.verdict else []),  # else it is the answer
+        *([] if said.head == answer else [said.head, ""]),
         *_list(*said.settled),
         *_table(tables.confirmed_with_seeds(confirmation)),
         "",
         *_list(*said.open, *remedies(confirmation)),
-        f"{tables.explained(confirmation)}.",
-        "",
     ]
+
+
+def _explained(confirmed: Sequence[Confirmation]) -> list[str]:
+    """How the tables are to be read: once for all of them."""
+    sentences = dict.fromkeys(f"{tables.explained(each)}." for each in confirmed)
+    return [line for sentence in sentences for line in (sentence, "")]

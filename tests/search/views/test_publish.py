@@ -31,6 +31,7 @@ from tunemax.search.storage.artifacts import artifact_folder, uploaded
 from tunemax.search.storage.attributes import CONFIG, TRAJECTORY
 from tunemax.search.storage.questions import Question, create, load_from
 from tunemax.search.storage.removal import delete
+from tunemax.search.views import tables
 from tunemax.search.views.dashboard import publish as publishing_module
 from tunemax.search.views.dashboard.publish import YOURS, publish, publishing, try_to_publish
 from tunemax.search.workers.events import Event
@@ -365,3 +366,14 @@ def test_an_answer_is_written_once_and_follows_what_is_known(done: Question, wor
     publish(opened)
     every = [*studies, *(opened.study(name) for name in opened.siblings)]
     assert {study.user_attrs["answer"] for study in every} == {confirmations(done)[0].verdict}
+
+
+def test_each_horizon_has_its_answer_and_the_explanation_stands_once(done: Question, work: Work) -> None:
+    for factor in (1, 2):
+        work(confirm(done, Confirm(seeds=2), factor))
+    publish(done)
+    text = get_note(done.study("q/softmax"))
+    first, second = confirmations(done)
+    assert text.count(first.verdict) == text.count(second.verdict) == 1
+    assert text.index("confirmed-2x") < text.index(second.verdict) < text.index("## Tuned")
+    assert text.count(tables.explained(first)) == 1
