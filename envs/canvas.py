@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 WIDTH, HEIGHT = 640, 400
+NAME = 240.0
+"""Pixels of a name; a longer one is shortened."""
 FINE = 2
 """Pixels drawn for each pixel kept: lines come out smooth."""
 LEFT, TOP, RIGHT, BOTTOM = 66, 58, 24, 50
@@ -127,22 +129,24 @@ def draw(title: str, note: str, across: str, lines: Sequence[Line]) -> bytes:
         canvas.stroke([(right, frame.bottom), (right, frame.bottom + 4)], FAINT, 1)
         canvas.text((right, frame.bottom + 8), f"{tick:,.0f}" if tick == round(tick) else f"{tick:g}", 12, FAINT, "mt")
     canvas.stroke([(frame.left, frame.bottom), (frame.right, frame.bottom)], FAINT, 1)
-    canvas.text((LEFT, 10), title, 17, INK)
-    canvas.text((LEFT, 33), note, 12, FAINT)
+    _head(canvas, LEFT, title, 17, note)
     canvas.text(((frame.left + frame.right) / 2, HEIGHT - 20), across, 12, FAINT, "mt")
-    for row, line in enumerate(lines):
+    names = [shortened(line.name, NAME, _width) for line in lines]
+    begin = frame.right - max([120.0, *map(_width, names)])
+    for row, (line, name) in enumerate(zip(lines, names, strict=True)):
         track, middle = frame.track(line.points), frame.top + 10 + 18 * row
         canvas.stroke(track, line.colour, 2)
         for at in track if len(track) <= 40 else track[-1:]:
             canvas.dot(*at, 3, line.colour)
-        canvas.stroke([(frame.right - 150, middle), (frame.right - 128, middle)], line.colour, 2)
-        canvas.text((frame.right - 120, middle), line.name, 12, INK, "lm")
+        canvas.stroke([(begin - 30, middle), (begin - 8, middle)], line.colour, 2)
+        canvas.text((begin, middle), name, 12, INK, "lm")
     return canvas.png(line.colour for line in lines)
 
 
 def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
     """Values on one axis, a row each, as PNG of WIDTH and as high as it needs. title, note, across: as in `draw`."""
-    left = LEFT + 7 * max((len(row.name) for row in rows), default=0)
+    names = [shortened(row.name, NAME, _width) for row in rows]
+    left = LEFT + max(map(_width, names), default=0)
     ends = [end for row in rows for end in (row.value, *(row.interval or ()), *row.dots) if math.isfinite(end)]
     frame = Frame(left, TOP, WIDTH - RIGHT, TOP + 30 * max(len(rows), 1), _span(ends, pad=0.04))
     canvas = Canvas(WIDTH, round(frame.bottom) + BOTTOM)
@@ -154,12 +158,11 @@ def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
         canvas.stroke([(at(tick), TOP), (at(tick), frame.bottom)], GRID, 1)
         canvas.text((at(tick), frame.bottom + 8), f"{tick:g}", 12, FAINT, "mt")
     canvas.stroke([(left, frame.bottom), (frame.right, frame.bottom)], FAINT, 1)
-    canvas.text((20, 10), title, 15, INK)
-    canvas.text((20, 33), note, 12, FAINT)
+    _head(canvas, 20, title, 15, note)
     canvas.text(((left + frame.right) / 2, frame.bottom + 28), across, 12, FAINT, "mt")
-    for place, row in enumerate(rows):
+    for place, (row, name) in enumerate(zip(rows, names, strict=True)):
         middle = TOP + 30 * place + 15
-        canvas.text((left - 12, middle), row.name, 12, INK, "rm")
+        canvas.text((left - 12, middle), name, 12, INK, "rm")
         for dot in row.dots:
             canvas.dot(at(dot), middle, 2, row.colour)
         if row.interval:
@@ -168,6 +171,27 @@ def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
                 canvas.stroke([(at(end), middle - 5), (at(end), middle + 5)], row.colour, 2)
         canvas.dot(at(row.value), middle, 5, row.colour)
     return canvas.png(row.colour for row in rows)
+
+
+def _head(canvas: Canvas, left: float, title: str, size: int, note: str) -> None:
+    """The words above a frame, as far as there is room for them."""
+    most = WIDTH - left - 10
+    canvas.text((left, 10), shortened(title, most, partial(_width, size=size)), size, INK)
+    canvas.text((left, 33), shortened(note, most, _width), 12, FAINT)
+
+
+def _width(text: str, size: int = 12) -> float:
+    """Pixels of a text."""
+    return _font(size).getlength(text)
+
+
+def shortened(text: str, most: float, width: Callable[[str], float]) -> str:
+    """A text that is not wider than that: itself, or its two ends with … between them. width: how wide a text is."""
+    whole, kept = text, len(text)
+    while kept and width(text) > most:
+        kept -= 1
+        text = f"{whole[: kept - kept // 2]}…{whole[len(whole) - kept // 2 :]}"
+    return text
 
 
 @lru_cache

@@ -37,7 +37,7 @@ def main(where: str, name: str) -> None:
     for shot in shots:
         picture.paste(shot, (0, height))
         height += shot.height
-    picture.quantize(128, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(TARGET, optimize=True)
     print(f"{TARGET}: {picture.width} x {picture.height}, {TARGET.stat().st_size / 1000:.0f} kB")
 
 
@@ -46,6 +46,7 @@ def part(browser: Browser, page: str, element: str, *, from_top: bool) -> Image.
     browser.open(page)
     browser.wait(element)
     browser.run("return new Promise(done => setTimeout(done, 2000))")  # what moves has come to rest
+    browser.run("const page = document.documentElement; page.style.zoom = innerWidth / page.scrollWidth")  # all of it
     top, bottom, width = browser.run(
         f"const box = {element}.getBoundingClientRect(); return [box.top, box.bottom, window.innerWidth]"
     )

@@ -21,7 +21,7 @@ from tunemax.search.storage.questions import load_from
 from tunemax.search.views.report import write
 
 TARGET = Path(__file__).with_name("report.png")
-WIDTH, HEIGHT = 1000, 1500
+WIDTH, HEIGHT = 1000, 2000
 
 
 def main(where: str, name: str) -> None:
@@ -36,7 +36,7 @@ def main(where: str, name: str) -> None:
     picture = Image.new("RGB", (sum(shot.width for shot in shots), max(shot.height for shot in shots)), "white")
     for place, shot in enumerate(shots):
         picture.paste(shot, (place * WIDTH, 0))
-    picture.quantize(128, dither=Image.Dither.NONE).save(TARGET, optimize=True)
+    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(TARGET, optimize=True)
     print(f"{TARGET}: {picture.width} x {picture.height}, {TARGET.stat().st_size / 1000:.0f} kB")
 
 

@@ -82,12 +82,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Size:
-    """Of a picture on a page, in pixels; left and right: room for the ticks, and for names where curves end."""
+    """Of a picture on a page that is wide enough, in pixels, without names that stand below it."""
 
     width: int = 680
     height: int = 340
-    left: int = 64
-    right: int = 140
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +100,8 @@ class Words:
     label: str = ""
     """On a page, below it, and for those who cannot see it."""
     x: Axis
+    size: Size = Size()
+    """Rows are as high as they need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,8 @@ class Curves(Words):
     steep: float = 0.0
     """The share of a curve, from its start, that may lie above the frame: there it falls too far to see the rest."""
     names: Literal["ends", "list", ""] = "ends"
-    """Where curves are named on a page: at their ends, or in the corner by their results."""
-    size: Size = Size()
+    """Where curves are named on a page: at their ends, or beside the frame by their results; below it for want of
+    room."""
 
     @property
     def shown(self) -> Sequence[Curve]:

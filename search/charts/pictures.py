@@ -27,7 +27,7 @@ from tunemax.search.storage.attributes import TRAJECTORY, state
 LOSS = Axis("validation loss", "nats a token")
 STEEP = 0.2
 """Of the horizon: losses from before may lie above the frame."""
-SMALL = Size(width=340, height=220, left=56, right=16)
+SMALL = Size(width=340, height=220)
 TRUE = {"row_max": "maximum of a row", "denominator": "denominator of a row"}
 
 
@@ -199,7 +199,7 @@ def learnables(candidate: Candidate) -> list[Curves]:
             x=_length(curves),
             y=Axis(name, log=None, digits=".4g"),
             curves=curves,
-            size=replace(SMALL, right=60),
+            size=SMALL,
         )
         pictures.append(picture)
     return pictures

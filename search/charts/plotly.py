@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from tunemax.envs.canvas import COLOURS
+from tunemax.search.charts.lettering import short
 from tunemax.search.charts.picture import Curve, Curves, Look, Picture, Point, Row, Rows, Words
 
 Figure = dict[str, Any]
@@ -56,7 +57,7 @@ def _curves(panels: Sequence[Curves]) -> Figure:
             layout[f"yaxis{axis}"]["range"] = [_short(min(flat) - pad), _short(max(flat) + pad)]
         traces += [trace | {"yaxis": f"y{axis}"} for trace in _traces(thinned)]
     for trace in traces:  # the legend shows each name once, with the boldest of its lines
-        same = (other for other in traces if other["name"] == trace["name"])
+        same = (other for other in traces if other["legendgroup"] == trace["legendgroup"])
         trace["showlegend"] = trace is max(same, key=lambda other: other["line"]["width"])
     return {"data": traces, "layout": layout}
 
@@ -72,7 +73,7 @@ def _traces(panel: Curves) -> list[Figure]:
         pointed = any(point.text for curve in curves for point in curve.points)
         line, opacity = LINES[look]
         colour = _colour(curves[0].hue)
-        trace: Figure = {"type": "scatter", "x": x, "y": y, "name": name, "legendgroup": name}
+        trace: Figure = {"type": "scatter", "x": x, "y": y, "name": short(name), "legendgroup": name}
         trace |= {"mode": "lines+markers" if look == "bold" or pointed else "lines", "line": line | {"color": colour}}
         trace |= {"opacity": opacity if curves[0].hue is not None else 1.0}
         if look == "bold":
@@ -101,6 +102,9 @@ def _columns(curve: Curve) -> list[tuple[float | None, float | None, str, float]
 def _rows(picture: Rows) -> Figure:
     layout = _layout(picture, "") | {"showlegend": False}
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
+    names = {row.name: short(row.name) for row in picture.rows}
+    if list(names) != list(names.values()):  # rows of two long names stay two
+        layout["yaxis"] |= {"tickvals": list(names), "ticktext": list(names.values())}
     return {"data": [trace for row in picture.rows for trace in _row(row)], "layout": layout}
 
 

@@ -1,24 +1,35 @@
 """A picture as SVG: it follows the page's colours, light or dark, needs no script, and prints.
 
-Classes carry the colours: `ink`, `faint`, `grid` and `c0`, `c1`, … are defined by the page.
+Classes carry the colours: `ink`, `faint`, `grid` and `c0`, `c1`, … are defined by the page. All words lie inside the
+picture, however long they are; a shortened one is said in full where one points at it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape as escaped
+from itertools import pairwise
 
 from tunemax.envs.canvas import COLOURS, ticks
 from tunemax.gpt.visible import visible
-from tunemax.search.charts.picture import Axis, Curve, Curves, Look, Picture, Point, Rows, Size
+from tunemax.search.charts.lettering import extent, filled, short
+from tunemax.search.charts.picture import Axis, Curve, Curves, Look, Picture, Point, Rows
 
 HUES = len(COLOURS)
 TOP, BOTTOM = 14, 44
 """The margins above and below the frame."""
-LETTER, LINE = 7.6, 15
-"""The width of a letter of a row's name, and the height of a line of text."""
+LINE = 15
+"""The height of a line of text."""
+NARROW = 358
+"""The width of a picture on a phone."""
+FRAME = 210
+"""A frame is not narrower for the sake of names beside it; they stand below it then."""
+NAMES = 0.51
+"""The share of a picture that names of rows have at most."""
+EDGE = 16
+"""Room at the right of a frame without names."""
 LINES: dict[Look, tuple[float, float]] = {"bold": (2.5, 1), "plain": (2, 1), "thin": (1, 0.4), "dashed": (1.5, 1)}
 """The width of a line, and its opacity."""
 STYLE = (
@@ -33,10 +44,11 @@ def escape(text: str) -> str:
     return escaped(visible(text))
 
 
-def draw(picture: Picture) -> str:
-    """The whole picture."""
-    plot = _curves(picture) if isinstance(picture, Curves) else _rows(picture)
-    box = f'viewBox="0 0 {plot.size.width} {plot.size.height}" width="{plot.size.width}" height="{plot.size.height}"'
+def draw(picture: Picture, most: int | None = None) -> str:
+    """The whole picture, at most so many pixels wide; by default as wide as it is on a page that has room for it."""
+    width = min(most or picture.size.width, picture.size.width)
+    plot = _curves(picture, width) if isinstance(picture, Curves) else _rows(picture, width)
+    box = f'viewBox="0 0 {plot.width} {plot.height}" width="{plot.width}" height="{plot.height}"'
     return f'<svg {box} role="img" aria-label="{escape(picture.label)}">{"".join(plot.parts)}</svg>'
 
 
@@ -52,35 +64,53 @@ def standalone(picture: Picture) -> str:
 
 @dataclass
 class Plot:
-    """A frame with two axes that have ends; what is drawn is added to `parts`."""
+    """A frame with two axes that have ends; what is drawn is added to `parts`. All in pixels from the upper left."""
 
-    size: Size
+    width: int
+    foot: int
+    """The lower edge of the frame."""
+    left: float
+    end: float
+    """The right edge of the frame."""
     x: Axis
     y: Axis
     parts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """The horizontal axis lies below everything."""
-        self.foot, self.end = self.size.height - BOTTOM, self.size.width - self.size.right
-        self.parts.append(f'<path class="axis" d="M{self.size.left},{self.foot}H{self.end}"/>')
-        for tick in _ticks(self.x):
+        """The horizontal axis lies below everything; its title has as many lines as it needs."""
+        self.parts.append(f'<path class="axis" d="M{self.left:.1f},{self.foot}H{self.end:.1f}"/>')
+        for tick in next(filter(self.apart, _ticks(self.x)), []):
             across = self.across(tick)
             self.parts.append(f'<path class="grid" d="M{across:.1f},{TOP}V{self.foot}"/>')
             self.text(across, self.foot + 16, _number(tick), anchor="middle")
-        self.text((self.size.left + self.end) / 2, self.size.height - 8, self.x.title, anchor="middle")
+        middle = (self.left + self.end) / 2
+        title = filled(self.x.title, max(self.end - self.left, 2 * (self.width - middle) - 8))
+        for place, line in enumerate(title):
+            self.text(middle, self.foot + 36 + LINE * place, line, anchor="middle")
+        self.height = self.foot + BOTTOM + LINE * (len(title) - 1)
+
+    def apart(self, places: Sequence[float]) -> bool:
+        """Whether there is room between the numbers at these places of x."""
+        halves = [extent(_number(x)) / 2 for x in places]
+        ends = [(self.inwards(self.across(x), half), half) for x, half in zip(places, halves, strict=True)]
+        return all(left + one + 6 < right - other for (left, one), (right, other) in pairwise(ends))
+
+    def inwards(self, middle: float, half: float) -> float:
+        """The middle of a text of that half width, as close by as it lies inside the picture."""
+        return min(max(middle, half), self.width - half)
 
     def across(self, x: float) -> float:
-        return self.size.left + _place(self.x, x) * (self.end - self.size.left)
+        return self.left + _place(self.x, x) * (self.end - self.left)
 
     def down(self, y: float) -> float:
         return self.foot - _place(self.y, y) * (self.foot - TOP)
 
     def levels(self) -> None:
         """Numbers along y, and their lines."""
-        for tick in _ticks(self.y):
+        for tick in next(_ticks(self.y)):
             down = self.down(tick)
-            self.parts.append(f'<path class="grid" d="M{self.size.left},{down:.1f}H{self.end}"/>')
-            self.text(self.size.left - 8, down + 4, _number(tick), anchor="end")
+            self.parts.append(f'<path class="grid" d="M{self.left:.1f},{down:.1f}H{self.end:.1f}"/>')
+            self.text(self.left - 8, down + 4, _number(tick), anchor="end")
 
     def curve(self, points: Sequence[Point], hue: int, look: Look) -> None:
         """Its band, its line, and a dot where a point has a text."""
@@ -114,54 +144,83 @@ class Plot:
             f' opacity="{opacity:g}">{title}</circle>'
         )
 
-    def text(self, across: float, down: float, text: str, *, kind: str = "faint", anchor: str = "start") -> None:
-        """down: of the line that letters stand on."""
-        self.parts.append(
-            f'<text class="{kind}" x="{across:.1f}" y="{down:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-        )
+    def text(
+        self, across: float, down: float, text: str, *, kind: str = "faint", anchor: str = "start", whole: str = ""
+    ) -> None:
+        """down: of the line that letters stand on. whole: what it stands for, if it is shortened already."""
+        shown = short(text, {"start": self.width - across, "end": across}.get(anchor, self.width))
+        across = self.inwards(across, extent(shown) / 2) if anchor == "middle" else across
+        whole = whole or text
+        title = "" if whole in shown else f"<title>{escape(whole)}</title>"
+        place = f'x="{across:.1f}" y="{down:.1f}" text-anchor="{anchor}"'
+        self.parts.append(f'<text class="{kind}" {place}>{title}{escape(shown)}</text>')
 
 
-def _curves(picture: Curves) -> Plot:
+def _curves(picture: Curves, width: int) -> Plot:
     flat = [value for curve in picture.shown for value in picture.flat(curve)]
     xs = [point.x for curve in picture.shown for point in curve.points]
-    plot = Plot(picture.size, picture.x.around(xs), picture.y.around(flat))
+    x, y = picture.x.around(xs), picture.y.around(flat)
+    foot = picture.size.height - BOTTOM
+    left = 16 + max(map(extent, map(_number, next(_ticks(y)))), default=0)
+    named = [curve for curve in picture.shown if picture.names and curve.look in ("bold", "plain") and curve.points]
+    margin = max([EDGE, *(10 + extent(_words(curve)) for curve in named)])
+    beside = width - left - margin >= FRAME and len(named) * LINE <= foot - TOP
+    plot = Plot(width, foot, left, width - (margin if beside else EDGE), x, y)
     plot.levels()
-    inside = [(curve, [point for point in curve.points if plot.inside(point.y)]) for curve in picture.shown]
-    for curve, points in inside:
-        plot.curve(points, _hue(curve), curve.look)
-    named = [(curve, points) for curve, points in inside if curve.look in ("bold", "plain") and curve.points]
-    if picture.names == "ends":
-        _name_ends(plot, [curve for curve, _ in named])
-    elif picture.names == "list":
-        listed = [curve for curve, points in named if points]
-        for row, curve in enumerate(sorted(listed, key=lambda curve: curve.result or 0.0)):
-            _name(plot, curve, TOP + 12 + LINE * row)
+    for curve in picture.shown:
+        plot.curve([point for point in curve.points if plot.inside(point.y)], _hue(curve), curve.look)
+    listed = sorted(named, key=lambda curve: curve.result or 0.0)
+    if not beside:
+        _name_below(plot, listed)
+    elif picture.names == "ends":
+        _name_ends(plot, named)
+    else:
+        for row, curve in enumerate(listed):
+            _name(plot, curve, plot.end + 5, TOP + 12 + LINE * row)
     return plot
 
 
 def _name_ends(plot: Plot, curves: Sequence[Curve]) -> None:
-    """Each name where its curve ends, or as little above as the name below it leaves room; without an end on top."""
-    ends = {place: plot.down(c.points[-1].y) if plot.inside(c.points[-1].y) else TOP for place, c in enumerate(curves)}
+    """Each name where its curve ends, or as near to it as the others leave room; without an end on top."""
+    last = {place: curve.points[-1].y for place, curve in enumerate(curves)}
+    ends = {place: plot.down(y) if plot.inside(y) else TOP for place, y in last.items()}
+    lowest_first = sorted(ends, key=lambda place: -ends[place])
     above = math.inf
-    for place, down in sorted(ends.items(), key=lambda end: -end[1]):
-        above = min(down, above - LINE)
-        _name(plot, curves[place], above + 4)
+    for rank, place in enumerate(lowest_first):
+        room = TOP + LINE * (len(curves) - 1 - rank)  # what the names above it need
+        above = max(min(ends[place], above - LINE), room)
+        _name(plot, curves[place], plot.end + 5, above + 4)
 
 
-def _name(plot: Plot, curve: Curve, down: float) -> None:
-    words = curve.name if curve.result is None else f"{curve.name} {curve.result:.3f}"
-    plot.text(plot.end + 5, down, words, kind=f"word c{_hue(curve)}")
+def _name_below(plot: Plot, curves: Sequence[Curve]) -> None:
+    """All names one after the other, in as many lines as they need."""
+    across, gap = 8.0, 16.0
+    for curve in curves:
+        needed = extent(_words(curve))
+        if across > 8 and across + needed > plot.width:
+            across, plot.height = 8.0, plot.height + LINE
+        _name(plot, curve, across, plot.height + 8)
+        across += needed + gap
+    plot.height += LINE if curves else 0
+
+
+def _name(plot: Plot, curve: Curve, across: float, down: float) -> None:
+    plot.text(across, down, _words(curve), kind=f"word c{_hue(curve)}", whole=curve.name)
+
+
+def _words(curve: Curve) -> str:
+    return short(curve.name) if curve.result is None else f"{short(curve.name)} {curve.result:.3f}"
 
 
 def _hue(curve: Curve) -> int:
     return (curve.hue or 0) % HUES
 
 
-def _rows(picture: Rows) -> Plot:
+def _rows(picture: Rows, width: int) -> Plot:
     count = len(picture.rows)
-    left = 20 + round(LETTER * max((len(row.name) for row in picture.rows), default=0))
-    size = Size(height=34 * count + TOP + BOTTOM, left=left, right=16)
-    plot = Plot(size, picture.fitted, Axis(ends=(count - 0.5, -0.5)))
+    left = 20 + min(max((extent(row.name) for row in picture.rows), default=0), NAMES * width)
+    right = max([EDGE, *(8 + extent(row.main.text) for row in picture.rows if picture.bars)])
+    plot = Plot(width, 34 * count + TOP, left, width - right, picture.fitted, Axis(ends=(count - 0.5, -0.5)))
     for place, row in enumerate(picture.rows):
         plot.text(left - 10, plot.down(place) + 4, row.name, kind="ink", anchor="end")
     if picture.mark is not None:
@@ -193,14 +252,22 @@ def _place(axis: Axis, value: float) -> float:
     return (value - low) / (high - low)
 
 
-def _ticks(axis: Axis) -> list[float]:
+def _ticks(axis: Axis) -> Iterator[list[float]]:
+    """Round values between the ends of an axis, fewer each time."""
     low, high = axis.ends or (0.0, 1.0)
-    if not axis.log:
-        return ticks(low, high)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1,) if math.log10(high / low) > 2 else (1, 2, 5)
-    marks = [factor * 10.0**power for power in decades for factor in factors]
-    return [mark for mark in marks if low <= mark <= high]
+    if axis.log:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        steps: list[tuple[tuple[int, ...], int]] = [
+            ((1, 2, 5), 1),
+            ((1, 3), 1),
+            *(((1,), step) for step in range(1, 9)),
+        ]
+        for factors, step in steps[2 if math.log10(high / low) > 2 else 0 :]:
+            marks = [factor * 10.0**power for power in decades if power % step == 0 for factor in factors]
+            if len(shown := [mark for mark in marks if low <= mark <= high]) > 1:
+                yield shown
+    for about in (6, 5, 4, 3, 2):
+        yield ticks(low, high, about)
 
 
 def _number(value: float) -> str:

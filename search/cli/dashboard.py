@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     servers: list[Server] = []
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        what = {"storage": str(storage.url), "artifacts": str(artifacts), "about": about}
+        runs = None if arguments.no_tensorboard else arguments.tensorboard_port or None
+        what = {"storage": str(storage.url), "artifacts": str(artifacts), "about": about, "tensorboard": runs}
         servers.append(Server("the dashboard", serve_dashboard, host, arguments.port, **what))
         if not arguments.no_tensorboard:
             folder = str(runs_folder(storage.url).absolute())
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
             if fault := try_to_publish(where, name):
                 print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
         _wait(servers)
+        print(f"answers      {servers[0].address}/")
         print(f"dashboard    {servers[0].address}/dashboard")
         if servers[1:]:
             print(f"TensorBoard  {servers[1].address}/")

@@ -8,6 +8,7 @@ trials exist changes), the wording of the question, and fields that change nothi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,8 +45,13 @@ def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
         reason = f"exists with another definition: {differences}; undo this, or give the new study a name"
         raise TunemaxError(f"study {old.name} {reason}")
     compare = (*old.compare, *(value for value in new.compare if value not in old.compare))
-    both = {"compare": compare, "fingerprint": new.fingerprint or old.fingerprint}
+    both = {"compare": compare, "fingerprint": new.fingerprint or old.fingerprint, "data": _data(old, new)}
     return new.with_trials(max(old.budget.trials, new.budget.trials)).model_copy(update=both)
+
+
+def _data(old: StudyDefinition, new: StudyDefinition) -> str:
+    """Where the text is: as it was said, if that still leads there, since configurations are told apart by it."""
+    return old.data if os.path.abspath(os.path.expanduser(old.data)) == new.data else new.data
 
 
 def _change(key: str, old: Any, new: Any, why_not: str) -> str:

@@ -150,27 +150,33 @@ class Confirmation:
     @property
     def verdict(self) -> str:
         """The answer: the best candidate if one is better than the reference; if none is, that, and where all stand."""
-        answer = self._answer()
-        return f"{counted(self.left, 'run')} still to come; so far: {answer}" if self.left else answer
+        return " ".join(self.verdicts)
 
-    def _answer(self) -> str:
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """The answer in sentences, the first of which is the one that counts."""
+        first, *more = self._answer()
+        so_far = f"{counted(self.left, 'run')} still to come; so far: " if self.left else ""
+        return (f"{so_far}{first}", *more)
+
+    def _answer(self) -> list[str]:
         others = [entry for entry in self.entries if entry.candidate != self.reference]
         if not others and self.entries and (self.entries[0].estimate or not self.left):
-            return self._alone(self.entries[0])
+            return [self._alone(self.entries[0])]
         if not any(entry.verdict for entry in others):
             answer = "Nothing can be said before two seeds of the reference and of another candidate are done."
-            return " ".join([answer, *self._diverged(self.entries)])
+            return [answer, *self._diverged(self.entries)]
         if len(others) == 1:
-            return self.sentence(others[0])
+            return [self.sentence(others[0])]
         better = [entry for entry in others if entry.verdict == "better"]
         if not better:
             none = f"None of {counted(len(others), 'candidate')} is shown to be better than {self.reference}"
-            return f"{none}, {self.where(others[0])}: {self._standing(others)}."
+            return [f"{none}, {self.where(others[0])}: {self._standing(others)}."]
         also = ", ".join(entry.candidate for entry in better[1:])
         too = [f"Better than {self.reference}, too: {also}."] if also else []
         rest = [entry for entry in others if entry not in better and entry.verdict]
         beside = [f"The others: {self._standing(rest)}."] if rest else []
-        return " ".join([self.sentence(better[0]), *too, *beside, *self._diverged(better[1:])])
+        return [self.sentence(better[0]), *too, *beside, *self._diverged(better[1:])]
 
     def _alone(self, only: Confirmed) -> str:
         mean, alone, whose = only.estimate, "there is nothing to compare it with", f"{only.candidate}{_lost(only)}"

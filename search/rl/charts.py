@@ -47,7 +47,7 @@ def _picture(contest: Contest, contenders: Sequence[Contender], what: str, value
         x=Axis(f"{what}, by share of the horizon", ends=(0, 1)),
         y=Axis(what, log=log),
         curves=curves,
-        size=Size(height=300, right=110),
+        size=Size(height=300),
     )
 
 

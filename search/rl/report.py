@@ -65,7 +65,7 @@ def sections(verdict: Verdict) -> list[Section]:
     """The verdict as a report."""
     return [
         Section("Verdict", verdict.sentences[0], verdict.sentences[1:]),
-        Section("Comparison", sentences=explained(verdict), tables=tables(verdict)),
+        Section("Comparison", tables=tables(verdict), notes=explained(verdict)),
         Section("Compute, and what the observation is worth", sentences=verdict.remarks),
         Section("Seeds", tables=(_seeds(verdict),)),
         Section("Control trajectories", figures=tuple(pictures(verdict.contest))),

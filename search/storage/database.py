@@ -12,10 +12,10 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import optuna
 import optuna.storages._rdb
@@ -133,11 +133,26 @@ def study_names(storage: optuna.storages.BaseStorage) -> list[str]:
 def study_id(storage: optuna.storages.BaseStorage, name: str) -> int:
     """The key by which the storage knows a study. Raises TunemaxError for an unknown name."""
     try:
+        name.encode()  # no database has a name that is no text
         return storage.get_study_id_from_name(name)
-    except KeyError:
+    except (KeyError, UnicodeEncodeError):
         known = study_names(storage)
         near = did_you_mean(name, known) if known else ", which has none"
         raise TunemaxError(f"study {name}: not in this storage{near}") from None
+
+
+class Stored(NamedTuple):
+    """A study as the storage knows it: without its trials."""
+
+    key: int
+    name: str
+    attributes: Mapping[str, Any]
+
+
+def stored(storage: optuna.storages.BaseStorage) -> list[Stored]:
+    """All studies, oldest first."""
+    found = [Stored(study._study_id, study.study_name, study.user_attrs) for study in storage.get_all_studies()]
+    return sorted(found, key=lambda study: study.key)
 
 
 def _open_file(url: URL, create: bool) -> PatientStorage:

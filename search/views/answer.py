@@ -12,6 +12,7 @@ from tunemax.search.results.remedies import remedies
 from tunemax.search.results.repeats import Repeats
 from tunemax.search.storage.commands import typed
 from tunemax.search.views import tables
+from tunemax.search.views.claims import claims
 from tunemax.search.views.words import plain
 from tunemax.search.views.writers.terminal import aligned, annotated, listed, wrapped
 
@@ -33,36 +34,19 @@ def _confirmed(board: Leaderboard, confirmation: Confirmation) -> list[str]:
         "evaluated on text that tuning has not seen, so that its losses are not those of tuning. Mean ± half of its "
         f"95 % interval. {tables.explained(confirmation)}."
     )
-    again = changed(board, confirmation)
+    said, again = claims(confirmation), changed(board, confirmation)
+    remedy = [*remedies(confirmation), *[_renewal(confirmation, again)] * bool(again)]
+    left = wrapped(*said.open, *remedy)
     return [
-        *_settled(confirmation),
+        *wrapped(said.head),
+        *listed(*said.settled),
         "",
         *aligned(tables.confirmed_beside_tuned(board, confirmation)),
         "",
         *wrapped(explained),
-        *_open(confirmation, [_renewal(confirmation, again)] * bool(again)),
+        *([""] * bool(left)),
+        *left,
     ]
-
-
-def _settled(confirmation: Confirmation) -> list[str]:
-    """How many comparisons are settled, and each of them; of a single one, its sentence."""
-    count = len(confirmation.entries) - 1
-    if count < 2 or not any(entry.verdict for entry in confirmation.entries):
-        return wrapped(confirmation.verdict)
-    left = f"{confirmation.left} runs are still to come; so far " if confirmation.left else ""
-    head = f"{left}{len(confirmation.settled)} of {count} comparisons with {confirmation.reference} are settled"
-    where = confirmation.where(confirmation.entries[0])
-    return [
-        *wrapped(f"{head}, {where}{':' if confirmation.settled else '.'}"),
-        *(line for entry in confirmation.settled for line in listed(confirmation.sentence(entry, ""))),
-    ]
-
-
-def _open(confirmation: Confirmation, more: Sequence[str]) -> list[str]:
-    """What is not settled, and what would have to be done."""
-    sentences = [confirmation.sentence(entry, "") for entry in confirmation.open if len(confirmation.entries) > 2]
-    lines = wrapped(*sentences, *remedies(confirmation), *more)
-    return ["", *lines] if lines else []
 
 
 def _repeated(again: Repeats) -> list[str]:

@@ -69,11 +69,29 @@ def tabulated(heads: Sequence[str], rows: Iterable[Sequence[Any]], words: Sequen
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report. lead: a sentence to be seen first. code: commands, a line each."""
+    """A part of a report, in the order in which it is read: the answer first, how to read it last."""
 
     title: str
     lead: str = ""
+    """A sentence to be seen first."""
     sentences: tuple[str, ...] = ()
-    figures: tuple[Picture, ...] = ()
+    items: tuple[str, ...] = ()
+    """A list, below the sentences."""
     tables: tuple[Table[Any], ...] = ()
+    after: tuple[str, ...] = ()
+    """Sentences that follow from the tables."""
+    notes: tuple[str, ...] = ()
+    """How the tables and the figures are to be read, in small letters."""
+    figures: tuple[Picture, ...] = ()
     code: tuple[str, ...] = ()
+    """Commands, a line each."""
+
+    @property
+    def says_something(self) -> bool:
+        """Beside how it is to be read."""
+        return bool(self.figures) or self.has_words
+
+    @property
+    def has_words(self) -> bool:
+        """Beside its figures, and how they are to be read."""
+        return any((self.lead, self.sentences, self.items, self.tables, self.after, self.code))

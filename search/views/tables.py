@@ -140,36 +140,37 @@ def _diverged(confirmation: Confirmation) -> list[Column[Confirmed]]:
 
 
 def _comparison(confirmation: Confirmation) -> tuple[Column[Confirmed], ...]:
-    """The mean of each winner, and its difference to the reference if there is another one, with their intervals."""
+    """The verdict on each winner, its mean, and its difference to the reference if there is another one, with their
+    intervals."""
     reference = confirmation.reference
+    candidate = Column[Confirmed]("candidate", at("candidate"), words=True)
     means: tuple[Column[Confirmed], ...] = (
-        Column("candidate", at("candidate"), words=True),
         Column("mean loss", at("estimate.mean"), rounding.loss),
         Column("95 % interval", at("estimate"), rounding.interval),
     )
     if confirmation.alone:
-        return means
+        return (candidate, *means)
     return (
+        candidate,
+        replace(VERDICT, head="verdict"),
         *means,
         *_beside(confirmation),
         compared(f"to {reference}", "versus", lambda entry: entry.candidate == reference, rounding.difference_alone),
         Column("95 % interval", at("versus"), rounding.difference_interval, none=""),
+        p_of("versus.p_corrected"),
     )
 
 
 def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and what that rests on."""
-    verdict = [] if confirmation.alone else [p_of("versus.p_corrected"), VERDICT]
-    return Table((*_comparison(confirmation), *verdict, SEEDS, *_diverged(confirmation)), confirmation.entries)
+    return Table((*_comparison(confirmation), SEEDS, *_diverged(confirmation)), confirmation.entries)
 
 
 def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and how large that is beside the scatter of the seeds."""
     effects = (
-        p_of("versus.p_corrected"),
-        replace(VERDICT, head="verdict"),
-        Column("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
-        Column("in seed SD", at("versus.effect"), rounding.effect, none=""),
+        Column[Confirmed]("P(better)", at("versus.superiority"), "{:.2f}".format, none=""),
+        Column[Confirmed]("in seed SD", at("versus.effect"), rounding.effect, none=""),
     )
     told = (*_comparison(confirmation), *(() if confirmation.alone else effects), *_diverged(confirmation))
     return Table(told, confirmation.entries)

@@ -18,11 +18,14 @@ from tunemax.search.storage.database import study_id
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.urls import shown
 from tunemax.search.views import tables
+from tunemax.search.views.claims import claims
 from tunemax.search.views.document import Column, Table, tabulated
 from tunemax.search.views.words import settings
 from tunemax.search.views.writers.markdown import code, plain, rows
 
 ROOM = "\u00a0\u00a0"
+ALL = "[All questions](/)"
+"""The first page of `tunemax dashboard`; of optuna-dashboard by itself, its list of studies."""
 
 
 def of_a_tuning(
@@ -39,35 +42,48 @@ def of_a_tuning(
     """
     ids = {study: study_id(question.cached, study) for study in studies}
     definition = question.definition
-    sure = confirmed[0].verdict if confirmed else board.sentence
     data = plain(definition.data.rstrip("/").rpartition("/")[2])
     budget = f"{definition.budget.words}, {counted(definition.budget.trials, 'trial')} for each candidate"
     how = f"sampler {definition.sampler.name}, pruner {definition.pruner.name}, seed {definition.seed}"
-    compare = ",".join(map(str, ids.values()))
+    compare = f"[Compare all {len(ids)} studies](/dashboard/compare-studies?ids={','.join(map(str, ids.values()))})"
     lines = [
-        f"# {plain(board.question)}",
-        "",
-        f"**{plain(sure)}**",
-        "",
+        *_answer(board.question, confirmed[0].verdicts if confirmed else (board.sentence,)),
         f"{data}, {plain(budget)}, {plain(how)}.",
         "",
         *_rule(question),
-        *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}")),
+        *(line for each in confirmed for line in _confirmed(each, f"Confirmed in {each.name}", confirmed[0].verdict)),
+        *_explained(confirmed),
         *(["## Tuned", ""] if confirmed else []),
         *_table(_ranking(board, ids, name)),
         "",
         tables.RANKED,
-        *(line for warning in warnings for line in ("", plain(warning))),
-        *(["", f"[Compare all {len(ids)} studies](/dashboard/compare-studies?ids={compare})"] if len(ids) > 1 else []),
-        *(["", "## Best settings", "", *_table(_settings(board, ids))] if any(e.best for e in board.entries) else []),
         "",
-        "## Go on",
-        "",
-        "```",
-        *_commands(question, board, confirmed, name),
-        "```",
+        *_list(compare if len(ids) > 1 else "", ALL),
+        *_cautions(warnings),
+        *(["## Best settings", "", *_table(_settings(board, ids)), ""] if any(e.best for e in board.entries) else []),
+        *_go_on(_commands(question, board, confirmed, name)),
     ]
     return "\n".join(lines)
+
+
+def _answer(asked: str, sentences: Sequence[str]) -> list[str]:
+    """The question, the sentence that counts, and more of them as a list."""
+    first, *more = sentences
+    return [f"# {plain(asked)}", "", f"**{plain(first)}**", "", *_list(*map(plain, more))]
+
+
+def _list(*sentences: str) -> list[str]:
+    """An item each, in Markdown: lines beside each other would be one paragraph, in which a sentence has no end."""
+    items = [f"- {sentence}" for sentence in sentences if sentence]
+    return [*items, ""] if items else []
+
+
+def _cautions(warnings: Sequence[str]) -> list[str]:
+    return ["## To be careful with", "", *_list(*map(plain, warnings))] if warnings else []
+
+
+def _go_on(commands: Sequence[str]) -> list[str]:
+    return ["## Go on", "", "```", *commands, "```"]
 
 
 def _rule(question: Question) -> list[str]:
@@ -147,33 +163,35 @@ def of_a_confirmation(question: Question, found: Confirmation, name: str, warnin
     same = " Candidates share their seeds: the same initial values where the models agree, the same order of the data."
     again = asked(found, found.seeds if found.left else min(2 * found.seeds, MOST_SEEDS))
     lines = [
-        f"# {plain(question.definition.question)}",
-        "",
-        f"**{plain(found.verdict)}**",
-        "",
+        *_answer(question.definition.question, found.verdicts),
         f"{entry.source} trial {entry.trial}, trained anew on {counted(len(entry.trials), 'fresh seed')} for "
         f"{found.work}, and evaluated on validation text that no tuning has seen.{'' if found.alone else same}",
         "",
         *_rule(question),
-        *_confirmed(found, "Confirmed"),
-        *(line for warning in warnings for line in (plain(warning), "")),
-        "## Go on",
-        "",
-        "```",
-        *_in_storage(question, [again, ["study", "leaderboard", found.question]]),
-        "```",
+        *_confirmed(found, "Confirmed", found.verdict),
+        *_explained([found]),
+        *_list(ALL),
+        *_cautions(warnings),
+        *_go_on(_in_storage(question, [again, ["study", "leaderboard", found.question]])),
     ]
     return "\n".join(lines)
 
 
-def _confirmed(confirmation: Confirmation, title: str) -> list[str]:
-    """A section with the comparison."""
+def _confirmed(confirmation: Confirmation, title: str, answer: str) -> list[str]:
+    """A section with what is settled, the comparison, and what is not settled. answer: what is said already."""
+    said = claims(confirmation)
     return [
-        f"## {title}",
+        f"## {plain(title)}",
         "",
+        *([] if said.head == answer else [plain(said.head), ""]),
+        *_list(*map(plain, said.settled)),
         *_table(tables.confirmed_with_seeds(confirmation)),
         "",
-        f"{plain(tables.explained(confirmation))}.",
-        "",
-        *(line for remedy in remedies(confirmation) for line in (plain(remedy), "")),
+        *_list(*map(plain, (*said.open, *remedies(confirmation)))),
     ]
+
+
+def _explained(confirmed: Sequence[Confirmation]) -> list[str]:
+    """How the tables are to be read: once for all of them."""
+    sentences = dict.fromkeys(f"{tables.explained(each)}." for each in confirmed)
+    return [line for sentence in sentences for line in (plain(sentence), "")]

@@ -1,4 +1,4 @@
-"""What a question says of itself in optuna-dashboard: a note and a few figures on each of its studies."""
+"""What a question says of itself in optuna-dashboard: an answer, a note and a few figures on each of its studies."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tunemax.search.results.findings import cautions
 from tunemax.search.results.leaderboard import Candidate, Leaderboard, candidates, rank
 from tunemax.search.results.pruning import fidelity
 from tunemax.search.storage.artifacts import attach
+from tunemax.search.storage.attributes import ANSWER
 from tunemax.search.storage.database import study_id
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load_from
@@ -38,7 +39,7 @@ PUBLISHED = "tunemax:published"
 
 
 def publish(question: Question) -> None:
-    """Bring the note and the figures of all siblings up to date. What has not changed is not written.
+    """Bring the answer, the note and the figures of all siblings up to date. What has not changed is not written.
 
     Raises TunemaxError if the storage cannot be read or written.
     """
@@ -49,13 +50,25 @@ def publish(question: Question) -> None:
         shared = _shared(question, board, found, confirmed)
         studies = {name: question.study(name) for name in question.siblings}
         warnings, against = fidelity(question.definition, found).warnings, _cautions(question, board, confirmed)
+        answer = _answer(board, confirmed)
         for name, study in studies.items():
             own = [candidate for candidate in found if candidate.study == name]
             _save_figures(question, study, shared | _learnables(own, several=question.variant_is_dimension))
+            if study.user_attrs.get(ANSWER) != answer:
+                study.set_user_attr(ANSWER, answer)
             if question.definition.confirms:
                 _save_note(study, notes.of_a_confirmation(question, confirmed[0], name, against))
             else:
                 _save_note(study, notes.of_a_tuning(question, board, confirmed, studies, name, (*against, *warnings)))
+
+
+def _answer(board: Leaderboard, confirmed: Sequence[Confirmation]) -> str:
+    """What is known so far in a sentence or two, where there is no room for more."""
+    if confirmed:
+        return confirmed[0].verdict
+    best = next((entry for entry in board.entries if entry.best), None)
+    ahead = f"{best.name} is ahead with {best.best.value:.4f}. " if best and best.best and board.entries[1:] else ""
+    return f"{ahead}{board.sentence}"
 
 
 def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation]) -> tuple[str, ...]:

@@ -159,9 +159,18 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def serve_dashboard(
-    listens: Callable[[int], object], host: str, port: int, storage: str, artifacts: str, about: str
+    listens: Callable[[int], object],
+    host: str,
+    port: int,
+    storage: str,
+    artifacts: str,
+    about: str,
+    tensorboard: int | None = None,
 ) -> None:
-    """optuna-dashboard on a storage URL and an artifact folder. listens: told the port. about: the storage's name."""
+    """Our first page, and behind it optuna-dashboard, on a storage URL and an artifact folder.
+
+    listens: told the port. about: the storage's name. tensorboard: its port, if it is known.
+    """
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
 
@@ -169,8 +178,8 @@ def serve_dashboard(
     with storage_errors(storage):
         url, look = storage.replace("{", "{{").replace("}", "}}"), {"pool_pre_ping": True}  # a server may be restarted
         opened = RDBStorage(url, look, skip_table_creation=True)
-    app = described(wsgi(opened, ArtifactStore(Path(artifacts))), json.dumps({"storage": about}))
-    app = guarded(app, is_local(host))
+    app = with_home(wsgi(opened, ArtifactStore(Path(artifacts))), opened, tensorboard)
+    app = guarded(described(app, json.dumps({"storage": about})), is_local(host))
     server = make_server(host, port, app, _Server6 if ":" in host else _Server, _Quiet)
     listens(server.server_port)
     server.serve_forever()
@@ -196,6 +205,24 @@ def is_local(host: str) -> bool:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def with_home(app: Any, storage: Any, tensorboard: int | None) -> Any:
+    """A WSGI application with our page in front. tensorboard: its port, where it is reached by the same name."""
+    from tunemax.search.storage.database import stored
+    from tunemax.search.views.dashboard.home import page
+    from tunemax.search.views.writers.html import POLICY
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        if environ["PATH_INFO"] not in ("", "/") or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return app(environ, start)
+        name = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        runs = f"{address(name, tensorboard)}/" if name and tensorboard else None
+        text = page(stored(storage), runs).encode()
+        start("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY)])
+        return [text] if environ["REQUEST_METHOD"] == "GET" else []
+
+    return answer
 
 
 def guarded(app: Any, local: bool) -> Any:

@@ -11,6 +11,7 @@ from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.remedies import remedies
 from tunemax.search.views import tables
+from tunemax.search.views.claims import claims
 from tunemax.search.views.document import Section, tabulated
 from tunemax.search.views.report.parameters import importance, learnables, slices
 from tunemax.search.views.report.reproduction import commands, configuration
@@ -33,13 +34,14 @@ def sections(findings: Findings) -> list[Section]:
             _pruning(findings),
         ]
     parts += [_budget(findings), configuration(findings.question.definition), commands(findings)]
-    return [part for part in parts if part.sentences or part.tables or part.figures or part.code or part.lead]
+    return [part for part in parts if part.says_something]
 
 
 def _answer(findings: Findings) -> Section:
     board, confirmations = findings.board, findings.confirmations
     if confirmations:
-        lead, more = confirmations[0].verdict, [each.verdict for each in confirmations[1:]]
+        (lead, *more), *longer = (each.verdicts for each in confirmations)
+        more += [" ".join(each) for each in longer]
     elif board.any_complete:
         lead = board.sentence
         more = [f"A best trial is partly the luckiest. To claim a difference: tunemax study confirm {board.name}"]
@@ -58,13 +60,11 @@ def _answer(findings: Findings) -> Section:
 
 
 def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
-    still = one_or(confirmation.left, "is", "are")
-    left = f" {counted(confirmation.left, 'run')} {still} still to come." if confirmation.left else ""
     same = " Candidates share their seeds: the same initial values where the models agree, the same order of the data."
     explained = (
         f"The winner{'' if confirmation.alone else ' of each candidate'}, frozen, was trained anew on "
         f"{confirmation.told_seeds} for {confirmation.work}, and evaluated on validation text that "
-        f"no tuning has seen.{'' if confirmation.alone else same} {tables.explained(confirmation)}.{left}"
+        f"no tuning has seen.{'' if confirmation.alone else same} {tables.explained(confirmation)}."
     )
     rows = (
         pictures.intervals(findings.board.question, confirmation, findings.candidates),
@@ -72,13 +72,15 @@ def _confirmed(findings: Findings, confirmation: Confirmation) -> Section:
     )
     curves = pictures.confirmed_curves(confirmation, findings.candidates)
     figures: list[Picture] = [*(picture for picture in rows if picture.rows), *([curves] if curves.curves else [])]
-    # The verdict stands in the answer
-    several = [sentence for sentence in confirmation.sentences if sentence != confirmation.verdict]
+    said = claims(confirmation)
     return Section(
         f"Confirmed at {confirmation.work}",
-        sentences=(explained, *several, *remedies(confirmation)),
-        figures=tuple(figures),
+        sentences=(said.head,) if said.head != confirmation.verdict else (),  # the verdict stands in the answer
+        items=said.settled,
         tables=(tables.confirmed_with_effects(confirmation),),
+        after=(*said.open, *remedies(confirmation)),
+        notes=(explained,),
+        figures=tuple(figures),
     )
 
 
@@ -86,9 +88,13 @@ def _tuned(findings: Findings) -> Section:
     ranking = pictures.ranking(findings.board, findings.candidates)
     measured = "Validation loss at the horizon, on tuning text and tuning seed"
     explained = f"{measured}: of the best trial, and the median of the best five."
-    order = [findings.order] if findings.order and findings.confirmations else []  # else it stands in the answer
-    figures = (ranking,) if ranking.rows else ()
-    return Section("Tuned", "", (explained, *order), figures, (tables.winners(findings.board),))
+    return Section(
+        "Tuned",
+        sentences=(findings.order,) if findings.order and findings.confirmations else (),  # else it is in the answer
+        tables=(tables.winners(findings.board),),
+        notes=(explained,),
+        figures=(ranking,) if ranking.rows else (),
+    )
 
 
 def _curves(findings: Findings) -> Section:
@@ -103,7 +109,7 @@ def _repeats(findings: Findings) -> Section:
     if again is None:
         return Section("Repeats")
     explained = "The best tuned loss in each repeat of the tuning: the same search with another seed."
-    return Section("Repeats", sentences=(explained, *again.sentences), tables=(tables.repeats(again),))
+    return Section("Repeats", sentences=again.sentences, tables=(tables.repeats(again),), notes=(explained,))
 
 
 def _pruning(findings: Findings) -> Section:
@@ -132,7 +138,8 @@ def _pruning(findings: Findings) -> Section:
     )
     if not rows:
         return Section("Pruning")
-    return Section("Pruning", sentences=(explained, *findings.pruning.warnings), tables=(tabulated(columns, rows),))
+    table = tabulated(columns, rows)
+    return Section("Pruning", sentences=findings.pruning.warnings, tables=(table,), notes=(explained,))
 
 
 def _budget(findings: Findings) -> Section:

@@ -10,6 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from tunemax.search.charts import pictures
 from tunemax.search.charts.picture import Picture
+from tunemax.search.question.counting import counted
 from tunemax.search.results.confirmation import Confirmation, Confirmed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.leaderboard import Candidate
@@ -28,9 +29,9 @@ def learnables(findings: Findings) -> Section:
     heads = ("candidate", "iterations", "learnable", "start", "end, mean of seeds", "95 % interval")
     return Section(
         "Learnables",
-        sentences=("Means over layers and heads at the end of each confirmed run.",) if rows else (),
-        figures=tuple(picture for candidate in findings.candidates for picture in pictures.learnables(candidate)),
         tables=(tabulated(heads, rows),) if rows else (),
+        notes=("Means over layers and heads at the end of each confirmed run.",) if rows else (),
+        figures=tuple(picture for candidate in findings.candidates for picture in pictures.learnables(candidate)),
     )
 
 
@@ -62,7 +63,7 @@ def importance(findings: Findings) -> Section:
         "PED-ANOVA: how much knowing a parameter says of whether a trial is among the best tenth. It needs many trials "
         "to be exact."
     )
-    return Section("Parameter importance", "", (explained, *left_out), tuple(figures))
+    return Section("Parameter importance", items=tuple(left_out), notes=(explained,), figures=tuple(figures))
 
 
 def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | str:
@@ -71,7 +72,7 @@ def _shares(question: Question, candidate: Candidate) -> Mapping[str, float] | s
 
     complete = [trial for trial in candidate.trials if state(trial) == "complete"]
     if len(complete) < ENOUGH:
-        return f"{len(complete)} complete trials, at least {ENOUGH} are needed"
+        return f"{counted(len(complete), 'complete trial')}, at least {ENOUGH} are needed"
     if question.variant_is_dimension:
         return "variants share a study, whose importance mixes all of them"
     if len({trial.value for trial in complete}) == 1:

@@ -33,7 +33,7 @@ def stability(found: Sequence[Candidate], confirmed: Sequence[Confirmation]) -> 
         "confirmed runs have the winner's. Spikes: iterations whose training loss was above the cap, which a run "
         "trains through; how many runs had any, how many there were, and the highest loss."
     )
-    return Section("Stability", "", (explained,), (), (tabulated(columns, rows, words=("stage",)),))
+    return Section("Stability", tables=(tabulated(columns, rows, words=("stage",)),), notes=(explained,))
 
 
 def sensitivity(definition: StudyDefinition, found: Sequence[Candidate]) -> Section:
@@ -54,7 +54,8 @@ def sensitivity(definition: StudyDefinition, found: Sequence[Candidate]) -> Sect
         "run is on average over these; a run that diverged counts at its cap, just above guessing evenly."
     )
     table = tabulated(("candidate", "best", "sensitivity", *(f"{rate:g}" for rate in rates)), rows)
-    return Section("Learning rate", "", (explained,), (learning_rates(definition, found),), (table,))
+    drawn = learning_rates(definition, found)
+    return Section("Learning rate", tables=(table,), notes=(explained,), figures=(drawn,))
 
 
 def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:

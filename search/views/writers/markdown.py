@@ -16,22 +16,22 @@ CODE = str.maketrans({"`": "'", "|": "\\|", "\n": " ", "\r": " "})
 def render(title: str, sections: Sequence[Section]) -> str:
     """The whole text."""
     lines = [f"# {plain(title)}", ""]
-    for section in filter(_says_something, sections):
+    for section in sections:
+        if not section.has_words:
+            continue  # figures alone, which are not here
         lines += [f"## {plain(section.title)}", ""]
         if section.lead:
             lines += [f"**{plain(section.lead)}**", ""]
         for sentence in section.sentences:
             lines += [plain(sentence), ""]
+        lines += [*(f"- {plain(item)}" for item in section.items), *[""] * bool(section.items)]
         for table in section.tables:
             lines += [*rows(table, plain), ""]
+        for sentence in (*section.after, *section.notes):
+            lines += [plain(sentence), ""]
         if section.code:
             lines += [*(f"    {line}" for code in section.code for line in visible(code).split("\n")), ""]
     return "\n".join(lines)
-
-
-def _says_something(section: Section) -> bool:
-    """Not if it is figures alone, which are not here."""
-    return bool(section.lead or section.sentences or section.tables or section.code)
 
 
 def rows(table: Table[Any], cell: Callable[[str], str] = str) -> list[str]:

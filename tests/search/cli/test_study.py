@@ -115,7 +115,8 @@ def test_best_says_where_its_trial_is_confirmed(
     confirmed = confirm(load_from(done, "q"), Confirm(seeds=2))
     assert "(tuned, not confirmed)" in typed(capsys, "study", "best", "q/polymax", "--storage", done)
     work(confirmed)
-    assert "(tuned; confirmed in q.confirmed)\n" in typed(capsys, "study", "best", "q/polymax", "--storage", done)
+    best = typed(capsys, "study", "best", "q/polymax", "--storage", done)
+    assert "(tuned; confirmed in q.confirmed (tie, to softmax))\n" in best
 
 
 def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tunemax.gpt.data import open_data
 from tunemax.search import create_study, leaderboard, open_study, run_study
 from tunemax.search.cli import main
-from tunemax.search.storage.questions import load_from
+from tunemax.search.question.study_file import define
+from tunemax.search.storage.questions import create, load_from
 
 Plan = Callable[..., dict[str, Any]]
 BY_NAME = [
@@ -99,6 +101,14 @@ def test_a_path_of_a_text_is_that_beside_the_file(here: Path, plan: Plan, monkey
     again = create_study(here / file)
     assert again.definition == question.definition, "from elsewhere it is the same question"
     run_study("mine", str(here / "studies" / "tunemax.db"), workers=1)
+
+
+def test_a_question_of_before_keeps_its_path_while_that_leads_to_the_text(here: Path, plan: Plan) -> None:
+    """Configurations are told apart by it: with another one, what was trained would be trained again."""
+    before = define({**plan(workers=1), "name": "mine", "data": "words.txt"}, name="mine")
+    create("tunemax.db", before, open_data("words.txt"))
+    question = create_study(written(here / "mine.yaml", plan))
+    assert question.definition.data == "words.txt"
 
 
 def test_a_text_of_the_current_folder_is_found_as_before(here: Path, plan: Plan) -> None:

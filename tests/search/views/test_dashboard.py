@@ -95,9 +95,10 @@ def taken() -> Iterator[int]:
 
 
 def test_it_says_where_both_are_and_that_nobody_else_can_reach_them(served: Served) -> None:
-    assert re.fullmatch(r"dashboard    http://127\.0\.0\.1:\d+/dashboard", served.said[0])
-    assert re.fullmatch(r"TensorBoard  http://127\.0\.0\.1:\d+/", served.said[1])
-    assert served.said[2:] == ["Both listen on this machine only, and ask for no password. Ctrl-C stops them."]
+    assert re.fullmatch(r"answers      http://127\.0\.0\.1:\d+/", served.said[0])
+    assert re.fullmatch(r"dashboard    http://127\.0\.0\.1:\d+/dashboard", served.said[1])
+    assert re.fullmatch(r"TensorBoard  http://127\.0\.0\.1:\d+/", served.said[2])
+    assert served.said[3:] == ["Both listen on this machine only, and ask for no password. Ctrl-C stops them."]
     listening = {
         link.laddr.ip for server in served.servers for link in server.net_connections() if link.status == "LISTEN"
     }
@@ -121,6 +122,18 @@ def test_the_dashboard_serves_the_studies_their_notes_and_artifacts(served: Serv
     assert picture.startswith(b"\x89PNG")
     assert headers["content-security-policy"] == "sandbox"
     assert "access-control-allow-origin" not in headers
+
+
+def test_the_first_page_has_each_question_with_its_answer_and_leads_on(served: Served, question: Question) -> None:
+    text, headers = get(f"{served.dashboard}/")
+    page = text.decode()
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "Which of two is ahead?" in page
+    assert "Tuned, not confirmed." in page
+    for name in question.siblings:
+        assert f'href="/dashboard/studies/{question.study(name)._study_id}"' in page
+    for address in set(re.findall(r'href="(/[^"]*)"', page)):
+        assert b"<div" in get(f"{served.dashboard}{address}")[0]
 
 
 def test_tensorboard_looks_at_the_runs_of_the_storage(served: Served, where: str) -> None:

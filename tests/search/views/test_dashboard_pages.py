@@ -152,9 +152,26 @@ def test_the_table_is_flat_and_sorts_by_numbers(browser: Browser, study: str, qu
 
 
 def test_the_list_of_studies_has_both_candidates(browser: Browser, served: Served) -> None:
-    browser.open(f"{served.dashboard}/")
+    browser.open(f"{served.dashboard}/dashboard")
     browser.wait_for("q/softmax")
     browser.wait_for("q/constantmax")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_first_page_fits_a_phone_and_leads_to_the_answer(
+    browser: Browser, served: Served, scheme: str, question: Question
+) -> None:
+    browser.emulate(scheme=scheme, width=390)
+    browser.open(f"{served.dashboard}/")
+    assert browser.run("return document.documentElement.scrollWidth") == 390
+    first = browser.run("return document.querySelector('h2').getBoundingClientRect().bottom")
+    assert first < 400, "the first question is seen at once"
+    browser.emulate(scheme="light", width=1400)
+    browser.run("[...document.querySelectorAll('a')].find(link => link.innerText == 'answer in full').click()")
+    browser.wait_for("Tuned, not confirmed")
+    browser.wait("[...document.querySelectorAll('a')].some(link => link.innerText == 'All questions')")
+    browser.run("[...document.querySelectorAll('a')].find(link => link.innerText == 'All questions').click()")
+    browser.wait("document.querySelector('h1')?.innerText == 'Questions'")
 
 
 def test_tensorboard_opens(browser: Browser, served: Served) -> None:

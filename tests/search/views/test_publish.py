@@ -23,14 +23,18 @@ from tunemax.search.charts.picture import Picture
 from tunemax.search.charts.pictures import learnables, learning_curves, ranking
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.stages import Confirm
+from tunemax.search.results.confirmation import confirmations
 from tunemax.search.results.leaderboard import TOP, candidates, leaderboard, rank
+from tunemax.search.results.remedies import remedies
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.artifacts import artifact_folder, uploaded
 from tunemax.search.storage.attributes import CONFIG, TRAJECTORY
 from tunemax.search.storage.questions import Question, create, load_from
 from tunemax.search.storage.removal import delete
+from tunemax.search.views import tables
 from tunemax.search.views.dashboard import publish as publishing_module
 from tunemax.search.views.dashboard.publish import YOURS, publish, publishing, try_to_publish
+from tunemax.search.views.writers.markdown import plain
 from tunemax.search.workers.events import Event
 from tunemax.search.workers.learnables import Trajectories
 
@@ -328,11 +332,49 @@ def test_a_variant_that_is_a_dimension_is_a_candidate_with_figures_of_its_own(as
     assert "compare-studies" not in get_note(study)
 
 
-def test_what_a_confirmation_needs_stands_in_paragraphs(done: Question, work: Work) -> None:
-    """Lines beside each other are one paragraph in Markdown, in which a command has no end."""
+def test_every_sentence_of_a_note_has_a_line_of_its_own(ask: Ask, work: Work) -> None:
+    """Lines beside each other are one paragraph in Markdown, in which a sentence or a command has no end."""
+    question = ask(compare=["softmax", "constantmax", "polymax"])
+    work(question)
+    opened = confirm(question, Confirm(seeds=2))
+    work(opened)
+    publish(question)
+    publish(opened)
+    for study in (question.study("q/softmax"), opened.study("q.confirmed/softmax")):
+        lines = get_note(study).splitlines()
+        lists, tables = [line.startswith("- ") for line in lines], [line.startswith("|") for line in lines]
+        end = lines.index("```")  # commands
+        for place, line in enumerate(lines[:end]):
+            below = place + 1
+            same = (lists[place] and lists[below]) or (tables[place] and tables[below])
+            assert not line or not lines[below] or same, line
+        (found,) = confirmations(question)
+        told = [*(found.sentence(entry, "") for entry in (*found.settled, *found.open)), *remedies(found)]
+        assert len(told) >= 2
+        assert {f"- {plain(sentence)}" for sentence in told} <= set(lines)
+
+
+def test_an_answer_is_written_once_and_follows_what_is_known(done: Question, work: Work) -> None:
+    studies = [done.study(name) for name in done.siblings]
+    publish(done)
+    best = leaderboard(done).entries[0]
+    assert best.best
+    (answer,) = {study.user_attrs["answer"] for study in studies}
+    assert answer.startswith(f"{best.name} is ahead with {best.best.value:.4f}. Tuned, not confirmed.")
     opened = confirm(done, Confirm(seeds=2))
     work(opened)
+    publish(done)
     publish(opened)
-    assert "2 seeds can never show a difference; 6 or more could.\n\nTo tell " in get_note(
-        opened.study("q.confirmed/softmax")
-    )
+    every = [*studies, *(opened.study(name) for name in opened.siblings)]
+    assert {study.user_attrs["answer"] for study in every} == {confirmations(done)[0].verdict}
+
+
+def test_each_horizon_has_its_answer_and_the_explanation_stands_once(done: Question, work: Work) -> None:
+    for factor in (1, 2):
+        work(confirm(done, Confirm(seeds=2), factor))
+    publish(done)
+    text = get_note(done.study("q/softmax"))
+    first, second = confirmations(done)
+    assert text.count(first.verdict) == text.count(second.verdict) == 1
+    assert text.index("confirmed-2x") < text.index(second.verdict) < text.index("## Tuned")
+    assert text.count(tables.explained(first)) == 1

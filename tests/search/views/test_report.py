@@ -63,7 +63,7 @@ def test_every_number_of_the_leaderboard_stands_in_all_three(confirmed: Question
         assert float(rows[entry.name]["confirmed_1x_mean"]) == winner.estimate.mean
         if winner.versus:
             assert rows[entry.name]["confirmed_1x_verdict"] == winner.versus.verdict
-    assert found.verdict in html
+    assert found.verdict.replace(" %", "\u00a0%") in html
     assert found.verdict.replace("_", r"\_") in markdown
 
 
@@ -169,6 +169,26 @@ def test_a_folder_that_cannot_be_written_is_one_line(tuned: Question, tmp_path: 
         write(tuned, tmp_path / "file")
 
 
+def test_the_answer_stands_before_how_it_is_to_be_read(ask: Ask, work: Work, tmp_path: Path) -> None:
+    question = ask(compare=["softmax", "constantmax", "polymax"], budget={"trials": 2})
+    work(question)
+    work(confirm(question, Confirm(seeds=6)))
+    html, markdown, _ = texts(question, tmp_path)
+    (found,) = confirmations(question)
+    where = found.where(found.entries[0])
+    for text, section, table in (
+        (html, "<h2>Confirmed at 20 iterations</h2>", "<table>"),
+        (markdown, "## Confirmed at 20 iterations", "| candidate |"),
+    ):
+        text = text.replace("\u00a0", " ").replace("\\_", "_")
+        part = text[text.index(section) :]
+        places = [part.index(words) for words in ("comparisons with softmax are settled", table, "frozen, was trained")]
+        assert places == sorted(places)
+        assert part[: places[2]].count(where) == 1, "where it holds is said once"
+        for entry in (*found.settled, *found.open):
+            assert part.index(found.sentence(entry, "")) < places[2]
+
+
 @pytest.mark.services
 @pytest.mark.browser
 def test_in_a_browser_light_and_dark_wide_and_narrow(confirmed: Question, tmp_path: Path) -> None:
@@ -179,16 +199,35 @@ def test_in_a_browser_light_and_dark_wide_and_narrow(confirmed: Question, tmp_pa
             browser.emulate(scheme=scheme)
             browser.open(page)
             backgrounds[scheme] = browser.run("return getComputedStyle(document.body).backgroundColor")
-        for width in (1280, 390):
+        for width, other in ((1280, "on-phone"), (390, "on-desk")):
             browser.emulate(width=width)
             browser.open(page)
+            sizes = browser.run(
+                f"return [...document.querySelectorAll('svg')].filter(s => !s.closest('.{other}'))"
+                ".map(s => s.getBoundingClientRect()).map(box => [box.left, box.right, box.height])"
+            )
+            assert all(0 <= left < right <= width and height for left, right, height in sizes), "a figure is cut off"
+            hidden = f"[...document.querySelectorAll('.{other}')]"
+            assert browser.run(f"return {hidden}.length && {hidden}.every(box => !box.offsetHeight)")
+            verdict = browser.run(
+                "const rows = document.querySelector('table').rows, cell = rows[rows.length - 1].cells[1]; "
+                "return [rows[0].cells[1].innerText, cell.getBoundingClientRect().right]"
+            )
+            assert verdict[0] == "verdict"
+            assert verdict[1] <= width
+            first = browser.run(
+                "const wide = document.querySelector('table').parentElement; wide.scrollLeft = 10000; "
+                "return wide.querySelector('td').getBoundingClientRect().left"
+            )
+            assert first >= 0, "the name of a row stays in view"
             assert browser.run("return [innerWidth, document.documentElement.scrollWidth]") == [width, width], (
                 "the page scrolls sideways"
             )
             words = "[...document.querySelectorAll('p, h1, h2, figcaption')]"
             assert browser.run(f"return {words}.filter(e => e.getBoundingClientRect().right > innerWidth).length") == 0
         texts: Any = browser.run(
-            "return [...document.querySelectorAll('svg')].map(s => [...s.querySelectorAll('text')]"
+            "const seen = [...document.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().width); "
+            "return seen.map(s => [...s.querySelectorAll('text')]"
             ".every(t => t.getBBox().x >= -1 && t.getBBox().x + t.getBBox().width <= s.viewBox.baseVal.width + 1))"
         )
         assert all(texts), "a label is cut off"

@@ -143,7 +143,8 @@ def test_only_the_reference_is_called_so() -> None:
     waiting: Runs = {1: None, 2: None, 3: None}
     confirmation = confirmation_of(polymax={1: 2.0, 2: 2.1, 3: 2.2}, softmax=waiting)
     for table in (tables.confirmed_with_seeds(confirmation), tables.confirmed_with_effects(confirmation)):
-        assert {row[0]: row[3] for row in table.rows} == {"polymax": "–", "softmax": "reference"}
+        place = table.heads.index("to softmax")
+        assert {row[0]: row[place] for row in table.rows} == {"polymax": "–", "softmax": "reference"}
     beside = tables.confirmed_beside_tuned(board_of("softmax", "polymax", "sigsoftmax"), confirmation)
     assert {row[0]: row[3] for row in beside.rows} == {"polymax": "–", "softmax": "reference", "sigsoftmax": "–"}
 
