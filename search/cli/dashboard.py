@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.no_tensorboard:
         _check_port(host, arguments.tensorboard_port, "--tensorboard-port", about)
 
+    if sys.stderr.isatty():
+        print("starting, which takes some seconds …", file=sys.stderr, flush=True)
     servers: list[Server] = []
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

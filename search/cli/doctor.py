@@ -58,6 +58,7 @@ def _calibrate(study: str | None) -> None:
     model = config.model
     shape = f"{model.n_layer} layers x {model.n_embd}, context {model.block_size}"
     print(f"{shape}, batches of {config.train.batch_size}, {config.train.precision}, eager")
+    print("some dozen measurements of a second each", flush=True)
     print("workers  threads  slots  member-steps/s")
 
     def report(found: Measurement) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.search.cli.common import count_flag
 from tunemax.search.cli.parser import Parser, add_command
-from tunemax.search.cli.train import check_evaluation, say, say_end, set_up_for
+from tunemax.search.cli.train import check_evaluation, say_end, saying, set_up_for
 from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ def run(arguments: argparse.Namespace) -> None:
     train = pilot.config.train
     controls = ", ".join(pilot.task.controls)
     print(f"{pilot.name} moves {controls} every {pilot.every} of {counted(train.max_iters, 'iteration')}", flush=True)
-    result = runs.train(pilot.config, say, pilot)
+    result = runs.train(pilot.config, saying(train.max_iters), pilot)
     say_end(result)

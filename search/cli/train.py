@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import whole
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.question.counting import counted
+from tunemax.search.results.durations import about
 
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         before = Config.stored(runs.recorded(Path(arguments.resume)).config)
         check_means_something(before, given)
         set_up_for(before)
-        result = runs.resume(Path(arguments.resume), given, say)
+        result = runs.resume(Path(arguments.resume), given, saying(say_stretched(before, given)))
     else:
         begun = configured(Path(arguments.config)) if arguments.config else _trial(arguments)
         config = Config.of(changed(begun, given))
@@ -74,8 +76,20 @@ def run(arguments: argparse.Namespace) -> None:
         set_up_for(config)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             print(fault, file=sys.stderr)
-        result = runs.train(config, say)
+        result = runs.train(config, saying(config.train.max_iters))
     say_end(result)
+
+
+def say_stretched(before: Config, given: Mapping[str, Any]) -> int:
+    """Say that a schedule is another one if a run goes on to another horizon. Returns that horizon."""
+    from tunemax.gpt.config import all_specs
+
+    old = before.train.max_iters
+    horizon = int(all_specs()["max_iters"].check(given.get("max_iters", old)))
+    if horizon != old and before.train.schedule != "constant":
+        stretched = f"its schedule ({before.train.schedule}) is that of {horizon:,} iterations from here on"
+        print(f"max_iters = {horizon} instead of {old}: {stretched}, so the learning rate jumps", file=sys.stderr)
+    return horizon
 
 
 def set_up_for(config: Config) -> None:
@@ -143,16 +157,27 @@ def check_means_something(config: Config, given: Mapping[str, Any]) -> None:
         raise TunemaxError(f"--eval_tokens = {given['eval_tokens']}: {nothing}; {remedy}")
 
 
-def say(row: Row) -> None:
-    """A line of a run for the screen."""
-    measured = ""
-    if not math.isnan(row.validation_loss):
-        measured = f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
-    print(
-        f"iteration {row.iteration}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
-        f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s",
-        flush=True,
-    )
+def saying(horizon: int, now: Callable[[], float] = time.monotonic) -> Callable[[Row], None]:
+    """Prints the lines of a run of so many iterations, with how far it is and how long it still takes."""
+    begun: tuple[int, float] | None = None
+
+    def say(row: Row) -> None:
+        nonlocal begun
+        measured, left = "", ""
+        if not math.isnan(row.validation_loss):
+            measured = f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
+        if begun is None:
+            begun = (row.iteration, now())  # behind it lies what is done once, such as compiling
+        elif row.iteration < horizon:
+            pace = (now() - begun[1]) / (row.iteration - begun[0])
+            left = f"  {about(pace * (horizon - row.iteration))} left"
+        print(
+            f"iteration {row.iteration}/{horizon}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
+            f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s{left}",
+            flush=True,
+        )
+
+    return say
 
 
 def say_end(result: Result) -> None:

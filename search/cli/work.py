@@ -86,11 +86,11 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import create, data_of, load_from
     from tunemax.search.views.live.screen import on_screen
 
-    if file:
-        say_how_measured(create(where, definition, data_of(where, definition)))
-    check_left(load_from(where, name))
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
+        if file:
+            say_how_measured(create(where, definition, data_of(where, definition)))
+        check_left(load_from(where, name))
         ended = run_study(name, where, **strength(arguments), show=on_screen)
     patience = Patience(LONG)
     print(f"\n{answer_of(where, name, patience)}")
@@ -189,7 +189,9 @@ def interruptible(where: str, again: str) -> Iterator[None]:
 
     try:
         yield
-    except Interrupted as interrupted:
+    except KeyboardInterrupt as interrupted:
+        if not isinstance(interrupted, Interrupted):  # of the first seconds, while all of it is loaded
+            raise KeyboardInterrupt(f"nothing is lost; go on with {again}") from None
         with contextlib.suppress(TunemaxError):  # the storage may be out of reach, or gone
             print(f"\n{answer_of(where, interrupted.name, Patience())}")
         raise KeyboardInterrupt(f"finished trials are kept; go on with {again}") from None

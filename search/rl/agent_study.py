@@ -122,7 +122,7 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
             trial = ask(study, mark()) if ended + running < asked.trials else None
         if trial:
             with kept(storage, trial):
-                say(_train(storage, trial, scene, asked))
+                say(_train(storage, trial, scene, asked, say))
         elif ended >= asked.trials:
             return _preset(storage, study, asked)
         else:
@@ -132,8 +132,13 @@ def tune_agent(storage: RDBStorage, asked: AgentStudy, say: Callable[[str], None
             time.sleep(PAUSE)
 
 
-def _train(storage: RDBStorage, trial: optuna.Trial, scene: Scene, asked: AgentStudy) -> str:
-    """Train a candidate, or go on with it, and end it. Returns what there is to say about it."""
+def _train(
+    storage: RDBStorage, trial: optuna.Trial, scene: Scene, asked: AgentStudy, say: Callable[[str], None]
+) -> str:
+    """Train a candidate, or go on with it, and end it. Returns what there is to say about it.
+
+    say: told how far it is.
+    """
     folder = trial_folder(str(storage.url), trial.study.study_name, trial.number)
     preset = load(asked.algorithm)
     preset = preset.changed(**{name: _suggested(trial, preset, name, within) for name, within in asked.space.items()})
@@ -144,6 +149,8 @@ def _train(storage: RDBStorage, trial: optuna.Trial, scene: Scene, asked: AgentS
         header = last_of(folder)
         assert header is not None
         evaluated(storage, trial, header.evaluations, header.spent.member_steps)
+        total = plan.rounds * plan.round_steps
+        say(f"trial {trial.number}: steps {evaluation.steps:,}/{total:,}  validation return {evaluation.total:.4f}")
         return evaluation.steps < plan.rounds * plan.round_steps and trial.should_prune()
 
     trained = train_agent(plan, folder, report)

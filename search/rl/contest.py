@@ -101,8 +101,9 @@ def hold(
         raise TunemaxError(f"{scene.id}: test_windows = 0, so there is nothing to compare; leave it at its default")
     instances = [find_set(set).draw(scene.task, index) for index in range(count)]
     found: dict[str, Contender] = {}
-    for each in [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]:
-        report(f"{each.label} on {counted(count, 'instance')} of {set}")
+    contenders = [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]
+    for place, each in enumerate(contenders, 1):
+        report(f"{place}/{len(contenders)}  {each.label} on {counted(count, 'instance')} of {set}")
         outcomes = _kept(each, scene, instances, folder)
         before = found.get(each.name)
         runs = {**(before.runs if before else {}), each.label: outcomes}

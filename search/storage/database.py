@@ -58,8 +58,16 @@ def open_storage(where: str | Path, *, create: bool, patience: Patience | None =
 def _open(url: URL, create: bool) -> PatientStorage:
     if url.get_backend_name() == "sqlite":
         return _open_file(url, create)
-    _look_at_server(url, create)
-    with locked(sqlalchemy.create_engine(url)) if create else contextlib.nullcontext():
+    with contextlib.ExitStack() as alone:
+        if create:
+            alone.enter_context(locked(sqlalchemy.create_engine(url)))
+        try:
+            _look_at_server(url, create)
+        except TunemaxError:
+            if create:
+                raise
+            alone.enter_context(locked(sqlalchemy.create_engine(url)))  # somebody may be making its tables just now
+            _look_at_server(url, create)
         return PatientStorage(
             for_optuna(url),
             # Servers drop connections in the night, and those of a laptop that sleeps: look before one is used

@@ -16,6 +16,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.search.storage.secrets import HIDDEN, is_token, redacted
 
+PACKAGES = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "PyMySQL",
+    "mysql": "mysql-connector-python",
+    "cx_Oracle": "oracledb",
+}
+"""Modules of drivers whose packages are called otherwise."""
 TIMEOUT = 60.0
 """Seconds that a process waits for another one's write on SQLite, unless the URL says ``?timeout=``."""
 
@@ -91,8 +100,9 @@ def fault_of(url: str | URL, error: Exception) -> str:
 def _explain(error: BaseException, url: URL) -> str:
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     if isinstance(cause, ImportError):
-        remedy = "install it, or name another driver, as in postgresql+psycopg://"
-        return f"needs the Python package {cause.name or url.get_driver_name()}; {remedy}"
+        package = PACKAGES.get(module := cause.name or url.get_driver_name(), module)
+        remedy = "install it, or name another driver, as in postgresql+psycopg:// or mysql+pymysql://"
+        return f"needs the Python package {package}; {remedy}"
     text = str(getattr(cause, "orig", None) or cause).strip()
     first = text.splitlines()[0] if text else type(cause).__name__
     if url.get_backend_name() != "sqlite":

@@ -290,7 +290,7 @@ def test_train_then_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     )
     assert main(["train", *shape.split(), "--max_iters", "4", "--dataset", str(text), "--out_dir", str(run)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[:2]] == ["2", "4"]
+    assert [line.split()[1] for line in lines[:2]] == ["2/4", "4/4"]
     assert lines[-1] == f"finished at iteration 4; the run is in {run}"
     assert main(["train", "--resume", str(run), "--max_iters", "6"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"finished at iteration 6; the run is in {run}"

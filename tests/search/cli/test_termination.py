@@ -57,7 +57,7 @@ def training(out: Path, text: Path, iterations: int = 10**6) -> list[str]:
 def test_a_training_is_saved_whichever_signal_ends_it(number: signal.Signals, tmp_path: Path, text: Path) -> None:
     out = tmp_path / "run"
     command = Command(*training(out, text))
-    command.until("iteration 10 ")
+    command.until("iteration 10/")
     status, lines = command.end(number)
     saved = checkpoint.load(out / run.CHECKPOINT).iteration
     assert saved >= 10
@@ -99,7 +99,7 @@ def test_one_folder_is_trained_in_by_one_process(
 ) -> None:
     out = tmp_path / "run"
     command = Command(*training(out, text))
-    command.until("iteration 10 ")
+    command.until("iteration 10/")
     for words in (["train", "--resume", str(out)], training(out, text)):
         assert main(words) == 2
         refusal = f"{out}: another process trains here; wait for it, or choose another --out_dir"
