@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from tunemax.search.machine.disk import KINDS, chosen, kept
+    from tunemax.search.views.writers.terminal import hanging
 
     named = arguments.storage is not None
     found = kept([place for place in all_meant(arguments) if named or "://" in place or Path(place).exists()])
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         for each in found:
             print(f"{_shown(each.size):>9}  {each.kind:8}  {each.name}  ({each.folder})")
         for kind in dict.fromkeys(each.kind for each in found):
-            print(f"{kind}: {KINDS[kind]}; tunemax clean {kind}{' NAME' * (kind == 'runs')} --yes")
+            print(hanging(f"{kind}: ", f"{KINDS[kind]}; tunemax clean {kind}{' NAME' * (kind == 'runs')} --yes"))
         print(f"{_shown(sum(each.size for each in found))} in all" if found else "nothing to free")
         return
     if arguments.what == "runs" and not arguments.names:

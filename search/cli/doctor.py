@@ -42,10 +42,11 @@ def run(arguments: argparse.Namespace) -> None:
         _calibrate(arguments.study)
         return
     from tunemax.search.machine.doctor import examine
+    from tunemax.search.views.writers.terminal import hanging
 
     faults = []
     for finding in examine(arguments.storage):
-        print(f"{'!' if finding.fault else ' '} {finding.name:<10} {finding.text}", flush=True)
+        print(hanging(f"{'!' if finding.fault else ' '} {finding.name:<10} ", finding.text), flush=True)
         faults += [finding.name] if finding.fault else []
     if faults:
         raise TunemaxError(f"{', '.join(faults)}: to be mended, see the lines marked with !")

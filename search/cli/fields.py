@@ -42,13 +42,15 @@ def run(arguments: argparse.Namespace) -> None:
 def text(specs: list[FieldSpec]) -> str:
     """Two lines a field: name, default and valid values; help and condition."""
     from tunemax.search.cli.flags import sections
+    from tunemax.search.views.writers.terminal import hanging
 
     lines = []
     for title, members in sections(specs):
         lines += [title, ""]
         for spec in members:
             row = _row(spec)
-            lines += [f"  {spec.name} = {row['default']}  ({row['valid']})", f"      {_meaning(row)}"]
+            head = hanging("  ", f"{spec.name} = {row['default']}  ({row['valid']})")
+            lines += [head, hanging("      ", _meaning(row))]
         lines.append("")
     return "\n".join(lines)
 

@@ -24,16 +24,18 @@ def register(commands: Subcommands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Prepare it if need be; its folder goes to stdout, what is in it and what was left out to stderr."""
     from tunemax.gpt.data import load, prepare
+    from tunemax.search.views.writers.terminal import hanging
 
     folder = prepare(arguments.dataset)
     corpus = load(folder)
     manifest, leaks = corpus.manifest, corpus.leaks()
     counts = ", ".join(f"{part} {count:,}" for part, count in manifest.token_counts.items())
     vocabulary = f"vocabulary {manifest.vocab_size} ({manifest.tokenizer})"
-    print(f"{manifest.name}: tokens: {counts}; {vocabulary}", file=sys.stderr)
+    print(hanging(f"{manifest.name}: ", f"tokens: {counts}; {vocabulary}"), file=sys.stderr)
     if manifest.left_out:
-        print(f"{manifest.name}: left out: {manifest.left_out}", file=sys.stderr)
+        print(hanging(f"{manifest.name}: ", f"left out: {manifest.left_out}"), file=sys.stderr)
     told = ", ".join(f"{part} {100 * leak:.2f} %" for part, leak in leaks.items())
     remedy = "; what can be looked up is not predicted: leave repeated text out" if max(leaks.values()) > LEAK else ""
-    print(f"{manifest.name}: 64-byte spans of each slice that stand in train, too: {told}{remedy}", file=sys.stderr)
+    spans = f"64-byte spans of each slice that stand in train, too: {told}{remedy}"
+    print(hanging(f"{manifest.name}: ", spans), file=sys.stderr)
     print(folder)

@@ -111,12 +111,13 @@ def create(arguments: argparse.Namespace) -> None:
 
 def files(_arguments: argparse.Namespace) -> None:
     from tunemax.search.question.packaged import asked_by, packaged
+    from tunemax.search.views.writers.terminal import hanging
 
     width = max(map(len, packaged()))
     for name, file in packaged().items():
         question, of_agents = asked_by(file)
         print(f"{name:{width}}  tunemax {'rl ' if of_agents else ''}study{'' if of_agents else ' run'} {name}")
-        print(f"{'':{width}}  {question}")
+        print(hanging(f"{'':{width}}  ", question))
 
 
 def extend(arguments: argparse.Namespace) -> None:
@@ -243,6 +244,7 @@ def show(arguments: argparse.Namespace) -> None:
     from tunemax.search.question.schema import study_file
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.attributes import STATES
+    from tunemax.search.views.writers.terminal import room
 
     question = opened(arguments, arguments.question)
     if arguments.yaml:
@@ -253,7 +255,8 @@ def show(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({"definition": definition, "trials": states, "cautions": list(question.astray)})
         return
-    print(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True).rstrip())
+    width = int(min(80, room() - 12))  # YAML breaks a line behind the word that is too much
+    print(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=width).rstrip())
     if question.definition.kept:
         print(question.definition.kept)
     for name, counts in states.items():
@@ -309,13 +312,14 @@ def leaderboard(arguments: argparse.Namespace) -> None:
     from tunemax.search.results.confirmation import tuned
     from tunemax.search.results.findings import gather
     from tunemax.search.views.answer import answer
+    from tunemax.search.views.writers.terminal import hanging
 
     question = tuned(opened(arguments, arguments.question))
     findings = gather(question)
     if arguments.json:
         print_json(findings.to_json())
     else:
-        print(f"{question.definition.question}\n\n{answer(findings)}")
+        print(f"{hanging('', question.definition.question)}\n\n{answer(findings)}")
 
 
 def schema(_arguments: argparse.Namespace) -> None:

@@ -73,6 +73,17 @@ def listed(*sentences: str) -> list[str]:
     return [line for sentence in sentences for line in _filled(sentence, "- ", "  ")]
 
 
+def hanging(head: str, text: str) -> str:
+    """A head and a text that goes on under its own beginning where a terminal is too narrow; one line elsewhere."""
+    if len(head) + len(text) <= room():
+        return head + text
+    width, under = int(room()), " " * min(len(head), 24)
+    lines = textwrap.wrap(
+        text, width, initial_indent=head, subsequent_indent=under, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines)
+
+
 def _filled(text: str, first: str = "", then: str = "") -> list[str]:
     """Lines of a text, no wider than the terminal. first, then: what the first one and the others begin with."""
     width = int(min(WIDEST, room()))
