@@ -180,6 +180,7 @@ def _head(canvas: Canvas, left: float, title: str, size: int, note: str) -> None
     canvas.text((left, 33), shortened(note, most, _width), 12, FAINT)
 
 
+@lru_cache(1024)
 def _width(text: str, size: int = 12) -> float:
     """Pixels of a text."""
     return _font(size).getlength(text)
@@ -187,11 +188,13 @@ def _width(text: str, size: int = 12) -> float:
 
 def shortened(text: str, most: float, width: Callable[[str], float]) -> str:
     """A text that is not wider than that: itself, or its two ends with … between them. width: how wide a text is."""
-    whole, kept = text, len(text)
-    while kept and width(text) > most:
+    if (needed := width(text)) <= most:
+        return text
+    short, kept = text, min(int(len(text) * most / needed) + 2, len(text))  # a guess that is rather too long
+    while kept and width(short) > most:
         kept -= 1
-        text = f"{whole[: kept - kept // 2]}…{whole[len(whole) - kept // 2 :]}"
-    return text
+        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
 
 
 @lru_cache
