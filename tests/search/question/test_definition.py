@@ -530,7 +530,7 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
     names += draw(st.lists(st.sampled_from(own), max_size=3, unique=True)) if own else []
     return {
         "question": draw(st.text(min_size=1, max_size=20).filter(lambda text: not steering(text))),
-        "name": draw(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)),
+        "name": draw(st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,19}", fullmatch=True)),
         "base": draw(
             st.fixed_dictionaries(
                 {}, optional={"n_layer": st.integers(1, 9), "dropout": st.floats(0, 0.9), "tie_weights": st.booleans()}
