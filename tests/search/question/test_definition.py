@@ -360,11 +360,15 @@ def test_a_mistake_is_named_with_its_line(file: Path, old: str, new: str, expect
         ("a: 1\n---\nb: 2", ":2: not YAML: but found another document"),
         ("a: " + "[" * 3000, ":1: nested too deeply"),
         ("a: " + "9" * 5000, ":1: a number of 5000 digits"),
-        ("x" * 2_000_000, ": 2000000 bytes are too many"),
+        ("x" * 2_000_000, ": more than 1000000 bytes are too many"),
     ],
 )
 def test_what_is_no_study_file_is_refused(file: Path, text: str, expected: str) -> None:
     assert refusal(file, text).startswith(expected)
+
+
+def test_what_has_no_end_is_not_read_to_its_end() -> None:
+    assert refusal(Path("/dev/zero")).startswith(": more than 1000000 bytes are too many")
 
 
 def test_files_that_cannot_be_read(file: Path) -> None:
