@@ -388,10 +388,10 @@ def _check_names(folder: Path, config: Config) -> None:
 def _forget_after(log: Path, iteration: int) -> int:
     """Drop log rows that a resumed run will write again, and a line that was cut short. Returns where the rest ends."""
     kept, end = [], 0
-    for line in log.read_text().splitlines() if log.exists() else ():
+    for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
         try:
             at = int(json.loads(line)["iteration"])
-        except ValueError:
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             break
         if at <= iteration:
             kept.append(line)

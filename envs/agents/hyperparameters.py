@@ -117,7 +117,7 @@ def load(algorithm: str, path: Path | None = None) -> Preset:
         plain = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise TunemaxError(f"{path}: no such preset; write one after envs/agents/presets/{algorithm}.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise TunemaxError(f"{path}: not readable as YAML ({str(error).splitlines()[0]}); mend it") from error
     if not isinstance(plain, dict):
         raise TunemaxError(f"{path}: expected names with values, as in envs/agents/presets/{algorithm}.yaml")

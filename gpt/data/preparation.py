@@ -87,7 +87,7 @@ def _stamped(source: Source, root: Path) -> Path | None:
     """The folder that the source in its present state was made into, if it still is there."""
     try:
         folder = inside(root, _stamp(source, root).read_text())
-    except (FileNotFoundError, TunemaxError):  # or nothing that we have written
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError, TunemaxError):  # or nothing that we have written
         return None
     return folder if is_prepared(folder) else None
 

@@ -6,7 +6,6 @@ curves or no rows.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from tunemax.search.results.leaderboard import TOP, Candidate, Leaderboard, lead
 from tunemax.search.results.sensitivity import AtRate, rate_curves
 from tunemax.search.results.statistics import estimate, signed
 from tunemax.search.storage.attributes import TRAJECTORY, state
+from tunemax.search.storage.damage import parsed
 
 LOSS = Axis("validation loss", "nats a token")
 STEEP = 0.2
@@ -172,9 +172,9 @@ def learnables(candidate: Candidate) -> list[Curves]:
     Of its best trial layer by layer, of its next four as means.
     """
     moved = [
-        (f"trial {trial.number}", json.loads(trial.system_attrs[TRAJECTORY]))
+        (f"trial {trial.number}", trajectory)
         for trial in leaders(candidate.trials)
-        if TRAJECTORY in trial.system_attrs
+        if (trajectory := _trajectory(trial.system_attrs.get(TRAJECTORY)))
     ]
     if not moved:
         return []
@@ -288,6 +288,15 @@ def _slice(trial: FrozenTrial, name: str) -> Point:
 def _at_rate(name: str, at: AtRate) -> Point:
     low, high = (at.interval.low, at.interval.high) if at.interval else (None, None)
     return Point(at.rate, at.mean, low, high, f"{name} at {at.rate:g}: {at.text}", hollow=bool(at.caps))
+
+
+def _trajectory(text: str | None) -> dict[str, Any]:
+    """How learnables moved; empty if that is not recorded, or cannot be read."""
+    trajectory = parsed(text)
+    if not isinstance(trajectory, dict) or not isinstance(steps := trajectory.get("iteration"), list):
+        return {}
+    whole = all(isinstance(rows, list) and len(rows) == len(steps) for rows in trajectory.values())
+    return trajectory if whole else {}
 
 
 def _layers(trajectory: Mapping[str, Any], name: str) -> list[list[Point]]:

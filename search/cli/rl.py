@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import steer
-from tunemax.search.cli.common import count_flag, storage_flag
+from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
 from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of, scene_words
 from tunemax.search.question.counting import counted
@@ -293,6 +293,4 @@ def _better(
 def _seed(text: str) -> int:
     from tunemax.search.rl.trials import MOST_SEED
 
-    if not text.isdecimal() or int(text) > MOST_SEED:
-        raise TunemaxError(f"--seed = {text}: expected a whole number from 0 to {MOST_SEED:,}")
-    return int(text)
+    return whole("--seed", 0, MOST_SEED)(text)

@@ -188,15 +188,20 @@ def rename(arguments: argparse.Namespace) -> None:
 
 
 def gc(arguments: argparse.Namespace) -> None:
+    from tunemax.search.storage.damage import Damaged
     from tunemax.search.storage.database import check_writable, open_storage
     from tunemax.search.storage.questions import openable
     from tunemax.search.workers.snapshots import discard, left_over
 
-    freed = []
+    freed = list[int]()
     for where in all_meant(arguments):
         storage = open_storage(where, create=False)
         check_writable(storage)  # what is written since could still need a snapshot
-        freed += [discard(folder) for question in openable(storage) for folder in left_over(question)]
+        for question in openable(storage):
+            try:
+                freed += [discard(folder) for folder in list(left_over(question))]
+            except Damaged as error:  # of the others they are removed all the same
+                print(f"tunemax: {error}", file=sys.stderr)
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 

@@ -98,7 +98,7 @@ def _remember(config: Config, shares: Shares) -> None:
     place = _place()
     try:
         known = _known(place)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         known = {}
     try:
         make_private(place.parent)

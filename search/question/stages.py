@@ -10,8 +10,9 @@ import pydantic
 
 from tunemax.gpt.fields import Value
 
-NAME = r"[a-z0-9_-]{1,80}"
-"""Of a question. Without a dot, so that none can be named as a confirmation or a repeat is."""
+NAME = r"[a-z0-9_][a-z0-9_-]{0,79}"
+"""Of a question. Without a dot, so that none can be named as a confirmation or a repeat is, and without a leading
+hyphen, by which a command line knows a flag."""
 MOST_SEEDS = 1000
 MOST_RUNS = 1000 * MOST_SEEDS
 MARGIN = 0.005

@@ -48,7 +48,7 @@ SETTLING = 3
 CLASH_LIMIT = 400
 """Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
 
-NAME_RULE = "at most 80 letters a-z, digits, _ and -"
+NAME_RULE = "at most 80 letters a-z, digits, _ and -, and no - before all others"
 
 Begun = Callable[[str], int]
 """The schema of the question of a name, whose defaults its file is read by: today's if there is none."""

@@ -57,10 +57,12 @@ class Located:
 def read_yaml(file: Path) -> Located:
     """Read a YAML file. Raises TunemaxError, with file and line where there is one."""
     try:
-        if (size := file.stat().st_size) > LARGEST_FILE:
-            many = f"{size} bytes are too many for a YAML file written by hand"
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)  # a device or a pipe has no size, and may have no end
+        if len(content) > LARGEST_FILE:
+            many = f"more than {LARGEST_FILE} bytes are too many for a YAML file written by hand"
             raise TunemaxError(f"{file}: {many}; is it the right file?")
-        text = file.read_text(encoding="utf-8")
+        text = content.decode()
     except FileNotFoundError:
         others = [str(other) for pattern in ("*.yaml", "*.yml") for other in file.parent.glob(pattern)]
         raise TunemaxError(f"{file}: no such file{did_you_mean(str(file), others) if others else ''}") from None

@@ -7,7 +7,6 @@ workers that train side by side.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from tunemax.search.question.counting import counted, one_or
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.pruners import Pruner
-from tunemax.search.storage.attributes import CONFIG, DUPLICATE_OF, ITERATIONS, iteration, state
+from tunemax.search.storage.attributes import DUPLICATE_OF, ITERATIONS, configuration, iteration, state
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.questions import Question
 
@@ -145,5 +144,5 @@ def _branches(trial: FrozenTrial, by: int, definition: StudyDefinition) -> int:
     rungs = definition.pruner.cooled_rungs(definition.budget.steps)
     if not rungs:
         return 0
-    config = Config.stored(json.loads(trial.system_attrs[CONFIG]))
+    config = Config.stored(configuration(trial))
     return branch_steps(config.train, [definition.budget.course(config).iteration(step) for step in rungs], by)

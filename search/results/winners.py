@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +16,11 @@ from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, co
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, candidates, leaderboard
 from tunemax.search.results.rounds import allotted
-from tunemax.search.storage.attributes import CONFIG, WORKER, outcomes
+from tunemax.search.storage.attributes import CONFIG, WORKER, configuration, outcomes
 from tunemax.search.storage.commands import fail, typed
-from tunemax.search.storage.database import open_storage, study_id
+from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.fresh_seeds import first_seed, mark_used, seeds_of
-from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
+from tunemax.search.storage.questions import Question, alone, lay_out, load, questions, trials_of
 
 
 def fields(where: str, study: str, number: int | None = None) -> Mapping[str, Any]:
@@ -37,7 +36,7 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
     if of and number is None:
         lucky = "a confirmation has no best trial, only lucky seeds"
         raise TunemaxError(f"{study}: {lucky}; name what it confirms: {of.question}")
-    trials = [trial for name in names for trial in storage.get_all_trials(study_id(storage, name), deepcopy=False)]
+    trials = [trial for name in names for trial in trials_of(storage, name)]
     if number is not None:
         if len(names) > 1:
             raise TunemaxError(
@@ -49,7 +48,7 @@ def fields(where: str, study: str, number: int | None = None) -> Mapping[str, An
         if CONFIG not in chosen.system_attrs:
             ended = chosen.state.name.lower()
             raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
-        return _elsewhere(json.loads(chosen.system_attrs[CONFIG]))
+        return _elsewhere(configuration(chosen))
     best = next(iter(outcomes(trials)), None)
     if best is None:
         run = typed(where, "study", "run", study.partition("/")[0])

@@ -11,6 +11,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
 from tunemax.search.question import halving
 from tunemax.search.question.budget import Budget
 
@@ -91,6 +92,21 @@ TRAJECTORY = "tunemax:trajectory"
 
 What a learnable stands for is there under its own name: ``row_max`` for beta, ``denominator`` for gamma."""
 
+_NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
+USER_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys((WORKER, IDENTITY, PATH, DIVERGED, REASON), _TEXT),
+    **dict.fromkeys((ITERATIONS, TOKENS, PARAMETERS, SPIKES, FIRST_SPIKE, DUPLICATE_OF, SPARED), _WHOLE),
+    **dict.fromkeys((FLOPS, STEP_SECONDS, TRAIN_LOSS, RATE, GUARDED, HIGHEST_SPIKE), _NUMBER),
+    FAILURES: (list,),
+}
+"""What is written under each of these keys on a trial."""
+SYSTEM_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys((CONFIG, TRAJECTORY), _TEXT),
+    **dict.fromkeys((PACE, "fixed_params"), (dict,)),
+    SPARED_SHARE: _NUMBER,
+}
+"""The same among its system attributes."""
+
 
 STATES = ("complete", "pruned", "diverged", "duplicate", "failed", "cancelled", "running", "waiting")
 """What a trial can be, one thing at a time: `state`."""
@@ -147,6 +163,23 @@ class Outcome:
     duplicate_of: int | None
 
 
+def failures(value: Any) -> list[dict[str, Any]]:
+    """What is written under FAILURES; without what tunemax would not have written there."""
+    listed = value if isinstance(value, list) else []
+    return [each for each in listed if isinstance(each, dict) and isinstance(each.get("iteration"), int)]
+
+
+def configuration(trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial of ours has trained, full and flat. Raises TunemaxError if it cannot be read."""
+    try:
+        config = json.loads(trial.system_attrs[CONFIG])
+    except (ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise TunemaxError(f"trial {trial.number}: its configuration cannot be read; restore a copy of the database")
+    return config
+
+
 def outcome(trial: FrozenTrial) -> Outcome:
     """The record of a trial that `ranks`."""
     attrs = trial.user_attrs
@@ -155,7 +188,7 @@ def outcome(trial: FrozenTrial) -> Outcome:
         number=trial.number,
         value=trial.value,
         params=trial.params,
-        config=json.loads(trial.system_attrs[CONFIG]),
+        config=configuration(trial),
         iterations=attrs.get(ITERATIONS, 0),
         tokens=attrs.get(TOKENS),
         flops=attrs.get(FLOPS),
@@ -167,10 +200,9 @@ def outcome(trial: FrozenTrial) -> Outcome:
 
 def iteration(trial: FrozenTrial, budget: Budget, step: int) -> int:
     """The iteration that a step of a trial's reports comes to. Of somebody else's trial, the step itself."""
-    config = trial.system_attrs.get(CONFIG)
-    if config is None or budget.horizon is not None or not step:
+    if CONFIG not in trial.system_attrs or budget.horizon is not None or not step:
         return step
-    return budget.course(Config.stored(json.loads(config))).iteration(step)
+    return budget.course(Config.stored(configuration(trial))).iteration(step)
 
 
 def losses(trial: FrozenTrial, budget: Budget) -> dict[int, float]:

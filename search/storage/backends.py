@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import optuna
 import sqlalchemy
 
+from tunemax.search.storage.damage import reading
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.patience import Patience, StorageLost
 from tunemax.search.storage.urls import fault_of
@@ -37,7 +39,8 @@ def _patient(name: str) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: PatientStorage, *arguments: Any, **more: Any) -> Any:
-        return self.patiently(partial(method, self, *arguments, **more))
+        with reading("trials or studies", KeyError) if "get_" in name else contextlib.nullcontext():
+            return self.patiently(partial(method, self, *arguments, **more))
 
     return call
 

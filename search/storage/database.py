@@ -172,6 +172,8 @@ def _open_file(url: URL, create: bool) -> PatientStorage:
         raise TunemaxError(f"{path}: its folder does not exist; make it with `mkdir -p {path.parent}`")
     if path.is_dir():
         raise TunemaxError(f"{path}: a folder; name a file in it, such as {path / 'studies.db'}")
+    if path.is_symlink() and not os.path.exists(path):
+        raise TunemaxError(f"{path}: a link that leads to no file; remove it, or name another file")
     if not path.exists():
         if not create:
             others = [other.name for other in path.parent.glob("*.db")]

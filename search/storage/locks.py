@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,10 +26,11 @@ PATIENCE = 60
 def locked(engine: Engine) -> Iterator[None]:
     """Nobody else is in such a block of this database, which may have no tables yet.
 
-    The lock goes with the process that holds it, however that ends: it is of an open file, or of a connection.
+    That of a SQLite file lies beside it, by whatever link it was opened. A lock goes with the process that holds it,
+    however that ends: it is of an open file, or of a connection.
     """
     if engine.dialect.name == "sqlite":
-        with locks.locked(Path(f"{engine.url.database}.lock")):
+        with locks.locked(Path(f"{os.path.realpath(str(engine.url.database))}.lock")):
             yield
         return
     with engine.connect() as connection:

@@ -18,6 +18,8 @@ from typing import Self
 import psutil
 
 _PROC = Path("/proc")
+DIGITS = 10
+"""Of the number of a process, fewer than these: no system has larger ones, nor takes them."""
 _ZOMBIES = (b"Z", b"X")
 
 
@@ -46,7 +48,7 @@ class Mark:
     def read(cls, text: str) -> Self | None:
         """None if it is of an older version, which told processes apart by the clock, or no mark at all."""
         parts = text.split(":")
-        if len(parts) != 6 or not parts[1].isdecimal():
+        if len(parts) != 6 or not (parts[1].isdecimal() and len(parts[1]) < DIGITS):
             return None
         return cls(parts[0], int(parts[1]), *parts[2:])
 

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from tunemax.search.storage import attributes, tables
 from tunemax.search.storage.cache import PendingWrites
+from tunemax.search.storage.damage import parsed, readable
 from tunemax.search.storage.database import in_transaction, transaction, uncached
 
 BEAT = 20.0
@@ -187,6 +188,7 @@ def finish(
 
 
 @transaction
+@readable
 def owned_trials(connection: Connection, studies: Iterable[str]) -> list[OwnedTrial]:
     """The running trials of these studies that carry a worker's mark."""
     trials, beats, study_name = tables.TRIALS, tables.HEARTBEATS, tables.STUDIES.c.study_name
@@ -200,8 +202,9 @@ def owned_trials(connection: Connection, studies: Iterable[str]) -> list[OwnedTr
     # The server's clock, as heartbeats are
     now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
     return [
-        OwnedTrial(trial_id, study, number, json.loads(mark), (now - beat).total_seconds() if beat else math.nan)
-        for trial_id, study, number, mark, beat in connection.execute(wanted)
+        OwnedTrial(trial_id, study, number, mark, (now - beat).total_seconds() if beat else math.nan)
+        for trial_id, study, number, text, beat in connection.execute(wanted)
+        if isinstance(mark := parsed(text), str)
     ]
 
 
@@ -268,7 +271,7 @@ def _sign(connection: Connection, trial_id: int, mark: str) -> None:
 def _too_often(connection: Connection, trial_id: int, reason: str) -> bool:
     """Write a failure down. Returns whether it was one too many, and says so on the trial."""
     iteration = tables.last_step(connection, trial_id)
-    before = tables.user_attribute(connection, trial_id, attributes.FAILURES) or []
+    before = attributes.failures(tables.user_attribute(connection, trial_id, attributes.FAILURES))
     failures = [*before, {"iteration": iteration, "reason": reason}]
     tables.write_attributes(connection, tables.USER, trial_id, {attributes.FAILURES: failures})
     if stuck(failures, iteration) < ATTEMPTS:

@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.gpt.config import all_specs
@@ -35,7 +35,8 @@ from tunemax.search.question.work import lengths
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
-from tunemax.search.storage.database import check_writable, in_transaction, open_storage, study_names
+from tunemax.search.storage.damage import Damaged, check
+from tunemax.search.storage.database import check_writable, in_transaction, open_storage, study_id, study_names
 from tunemax.search.storage.layout import write_question
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.paths import TAKEN, check_names
@@ -78,9 +79,9 @@ class Question:
         return replace(self, siblings={name: {**fixed, **fields} for name, fixed in self.siblings.items()})
 
     def trials(self) -> dict[str, list[FrozenTrial]]:
-        """Every trial of every sibling, by study name."""
+        """Every trial of every sibling, by study name. Raises TunemaxError if one cannot be read."""
         with storage_errors(self.storage.url):
-            return {name: self.study(name).get_trials(deepcopy=False) for name in self.siblings}
+            return {name: trials_of(self.cached, name) for name in self.siblings}
 
     def begun(self, name: str) -> int:
         """How many trials of a sibling somebody has taken, those included that were given back with parameters."""
@@ -108,6 +109,15 @@ class Question:
                 f"{self.name}: data {self.definition.data} has fingerprint {here[:12]} here, the study was made with "
                 f"{expected[:12]}; give the study the same text, or start a new one under another name"
             )
+
+
+def trials_of(storage: BaseStorage, study: str) -> list[FrozenTrial]:
+    """The trials of a study, of which results are made. Raises TunemaxError if one cannot be read."""
+    cached = storage if isinstance(storage, TrialCache) else TrialCache(storage)
+    try:
+        return [check(trial) for trial in cached.get_all_trials(study_id(cached, study), deepcopy=False)]
+    except Damaged as error:
+        raise Damaged(f"{study}: {error}") from error
 
 
 def data_of(where: str | Path, definition: StudyDefinition) -> Corpus:

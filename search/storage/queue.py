@@ -110,7 +110,7 @@ def deferred(trials: Sequence[FrozenTrial]) -> set[int]:
 
 def must_be_alone(trial: FrozenTrial) -> bool:
     """Whether so many workers have died on a trial that the next one should train nothing beside it."""
-    return stuck(trial.user_attrs.get(attributes.FAILURES, []), trial.last_step or 0) >= ATTEMPTS - 1
+    return stuck(attributes.failures(trial.user_attrs.get(attributes.FAILURES)), trial.last_step or 0) >= ATTEMPTS - 1
 
 
 def _order(trial: FrozenTrial, climbing: bool) -> tuple[int, int]:

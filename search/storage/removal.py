@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import PARTIAL, forget
@@ -20,7 +17,7 @@ from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.artifacts import remove_artifacts
 from tunemax.search.storage.commands import fail, typed
-from tunemax.search.storage.database import study_id
+from tunemax.search.storage.database import in_transaction
 from tunemax.search.storage.fresh_seeds import mark_used
 from tunemax.search.storage.paths import (
     LEARNABLES,
@@ -32,6 +29,7 @@ from tunemax.search.storage.paths import (
     trial_folders,
 )
 from tunemax.search.storage.questions import alone, as_written, belongings, definition_of, load, questions
+from tunemax.search.storage.study_tables import Remains
 from tunemax.search.storage.urls import storage_errors
 
 
@@ -41,7 +39,7 @@ class Doomed:
 
     names: tuple[str, ...]
     """Of the questions."""
-    studies: Mapping[str, list[FrozenTrial]]
+    studies: Mapping[str, list[Remains]]
     """With their trials; also those that other tools have renamed."""
     renamed: Mapping[str, str]
     """Of those: the name that each had, and its files still have."""
@@ -50,8 +48,8 @@ class Doomed:
 
     @property
     def words(self) -> str:
-        states = Counter(attributes.state(trial) for trials in self.studies.values() for trial in trials)
-        trials = f"{counted(states.total(), 'trial')} ({states['complete']} complete)"
+        there = [trial for trials in self.studies.values() for trial in trials]
+        trials = f"{counted(len(there), 'trial')} ({sum(trial.complete for trial in there)} complete)"
         stay = f"; {', '.join(self.copies)} {one_or(len(self.copies), 'stays', 'stay')}" if self.copies else ""
         return f"{counted(len(self.studies), 'study')} with {trials}, and their files{stay}"
 
@@ -74,7 +72,7 @@ def doomed(storage: RDBStorage, names: Sequence[str]) -> Doomed:
     there = [belongings(storage, name, known.get(name, {})) for name in names]
     studies = [study for siblings in there for study in (*siblings.present, *siblings.renamed.values())]
     with storage_errors(storage.url):
-        trials = {study: storage.get_all_trials(study_id(storage, study), deepcopy=False) for study in studies}
+        trials = {study: in_transaction(storage, study_tables.remains, study) for study in studies}
     renamed = {now: name for siblings in there for name, now in siblings.renamed.items()}
     return Doomed(tuple(names), trials, renamed, tuple(copy for siblings in there for copy in siblings.copies))
 
@@ -93,12 +91,11 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> tuple[Doomed, list[Path
             for row in study_tables.lock_studies(connection, removed.copies).values():
                 ours = (attributes.QUESTION, attributes.SIBLING, attributes.DEFINITION)
                 study_tables.remove_attributes(connection, row.key, ours)
-        staying = [attrs for copy in removed.copies for attrs in _system_attributes(storage, copy)]
+        staying = [attrs for copy in removed.copies for attrs in in_transaction(storage, study_tables.artifacts, copy)]
         for study in removed.studies:
-            remove_artifacts(storage.url, _system_attributes(storage, study), staying)
+            remove_artifacts(storage.url, in_transaction(storage, study_tables.artifacts, study), staying)
         kept = [folder for name in names for folder in _remove_files(storage.url, name, removed)]
-        for study in removed.studies:
-            optuna.delete_study(study_name=study, storage=storage)
+        in_transaction(storage, study_tables.remove_studies, list(removed.studies))
     return removed, kept
 
 
@@ -117,13 +114,6 @@ def _remove_files(url: str, name: str, removed: Doomed) -> list[Path]:
     return [folder for folder in ours if folder.is_dir() and any(path not in ours for path in folder.iterdir())]
 
 
-def _system_attributes(storage: RDBStorage, study: str) -> list[dict[str, Any]]:
-    """Those of a study and of its trials."""
-    key = study_id(storage, study)
-    trials = storage.get_all_trials(key, deepcopy=False)
-    return [storage.get_study_system_attrs(key), *(trial.system_attrs for trial in trials)]
-
-
 def _mark_used(storage: RDBStorage, names: Sequence[str]) -> None:
     """Keep in mind which seeds confirmations have met, if what they confirm stays."""
     known = questions(storage)
@@ -137,15 +127,15 @@ def _mark_used(storage: RDBStorage, names: Sequence[str]) -> None:
 def _check_quiet(storage: RDBStorage, removed: Doomed) -> None:
     """Raise TunemaxError if a trial runs, with the way to end it."""
     trials = [(study, trial) for study, trials in removed.studies.items() for trial in trials]
-    running = [(study, trial) for study, trial in trials if trial.state == TrialState.RUNNING]
+    running = [(study, trial) for study, trial in trials if trial.state == TrialState.RUNNING.name]
     for study, trial in running:
-        if attributes.WORKER not in trial.user_attrs:
-            command = fail(storage.url, study, trial.number)
+        if trial.mark is None:
+            command = fail(storage.url, study, int(trial.number))
             about = f"{study}: trial {trial.number} was asked with the stock tools and runs"
             raise TunemaxError(f"{about}; end it with {command}")
     if running:
         question = running[0][0].partition("/")[0]
-        hosts = ", ".join(sorted({trial.user_attrs[attributes.WORKER].partition(":")[0] for _, trial in running}))
+        hosts = ", ".join(sorted({str(trial.mark).partition(":")[0] for _, trial in running}))
         stop = f"stop them there with Ctrl-C, or with {typed(storage.url, 'study', 'cancel', question, '--now')}"
         run = f"{counted(len(running), 'trial')} {one_or(len(running), 'runs', 'run')}"
         raise TunemaxError(f"{question}: {run} on {hosts}; {stop}")

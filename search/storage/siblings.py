@@ -7,7 +7,6 @@ has the name and says that it is another one is none, and what says so and has a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from tunemax.gpt.fields import Value
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.storage import attributes
 from tunemax.search.storage.commands import stock, typed
+from tunemax.search.storage.damage import parsed
 
 Attributes = Mapping[str, str]
 """What tunemax has written on a study."""
@@ -84,7 +84,9 @@ def _by_configuration(siblings: Mapping[str, Mapping[str, Value]], text: str | N
     """The only sibling whose trials have such a configuration; empty if there is none."""
     if text is None:
         return ""
-    config, fixed = json.loads(text), list(siblings.values())
+    config, fixed = parsed(text), list(siblings.values())
+    if not isinstance(config, dict):
+        return ""
     telling = {key for some in fixed for key in some if any(some[key] != other.get(key) for other in fixed)}
     fitting = [
         name

@@ -21,13 +21,19 @@ from optuna.storages._rdb.models import (
 from optuna.study import StudyDirection
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import Connection, String, Table, cast, func, insert, select, update
 
-from tunemax.search.storage.tables import STUDIES, SYSTEM, TRIALS
+from tunemax.search.storage import attributes
+from tunemax.search.storage.damage import parsed, readable
+from tunemax.search.storage.tables import HEARTBEATS, PARAMS, REPORTS, STUDIES, SYSTEM, TRIALS, VALUES
+from tunemax.search.storage.tables import USER as TRIAL_USER
 
 DIRECTIONS: Table = StudyDirectionModel.__table__
 USER: Table = StudyUserAttributeModel.__table__
 METRICS: Table = StudySystemAttributeModel.__table__
+OF_TRIALS = (PARAMS, VALUES, REPORTS, TRIAL_USER, SYSTEM, HEARTBEATS)
+OF_STUDIES = (DIRECTIONS, USER, METRICS)
+"""Tables whose rows are a trial's, and a study's."""
 LONGEST = MAX_INDEXED_STRING_LENGTH
 """Characters in the name of a study."""
 MOST = 500
@@ -48,6 +54,7 @@ class StudyRow:
     trials: int
 
 
+@readable
 def lock_studies(connection: Connection, names: Collection[str]) -> dict[str, StudyRow]:
     """Those of these studies that there are. SQLite's transaction begins by locking the whole file."""
     rows: dict[str, StudyRow] = {}
@@ -63,7 +70,7 @@ def lock_studies(connection: Connection, names: Collection[str]) -> dict[str, St
         attributes: defaultdict[int, dict[str, Any]] = defaultdict(dict)
         having = select(USER.c.study_id, USER.c.key, USER.c.value_json).where(USER.c.study_id.in_(ours))
         for key, attribute, text in connection.execute(having):
-            attributes[key][attribute] = _parsed(text)
+            attributes[key][attribute] = parsed(text)
         counted = select(TRIALS.c.study_id, func.count()).where(TRIALS.c.study_id.in_(ours))
         counts: dict[int, int] = dict(map(tuple, connection.execute(counted.group_by(TRIALS.c.study_id))))
         for name, key in keys.items():
@@ -84,7 +91,7 @@ def having(connection: Connection, key: str) -> dict[str, dict[str, Any]]:
     written = written.join(USER, USER.c.study_id == STUDIES.c.study_id).where(STUDIES.c.study_id.in_(named))
     studies: dict[str, dict[str, Any]] = {}
     for name, attribute, text in connection.execute(written.order_by(STUDIES.c.study_id)):
-        studies.setdefault(name, {})[attribute] = _parsed(text)
+        studies.setdefault(name, {})[attribute] = parsed(text)
     return studies
 
 
@@ -120,6 +127,61 @@ def remove_attributes(connection: Connection, key: int, names: Collection[str]) 
     connection.execute(USER.delete().where(USER.c.study_id == key, USER.c.key.in_(list(names))))
 
 
+@dataclass(frozen=True)
+class Remains:
+    """What there is of a trial, whatever of it cannot be read."""
+
+    number: str
+    """As the database has it, as the state."""
+    state: str
+    mark: str | None
+    """Of a worker."""
+    complete: bool
+    """Trained to an end, and neither diverged nor a duplicate."""
+
+
+def remains(connection: Connection, study: str) -> list[Remains]:
+    """All trials of a study, also damaged ones."""
+    written: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    keys = (attributes.WORKER, attributes.DIVERGED, attributes.DUPLICATE_OF)
+    user = select(TRIAL_USER.c.trial_id, TRIAL_USER.c.key, TRIAL_USER.c.value_json)
+    of = (TRIALS.c.study_id == STUDIES.c.study_id, STUDIES.c.study_name == study)
+    for trial, key, text in connection.execute(
+        user.where(TRIAL_USER.c.trial_id == TRIALS.c.trial_id, TRIAL_USER.c.key.in_(keys), *of)
+    ):
+        written[trial][key] = parsed(text)
+    infinite = select(VALUES.c.trial_id).where(VALUES.c.trial_id == TRIALS.c.trial_id, *of)
+    lost = set(connection.scalars(infinite.where(cast(VALUES.c.value_type, String) != "FINITE")))
+    found = []
+    rows = select(TRIALS.c.trial_id, cast(TRIALS.c.number, String), cast(TRIALS.c.state, String)).where(*of)
+    for trial, number, state in connection.execute(rows.order_by(TRIALS.c.trial_id)):
+        mark, others = written[trial].pop(attributes.WORKER, None), written[trial]
+        complete = state == TrialState.COMPLETE.name and not others and trial not in lost
+        found.append(Remains(str(number), str(state), mark if isinstance(mark, str) else None, complete))
+    return found
+
+
+def artifacts(connection: Connection, study: str) -> list[dict[str, Any]]:
+    """The system attributes of a study and of its trials, as far as they can be read."""
+    of = STUDIES.c.study_name == study
+    ours = select(METRICS.c.key, METRICS.c.value_json).where(METRICS.c.study_id == STUDIES.c.study_id, of)
+    trials = select(SYSTEM.c.key, SYSTEM.c.value_json).where(
+        SYSTEM.c.trial_id == TRIALS.c.trial_id, TRIALS.c.study_id == STUDIES.c.study_id, of
+    )
+    return [{key: parsed(text)} for wanted in (ours, trials) for key, text in connection.execute(wanted)]
+
+
+def remove_studies(connection: Connection, names: Sequence[str]) -> None:
+    """Remove studies with all their trials; also what Optuna could not read."""
+    for name in names:
+        keys = list(connection.scalars(select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)))
+        trials = select(TRIALS.c.trial_id).where(TRIALS.c.study_id.in_(keys))
+        for table in OF_TRIALS:
+            connection.execute(table.delete().where(table.c.trial_id.in_(trials)))
+        for table in (TRIALS, *OF_STUDIES, STUDIES):
+            connection.execute(table.delete().where(table.c.study_id.in_(keys)))
+
+
 def rename(connection: Connection, key: int, name: str) -> None:
     connection.execute(update(STUDIES).where(STUDIES.c.study_id == key).values(study_name=name))
 
@@ -128,9 +190,10 @@ def fixed_params(connection: Connection, key: int) -> list[dict[str, Any]]:
     """The parameters that the trials of a study were enqueued with."""
     joined = select(SYSTEM.c.value_json).join(TRIALS, TRIALS.c.trial_id == SYSTEM.c.trial_id)
     texts = connection.scalars(joined.where(TRIALS.c.study_id == key, SYSTEM.c.key == FIXED))
-    return [dict(json.loads(text)) for text in texts]
+    return [params for text in texts if isinstance(params := parsed(text), dict)]
 
 
+@readable
 def add_waiting(connection: Connection, key: int, attributes: Sequence[Mapping[str, Any]]) -> None:
     """Add a waiting trial for each of these system attributes, as Optuna would one by one, behind those that there are.
 
@@ -152,11 +215,3 @@ def add_waiting(connection: Connection, key: int, attributes: Sequence[Mapping[s
     ]
     if system:
         connection.execute(insert(SYSTEM), system)
-
-
-def _parsed(text: str) -> Any:
-    """None for what is no JSON: somebody has damaged it."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

@@ -28,6 +28,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import BindParameter, Connection, Select, Table, bindparam, case, func, insert, select, update
 
+from tunemax.search.storage.damage import parsed, readable
+
 MOST = 500
 """Trials in one query: databases have limits."""
 
@@ -70,6 +72,7 @@ _USER = _of_some(USER, "key", "value_json")
 _SYSTEM = _of_some(SYSTEM, "key", "value_json")
 
 
+@readable
 def read(connection: Connection, trial_ids: Collection[int]) -> list[FrozenTrial]:
     """These trials in full, by id, as Optuna gives them; without those that are not there."""
     return [trial for some in _chunks(sorted(trial_ids)) for trial in _read(connection, some)]
@@ -81,6 +84,8 @@ def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]
     )
     for trial in sorted(trials):
         ((number, state, start, complete),) = trials[trial]
+        if type(number) is not int or number < 0:
+            raise ValueError(f"a trial has the number {number!r}")
         suggested = [(name, value, _distribution(text)) for name, value, text in params[trial]]
         yield FrozenTrial(
             number=number,
@@ -91,8 +96,8 @@ def _read(connection: Connection, trial_ids: list[int]) -> Iterator[FrozenTrial]
             datetime_complete=_local(complete),
             params={name: distribution.to_external_repr(value) for name, value, distribution in suggested},
             distributions={name: distribution for name, _, distribution in suggested},
-            user_attrs={key: json.loads(value) for key, value in user[trial]},
-            system_attrs={key: json.loads(value) for key, value in system[trial]},
+            user_attrs={key: parsed(value) for key, value in user[trial]},
+            system_attrs={key: parsed(value) for key, value in system[trial]},
             intermediate_values={
                 step: TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind)
                 for step, value, kind in reports[trial]
@@ -114,6 +119,7 @@ _OPEN = _SIGHTS.where(_UNFINISHED | (TRIALS.c.trial_id > bindparam("known")))
 _THESE = _SIGHTS.where(TRIALS.c.trial_id.in_(_IDS))
 
 
+@readable
 def look(connection: Connection, study_id: int, known: Mapping[int, Sight]) -> dict[int, Sight]:
     """State and start of each trial of a study that may have changed. known: how they were before."""
     rows = connection.execute(_OPEN, {"study": study_id, "known": max(known, default=-1)})
@@ -155,6 +161,7 @@ def best(connection: Connection, study_id: int, direction: StudyDirection) -> in
 _STATE = select(TRIALS.c.state).where(_OF_TRIAL).with_for_update()
 
 
+@readable
 def locked_state(connection: Connection, trial_id: int) -> TrialState | None:
     """The state of a trial, which nobody else changes until the transaction ends; None if it was deleted.
 
@@ -169,7 +176,7 @@ _ONE_USER = select(USER.c.value_json).where(USER.c.trial_id == _ID, USER.c.key =
 def user_attribute(connection: Connection, trial_id: int, key: str) -> Any:
     """None if the trial has none of this name."""
     text = connection.execute(_ONE_USER, {"id": trial_id, "name": key}).scalar_one_or_none()
-    return None if text is None else json.loads(text)
+    return parsed(text)
 
 
 _LOCK = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, Select, select
 
 from tunemax.search.storage import attributes, tables
+from tunemax.search.storage.damage import parsed
 from tunemax.search.storage.database import in_transaction, uncached
 
 
@@ -50,7 +50,7 @@ def recorded(trial: optuna.Trial, studies: Iterable[str], key: str) -> list[Any]
         .where(tables.STUDIES.c.study_name.in_(list(studies)), table.c.key == key)
         .order_by(own.desc(), table.c.trial_system_attribute_id)
     )
-    return [json.loads(text) for text in in_transaction(trial.storage, _scalars, wanted)]
+    return [parsed(text) for text in in_transaction(trial.storage, _scalars, wanted)]
 
 
 def trained(storage: RDBStorage, study: str) -> str | None:
@@ -63,7 +63,8 @@ def trained(storage: RDBStorage, study: str) -> str | None:
         .where(tables.STUDIES.c.study_name == study, table.c.key == attributes.CONFIG)
         .limit(1)
     )
-    return next((str(json.loads(text)) for text in in_transaction(storage, _scalars, wanted)), None)
+    text = next(iter(in_transaction(storage, _scalars, wanted)), None)
+    return None if text is None else str(parsed(text))
 
 
 def _scalars(connection: Connection, wanted: Select[Any]) -> list[Any]:

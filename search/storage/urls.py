@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import sqlite3
@@ -28,6 +29,8 @@ PACKAGES = {
 TIMEOUT = 60.0
 """Seconds that a process waits for another one's write on SQLite, unless the URL says ``?timeout=``."""
 
+LONGEST = 1e6
+"""SQLite counts its milliseconds in 32 bits."""
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 _FORM = "scheme://user:password@host:port/database"
 _NO_PATH = re.compile(rf"(?:{'|'.join(_SCHEMES)})[\w+]*:|[^/:]*:[^/@]*@")
@@ -54,7 +57,19 @@ def storage_url(where: str | Path) -> URL:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise TunemaxError("storage sqlite: workers need a file they can share; give its path")
     path = str(Path(os.path.expanduser(url.database)).absolute())
-    return url.set(database=path).update_query_dict({"timeout": url.query.get("timeout", f"{TIMEOUT:g}")})
+    return url.set(database=path).update_query_dict({"timeout": _timeout(url)})
+
+
+def _timeout(url: URL) -> str:
+    """Seconds to wait for SQLite's lock, as a URL has them. Raises TunemaxError for what is no time."""
+    text = str(url.query.get("timeout", f"{TIMEOUT:g}"))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= LONGEST:
+        raise TunemaxError(f"storage sqlite: timeout = {text}: expected seconds from 0 to {LONGEST:g}")
+    return text
 
 
 def shown(url: str | URL) -> str:

@@ -78,7 +78,7 @@ class Trajectories:
 def _read(path: Path, before: int) -> dict[int, Means]:
     """What was noted before an iteration. From there on it comes again; a last line may be cut short."""
     noted: dict[int, Means] = {}
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         for line in path.read_text().splitlines():
             iteration, means = json.loads(line)
             noted[iteration] = means

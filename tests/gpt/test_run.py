@@ -396,6 +396,22 @@ def test_a_damaged_checkpoint_is_refused_and_kept(small: Make, tmp_path: Path) -
     assert (folder / run.CHECKPOINT).read_bytes() == damaged
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [b"\0" * 50, b"\xff\xfe", b"5", b"null", b"{}", b'{"iteration": 1e400}', b'{"iter', b"[" * 100_000, b"9" * 5000],
+    ids=["zeros", "no UTF-8", "number", "null", "no iteration", "infinite", "cut", "deep", "digits"],
+)
+def test_a_log_that_is_damaged_at_its_end_goes_on(tail: bytes, small: Make, tmp_path: Path) -> None:
+    """A power cut leaves zeros, a full disk half a line."""
+    folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), 12)
+    whole = (folder / run.LOG).read_bytes()
+    (folder / run.LOG).write_bytes(whole + tail)
+    run.resume(folder, {}, quiet)
+    assert (folder / run.LOG).read_bytes().startswith(whole)
+    rows = [json.loads(line) for line in (folder / run.LOG).read_text().splitlines()]
+    assert rows[-1]["iteration"] == FIELDS["max_iters"]
+
+
 def test_what_cannot_be_trained_leaves_no_folder_behind(small: Make, tmp_path: Path, corpus: Corpus) -> None:
     folder = tmp_path / "run"
     for fields in ({"dataset": str(tmp_path / "nowhere")}, {"block_size": 60000}, {"device": "nonsense"}):

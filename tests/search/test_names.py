@@ -352,6 +352,22 @@ def test_no_artifact_leads_out_of_their_folder(artifact: str, home: Path, typed:
         assert typed("study", "delete", "innocent", "--storage", where, "--yes")[0] == 0
 
 
+# ---- names that no command line takes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["-", "-x", "--yes"])
+@pytest.mark.parametrize("by", ["name", "file"])
+def test_a_question_is_never_called_like_a_flag(
+    name: str, by: str, study_file: Callable[..., Path], where: str, typed: Typed
+) -> None:
+    file = study_file(name=name if by == "name" else None)
+    file = file.rename(file.with_name(f"{name if by == 'file' else 'q'}.yaml"))
+    status, _, err = typed("study", "create", str(file), "--storage", where)
+    assert status == 2
+    assert "no - before all others" in err
+    assert not Path(where).exists()
+
+
 # ---- names that are taken --------------------------------------------------------------------------------------------
 
 

@@ -167,7 +167,8 @@ def _save_figures(question: Question, study: optuna.Study, drawn: Mapping[str, D
 
     storage = question.cached
     key = study_id(storage, study.study_name)
-    before: dict[str, str] = storage.get_study_system_attrs(key).get(PUBLISHED, {})
+    published = storage.get_study_system_attrs(key).get(PUBLISHED)
+    before: dict[str, str] = published if isinstance(published, dict) else {}
     dumps = partial(json.dumps, separators=(",", ":"), allow_nan=False)
     texts = {name: dumps(drawing.figure) for name, drawing in drawn.items()}
     after = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in texts.items()}

@@ -68,7 +68,7 @@ def _shares(trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
 
 def _spikes(ended: Sequence[FrozenTrial]) -> tuple[str, str, str]:
     found = [trial.user_attrs for trial in ended if SPIKES in trial.user_attrs]
-    highest = max((attrs[HIGHEST_SPIKE] for attrs in found), default=None)
+    highest = max((attrs[HIGHEST_SPIKE] for attrs in found if HIGHEST_SPIKE in attrs), default=None)
     count = sum(attrs[SPIKES] for attrs in found)
     return str(len(found)), str(count), "–" if highest is None else f"{highest:.3g}"
 

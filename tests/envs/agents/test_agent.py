@@ -252,6 +252,9 @@ def test_every_algorithm_has_a_preset_that_says_where_it_comes_from(algorithm: s
         ("learning_rate: 1\nbatch_size: 8", "source: missing"),
         ("- 1", "expected names with values"),
         ("a: [", "not readable as YAML"),
+        ("[" * 5000, "not readable as YAML"),
+        ("source: 2024-13-45", "not readable as YAML"),
+        (f"source: {'9' * 5000}", "not readable as YAML"),
         ("!!python/object/apply:os.getcwd []", "not readable as YAML"),
     ],
 )

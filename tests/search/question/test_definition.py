@@ -360,11 +360,15 @@ def test_a_mistake_is_named_with_its_line(file: Path, old: str, new: str, expect
         ("a: 1\n---\nb: 2", ":2: not YAML: but found another document"),
         ("a: " + "[" * 3000, ":1: nested too deeply"),
         ("a: " + "9" * 5000, ":1: a number of 5000 digits"),
-        ("x" * 2_000_000, ": 2000000 bytes are too many"),
+        ("x" * 2_000_000, ": more than 1000000 bytes are too many"),
     ],
 )
 def test_what_is_no_study_file_is_refused(file: Path, text: str, expected: str) -> None:
     assert refusal(file, text).startswith(expected)
+
+
+def test_what_has_no_end_is_not_read_to_its_end() -> None:
+    assert refusal(Path("/dev/zero")).startswith(": more than 1000000 bytes are too many")
 
 
 def test_files_that_cannot_be_read(file: Path) -> None:
@@ -530,7 +534,7 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
     names += draw(st.lists(st.sampled_from(own), max_size=3, unique=True)) if own else []
     return {
         "question": draw(st.text(min_size=1, max_size=20).filter(lambda text: not steering(text))),
-        "name": draw(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)),
+        "name": draw(st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,19}", fullmatch=True)),
         "base": draw(
             st.fixed_dictionaries(
                 {}, optional={"n_layer": st.integers(1, 9), "dropout": st.floats(0, 0.9), "tie_weights": st.booleans()}

@@ -19,8 +19,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.search.cli import main
 from tunemax.search.storage.database import open_storage, study_id, study_names
+from tunemax.search.storage.questions import alone
 from tunemax.search.storage.urls import shown, storage_errors
 
 
@@ -149,6 +151,29 @@ def test_wrong_urls_are_refused_without_the_password(
     assert words in line
     assert "s3cret" not in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("create", [False, True])
+@pytest.mark.parametrize("target", ["nowhere.db", "link.db", "no/such/folder.db"])
+def test_links_that_lead_nowhere(tmp_path: Path, target: str, create: bool) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(target)
+    assert refusal(link, create=create) == f"{link}: a link that leads to no file; remove it, or name another file"
+    assert os.listdir(tmp_path) == ["link.db"]
+
+
+@pytest.mark.parametrize("timeout", ["-1", "nan", "inf", "1e400", "soon"])
+def test_times_that_are_none(database: Path, timeout: str) -> None:
+    assert "expected seconds from 0" in refusal(f"sqlite:///{database}?timeout={timeout}")
+
+
+def test_a_link_has_the_lock_of_its_file(database: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(database)
+    lock = database.with_name(f"{database.name}.lock")
+    with alone(open_storage(link, create=False)), pytest.raises(Busy), locked_at_once(lock):
+        pass
+    assert not link.with_name("link.db.lock").exists()
 
 
 def test_unreachable_server_is_one_line_without_the_password() -> None:
