@@ -106,6 +106,7 @@ def run_study(
     check_writable(question.storage)
     run = _Run(storage or storage_of(name), workers, slots, seconds or question.definition.budget.run_seconds, show)
     waiting = run.work(name)
+    question = run.load(name)
     tuned = [question, *lay_out_repeats(question)]
     waiting += sum(run.work(repeat.name) for repeat in tuned[1:])
     elsewhere = sum(each.states()["running"] for each in tuned)
@@ -150,7 +151,8 @@ def confirm_study(
     check_writable(question.storage)
     run = _Run(storage or storage_of(name), workers, slots, seconds, show)
     stage = stage or question.definition.confirm or Confirm()
-    return Ended(sum(run.confirm(each.name, stage, longer) for each in [question, *repeating(question)]))
+    names = [each.name for each in (question, *repeating(question))]
+    return Ended(sum(run.confirm(each, stage, longer) for each in names))
 
 
 class _Run:
@@ -160,16 +162,16 @@ class _Run:
         self._where, self._workers, self._slots, self._show = where, workers, slots, show
         self._closes = time.monotonic() + seconds if seconds else None
 
-    def _load(self, name: str) -> Question:
+    def load(self, name: str) -> Question:
         """A question of the storage, which was in reach when the run began, and is waited for now."""
         return load_from(self._where, name, Patience(LONG))
 
     def confirm(self, name: str, stage: Confirm, factor: int) -> int:
         """Create a confirmation, or what it lacks, and work on it, round by round where it has rounds. Returns how many
         of its runs are still to come."""
-        frozen = freeze(self._load(name), stage, factor)
+        frozen = freeze(self.load(name), stage, factor)
         waiting = self.work(frozen.name)
-        while not waiting and freeze(self._load(name), stage, factor).states()["waiting"]:
+        while not waiting and freeze(self.load(name), stage, factor).states()["waiting"]:
             waiting = self.work(frozen.name)
         if fault := try_to_publish(self._where, name):
             print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
@@ -179,17 +181,17 @@ class _Run:
         """Work on a question of the storage. Returns how many trials wait then: none, unless the time is spent."""
         patience = Patience(LONG)
         question = load_from(self._where, name, patience)
-        patience.limit = 0.0  # from now on it is what is shown: a look that fails is made again a little later
         make_artifact_folder(question.storage.url)
         seconds = None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
         progress = Progress.of(question, closes=seconds)
         settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
+        patience.limit = 0.0  # from now on it is what is shown: a look that fails is made again a little later
         with publishing(self._where, name):
             with self._show(question, progress, settings) as report:
                 finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
             if not finished:
                 raise Interrupted(name)
-        return self._load(name).states()["waiting"]
+        return self.load(name).states()["waiting"]
 
 
 def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:

@@ -44,9 +44,11 @@ def open_storage(where: str | Path, *, create: bool, patience: Patience | None =
     create: make the file, and Optuna's tables, if they are missing; else that is an error (a mistyped path would
     otherwise become an empty database). patience: of whoever works on it, which begins here; by default nothing is
     waited for. A SQLite file that cannot be written is opened to be read, unless it is to be created. Quiets Optuna's
-    INFO lines about storages, and only those. Raises TunemaxError, with nothing changed.
+    INFO lines about storages, and what SQLAlchemy's pool prints of connections that a server has ended. Raises
+    TunemaxError, with nothing changed.
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # with a traceback, though the next one will do
     url = storage_url(where)
     patience = patience or Patience()
     with storage_errors(url, ImportError, OSError, TypeError, ValueError):  # the latter two of a driver's options
@@ -94,7 +96,16 @@ def in_transaction(
         with backend.engine.begin() as connection:
             return work(connection, *arguments, **more)
 
-    return backend.patiently(once) if isinstance(backend, PatientStorage) else once()
+    return patiently(backend, once)
+
+
+def patiently(storage: optuna.storages.BaseStorage, work: Callable[[], T]) -> T:
+    """What `work` returns, which is done anew while the storage is out of reach, if whoever works on it has patience.
+
+    Raises StorageLost if it stays so.
+    """
+    backend = uncached(storage)
+    return backend.patiently(work) if isinstance(backend, PatientStorage) else work()
 
 
 def transaction(

@@ -11,8 +11,9 @@ import contextlib
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -172,8 +173,12 @@ def finish(
     state: TrialState,
     value: float | None,
     pending: PendingWrites | None = None,
+    reports: Mapping[int, float] = MappingProxyType({}),
 ) -> bool:
-    """End a trial, with its value and what is yet to be written of it; False if it is not running under this mark."""
+    """End a trial, with its value and what is yet to be written of it; False if it is not running under this mark.
+
+    reports: all that it has made, by step: a database that was restored from a copy meanwhile lacks some.
+    """
     before = tables.locked_state(connection, trial._trial_id)
     if not _has(connection, trial._trial_id, mark) or before not in (TrialState.RUNNING, state):
         return False
@@ -181,6 +186,8 @@ def finish(
         return True
     if pending:
         pending.write(connection, trial._trial_id)
+    if reports:
+        tables.write_reports(connection, [(trial._trial_id, step, report) for step, report in reports.items()])
     if value is not None:
         tables.write_value(connection, trial._trial_id, value)
     tables.set_finished(connection, trial._trial_id, state)

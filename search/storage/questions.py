@@ -36,7 +36,14 @@ from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.cache import TrialCache
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.damage import Damaged, check
-from tunemax.search.storage.database import check_writable, in_transaction, open_storage, study_id, study_names
+from tunemax.search.storage.database import (
+    check_writable,
+    in_transaction,
+    open_storage,
+    patiently,
+    study_id,
+    study_names,
+)
 from tunemax.search.storage.layout import write_question
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.paths import TAKEN, check_names
@@ -334,6 +341,6 @@ def alone(storage: RDBStorage) -> Iterator[None]:
     check_writable(storage)
     with contextlib.ExitStack() as lock:
         with storage_errors(storage.url, OSError):
-            lock.enter_context(locked(storage.engine))
+            patiently(storage, lambda: lock.enter_context(locked(storage.engine)))
         with storage_errors(storage.url):
             yield

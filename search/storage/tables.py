@@ -276,9 +276,10 @@ def write_reports(connection: Connection, reports: Iterable[tuple[int, int, floa
     """Write what trials report: trial, step and value. A step that a trial has reported before stays as it is."""
     values = {(trial, step): value for trial, step, value in reports}
     before = _by_trial(connection, _REPORTS, list({trial for trial, _ in values}))
+    known = {(trial, step) for trial, rows in before.items() for step, _, _ in rows}
     new = []
     for (trial, step), value in sorted(values.items()):
-        if step not in (known for known, _, _ in before[trial]):
+        if (trial, step) not in known:
             stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
             new.append({"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind})
     if new:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import optuna
@@ -165,6 +166,8 @@ class Worker:
         try:
             with self.question.cached.one_look(), self.question.cached.holding(trial) as given:
                 config = configuration(trial, definition, self.question.siblings[name], self.corpus)
+        except StorageLost:
+            raise
         except (TunemaxError, ValueError) as error:
             # somebody has enqueued what no configuration, or no dimension, can have
             with self._finishing(trial, TrialState.FAIL, None):
@@ -269,14 +272,22 @@ class Worker:
 
     def _end(self, job: Job, end: str) -> None:
         """Finish a trial that has reported. Raises UpdateFinishedTrialError if it is ours no more."""
-        with self._finishing(job.trial, TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE, job.value):
+        state = TrialState.PRUNED if end == "pruned" else TrialState.COMPLETE
+        reports = {**job.reports, job.step: job.value}
+        with self._finishing(job.trial, state, job.value, reports):
             for watcher in self.watchers:
                 watcher.ending(job, end)
             for name, finding in job.findings(end).items():
                 job.trial.set_user_attr(name, finding)
 
     @contextlib.contextmanager
-    def _finishing(self, trial: optuna.Trial, state: TrialState, value: float | None) -> Iterator[None]:
+    def _finishing(
+        self,
+        trial: optuna.Trial,
+        state: TrialState,
+        value: float | None,
+        reports: Mapping[int, float] = MappingProxyType({}),
+    ) -> Iterator[None]:
         """Finish a trial, as `study.tell` would, with the attributes that it is given in this block.
 
         Raises UpdateFinishedTrialError if it is ours no more.
@@ -284,7 +295,7 @@ class Worker:
         with self.question.cached.holding(trial) as pending:
             yield
             trial.study.sampler.after_trial(trial.study, frozen(trial), state, None if value is None else [value])
-        if not finish(self.question.storage, trial, self._mark, state, value, pending):
+        if not finish(self.question.storage, trial, self._mark, state, value, pending, reports):
             raise UpdateFinishedTrialError
 
     def _drop(self, job: Job) -> None:

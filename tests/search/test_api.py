@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from optuna.pruners import MedianPruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.engine.default import DefaultDialect
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
@@ -164,3 +166,24 @@ def test_a_confirmation_from_python_is_that_of_the_study_unless_it_is_told_other
     assert load_from(where, "q.confirmed").states() == {"complete": 14}
     with pytest.raises(TunemaxError, match=r"q\.confirmed: a confirmation itself"):
         confirm_study("q.confirmed", where)
+
+
+def test_a_storage_that_is_away_between_two_stages_is_waited_for(
+    ask: Ask, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(budget={"trials": 2}, repeats=2)
+    commit, cut = DefaultDialect.do_commit, list[bool]()
+
+    def trained(*_: object, **__: object) -> bool:
+        monkeypatch.setattr(DefaultDialect, "do_commit", fails_every_second_time)
+        return True
+
+    def fails_every_second_time(dialect: DefaultDialect, connection: Any) -> None:
+        cut.append(not cut or not cut[-1])
+        if cut[-1]:
+            raise sqlite3.OperationalError("database is locked")
+        commit(dialect, connection)
+
+    monkeypatch.setattr("tunemax.search.api.supervisor.run", trained)
+    assert run_study("q", where, workers=1, slots=4).waiting == 8
+    assert cut.count(True) > 5

@@ -255,6 +255,26 @@ def test_each_change_of_hands_happens_once(ask: Ask, clock: Clock, after: bool) 
     assert len(ended.user_attrs[attributes.FAILURES]) == 1
 
 
+def test_a_trial_that_is_measured_alone_waits_for_the_storage(
+    ask: Ask, work: Work, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([lost()] * 3)
+
+    @contextlib.contextmanager
+    def locked(_engine: object) -> Iterator[None]:
+        for fault in faults:
+            raise fault
+        yield
+
+    budget = {"trials": 1, "horizon": None, "seconds": 0.1, "looks": 2}
+    question = ask(compare=["softmax"], base={"eval_interval": None}, budget=budget)
+    patient(question, clock)
+    monkeypatch.setattr("tunemax.search.storage.questions.locked", locked)
+    work(question)
+    assert [trial.state for trial in question.trials()["q/softmax"]] == [TrialState.COMPLETE]
+    assert next(faults, None) is None
+
+
 # ---- lost for good ---------------------------------------------------------------------------------------------------
 
 

@@ -128,6 +128,28 @@ def test_a_trial_goes_on_from_what_both_know(history: History, tmp_path: Path, w
             assert found(question) == history.end, f"snapshot of report {newer}, database of report {older}"
 
 
+@pytest.mark.parametrize("history", ["plain", "a budget of tokens", COOLED], indirect=True)
+@pytest.mark.parametrize(("copied", "restored"), [(1, 2), (1, 3), (2, 3)])
+def test_a_trial_whose_database_is_restored_while_it_trains_ends_with_all_reports(
+    history: History, tmp_path: Path, work: Work, copied: int, restored: int
+) -> None:
+    question = set_up(tmp_path / "live", history.databases[0], None)
+    where, copy, reports = tmp_path / "live" / "studies.db", tmp_path / "copy.db", 0
+
+    def report(event: Event) -> None:
+        nonlocal reports
+        if isinstance(event, Reported):
+            reports += 1
+            if reports == copied:
+                copy_database(where, copy)
+            if reports == restored:
+                copy_database(copy, where)
+
+    work(question, on=report)
+    assert reports >= restored
+    assert found(question) == history.end
+
+
 @pytest.mark.parametrize("history", ["plain", COOLED], indirect=True)
 def test_a_snapshot_that_knows_nothing_of_what_is_lost_is_left_aside(
     history: History, tmp_path: Path, work: Work, corpus: Corpus
