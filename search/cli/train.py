@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "train", "train one configuration", run, fill=_fill)
-    parser.usage = "%(prog)s [--resume RUN | --config FILE | --from STUDY [--trial N]] [--FIELD VALUE ...]"
+    parser.usage = (
+        "%(prog)s [--resume RUN | --config FILE | --from STUDY [--trial N]]\n                     [--FIELD VALUE ...]"
+    )
 
 
 def _fill(parser: Parser) -> None:
