@@ -7,7 +7,9 @@ whole and never change, so any number of processes may prepare at once: the firs
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -62,7 +64,7 @@ def prepare(dataset: str, folder: Path | None = None, fingerprint: str | None = 
         source = find_source(dataset, root)
         newest = _made(source, root)
         if fingerprint is not None:
-            for made in (newest, *(_made(version, root) for version in _before(source))):
+            for made in itertools.chain([newest], _by_older_rules(source, root)):  # one after the other, as needed
                 if read_manifest(made).fingerprint == fingerprint:
                     return made
         return newest
@@ -72,11 +74,12 @@ def prepare(dataset: str, folder: Path | None = None, fingerprint: str | None = 
         ) from error
 
 
-def _before(source: Source) -> Iterator[Source]:
-    """The source by older and older rules."""
+def _by_older_rules(source: Source, root: Path) -> Iterator[Path]:
+    """What older and older rules make of the source, but for those that find no text for a part of it."""
     while source.before:
         source = source.before
-        yield source
+        with contextlib.suppress(TunemaxError):  # nothing was ever made by them
+            yield _made(source, root)
 
 
 def _made(source: Source, root: Path) -> Path:

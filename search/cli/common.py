@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
@@ -16,11 +17,30 @@ from tunemax.search.storage.paths import DATABASE, databases, default_storage
 if TYPE_CHECKING:
     from tunemax.search.storage.questions import Question
 
+STUDY_FILES = (".yaml", ".yml", ".json")
+"""How the names of study files end."""
+
 
 def opened(arguments: argparse.Namespace, name: str) -> Question:
     from tunemax.search.storage.questions import load_from
 
-    return load_from(meant(arguments, name), name)
+    where = meant(arguments, name)
+    check_begun(where, name)
+    return load_from(where, name)
+
+
+def check_begun(where: str, name: str) -> None:
+    """Raise TunemaxError for the name of a question that a storage does not have, if a study file here is called so."""
+    file = next((path for ending in STUDY_FILES if (path := Path(f"{name}{ending}")).is_file()), None)
+    if not file:
+        return
+    from tunemax.search.storage.commands import typed
+    from tunemax.search.storage.lookup import storage_of_file
+    from tunemax.search.storage.questions import holds
+
+    if not holds(where, name):
+        again = typed(where, "study", "run", str(file), default=storage_of_file(file))
+        raise TunemaxError(f"{name}: no question of this name has begun; the file is run with {again}")
 
 
 def meant(arguments: argparse.Namespace, name: str) -> str:

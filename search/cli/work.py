@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli.common import count_flag, meant, revived, say_astray, say_how_measured, storage_flag
+from tunemax.search.cli.common import (
+    STUDY_FILES,
+    check_begun,
+    count_flag,
+    meant,
+    revived,
+    say_astray,
+    say_how_measured,
+    storage_flag,
+)
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.question.counting import counted, one_or
 
@@ -69,7 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
     file = file_to_read(name, arguments.storage)
     default = storage_of_file(name) if file else storage_of(name)
     where = arguments.storage or default
-    if file:
+    if not file:
+        check_begun(where, name)
+    else:
         from tunemax.search.question.study_file import load_study_file
         from tunemax.search.storage.questions import schema_of
 
@@ -226,7 +237,7 @@ def file_to_read(what: str, where: str | None) -> Path | None:
 
 def is_file(what: str) -> bool:
     """Whether somebody means a study file, not the name of a question."""
-    return Path(what).suffix.lower() in (".yaml", ".yml", ".json") or Path(what).is_file()
+    return Path(what).suffix.lower() in STUDY_FILES or Path(what).is_file()
 
 
 def margin(text: str) -> float:

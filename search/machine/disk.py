@@ -75,12 +75,16 @@ def _compiled() -> Iterator[Kept]:
 
 def _runs(database: str) -> Iterator[Kept]:
     """Folders of questions among the runs whose database does not know them. Another database may have them, if it was
-    given the same folder."""
+    given the same folder. What ``tunemax train`` has trained lies there as well, and is nobody's but the user's."""
+    from tunemax.gpt.run import CONFIG  # which loads torch
+
     storage = open_storage(database, create=False)
     url, known = str(storage.url), {name.partition("/")[0] for name in study_names(storage)}
     root = runs_folder(url)
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.name in known or folder.name in TAKEN or folder.is_symlink() or not folder.is_dir():
+            continue
+        if (folder / CONFIG).exists():
             continue
         yield Kept("runs", folder.name, folder, _size(_folders(url, folder)), partial(_free_runs, url, folder))
 

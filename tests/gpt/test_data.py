@@ -130,6 +130,31 @@ def test_linked_folders_belong_to_a_text_folder_each_place_once(root: Path, tmp_
     assert again.manifest == alone.manifest, "what began with the text of before goes on with it"
 
 
+@pytest.mark.parametrize("later", ["", "and more of it"], ids=["the same", "changed since"])
+def test_a_folder_of_few_files_is_opened_again(root: Path, tmp_path: Path, later: str) -> None:
+    """Version 1, which dealt whole files, finds no text for some part of it."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{i}.txt").write_text("".join(f"line {line} of file {i}\n" for line in range(200)))
+    begun = open_data(str(folder)).manifest
+    (folder / "later.txt").write_text(later)
+    again = open_data(str(folder), begun.fingerprint).manifest
+    assert (again == begun) == (not later), "whoever opens it compares, and says what has changed"
+
+
+def test_older_rules_are_not_followed_where_the_newest_lead_to_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i in range(120):
+        (folder / f"{i}.txt").write_text(f"text of file {i}\n")
+    begun = open_data(str(folder)).manifest
+    monkeypatch.setattr("tunemax.gpt.data.preparation._prepare", lambda *_: pytest.fail("the tokens were made again"))
+    assert open_data(str(folder), begun.fingerprint).manifest == begun
+
+
 def test_prepared_stdlib_is_opened_without_reading_a_source_or_making_tokens(
     stdlib: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,18 @@ def test_runs_of_a_question_that_is_gone_are_freed_by_its_name(
     assert (trial_folder(url, "q/softmax", 3) / "snapshot.safetensors").exists()
 
 
+def test_a_training_among_the_runs_is_the_users_own(
+    caches: Path, ask: Callable[..., Question], where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = runs_folder(str(ask().storage.url)) / "mine"
+    trained.mkdir(parents=True)
+    for name in ("config.json", "checkpoint.safetensors", "metrics.jsonl", "events.out.tfevents.1.host"):
+        (trained / name).write_bytes(b"x" * 700)
+    assert listed(capsys, "--storage", where) == {}
+    assert main(["clean", "runs", "mine", "--yes", "--storage", where]) == 2
+    assert len(list(trained.iterdir())) == 4
+
+
 def test_links_among_the_runs_are_left_alone(
     caches: Path, ask: Callable[..., Question], where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,12 @@ echo "${COMPREPLY[@]}"
 """
 
 
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("COLUMNS", "80")
+    return 80
+
+
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -35,6 +41,11 @@ def test_a_short_help_comes_first(command: list[str], capsys: pytest.CaptureFixt
     assert all(f"--{name}" in short for name in SHORT)
     assert "--help-all" in short
     assert "--constantmax.beta" not in short
+
+
+@pytest.mark.parametrize("command", WITH_FIELDS, ids=" ".join)
+def test_help_fits_a_terminal(command: list[str], capsys: pytest.CaptureFixture[str], columns: int) -> None:
+    assert max(map(len, printed(capsys, *command, "--help").splitlines())) <= columns
 
 
 @pytest.mark.parametrize("command", WITH_FIELDS, ids=" ".join)

@@ -259,6 +259,19 @@ def test_a_storage_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("ending", [".yaml", ".yml", ".json"])
+@pytest.mark.parametrize("action", ["run", "resume", "show", "best", "leaderboard", "confirm"])
+def test_a_question_that_has_not_begun_is_begun_with_its_file(
+    action: str, ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"shapes{ending}").write_text("question: Which?")
+    monkeypatch.delenv("TUNEMAX_STORAGE", raising=False)
+    line = f"shapes: no question of this name has begun; the file is run with tunemax study run shapes{ending}"
+    assert refused(capsys, "study", action, "shapes") == line
+    assert [path.name for path in tmp_path.iterdir()] == [f"shapes{ending}"]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
