@@ -1,5 +1,6 @@
 """Packaging: every dependency is pinned once, the pins are what is installed, and `make` refuses what cannot work."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -37,6 +38,17 @@ def needed() -> set[str]:
             further = [Requirement(text) for text in distribution(name).requires or ()]
             todo += [each for each in further if not each.marker or each.marker.evaluate({"extra": ""})]
     return names
+
+
+def test_the_index_shows_the_readme_without_links_that_lead_nowhere() -> None:
+    spec = importlib.util.spec_from_file_location("make_index_page", ROOT / "docs" / "make_index_page.py")
+    assert spec
+    assert spec.loader
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    shown = (ROOT / PROJECT["readme"]).read_text()
+    assert shown == maker.page((ROOT / "README.md").read_text()), "run docs/make_index_page.py"
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", shown) if not link.startswith("http")] == []
 
 
 def test_every_package_has_one_plain_pin() -> None:

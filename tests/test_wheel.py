@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.long
-SOURCES = ("gpt", "envs", "search", "studies", "tunemax", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("gpt", "envs", "search", "studies", "tunemax", "docs", "pyproject.toml", "README.md", "LICENSE")
 DOCUMENTS = ("README.md", "docs/environments.md", "docs/rl.md")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
