@@ -39,7 +39,7 @@ def register(commands: Subcommands) -> None:
     parser.add_argument(
         "--seed", type=_seed, default=1, metavar="N", help="of networks, instances and exploration (default 1)"
     )
-    count_flag(parser, "--steps", "of the environment, all trainings together", required=True)
+    count_flag(parser, "--steps", "of the environment, all trainings together, up to whole rounds", required=True)
     count_flag(parser, "--envs", "trainings at once, as one model (default 16)", default=16)
     count_flag(parser, "--round", "episodes of each between two looks at validation (default 5)", default=5)
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")

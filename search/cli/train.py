@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -118,6 +119,8 @@ def configured(file: Path) -> dict[str, Any]:
         return {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")}
     if not isinstance(data, dict):
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
+    if "question" in data:
+        raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
     return data
 
 

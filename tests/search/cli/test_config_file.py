@@ -57,6 +57,7 @@ def test_a_run_is_trained_again_elsewhere(what: str, text: Path) -> None:
     ("content", "told"),
     [
         ("n_layr: 3", "n_layr: no such field; did you mean `n_layer`?"),
+        ("question: Which?", "mine.yaml: a study file; run it with tunemax study run mine.yaml"),
         ("- 3", "mine.yaml: expected fields with their values"),
         ("", "mine.yaml: expected fields with their values"),
         ("n_layer: {a: 1}", "n_layer = "),
