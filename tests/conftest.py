@@ -28,6 +28,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     patch = pytest.MonkeyPatch()
     patch.setenv("TUNEMAX_DATA", str(folder))
+    patch.delenv("COLUMNS", raising=False)  # of whoever runs the tests; what is printed depends on it
     known = matmul.Measured(route="default", reason="tests compare processes with each other", gflops=80, errors={})
     write_whole(matmul.memory_of_it(), known.model_dump_json().encode())
     return folder

@@ -170,7 +170,7 @@ def test_leaderboard_report_and_note_show_the_warning(
     assert (rung["step"], rung["spared"], rung["stopped"], rung["correlation"]["n"]) == (100, 2, 8, 14)
     html, markdown, _ = (path.read_text() for path in write(question, tmp_path))
     assert "<h2>Pruning</h2>" in html
-    assert low in html
+    assert low in html.replace("\u00a0%", " %")
     assert "## Pruning\n" in markdown
     assert f"{rung['correlation']['value']:.2f}" in html
     publish(question)
