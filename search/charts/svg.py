@@ -267,7 +267,7 @@ def _ticks(axis: Axis) -> Iterator[list[float]]:
             if len(shown := [mark for mark in marks if low <= mark <= high]) > 1:
                 yield shown
     for about in (6, 5, 4, 3, 2):
-        yield ticks(low, high, about)
+        yield [tick for tick in ticks(low, high, about) if tick > 0 or not axis.log]  # far apart, 0 is round, too
 
 
 def _number(value: float) -> str:

@@ -78,6 +78,7 @@ def test_names_of_curves_lie_inside(found: list[str], ends: list[float], where: 
 @given(names, values, st.floats(1.0001, 1e9), st.booleans(), st.booleans())
 @example(["constantmax"], 0.0002, 1.9, True, False)
 @example([LONG], 1e-5, 1e5, True, False)
+@example(["0" * 23], 45690.0, 761273993.0, True, False)
 def test_names_of_rows_and_numbers_of_an_axis_lie_inside(
     found: list[str], low: float, factor: float, log: bool, bars: bool
 ) -> None:
