@@ -170,8 +170,7 @@ class Stored(NamedTuple):
 
 def stored(storage: optuna.storages.BaseStorage) -> list[Stored]:
     """All studies, oldest first."""
-    found = [Stored(study._study_id, study.study_name, study.user_attrs) for study in storage.get_all_studies()]
-    return sorted(found, key=lambda study: study.key)
+    return [Stored(*study) for study in in_transaction(storage, study_tables.described)]
 
 
 def _open_file(url: URL, create: bool) -> PatientStorage:

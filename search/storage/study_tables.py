@@ -95,6 +95,18 @@ def having(connection: Connection, key: str) -> dict[str, dict[str, Any]]:
     return studies
 
 
+def described(connection: Connection) -> list[tuple[int, str, dict[str, Any]]]:
+    """Key, name and user attributes of every study, oldest first. An attribute that is no JSON is None."""
+    written = select(STUDIES.c.study_id, STUDIES.c.study_name, USER.c.key, USER.c.value_json)
+    written = written.outerjoin(USER, USER.c.study_id == STUDIES.c.study_id).order_by(STUDIES.c.study_id)
+    studies: dict[tuple[int, str], dict[str, Any]] = {}
+    for key, name, attribute, text in connection.execute(written):
+        given = studies.setdefault((key, name), {})
+        if attribute is not None:
+            given[attribute] = parsed(text)
+    return [(key, name, given) for (key, name), given in studies.items()]
+
+
 def add_study(connection: Connection, name: str) -> StudyRow:
     """Make a study that minimises one value."""
     (key,) = connection.execute(insert(STUDIES).values(study_name=name)).inserted_primary_key or (0,)

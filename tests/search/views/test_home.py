@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.storages import RDBStorage
 
 from tunemax.search.storage.attributes import ANSWER, DEFINITION, QUESTION
-from tunemax.search.storage.database import Stored
+from tunemax.search.storage.database import Stored, stored
+from tunemax.search.storage.questions import Question
 from tunemax.search.views.dashboard.home import NOTHING, page
 from tunemax.search.views.dashboard.servers import with_home
 
@@ -43,14 +49,30 @@ def test_studies_without_an_answer_and_of_others_are_there_too() -> None:
     assert "No question has been asked yet" in page([])
 
 
-def test_tensorboard_is_reached_by_the_name_by_which_the_page_was() -> None:
-    class Storage:
-        def get_all_studies(self) -> list[Any]:
-            return []
+@pytest.mark.parametrize("key", [QUESTION, DEFINITION, ANSWER])
+@pytest.mark.parametrize("value", ['{"cut', "[" * 100_000, "null", "3", "[1]", '{"question": 3}', '"{cut"', '"[]"'])
+def test_damaged_studies_do_not_keep_the_others_from_being_shown(
+    key: str, value: str, ask: Callable[..., Question], where: str
+) -> None:
+    for name in ("q", "other"):
+        ask(name=name, question=f"Which of {name}?")
+    with sqlite3.connect(where) as database:
+        studies = "(SELECT study_id FROM studies WHERE study_name LIKE 'q/%')"
+        database.execute(f"DELETE FROM study_user_attributes WHERE key = ? AND study_id IN {studies}", (key,))
+        columns = "INSERT INTO study_user_attributes (study_id, key, value_json)"
+        database.execute(f"{columns} SELECT study_id, ?, ? FROM studies WHERE study_name LIKE 'q/%'", (key, value))
+    database.close()
+    text = words(page(stored(RDBStorage(f"sqlite:///{where}"))))
+    assert "Which of other?" in text
+    assert "softmax" in text
+
+
+def test_tensorboard_is_reached_by_the_name_by_which_the_page_was(empty_database: Path) -> None:
+    storage = RDBStorage(f"sqlite:///{empty_database}")
 
     def answer(host: str, port: int | None, path: str = "/", method: str = "GET") -> tuple[str, str]:
         said: list[str] = []
-        app = with_home(lambda environ, start: [b"stock"], Storage(), port)
+        app = with_home(lambda environ, start: [b"stock"], storage, port)
         request = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": host}
         body = b"".join(app(request, lambda status, headers: said.append(status)))
         return "".join(said), body.decode()
