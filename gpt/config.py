@@ -16,10 +16,16 @@ from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
+from tunemax.gpt.attention import Attention
 from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import SPAN, tokens_of
 from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from tunemax.gpt.mlp import Mlp
+from tunemax.gpt.norm import Norm
+from tunemax.gpt.parts import Part, specs_of_kinds
+from tunemax.gpt.positions import Positions
+from tunemax.gpt.shape import Shape
 from tunemax.gpt.softmax import Variant, find_variant, variants
 
 F = TypeVar("F", bound=Fields)
@@ -28,19 +34,9 @@ GAIN = 0.8
 """Of initial weights, times the root of the width: what matrices multiply keeps about its size, whatever the width."""
 
 
-class ModelConfig(Fields):
-    """The shape of the GPT, and which softmax variant its attention uses."""
+class ModelConfig(Shape):
+    """The shape of the GPT, what it is made of, and which softmax variant its attention uses."""
 
-    n_layer: int = setting(4, "transformer blocks", ge=1, le=96, search=Range(1, 8, step=1), shared=True)
-    n_head: int = setting(
-        4, "attention heads; must divide n_embd", ge=1, le=128, search=Choices((1, 2, 4, 8)), shared=True
-    )
-    n_embd: int = setting(
-        64, "width of the residual stream", ge=1, le=16384, search=Choices((32, 64, 128, 256)), shared=True
-    )
-    block_size: int = setting(
-        64, "context length in tokens", ge=1, le=65536, search=Choices((32, 64, 128, 256)), shared=True
-    )
     dropout: float = setting(
         0.0,
         "share of activations dropped in training",
@@ -49,18 +45,30 @@ class ModelConfig(Fields):
         search=Range(0.0, 0.3),
         control=Control("logit", 0.0, 0.9),
     )
-    bias: bool = setting(False, "biases in linear layers and layer norms", search=Choices((False, True)), shared=True)
-    position: Literal["learned", "rotary"] = setting(
+    attention: str = setting(
+        "multi_head",
+        "how heads share queries, keys and values",
+        search=Choices(tuple(Attention.kinds())),
+        shared=True,
+        neutral="multi_head",
+    )
+    position: str = setting(
         "learned",
         "position information: a learned table, or rotary (RoPE)",
-        search=Choices(("learned", "rotary")),
+        search=Choices(tuple(Positions.kinds())),
         shared=True,
+    )
+    norm: str = setting(
+        "layer", "what normalises activations", search=Choices(tuple(Norm.kinds())), shared=True, neutral="layer"
     )
     norm_position: Literal["pre", "post"] = setting(
         "pre",
-        "layer norm before each sublayer, or after the residual sum",
+        "norm before each sublayer, or after the residual sum",
         search=Choices(("pre", "post")),
         shared=True,
+    )
+    mlp: str = setting(
+        "gelu", "the activation of the MLP", search=Choices(tuple(Mlp.kinds())), shared=True, neutral="gelu"
     )
     tie_weights: bool = setting(
         True, "the output matrix is the token embedding", search=Choices((True, False)), shared=True
@@ -69,24 +77,14 @@ class ModelConfig(Fields):
         "softmax", "what replaces the softmax of attention", search=Choices(tuple(variants()))
     )
 
-    @pydantic.field_validator("softmax_variant", mode="after")
+    @pydantic.field_validator("attention", "position", "norm", "mlp", "softmax_variant", mode="after")
     @classmethod
-    def _canonical(cls, name: str) -> str:
-        return find_variant(shown(name)).name
+    def _canonical(cls, name: str, info: pydantic.ValidationInfo) -> str:
+        return PARTS[str(info.field_name)].find(shown(name)).name
 
-    @pydantic.model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd = {self.n_embd} is not divisible by n_head = {self.n_head}; change one of them")
-        if self.position == "rotary" and self.head_width % 2:
-            raise ValueError(
-                f"n_embd / n_head = {self.head_width} is odd; rotary positions need an even width of a head"
-            )
-        return self
 
-    @property
-    def head_width(self) -> int:
-        return self.n_embd // self.n_head
+PARTS: Mapping[str, type[Part]] = {family.field: family for family in (Attention, Positions, Norm, Mlp, Variant)}
+"""The families of parts that a model is made of, by the field that names a kind."""
 
 
 class TrainConfig(Fields):
@@ -253,6 +251,10 @@ class Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True)
 
     model: ModelConfig
+    attention: pydantic.SerializeAsAny[Attention]
+    positions: pydantic.SerializeAsAny[Positions]
+    norm: pydantic.SerializeAsAny[Norm]
+    mlp: pydantic.SerializeAsAny[Mlp]
     softmax: pydantic.SerializeAsAny[Variant]
     train: TrainConfig
     log: LogConfig
@@ -272,13 +274,24 @@ class Config(pydantic.BaseModel):
                 raise TunemaxError(f"{name}: given twice, also under another name; keep one")
             checked[name] = specs[name].check(value)
         model = _group(ModelConfig, "", checked)
+        attention = _group(Attention.find(model.attention), "", checked)
+        positions = _group(Positions.find(model.position), "", checked)
         softmax = find_variant(model.softmax_variant)
         train = _group(TrainConfig, "", checked)
         if train.eval_by == "tokens" and "eval_iters" in checked and "eval_tokens" not in checked:
             tokens = tokens_of(train.eval_iters, train.batch_size, model.block_size)
             train = _group(TrainConfig, "", {**checked, "eval_tokens": tokens})
+        try:
+            attention.check(model)
+            positions.check(attention.head_width(model))
+        except ValueError as error:
+            raise TunemaxError(str(error)) from error
         return cls(
             model=model,
+            attention=attention,
+            positions=positions,
+            norm=_group(Norm.find(model.norm), "", checked),
+            mlp=_group(Mlp.find(model.mlp), "", checked),
             softmax=_group(softmax, f"{softmax.name}.", checked),
             train=train,
             log=_group(LogConfig, "", checked),
@@ -292,8 +305,13 @@ class Config(pydantic.BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """Every field by its flat name, inert ones included; `Config.of(config.flat()) == config`."""
-        own = {f"{self.softmax.name}.{name}": value for name, value in dict(self.softmax).items()}
-        return {**dict(self.model), **own, **dict(self.train), **dict(self.log)}
+        return {prefix + name: value for prefix, group in self._groups() for name, value in dict(group).items()}
+
+    def _groups(self) -> tuple[tuple[str, Fields], ...]:
+        """All groups of fields, each behind what its flat names begin with."""
+        parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
+        variant = (f"{self.softmax.name}.", self.softmax)
+        return (*(("", part) for part in parts), variant, ("", self.train), ("", self.log))
 
     def active(self) -> dict[str, Any]:
         """The flat fields that mean something in this configuration."""
@@ -318,8 +336,8 @@ class Config(pydantic.BaseModel):
         """
         checked = all_specs()[name].check(value)
         prefix = name[: name.rfind(".") + 1]
-        groups = (self.model, self.train, self.log)
-        group = self.softmax if prefix else next(group for group in groups if name in type(group).model_fields)
+        own_name = name.removeprefix(prefix)
+        group = next(g for p, g in self._groups() if p == prefix and own_name in type(g).model_fields)
         own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
         _group(type(group), prefix, {**own, name: checked})
         return checked
@@ -356,6 +374,7 @@ def all_specs() -> dict[str, FieldSpec]:
     """Every field by its flat name, in groups model (each variant's own fields behind it), training, logging."""
     groups = [
         specs_of(ModelConfig, "model"),
+        *(specs_of_kinds(family) for family in PARTS.values() if family is not Variant),
         *(variant.specs() for variant in variants().values()),
         specs_of(TrainConfig, "training"),
         specs_of(LogConfig, "logging"),

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tunemax.gpt.config import Config, ModelConfig
-from tunemax.gpt.layout import Parameter
+from tunemax.gpt.fields import specs_of
 from tunemax.gpt.model import parameters
+from tunemax.gpt.parameters import Parameter
 
 SHAPES = 64
 """So many are kept: every trial of a study asks for one of few."""
-SCALARS = {name: field.default for name, field in ModelConfig.model_fields.items() if isinstance(field.default, float)}
+SCALARS = {
+    spec.name: spec.default for spec in specs_of(ModelConfig, "model") if spec.is_scalar and not spec.declared.shared
+}
 """Fields of a model that change no shape, at their defaults."""
+PLAIN = Config.of()
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Cost:
     def of(cls, config: Config, vocab_size: int) -> Cost:
         """The cost of a configuration on text with so many different tokens."""
         tokens = config.train.batch_size * config.model.block_size
-        return cls(trained(config, vocab_size), tokens, tokens * flops_a_token(config.model, vocab_size))
+        return cls(trained(config, vocab_size), tokens, tokens * flops_a_token(config, vocab_size))
 
 
 def trained(config: Config, vocab_size: int) -> int:
@@ -39,28 +43,31 @@ def trained(config: Config, vocab_size: int) -> int:
     learned = {f"{softmax.name}.{field}" for field in softmax.learned()}
     return sum(
         p.size if p.kind != "learnable" or softmax.per_head else 1
-        for p in _parameters(config.model, vocab_size)
+        for p in _parameters(config, vocab_size)
         if p.kind != "learnable" or p.field in learned
     )
 
 
-def flops_a_token(model: ModelConfig, vocab_size: int) -> float:
-    """Floating-point operations of training on one token: 6 N + 12 L H Q T (PaLM, arXiv 2204.02311, appendix B).
+def flops_a_token(config: Config, vocab_size: int) -> float:
+    """Floating-point operations of training on one token: 6 N + 3 L A (PaLM, arXiv 2204.02311, appendix B).
 
     N are the weights that a token is multiplied with: those of all linear layers, and the output matrix, whether it is
-    tied or not; not the embedding tables, which are looked up. L layers of H heads of width Q (H Q = n_embd), T tokens
-    of context, counted in full although half of them are masked. Forward, and twice as much backward. Only matrix
-    products count: not norms, biases, activations, the softmax variant or its guard.
+    tied or not; not the embedding tables, which are looked up. A is what the attention kind says of one of L layers: 4
+    H Q T for H heads of width Q, and T tokens of context, counted in full although half of them are masked. Forward,
+    and twice as much backward. Only matrix products count: not norms, biases, activations, the softmax variant or its
+    guard.
     """
-    width = model.n_embd
-    weights = vocab_size * width + sum(p.size for p in _parameters(model, vocab_size) if p.role == "hidden")
-    return float(6 * weights + 12 * model.n_layer * width * model.block_size)
+    model = config.model
+    weights = vocab_size * model.n_embd + sum(p.size for p in _parameters(config, vocab_size) if p.role == "hidden")
+    return float(6 * weights + 3 * model.n_layer * config.attention.flops(model))
 
 
-def _parameters(model: ModelConfig, vocab_size: int) -> tuple[Parameter, ...]:
-    return _of_shape(model.model_copy(update=SCALARS), vocab_size)
+def _parameters(config: Config, vocab_size: int) -> tuple[Parameter, ...]:
+    model = config.model.model_copy(update={**SCALARS, "softmax_variant": PLAIN.model.softmax_variant})
+    rest = {"softmax": PLAIN.softmax, "train": PLAIN.train, "log": PLAIN.log}
+    return _of_shape(config.model_copy(update={"model": model, **rest}), vocab_size)
 
 
 @lru_cache(maxsize=SHAPES)
-def _of_shape(shape: ModelConfig, vocab_size: int) -> tuple[Parameter, ...]:
+def _of_shape(shape: Config, vocab_size: int) -> tuple[Parameter, ...]:
     return tuple(parameters(shape, vocab_size))

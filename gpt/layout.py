@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.parameters import KINDS, Parameter
 from tunemax.gpt.random import generator
 from tunemax.gpt.softmax import to_column
-
-Kind = Literal["matrix", "vector", "learnable"]
-"""matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's scalars, own learning rate."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-Role = Literal["input", "hidden", "output", "vector", "scalar"]
-"""What a parameter is to a model's width: a matrix to it, from it to itself or from it; a vector along it; neither."""
-KIND_OF: Mapping[Role, Kind] = {"vector": "vector", "scalar": "learnable"}  # all others are matrices
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One named tensor of a member, as the part of the model that uses it declares it.
-
-    Its initial value is normal with the configuration's `init_std`, divided by `shrink`; `fill` everywhere if that is
-    0; or what a configuration says of `field`, the flat name of a variant's learnable. A learnable has shape (H,), the
-    same fields in each layer.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    role: Role
-    shrink: float = 0.0
-    fill: float = 0.0
-    field: str = ""
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def kind(self) -> Kind:
-        return KIND_OF.get(self.role, "matrix")
 
 
 class Layout:

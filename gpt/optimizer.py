@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tunemax.gpt.config import TrainConfig
 from tunemax.gpt.hardware import apart
-from tunemax.gpt.layout import KINDS, Kind
+from tunemax.gpt.parameters import KINDS, Kind
 
 EPSILON = 1e-8
 NORM_EPSILON = 1e-6

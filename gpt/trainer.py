@@ -23,9 +23,10 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import shown
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
+from tunemax.gpt.lanes import Lane, Observer
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
-from tunemax.gpt.model import Lane, Observer, forward, parameters
+from tunemax.gpt.model import forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
@@ -108,11 +109,12 @@ class Trainer:
         corpus.check_context(config.model.block_size)
         self.bucket = config.bucket
         self.corpus = corpus
+        self._shared = config
         self.model = config.model
         self.batch_size = config.train.batch_size
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
-        self.layout = Layout(parameters(config.model, corpus.manifest.vocab_size))
+        self.layout = Layout(parameters(config, corpus.manifest.vocab_size))
         eager = Eager(self.layout, config)
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
@@ -299,7 +301,7 @@ class Trainer:
         row = self.members.index(member)
         views = self.layout.split(self._rows.theta[row : row + 1])
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return forward(views, tokens.to(self.device)[None], self.model, self._lanes([member]))[0].float().cpu()
+            return forward(views, tokens.to(self.device)[None], self._shared, self._lanes([member]))[0].float().cpu()
 
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
@@ -329,7 +331,7 @@ class Trainer:
     def _insert(self, member: Member, own: Rows) -> Member:
         if member.config.bucket != self.bucket:
             ours = dict(self.bucket)
-            name, value = next((n, v) for n, v in member.config.bucket if ours[n] != v)
+            name, value = next((n, v) for n, v in member.config.bucket if ours.get(n) != v)
             raise TunemaxError(
                 f"{name} = {value}: members stacked here have {ours[name]}; train this configuration in another trainer"
             )

@@ -8,7 +8,7 @@ import pytest
 from guide import GUIDE, copied, diffs, files, python
 
 PARTS = {
-    "Add an attention kind": ["gpt/config.py", "gpt/model.py"],
+    "Add an attention kind": ["gpt/attention/strided.py"],
     "Add an optimizer": ["gpt/config.py", "gpt/optimizer.py"],
     "Add a dataset": ["gpt/data/sources.py"],
     "Add a logger": ["gpt/config.py", "gpt/loggers/csv_file.py"],
@@ -49,8 +49,11 @@ def trained(*configs):
     trainer.step(3)
     return [trainer.rows()[trainer.members.index(member)].tolist() for member in members]
 
+def strided(stride):
+    return {"attention": "strided", "stride": stride}
+
 tokens = torch.arange(16)[None] * 7 % 100
-alike = {"window": 4, "optimizer": "lion"}
+alike = {"attention": "strided", "stride": 4, "optimizer": "lion"}
 variations = ({}, {"softmax_variant": "constantmax", "learning_rate": 0.01}, {"seed": 2})
 stack = [config(**alike, **values) for values in variations]
 
@@ -86,8 +89,9 @@ except RuntimeError:
 ended = run.resume(Path("run"), {}, lambda row: None)
 after = list(csv.DictReader(open("run/scalars.csv")))
 print(json.dumps({
-    "reached": {name: [reached(softmax_variant=name, window=w) for w in (0, 1, 4, 16)] for name in variants()},
-    "wide is plain": all(torch.equal(logits(tokens, window=w), logits(tokens)) for w in (16, 17)),
+    "reached": {name: [reached(softmax_variant=name, **kind) for kind in ({}, *map(strided, (1, 4, 16)))]
+                for name in variants()},
+    "wide is plain": all(torch.equal(logits(tokens, **strided(s)), logits(tokens)) for s in (1, 16, 17)),
     "stacked": trained(*stack) == [trained(config)[0] for config in stack],
     "lion": [rows.theta.flatten().tolist(), rows.first.flatten().tolist()],
     "formula": [part.flatten().tolist() for part in formula[:2]],
@@ -125,15 +129,15 @@ def test_the_table_names_every_recipe_and_the_files_that_it_touches() -> None:
         assert all(name.startswith(tuple(re.findall(r"`(.*?)`", places))) for name in touched), heading
 
 
-def test_a_window_hides_what_is_further_back_whatever_the_variant(answers: dict[str, Any]) -> None:
+def test_a_stride_hides_what_is_between_whatever_the_variant(answers: dict[str, Any]) -> None:
     assert {"softmax", "constantmax", "softmax1"} <= answers["reached"].keys()
-    for everything, alone, four, wide in answers["reached"].values():
-        assert (alone, four) == ([5], [5, 6, 7, 8])
-        assert everything == wide == list(range(5, 16))
+    for everything, all_of_them, four, wide in answers["reached"].values():
+        assert four == [5, 6, 7, 8, 9, 13]
+        assert everything == all_of_them == wide == list(range(5, 16))
     assert answers["wide is plain"]
 
 
-def test_members_with_a_window_and_lion_train_in_a_stack_as_alone(answers: dict[str, Any]) -> None:
+def test_members_with_a_stride_and_lion_train_in_a_stack_as_alone(answers: dict[str, Any]) -> None:
     assert answers["stacked"]
 
 

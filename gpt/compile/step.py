@@ -27,9 +27,10 @@ from torch.fx import GraphModule
 from tunemax.gpt.compile.decompositions import decompositions
 from tunemax.gpt.compile.library import Compiled, Traced, compiled, compiler_fault, digest, share_cache_folder, without
 from tunemax.gpt.config import Config
+from tunemax.gpt.lanes import Drop, Lane, Observer
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
-from tunemax.gpt.model import Drop, Lane, Observer, losses, objective
+from tunemax.gpt.model import losses, objective
 from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped, optimizer_of
 from tunemax.gpt.random import Dropout
 
@@ -92,7 +93,7 @@ class Eager:
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
         """Loss of each target, (K, B, T), without dropout; nothing changes. tokens: (K, B, T + 1)."""
         with torch.no_grad(), torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
-            return losses(self.layout.split(theta), tokens, self.config.model, lanes, observe=observe)
+            return losses(self.layout.split(theta), tokens, self.config, lanes, observe=observe)
 
 
 @dataclass(frozen=True)

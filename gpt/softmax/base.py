@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
-from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Condition, Fields, FieldSpec, Value, specs_of
+from tunemax.gpt.fields import Condition, FieldSpec, Value, specs_of
 from tunemax.gpt.lazy import F, torch
+from tunemax.gpt.parts import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_registry: dict[str, type[Variant]] = {}
 
-
-class Variant(Fields, ABC):
+class Variant(Part, field="softmax_variant", noun="variant"):
     """One replacement of the attention softmax: its parameters are its fields, its formula is `weights`.
 
     In a config the fields hold plain numbers. To compute, a trainer binds them (`bind`) to tensors that broadcast
@@ -29,21 +27,12 @@ class Variant(Fields, ABC):
     A subclass registers itself by being defined with a name; the contract tests then run over it.
     """
 
-    name: ClassVar[str]
-    aliases: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str]
     """Where the formula comes from (paper and equation)."""
     baselines: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
     """Known settings that a study tries first, as changes to the defaults; `{}` is the defaults."""
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
-
-    def __init_subclass__(cls, name: str, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.name, cls.aliases = name, aliases
-        for key in (name, *aliases):
-            if _registry.setdefault(key, cls).__qualname__ != cls.__qualname__:
-                raise TypeError(f"softmax variant name {key!r} is taken by {_registry[key].__qualname__}")
 
     @abstractmethod
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -132,11 +121,9 @@ def from_column(column: Tensor, form: Form) -> Tensor:
 
 def variants() -> dict[str, type[Variant]]:
     """Every registered variant by its name, in order of registration (aliases left out)."""
-    return {name: cls for name, cls in _registry.items() if name == cls.name}
+    return Variant.kinds()
 
 
 def find_variant(name: str) -> type[Variant]:
     """The variant of this name or alias. Raises TunemaxError for an unknown one."""
-    if name not in _registry:
-        raise TunemaxError(f"softmax_variant = {name}: no such variant{did_you_mean(name, _registry)}")
-    return _registry[name]
+    return Variant.find(name)

@@ -219,7 +219,7 @@ class Budget(pydantic.BaseModel):
             return tokens
         from tunemax.gpt.cost import flops_a_token  # loads torch, which whoever only reads a study never needs
 
-        return tokens * flops_a_token(config.model, vocab_size)
+        return tokens * flops_a_token(config, vocab_size)
 
     def spread(self, each: float) -> int:
         """Iterations of a trial for which one costs so much in the unit. Raises TunemaxError if it comes to none."""

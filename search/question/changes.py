@@ -14,7 +14,7 @@ from typing import Any
 
 import pydantic
 
-from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.config import PARTS, Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Choices, Range
@@ -117,8 +117,10 @@ def _space(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
         if was == now or field not in lived:
             continue
         why_not = "the finished trials were drawn from the other" if was else "the finished trials do not have it"
-        if field == "softmax_variant":
-            why_not = "Optuna cannot change a choice; compare variants with per: softmax_variant, where one can join"
+        if field in PARTS:
+            why_not = (
+                f"Optuna cannot change a choice; compare {PARTS[field].noun}s with per: {field}, where one can join"
+            )
         yield _change(f"space.{field}", was, now, why_not)
 
 

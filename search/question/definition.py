@@ -12,11 +12,10 @@ from typing import Literal
 import pydantic
 from optuna.samplers import BaseSampler
 
-from tunemax.gpt.config import all_specs, resolve
+from tunemax.gpt.config import PARTS, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
-from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, defaults, extremes, shown
 from tunemax.search.question.named import STORED
@@ -213,5 +212,5 @@ def _check_names(definition: StudyDefinition) -> None:
     for winner in definition.confirms.winners.values() if definition.confirms else ():
         given += winner.fields.items()
     for name, value in given:
-        if resolve(name) == "softmax_variant" and value is not None:
-            find_variant(str(value))
+        if value is not None and (family := PARTS.get(resolve(name))):
+            family.find(str(value))

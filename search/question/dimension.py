@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tunemax.gpt.config import all_specs
+from tunemax.gpt.config import PARTS, all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
-from tunemax.gpt.softmax import find_variant, variants
 from tunemax.search.question.counting import counted
 from tunemax.search.question.yaml_lines import Fault, Where
 
@@ -43,17 +42,17 @@ MEASURING = ("eval_by", "eval_tokens", "eval_iters", "divergence_margin")
 
 
 def options(spec: FieldSpec) -> tuple[Value, ...]:
-    """All values of a field that has finitely many, else nothing. The registered variants for softmax_variant."""
-    return tuple(variants()) if spec.name == "softmax_variant" else spec.options
+    """All values of a field that has finitely many, else nothing. The registered kinds where it names one."""
+    return tuple(PARTS[spec.name].kinds()) if spec.name in PARTS else spec.options
 
 
 def check_value(spec: FieldSpec, value: Any, where: Where) -> Value:
-    """A value as the field has it (a variant's alias becomes its name). Raises Fault."""
+    """A value as the field has it (an alias of a kind becomes its name). Raises Fault."""
     if value is None or isinstance(value, (list, dict)):
         raise Fault(where, f"{shown(value)}, expected {spec.valid()}; several values to try go into space")
-    if spec.name == "softmax_variant" and isinstance(value, str):
+    if spec.name in PARTS and isinstance(value, str):
         try:
-            return find_variant(value).name
+            return PARTS[spec.name].find(value).name
         except TunemaxError as error:
             raise Fault(where, str(error)) from None
     try:
@@ -196,8 +195,8 @@ def _by_condition(space: Space) -> list[tuple[str, Dimension]]:
 
 
 def _default(spec: FieldSpec, where: Where) -> Dimension:
-    if spec.name == "softmax_variant":
-        return Choices(tuple(variants()))
+    if spec.name in PARTS:
+        return Choices(options(spec))
     if spec.declared.search is None:
         remedy = f"write {{low:, high:}} or a list of values ({spec.valid()})"
         raise Fault(where, f"{spec.name} has no default range; {remedy}")

@@ -9,12 +9,11 @@ from typing import Annotated, Any, cast
 import pydantic
 import yaml
 
-from tunemax.gpt.config import all_specs
+from tunemax.gpt.config import PARTS, all_specs
 from tunemax.gpt.fields import Choices, FieldSpec
-from tunemax.gpt.softmax import find_variant
 from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, options
+from tunemax.search.question.dimension import MEASURING, OWNED, Dimension
 from tunemax.search.question.named import Named
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler
@@ -99,8 +98,8 @@ def _options_schema(family: type[Named]) -> dict[str, Any]:
 def _value_schema(spec: FieldSpec) -> dict[str, Any]:
     annotated = operator.getitem(cast(Any, Annotated), (spec.annotation, spec.info))  # a type known only at run time
     schema = {**pydantic.TypeAdapter[Any](annotated).json_schema(), "description": spec.help, "default": spec.default}
-    if spec.name == "softmax_variant":
-        schema["enum"] = [name for variant in options(spec) for name in (variant, *find_variant(str(variant)).aliases)]
+    if spec.name in PARTS:
+        schema["enum"] = [name for kind in PARTS[spec.name].kinds().values() for name in (kind.name, *kind.aliases)]
     return schema
 
 

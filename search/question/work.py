@@ -100,4 +100,4 @@ def _tokens(config: Config) -> int:
 def _flops(config: Config) -> float:
     from tunemax.gpt.cost import flops_a_token  # loads torch, which whoever reads a study of one shape never needs
 
-    return flops_a_token(config.model, VOCABULARY)
+    return flops_a_token(config, VOCABULARY)

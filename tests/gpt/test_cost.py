@@ -10,11 +10,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import tunemax.gpt.cost
-from tunemax.gpt.config import Config, ModelConfig
+from tunemax.gpt.config import Config
 from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.layout import Parameter
 from tunemax.gpt.model import parameters as declared
+from tunemax.gpt.parameters import Parameter
 from tunemax.gpt.softmax import variants
 from tunemax.gpt.trainer import Trainer
 
@@ -79,9 +79,9 @@ def test_no_shape_has_the_count_of_another() -> None:
 def test_a_shape_is_laid_out_once_for_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     laid_out = []
 
-    def parameters(model: ModelConfig, vocab_size: int) -> Iterator[Parameter]:
-        laid_out.append(model)
-        return declared(model, vocab_size)
+    def parameters(config: Config, vocab_size: int) -> Iterator[Parameter]:
+        laid_out.append(config)
+        return declared(config, vocab_size)
 
     monkeypatch.setattr(tunemax.gpt.cost, "parameters", parameters)
     shape = {**TINY, "n_embd": 22}  # that no other test counts

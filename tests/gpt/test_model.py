@@ -14,8 +14,10 @@ from torch import Tensor
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.lanes import Lane
 from tunemax.gpt.layout import Layout
-from tunemax.gpt.model import Lane, forward, losses, parameters, rotate
+from tunemax.gpt.model import forward, losses, parameters
+from tunemax.gpt.positions.rotary import Rotary
 from tunemax.gpt.random import Dropout, generator, key
 from tunemax.gpt.softmax import Variant, variants
 from tunemax.gpt.trainer import Member, Trainer
@@ -40,15 +42,13 @@ def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(
     variant: str, position: str, small: Make
 ) -> None:
     config = small(softmax_variant=variant, position=position, init_std=0.02)
-    layout = Layout(parameters(config.model, 50))
+    layout = Layout(parameters(config, 50))
     theta = torch.stack([layout.start(config)])
     theta[:, layout.spans["matrix"]] *= 10  # larger weights than at the start, so that attention is not flat
     tokens = torch.randint(50, (1, 1, 16), generator=generator(1, "tokens"))
     changed = tokens.clone()
     changed[..., 9] = (tokens[..., 9] + 1) % 50
-    one, other = (
-        forward(layout.split(theta), given, config.model, [lane_of(config, 1)]) for given in (tokens, changed)
-    )
+    one, other = (forward(layout.split(theta), given, config, [lane_of(config, 1)]) for given in (tokens, changed))
     differs = (one != other).any(-1).flatten()
     assert not differs[:9].any()
     assert differs[9:].all()
@@ -56,17 +56,17 @@ def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(
 
 def test_rotary_products_depend_on_the_distance_alone() -> None:
     q, k = (torch.randn(8, dtype=torch.float64, generator=generator(1, name)).expand(12, 8) for name in "qk")
-    products = rotate(q) @ rotate(k).T
+    products = Rotary().turned(q) @ Rotary().turned(k).T
     for distance in range(-11, 12):
         along = products.diagonal(distance)
         torch.testing.assert_close(along, along[:1].expand_as(along), rtol=0, atol=1e-12)
-    torch.testing.assert_close(rotate(q).norm(dim=-1), q.norm(dim=-1))
+    torch.testing.assert_close(Rotary().turned(q).norm(dim=-1), q.norm(dim=-1))
 
 
 def test_initial_values_are_gpt2s_and_start_near_even_guessing(small: Make, corpus: Corpus) -> None:
     shape = {"n_embd": 64, "n_layer": 3, "bias": True}
     config = small(**shape, init_std=0.02, softmax_variant="constantmax", constantmax__sharing="head")
-    layout = Layout(parameters(config.model, 256))
+    layout = Layout(parameters(config, 256))
     views = layout.split(layout.start(config))
     assert views["wte"].std().item() == pytest.approx(0.02, rel=0.05)
     assert views["h.2.attn.proj.weight"].std().item() == pytest.approx(0.02 / math.sqrt(6), rel=0.05)
@@ -85,7 +85,7 @@ def test_initial_weights_follow_the_width_unless_they_are_given(small: Make) -> 
     drawn = {}
     for width, std in ((16, 0.0), (64, 0.0), (64, 0.02), (64, 0.04)):
         config = small(n_embd=width, n_layer=3, init_std=std)
-        layout = Layout(parameters(config.model, 256))
+        layout = Layout(parameters(config, 256))
         views = layout.split(layout.start(config))
         assert views["wte"].std() / views["h.2.mlp.proj.weight"].std() == pytest.approx(math.sqrt(6), rel=0.1)
         drawn[width, std] = views["wte"]
@@ -96,7 +96,7 @@ def test_initial_weights_follow_the_width_unless_they_are_given(small: Make) -> 
 
 def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(small: Make) -> None:
     configs = [small(softmax_variant=variant, seed=5) for variant in variants()]
-    layout = Layout(parameters(configs[0].model, 50))
+    layout = Layout(parameters(configs[0], 50))
     common = layout.spans["learnable"].start
     rows = [layout.start(config)[:common] for config in configs]
     assert all(torch.equal(rows[0], row) for row in rows)
@@ -107,7 +107,7 @@ def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(sma
     assert all(one != other for one, other in itertools.combinations(signs, 2)), "two parameters are drawn alike"
     # A name draws its own numbers: other parameters beside it do not matter.
     other = small(seed=5, bias=True, position="rotary", tie_weights=False, n_layer=2)
-    other_layout = Layout(parameters(other.model, 50))
+    other_layout = Layout(parameters(other, 50))
     views = other_layout.split(other_layout.start(other))
     torch.testing.assert_close(
         views["h.1.attn.qkv.weight"], layout.split(layout.start(configs[0]))["h.1.attn.qkv.weight"], rtol=0, atol=0
@@ -149,10 +149,10 @@ def test_inert_columns_have_no_gradient(small: Make) -> None:
         small(softmax_variant="softmax"),
         small(softmax_variant="constantmax", constantmax__learn_gamma=False),
     ):
-        layout = Layout(parameters(config.model, 50))
+        layout = Layout(parameters(config, 50))
         theta = torch.stack([layout.start(config)]).requires_grad_()
         tokens = torch.randint(50, (1, 3, 17), generator=generator(1, "tokens"))
-        loss = losses(layout.split(theta), tokens, config.model, [lane_of(config, 1)]).sum()
+        loss = losses(layout.split(theta), tokens, config, [lane_of(config, 1)]).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
         used = {f"h.{layer}.constantmax.beta" for layer in range(2)} if config.softmax.name == "constantmax" else set()
         for parameter in layout.parameters:
@@ -250,5 +250,5 @@ def test_attention_of_bf16_is_weighed_in_fp32(small: Make, corpus: Corpus) -> No
 
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         tokens = torch.zeros(1, 1, 4, dtype=torch.int64)
-        forward(trainer.layout.split(trainer.rows()), tokens, config.model, trainer._lanes(), observe=observe)
+        forward(trainer.layout.split(trainer.rows()), tokens, config, trainer._lanes(), observe=observe)
     assert seen == [torch.float32] * 2

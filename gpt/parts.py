@@ -1,0 +1,65 @@
+"""What can be replaced in a training: parts, a class each, registered by being defined with a name."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Any, ClassVar, Self, cast
+
+from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import Fields, FieldSpec, specs_of
+
+
+class Part(Fields, ABC):
+    """One kind of a part. In a config its settings are its fields.
+
+    A family (attention, norm, …) is a class with `field`, the setting whose value names a kind; a kind is a subclass of
+    it with a name of its own, and is registered by being defined. What several kinds have in common they inherit.
+    """
+
+    field: ClassVar[str]
+    noun: ClassVar[str]
+    """What a kind of this family is called in messages."""
+    name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    registry: ClassVar[dict[str, type[Part]]]
+    """Of its family: every kind by its name and its aliases."""
+
+    def __init_subclass__(
+        cls, name: str = "", aliases: tuple[str, ...] = (), field: str = "", noun: str = "", **kwargs: Any
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if field:
+            cls.field, cls.noun, cls.registry = field, noun, {}
+        if name:
+            cls.name, cls.aliases = name, aliases
+            for key in (name, *aliases):
+                if cls.registry.setdefault(key, cls).__qualname__ != cls.__qualname__:
+                    raise TypeError(f"{cls.noun} name {key!r} is taken by {cls.registry[key].__qualname__}")
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Every kind of this family by its name, in order of registration (aliases left out)."""
+        return {name: cast(type[Self], kind) for name, kind in cls.registry.items() if name == kind.name}
+
+    @classmethod
+    def find(cls, name: str) -> type[Self]:
+        """The kind of this name or alias. Raises TunemaxError for an unknown one."""
+        if name not in cls.registry:
+            raise TunemaxError(f"{cls.field} = {name}: no such {cls.noun}{did_you_mean(name, cls.registry)}")
+        return cast(type[Self], cls.registry[name])
+
+
+def specs_of_kinds(family: type[Part]) -> list[FieldSpec]:
+    """The fields of a family's kinds. One that only some of them have means something only with these."""
+    having: dict[str, list[type[Part]]] = {}
+    for kind in family.kinds().values():
+        for name in kind.model_fields:
+            having.setdefault(name, []).append(kind)
+    specs: dict[str, FieldSpec] = {}
+    for kind in family.kinds().values():
+        for spec in specs_of(kind, "model"):
+            owners = having[spec.name]
+            everywhere = len(owners) == len(family.kinds())
+            when = {} if everywhere else {family.field: tuple(owner.name for owner in owners)}
+            specs.setdefault(spec.name, FieldSpec(spec.name, "model", spec.info, spec.declared, {**when, **spec.when}))
+    return list(specs.values())

@@ -1,0 +1,11 @@
+"""Ways to tell where a token stands: a class each, registered by being defined in a module of this package."""
+
+import importlib
+import pkgutil
+
+from tunemax.gpt.positions.base import Positions
+
+for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{_module}")
+
+__all__ = ["Positions"]

@@ -1,0 +1,36 @@
+"""The contract of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tunemax.gpt.lanes import Views
+from tunemax.gpt.parameters import Parameter
+from tunemax.gpt.parts import Part
+from tunemax.gpt.shape import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Positions(Part, field="position", noun="position"):
+    """How a model knows where a token stands: by what is added to the tokens' embeddings, or how queries and keys meet.
+
+    Whatever a kind does not override tells nothing.
+    """
+
+    def check(self, head_width: int) -> None:
+        """Raise ValueError for heads that it cannot do."""
+
+    def parameters(self, shape: Shape) -> Iterator[Parameter]:
+        """Of a member."""
+        yield from ()
+
+    def embedded(self, views: Views, x: Tensor) -> Tensor:
+        """Embeddings (K, B, T, C) that know where they stand."""
+        return x
+
+    def turned(self, x: Tensor) -> Tensor:
+        """Queries or keys (K, B, H, T, D), such that their products know how far they are apart."""
+        return x
