@@ -27,7 +27,7 @@ study: .venv/installed
 	  '  tunemax study files                    # more questions, each run by its name'
 
 # A learning rate that starts wrong, in a training of a second: an agent learns to mend it, and what was tuned for the same price does too.
-RL_SCENE = --env LearningRate-v0 --horizon 80 --frame-skip 8 --set n_layer=1 --set n_embd=16 --set block_size=16 --set batch_size=4
+RL_SCENE = --env LearningRate-v1 --horizon 80 --frame-skip 8 --set n_layer=1 --set n_embd=16 --set block_size=16 --set batch_size=4
 RL = $(BIN)/tunemax rl
 
 rl: .venv/installed

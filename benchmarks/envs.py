@@ -34,7 +34,7 @@ import tunemax.envs  # noqa: F401 - registers the ids
 from tunemax.envs.sb3 import SteerVecEnv
 from tunemax.search.machine.limits import cores
 
-SIZES = {"tiny": "tunemax/Tiny-v0", "small": "tunemax/Constantmax-v0"}
+SIZES = {"tiny": "tunemax/Tiny-v1", "small": "tunemax/Constantmax-v1"}
 COUNTS = (1, 4, 16, 64)
 
 

@@ -1,7 +1,7 @@
 """Steered while it trains: a training as an environment, policies and agents.
 
 Importing this registers the ids with Gymnasium and loads nothing else: no torch, no model.
-``gymnasium.make("tunemax.envs:tunemax/Tiny-v0")`` imports it by itself; after ``gymnasium.register_envs(tunemax.envs)``
+``gymnasium.make("tunemax.envs:tunemax/Tiny-v1")`` imports it by itself; after ``gymnasium.register_envs(tunemax.envs)``
 the part before the colon can be left out.
 """
 

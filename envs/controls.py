@@ -55,6 +55,11 @@ class Dial:
         return {self.name: value}
 
     @property
+    def moves(self) -> tuple[str, ...]:
+        """The fields that `fields` sets."""
+        return (self.name,)
+
+    @property
     def learnables(self) -> tuple[str, ...]:
         """The fields that SGD must leave alone while actions move this dial."""
         return (self.name,) if all_specs()[self.name].declared.learnable else ()
@@ -117,6 +122,10 @@ class Gain(Dial):
 
     def fields(self, value: float, values: Mapping[str, Any]) -> dict[str, float]:
         return {GAMMA: math.exp(-values[BETA] * math.log(values[BASE]) - value)}
+
+    @property
+    def moves(self) -> tuple[str, ...]:
+        return (GAMMA,)
 
     @property
     def learnables(self) -> tuple[str, ...]:

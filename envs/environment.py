@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from tunemax.envs.ids import STEER, Row
 from tunemax.envs.instances import Instance, InstanceSet, find_set
-from tunemax.envs.observation import FEATURES, Observation
+from tunemax.envs.observation import Features, Observation
 from tunemax.envs.rendering import frame, status
 from tunemax.envs.steering import State, Steering
 from tunemax.envs.task import Task, find_row, task_of
@@ -54,13 +54,15 @@ class Steer(gymnasium.Env[Observation, Any]):
     start, its fast and slow slopes; validation minus training loss; log gradient norm and how it scatters; size of an
     update relative to the weights; factor of the schedule; mean row sum of attention and share of guarded entries;
     constantmax's β, ln γ and g, mean and standard deviation over layers; width, depth, share of the horizon a step
-    takes; every control's place between its bounds; the last action. `env.unwrapped.features` has their names. What is
-    not finite lies at the limit.
+    takes; every control's place between its bounds; the last action; and what the instance is of each field that
+    varies, a number in [-1, 1] or, for what is no number, one number for each value. `env.unwrapped.features` has their
+    names. What is not finite lies at the limit.
 
     ## Rewards
-    log L before the step minus log L after it, L being the loss on fixed validation windows: an episode's rewards add
-    up to log(L₀ / L_T). Use a discount of 1. If the training diverges, log L_T counts as the log of the cap,
-    ln(vocabulary) + `divergence_margin`, plus 0.5: worse than any training that is finished.
+    `reward_scale` times log L before the step minus log L after it, L being the loss on fixed validation windows. The
+    scale is a constant of the task that brings rewards to order 1; but for it an episode's rewards add up to
+    log(L₀ / L_T), which `info["return"]` has, in nats. Use a discount of 1. If the training diverges, log L_T counts as
+    the log of the cap, ln(vocabulary) + `divergence_margin`, plus 0.5: worse than any training that is finished.
 
     ## Starting State
     A new training at iteration 0: seed, part of the text and initial values of the controls are the instance's.
@@ -85,11 +87,19 @@ class Steer(gymnasium.Env[Observation, Any]):
     - `windows`, `test_windows`: validation windows of the reward; test windows of the last loss, 0 for none.
     - `render_mode`: rgb_array draws loss (beside the same instance left alone), controls, gradient norm, β and γ; ansi
     is one line.
+    - `vary`: fields in which instances differ, and the values that they draw: `{"n_embd": [16, 32, 64]}`, or with
+    values that only the set `larger` (of `horizon`: `longer`) draws, `{"n_embd": {"values": [16, 32], "held_out":
+    [64]}}`, or between `low` and `high`. Training and test draw from the same.
+    - `disturb`: what happens in every episode, somewhere in its middle three fifths, and is not told: `{"text": [...]}`
+    goes on with one of these datasets, `{"rate": [3, 10]}` multiplies the learning rate, `{"layer": True}` restarts a
+    layer.
+    - `reward_scale`: see Rewards.
 
     `get_state`, `set_state` and `fork` copy a training with everything that decides how it goes on. Environments can be
     pickled.
 
     ## Version History
+    - v1: rewards of order 1 (`reward_scale`), and today's defaults of the training, a faster recipe.
     - v0: first.
     """
 
@@ -107,9 +117,12 @@ class Steer(gymnasium.Env[Observation, Any]):
         test_windows: int | None = None,
         render_mode: str | None = None,
         name: str = STEER,
+        vary: Mapping[str, Any] | None = None,
+        disturb: Mapping[str, Any] | None = None,
+        reward_scale: float | None = None,
     ) -> None:
         numbers = {"horizon": horizon, "frame_skip": frame_skip, "windows": windows, "test_windows": test_windows}
-        given = {"controls": controls, **numbers}
+        given = {"controls": controls, **numbers, "vary": vary, "disturb": disturb, "reward_scale": reward_scale}
         others = {"config": config, "action": action, "set": set, "render_mode": render_mode, "name": name}
         self._arguments = {**given, **others}
         if render_mode is not None and render_mode not in RENDER_MODES:
@@ -117,11 +130,12 @@ class Steer(gymnasium.Env[Observation, Any]):
         self.render_mode = render_mode
         self.task = task_of(name, config, action, **given)
         self.set: InstanceSet = find_set(set)
+        self.set.check(self.task)
         self._steering = Steering(self.task)
         self.features = self._steering.features
         self.observation_space: spaces.Space[Any] = self.features.space
         self.action_space = self.task.actions.space
-        self.__doc__ = _written(find_row(name)) or self.__doc__
+        self.__doc__ = _written(find_row(name), task_of(name)) or self.__doc__
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -199,14 +213,14 @@ def generator_of(state: Any) -> np.random.Generator | None:
     return np.random.Generator(bits)
 
 
-def _written(row: Row) -> str:
+def _written(row: Row, task: Task) -> str:
     """The docstring of an id, in Gymnasium's sections; that of `Steer` is the class's own."""
-    numbers = len(FEATURES) + 2 * len(row.controls)
+    numbers = len(Features(task.dials, task.varied).all)
     sections = {
         "Description": row.about,
         "Action Space": f"`Box(-1, 1, ({len(row.controls)},), float32)`: {row.moves}.",
         "Observation Space": f"`Box(-10, 10, ({numbers},), float32)`, see `Steer`.",
-        "Rewards": "log L before the step minus log L after it.",
+        "Rewards": f"{row.reward_scale:g} times the fall of log L in the step; a return in nats is the sum over that.",
         "Starting State": f"A new training; {row.starts}.",
         "Episode End": f"`terminated` after {row.horizon // row.frame_skip} steps, or when the training diverges.",
         "Arguments": "Those of `Steer`.",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from tunemax.envs.disturbances import Disturbance, drawn
 from tunemax.envs.task import Task
+from tunemax.envs.variation import HORIZON, SIZES
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.random import key
@@ -28,7 +31,8 @@ class Instance:
 
     name: how it is called in tables, `set/index` for drawn ones. seed: initial weights, order of data, dropout.
     data: where its part of the training text begins and ends, as shares of the text.
-    horizon: iterations. controls: values of fields at the start. size: fields that make the model another one.
+    horizon: iterations. controls: values of fields at the start. size: fields in which it is another training than the
+    task's, such as widths. events: what happens to it on the way.
     """
 
     name: str
@@ -37,12 +41,24 @@ class Instance:
     horizon: int
     controls: Mapping[str, float] = field(default_factory=dict)
     size: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Disturbance, ...] = ()
 
-    def config(self, task: Task) -> Config:
-        """The configuration of its training. Raises TunemaxError for fields that the task's training does not have."""
+    def config(self, task: Task, iteration: int = 0) -> Config:
+        """The configuration of its training, as it stands when so many iterations are over.
+
+        Raises TunemaxError for fields that the task's training does not have.
+        """
         start, end = self.data
         own = {"seed": self.seed, "data_start": start, "data_end": end, "max_iters": self.horizon}
-        return task.config.replace({**self.size, **self.controls, **own})
+        try:
+            config = task.config_of({**self.size, **self.controls, **own})
+            for event in self.events:
+                event.check(config)
+                if event.iteration < iteration and (fields := event.fields()):
+                    config = config.replace(fields)
+        except TunemaxError as error:
+            raise TunemaxError(f"instance {self.name}: {error}") from error
+        return config
 
 
 @dataclass(frozen=True)
@@ -53,10 +69,12 @@ class InstanceSet:
     seeds_from: int
     zone: tuple[float, float]
     count: int
+    transfer: tuple[str, ...] = ()
+    """The fields of which it draws what is held out."""
     larger: int = 1
-    """Width and depth, relative to the task's."""
+    """Width and depth relative to the task's, where nothing varies."""
     longer: tuple[int, ...] = (1,)
-    """Horizons relative to the task's, by turns."""
+    """Horizons relative to the task's, by turns, where nothing varies."""
 
     def draw(self, task: Task, index: int) -> Instance:
         """The instance of an index: the same one for ever. Raises TunemaxError for an index outside the set."""
@@ -64,16 +82,49 @@ class InstanceSet:
             raise TunemaxError(
                 f"instance = {index}: expected a whole number from 0 to {self.count - 1}, an index of set {self.name}"
             )
-        start = self.zone[0] + _uniform(self.name, index, "data") * (self.zone[1] - self.zone[0] - SHARE)
+        self.check(task)
+        of = partial(_uniform, self.name, index)
         values = task.config.held()
         controls: dict[str, float] = {}
         for dial in task.dials:
-            off = (2 * _uniform(self.name, index, dial.name) - 1) * WRONG
+            off = (2 * of(dial.name) - 1) * WRONG
             controls |= dial.fields(dial.shifted(dial.read(values), off), values)
+        horizon, size = self._sizes(task, index)
+        name, seed, part = f"{self.name}/{index}", self.seeds_from + index, self._part(of("data"))
+        made = Instance(name, seed, part, horizon, controls, size)
+        if not task.events:
+            return made
+        return replace(made, events=drawn(task.events, made.config(task), task.frame_skip, self._part, of))
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that holds nothing out for this set."""
+        if self.transfer and task.varied and not any(task.held_out(name) for name in self.transfer):
+            name = next((name for name in self.transfer if name in task.varied), self.transfer[0])
+            remedy = f"hold some values of {name} out, as in vary={{'{name}': {{'held_out': [...]}}}}"
+            raise TunemaxError(f"set = {self.name}: the task holds nothing out for it; {remedy}")
+
+    def horizons(self, task: Task) -> tuple[int, ...]:
+        """The horizons of its instances, each once."""
+        if HORIZON in self.transfer and task.varied:
+            return task.held_out(HORIZON)
+        return tuple(horizon * times for horizon in task.horizons for times in self.longer)
+
+    def _sizes(self, task: Task, index: int) -> tuple[int, dict[str, Any]]:
+        """Horizon, and the fields in which the training is another one than the task's."""
+        own = {
+            name: each.draw(_uniform(self.name, index, "vary", name), transfer=name in self.transfer)
+            for name, each in task.varied.items()
+        }
+        if task.varied:
+            return int(own.pop(HORIZON, task.horizon)), task.sized(own)
         model = task.config.model
         size = {"n_layer": model.n_layer * self.larger, "n_embd": model.n_embd * self.larger} if self.larger > 1 else {}
-        horizon, part = task.horizon * self.longer[index % len(self.longer)], (start, start + SHARE)
-        return Instance(f"{self.name}/{index}", self.seeds_from + index, part, horizon, controls, size)
+        return task.horizon * self.longer[index % len(self.longer)], size
+
+    def _part(self, place: float) -> tuple[float, float]:
+        """The part of the training text at a place in [0, 1) of the zone."""
+        start = self.zone[0] + place * (self.zone[1] - self.zone[0] - SHARE)
+        return start, start + SHARE
 
 
 SETS = {
@@ -82,11 +133,15 @@ SETS = {
         InstanceSet("train", 1_000_000, (0.0, 0.55), count=4096),
         InstanceSet("validation", 2_000_000, (0.55, 0.7), count=64),
         InstanceSet("test", 3_000_000, (0.7, 0.85), count=256),
-        InstanceSet("larger", 4_000_000, (0.85, 0.925), count=64, larger=2),
-        InstanceSet("longer", 5_000_000, (0.925, 1.0), count=64, longer=(2, 4)),
+        InstanceSet("larger", 4_000_000, (0.85, 0.925), count=64, transfer=SIZES, larger=2),
+        InstanceSet("longer", 5_000_000, (0.925, 1.0), count=64, transfer=(HORIZON,), longer=(2, 4)),
     )
 }
-"""Learn on train, choose on validation, report test; larger and longer trainings ask for transfer."""
+"""Learn on train, choose on validation, report test; larger and longer trainings ask for transfer.
+
+Where a task varies something, transfer sets draw what it holds out, so what they ask for has varied; else twice the
+width and depth, and two and four times the horizon.
+"""
 
 
 def find_set(name: str) -> InstanceSet:

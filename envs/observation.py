@@ -14,6 +14,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from tunemax.envs.controls import BASE, BETA, GAMMA, Dial, gain
+from tunemax.envs.variation import HORIZON, Varied
+from tunemax.gpt.config import Config
+from tunemax.gpt.fields import shown
 from tunemax.gpt.schedule import lr_factor
 from tunemax.gpt.softmax import Variant
 from tunemax.gpt.trainer import Member, Trainer
@@ -58,17 +61,31 @@ FEATURES = (
     Feature("depth", "log2 of n_layer", 1.0, 2.0),
     Feature("step", "share of the horizon that a step takes", 0.05, 0.05),
 )
-"""What every task shows, in this order; each dial adds its place between its bounds and the last action on it."""
+"""What every task shows, in this order; each dial adds its place between its bounds and the last action on it, and each
+field that varies what it is: a number, or one for each value that is no number."""
 
 
 class Features:
-    """The observation of a task with these dials: its names, its space, and what its numbers mean."""
+    """The observation of a task with these dials and fields that vary: its names, its space, what its numbers mean."""
 
-    def __init__(self, dials: Sequence[Dial]) -> None:
+    def __init__(self, dials: Sequence[Dial], varied: Mapping[str, Varied] | None = None) -> None:
         places = [Feature(f"at/{dial.name}", "where it is between its bounds, in [-1, 1]") for dial in dials]
         actions = [Feature(f"last/{dial.name}", "the last action on it") for dial in dials]
-        self.all = (*FEATURES, *places, *actions)
+        self._varied = varied or {}
+        own = [feature for name, each in self._varied.items() for feature in _features_of(name, each)]
+        self.all = (*FEATURES, *places, *actions, *own)
         self.names = tuple(feature.name for feature in self.all)
+
+    def of_config(self, config: Config) -> dict[str, float]:
+        """What a training is of the fields that vary, raw; 0 for a field that it does not have."""
+        held = {**config.held(), HORIZON: config.train.max_iters}
+        raw: dict[str, float] = {}
+        for name, each in self._varied.items():
+            if each.numeric:
+                raw[f"is/{name}"] = each.unit(held[name]) if name in held else 0.0
+            else:
+                raw |= {f"is/{name}={shown(value)}": float(held.get(name) == value) for value in each.values}
+        return raw
 
     @property
     def space(self) -> spaces.Box:
@@ -85,6 +102,12 @@ class Features:
         place = self.names.index(name)
         feature = self.all[place]
         return float(np.asarray(observation)[place]) * feature.scale + feature.centre
+
+
+def _features_of(name: str, varied: Varied) -> list[Feature]:
+    if varied.numeric:
+        return [Feature(f"is/{name}", f"where {name} lies in what training draws, in [-1, 1], mostly by its logarithm")]
+    return [Feature(f"is/{name}={shown(value)}", f"1 if {name} is that") for value in varied.values]
 
 
 @dataclass(frozen=True)

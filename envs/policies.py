@@ -85,7 +85,7 @@ class Targets:
                 "action = absolute: this policy answers with moves; make the environment with action = box"
             )
         self.task = task
-        self.features = Features(task.dials)
+        self.features = Features(task.dials, task.varied)
 
     def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
         """The wanted value of each control that is to be moved, by its name."""
@@ -194,7 +194,7 @@ class LogLinear:
     def __init__(self, task: Task, weights: npt.ArrayLike) -> None:
         """weights: (dials, 2 + features), the bias, the control's own place, then the features of SEEN."""
         self.dials = task.dials
-        self.features = Features(task.dials)
+        self.features = Features(task.dials, task.varied)
         self.weights = np.asarray(weights, dtype=np.float64).reshape(len(task.dials), 2 + len(self.SEEN))
 
     def act(self, observation: npt.ArrayLike) -> Action:
@@ -221,7 +221,7 @@ class Plateau:
         if "learning_rate" not in task.controls:
             raise TunemaxError("plateau: this task does not control learning_rate")
         self.names = [dial.name for dial in task.dials]
-        self.features = Features(task.dials)
+        self.features = Features(task.dials, task.varied)
         self.threshold, self.action = threshold, action
 
     def act(self, observation: npt.ArrayLike) -> Action:

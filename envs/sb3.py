@@ -19,7 +19,7 @@ class SteerVecEnv(VecEnv):
     """N trainings of one trainer, for SB3's algorithms.
 
     vector: a `SteerVector` that resets in the same step, for example of
-    `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v0", num_envs=16)`.
+    `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=16)`.
 
     Attributes are the vector environment's. `env_method` calls its methods with `slot=i` for each index: `get_state`,
     `set_state`.

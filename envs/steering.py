@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tunemax.envs.instances import Instance
 from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
 from tunemax.envs.task import Task
+from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, data_root, open_data
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
@@ -65,7 +66,7 @@ class Episode:
 
     @property
     def total(self) -> float:
-        """The sum of all rewards so far: log of the first loss minus log of the present one."""
+        """The return so far, in nats: log of the first loss minus log of the present one."""
         return self.watch.first - self.watch.last
 
 
@@ -93,6 +94,8 @@ class _Slot:
     trainer: Trainer
     member: Member | None
     """None once the training has ended."""
+    varied: Mapping[str, float]
+    """What the instance is of the fields that vary, as the agent is shown it."""
 
     @property
     def live(self) -> Member:
@@ -114,7 +117,7 @@ class Steering:
         if slots < 1:
             raise TunemaxError(f"{slots} trainings: expected at least one")
         self.task = task
-        self.features = Features(task.dials)
+        self.features = Features(task.dials, task.varied)
         self._slots: list[_Slot | None] = [None] * slots
         self._pool = Pool(corpus_of)
 
@@ -142,14 +145,11 @@ class Steering:
 
         Raises TunemaxError for an instance that does not go with the task or the text; then nothing has changed.
         """
-        configs = {slot: instance.config(self.task) for slot, instance in instances.items()}
-        trainers = {slot: self._pool.trainer(config) for slot, config in configs.items()}
-        for slot, config in configs.items():
-            self.task.steps(config.train.max_iters)
-            trainers[slot].offsets(config.train, 0)
+        configs = {slot: self._checked(instance) for slot, instance in instances.items()}
         for slot, config in configs.items():  # nothing can be refused any more
             self._clear(slot)
-            self._slots[slot] = _Slot(Episode(instances[slot]), trainers[slot], trainers[slot].add(config))
+            trainer, member = self._pool.add(config)
+            self._slots[slot] = _Slot(Episode(instances[slot]), trainer, member, self.features.of_config(config))
         found = self._measured(list(instances))
         return {slot: self._begin(self._slot(slot), found[slot]) for slot in instances}
 
@@ -167,6 +167,7 @@ class Steering:
         actions = {slot: np.asarray(move, dtype=np.float64) for slot, move in moves.items()}
         for slot, action in actions.items():
             move(self._slot(slot).trainer, self._slot(slot).live, self.task, action)
+            self._disturb(self._slot(slot))
         before = {}
         for trainer in self._trainers(moves):
             before[trainer] = trainer.rows()
@@ -191,7 +192,7 @@ class Steering:
         if state is None:
             self._clear(slot)
             return
-        config = state.episode.instance.config(self.task)
+        config = state.episode.instance.config(self.task, state.episode.iteration)
         if state.snapshot is not None and state.snapshot.config != config:
             raise TunemaxError(
                 "state: it belongs to another task; make the environment with the arguments that the state's had"
@@ -199,9 +200,44 @@ class Steering:
         trainer = self._pool.trainer(config)
         member = None if state.snapshot is None else trainer.restore(state.snapshot)
         self._clear(slot)
-        self._slots[slot] = _Slot(copy.deepcopy(state.episode), trainer, member)
+        varied = self.features.of_config(state.episode.instance.config(self.task))
+        self._slots[slot] = _Slot(copy.deepcopy(state.episode), trainer, member, varied)
 
     # ----------------------------------------------------------------------------------------------------- inside
+
+    def _checked(self, instance: Instance) -> Config:
+        """The configuration that an instance begins with. Raises TunemaxError for what it cannot come through."""
+        config, vocabulary = instance.config(self.task), None
+        self.task.steps(config.train.max_iters)
+        for event in instance.events:
+            if event.iteration % self.task.frame_skip or not 0 <= event.iteration < config.train.max_iters:
+                steps = f"expected a multiple of frame_skip = {self.task.frame_skip} below {config.train.max_iters}"
+                raise TunemaxError(f"instance {instance.name}: something happens at {event.iteration}; {steps}")
+        for iteration in (0, *(event.iteration + 1 for event in instance.events)):
+            now = instance.config(self.task, iteration)
+            trainer = self._pool.trainer(now)
+            corpus, start, end = trainer.corpus, now.train.data_start, now.train.data_end
+            tokens, needed = round(end * len(corpus.train)) - round(start * len(corpus.train)), now.model.block_size + 1
+            if tokens < needed:
+                part = f"its part of {now.train.dataset} has {tokens} tokens, and a window needs {needed}"
+                raise TunemaxError(f"instance {instance.name}: {part}; take a longer text or a smaller block_size")
+            vocabulary = vocabulary or corpus.manifest.vocab_size
+            if corpus.manifest.vocab_size != vocabulary:
+                other = f"{now.train.dataset} has {corpus.manifest.vocab_size} tokens, the text before it {vocabulary}"
+                raise TunemaxError(f"instance {instance.name}: {other}; shift to a text with the same vocabulary")
+        return config
+
+    def _disturb(self, there: _Slot) -> None:
+        """Let happen to a training what comes before its next step; it may go on in another trainer."""
+        due = [event for event in there.episode.instance.events if event.iteration == there.live.iteration]
+        if not due:
+            return
+        snapshot = there.trainer.snapshot(there.live)
+        for event in due:
+            snapshot = event.after(snapshot, there.trainer.layout)
+        there.trainer.remove(there.live)
+        there.trainer = self._pool.trainer(snapshot.config)
+        there.member = there.trainer.restore(snapshot)
 
     def _slot(self, slot: int) -> _Slot:
         there = self._slots[slot]
@@ -257,7 +293,7 @@ class Steering:
         for slot in slots:
             there = self._slot(slot)
             past = there.episode.history
-            reward = math.log(past[-2].loss) - math.log(past[-1].loss)
+            reward = (math.log(past[-2].loss) - math.log(past[-1].loss)) * self.task.reward_scale
             observation = self._observation(there, found[slot])
             result[slot] = Transition(observation, reward, there.episode.ended, self._info(there))
         for slot in ended:
@@ -278,7 +314,7 @@ class Steering:
 
     def _observation(self, there: _Slot, found: Measure) -> Observation:
         raw = there.episode.watch.raw(found, there.live, self.task.frame_skip, self.task.dials)
-        return self.features.normalised(raw)
+        return self.features.normalised({**raw, **there.varied})
 
     def _remember(self, there: _Slot, found: Measure) -> None:
         episode, values = there.episode, {dial.name: dial.read(there.live.values) for dial in self.task.dials}
@@ -292,6 +328,7 @@ class Steering:
             "iteration": episode.iteration,
             "loss": episode.loss,
             "diverged": episode.diverged,
+            "return": episode.total,
             "controls": dict(episode.history[-1].controls),
         }
         return info if episode.test_loss is None else {**info, "test_loss": episode.test_loss}

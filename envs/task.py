@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from tunemax.envs.controls import GAIN, GAMMA, Actions, Dial, find_dial
+from tunemax.envs import disturbances
+from tunemax.envs.controls import Actions, Dial, find_dial
 from tunemax.envs.ids import IDS, SMALL, Row
-from tunemax.gpt.config import Config
+from tunemax.envs.variation import HORIZON, Varied, named
+from tunemax.gpt.config import Config, all_specs, changed, resolve
+from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import shown
 
 MOST_CONTROLS = 8
 """Each adds two numbers to the observation, which stays a small vector."""
+OF_A_ROW = ("controls", "horizon", "frame_skip", "windows", "test_windows", "vary", "disturb", "reward_scale")
+"""What a row of the ids says of a task, beside its configuration."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,11 @@ class Task:
     action: how an action is written, see `Actions`.
     windows: validation windows, always the same, that the reward is measured on.
     test_windows: windows of the test slice for the loss at the end of an episode; 0 does not measure it.
+    vary: what instances differ in, by flat name or `horizon`: a list of values, or what `Varied` has; see there.
+    disturb: what happens on the way: `text`, datasets to shift to; `rate`, the least and the largest factor of the
+    learning rate; `layer`, true restarts one. One of each comes in every episode; see `disturbances`.
+    reward_scale: a reward is so many times the fall of the log loss, so that it is of order 1 a step. A constant of the
+    task; whatever else is told of returns is told in nats.
 
     Raises TunemaxError for what is unknown or does not go together.
     """
@@ -37,8 +50,14 @@ class Task:
     action: str = "box"
     windows: int = 32
     test_windows: int = 128
+    vary: Mapping[str, Any] = field(default_factory=dict)
+    disturb: Mapping[str, Any] = field(default_factory=dict)
+    reward_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        scale = self.reward_scale
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < math.inf:
+            raise TunemaxError(f"reward_scale = {shown(scale)}: expected a number above 0")
         for name, least in (("horizon", 1), ("frame_skip", 1), ("windows", 1), ("test_windows", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -50,8 +69,7 @@ class Task:
             raise TunemaxError(f"control {twice[0]}: given twice; keep one")
         if len(names) > MOST_CONTROLS:
             raise TunemaxError(f"{len(names)} controls: at most {MOST_CONTROLS} can be steered at once")
-        moved = {dial: GAMMA if dial.name == GAIN else dial.name for dial in self.dials}
-        held = [name for dial, field in moved.items() for name in {*dial.learnables, field}]
+        held = [name for dial in self.dials for name in {*dial.learnables, *dial.moves}]
         if both := sorted(name for name in held if held.count(name) > 1):
             raise TunemaxError(f"controls {', '.join(names)}: two of them move {both[0]}; leave one out")
         inert = [name for name in held if name not in self.config.held()]
@@ -59,14 +77,109 @@ class Task:
             reason = "means nothing once the others are taken away from SGD"
             raise TunemaxError(f"control {inert[0]}: {reason}; leave it out")
         Actions(self.action, len(names))
+        for horizon in (*self.horizons, *self.held_out(HORIZON)):
+            self.steps(horizon)
+        for values in self._variations():
+            self.config_of(values)
+        if self.events and min(self.horizons) < 2 * self.frame_skip:
+            raise TunemaxError("disturb: an episode of one step has no place for it; take a longer horizon")
 
     @cached_property
     def config(self) -> Config:
         """The configuration of a training before an instance changes it."""
-        base = Config.of({**self.fields, "max_iters": self.horizon})
-        learnables = {name for dial in self.dials for name in dial.learnables}
-        group_of = {name: name.rpartition(".") for name in learnables}
-        return base.replace({f"{group}.learn_{own}": False for group, _, own in group_of.values()})
+        return self._changed({})
+
+    def config_of(self, values: Mapping[str, Any]) -> Config:
+        """The configuration with other values of some fields.
+
+        Raises TunemaxError for a field that means nothing there, for what says that SGD moves what actions move, and
+        for a training that lacks a control.
+        """
+        given = {resolve(name): value for name, value in values.items()}
+        config = self._changed(given)
+        held = config.held()
+        if inert := [name for name in given if name not in held]:
+            raise TunemaxError(f"{inert[0]}: {_means_nothing(inert[0], config)}; leave it out")
+        if both := sorted(given.keys() & self._switches.keys()):
+            raise TunemaxError(f"{both[0]}: actions move what SGD would; leave it out")
+        for dial in self.dials:
+            if lacking := [name for name in dial.moves if name not in held]:
+                means = _means_nothing(lacking[0], config)
+                raise TunemaxError(f"control {dial.name}: {means}; leave the control out, or what rules it out")
+        return config
+
+    def _changed(self, given: Mapping[str, Any]) -> Config:
+        base = {resolve(name): value for name, value in self.fields.items()}
+        return Config.of(changed({**base, "max_iters": self.horizon, **self._switches}, given))
+
+    @cached_property
+    def _switches(self) -> Mapping[str, bool]:
+        """What takes the controlled learnables away from SGD."""
+        learnables = {name.rpartition(".") for dial in self.dials for name in dial.learnables}
+        return {f"{group}.learn_{own}": False for group, _, own in learnables}
+
+    @cached_property
+    def varied(self) -> Mapping[str, Varied]:
+        """What instances differ in, checked, by canonical name."""
+        base = Config.of({**self.fields, "max_iters": self.horizon}).flat()
+        steered = {*self._switches, *(name for dial in self.dials for name in (*dial.learnables, *dial.moves))}
+        found: dict[str, Varied] = {}
+        for given, values in self.vary.items():
+            name = named(given)
+            if name in found:
+                raise TunemaxError(f"vary {name}: given twice, also under another name; keep one")
+            if name in steered:
+                raise TunemaxError(f"vary {name}: it is steered, and starts wrong by itself; leave it out")
+            own = self.horizon if name == HORIZON else base.get(name, all_specs()[name].default)
+            found[name] = Varied.of(name, values).checked(name, own)
+        return found
+
+    @cached_property
+    def events(self) -> Mapping[str, Any]:
+        """The disturbances that are asked for, checked, by kind."""
+        return disturbances.checked(self.disturb, self.controls)
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Of training, validation and test."""
+        return tuple(map(int, self.varied[HORIZON].values)) if HORIZON in self.varied else (self.horizon,)
+
+    def held_out(self, name: str) -> tuple[Any, ...]:
+        """What transfer sets draw of a field, nothing if nothing is held out."""
+        return self.varied[name].held_out if name in self.varied else ()
+
+    def sized(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What was drawn of fields that vary, without those that mean nothing beside the others.
+
+        Where a width is drawn and no number of heads is, a head keeps its width. Raises TunemaxError if it cannot.
+        """
+        own, model = dict(values), self.config.model
+        if "n_embd" in own and "n_head" not in own:
+            own["n_head"], rest = divmod(own["n_embd"], model.head_width)
+            if rest:
+                head = f"not a multiple of {model.head_width}, the width of a head"
+                raise TunemaxError(f"vary n_embd: {own['n_embd']} is {head}; take one, or vary n_head, too")
+        held = Config.of({**self.fields, "max_iters": self.horizon, **own}).held()
+        return {name: value for name, value in own.items() if name in held}
+
+    def _variations(self) -> Iterator[dict[str, Any]]:
+        """Every value of every field that varies: widths with each number of heads, all others by themselves.
+
+        A field of a variant comes with that variant, if that varies.
+        """
+        drawn = {
+            name: (*each.values, *each.held_out, *(end for end in (each.low, each.high) if end is not None))
+            for name, each in self.varied.items()
+            if name != HORIZON
+        }
+        variants = drawn.get("softmax_variant", ())
+        shapes = {name: drawn.pop(name) for name in ("n_embd", "n_head") if name in drawn}
+        for shape in itertools.product(*shapes.values()):
+            yield self.sized(dict(zip(shapes, shape, strict=True)))
+        for name, values in drawn.items():
+            group = name.rpartition(".")[0]
+            beside = {"softmax_variant": group} if group in variants else {}
+            yield from ({**beside, name: value} for value in values)
 
     @cached_property
     def dials(self) -> tuple[Dial, ...]:
@@ -87,7 +200,14 @@ class Task:
 
     def left_to_sgd(self) -> Task:
         """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
-        return replace(self, controls=(), action="box")
+        return replace(self, controls=(), action="box", disturb={})  # an instance has its own
+
+
+def _means_nothing(name: str, config: Config) -> str:
+    """Why a field is inert in a configuration: ``means nothing with schedule = constant``."""
+    values = config.flat()
+    reasons = [f"{other} = {shown(values[other])}" for other in sorted(all_specs()[name].depends_on & values.keys())]
+    return f"means nothing with {', '.join(reasons)}"
 
 
 def full_id(name: str) -> str:
@@ -106,13 +226,21 @@ def find_row(name: str) -> Row:
 
 
 def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "box", **given: Any) -> Task:
-    """The task of an id with some arguments changed; None leaves them."""
+    """The task of an id with some arguments changed; None leaves them.
+
+    A field that `config` says, or a `horizon`, varies no more where the id varies it. Raises TunemaxError.
+    """
     row = find_row(name)
-    changed = {key: getattr(row, key) for key in ("controls", "horizon", "frame_skip", "windows", "test_windows")}
+    changed = {key: getattr(row, key) for key in OF_A_ROW}
     changed |= {key: value for key, value in given.items() if value is not None}
     controls = changed.pop("controls")
     names = (controls,) if isinstance(controls, str) else tuple(controls)
     if not names:
         raise TunemaxError("controls: none given; name at least one field that is a control")
-    numbers = {key: value for key, value in changed.items() if value is not None}
-    return Task(names, {**SMALL, **row.config, **(config or {})}, action=action, **numbers)
+    fixed = {resolve(field) for field in config or {}} | ({HORIZON} if given.get("horizon") is not None else set())
+    if given.get("vary") is None:
+        changed["vary"] = {field: values for field, values in row.vary.items() if field not in fixed}
+    elif both := fixed & {named(field) for field in given["vary"]}:
+        raise TunemaxError(f"vary {min(both)}: given a value of its own, too; leave one of them out")
+    fields = {**defaults_of(row.schema or SCHEMA), **SMALL, **row.config, **(config or {})}
+    return Task(names, fields, action=action, **{key: value for key, value in changed.items() if value is not None})

@@ -35,11 +35,11 @@ confirm: {seeds: 8}
 """
 SIZES = ["--n_layer=1", "--n_head=2", "--n_embd=16", "--block_size=16", "--batch_size=4", "--max_iters=40"]
 SCENE = [
-    *("--env", "LearningRate-v0", "--horizon", "24", "--frame-skip", "8", "--set", "n_layer=1"),
+    *("--env", "LearningRate-v1", "--horizon", "24", "--frame-skip", "8", "--set", "n_layer=1"),
     *("--set", "n_embd=16", "--set", "block_size=16", "--set", "batch_size=4"),
 ]
 FRAMES = "from tunemax.search import *; f = figures('tpe'); print(len(trials('tpe')), len(curves('tpe')), *f)"
-ENVIRONMENT = "import gymnasium, tunemax.envs; e = gymnasium.make('tunemax/LearningRate-v0'); print(e.reset(seed=1)[0])"
+ENVIRONMENT = "import gymnasium, tunemax.envs; e = gymnasium.make('tunemax/LearningRate-v1'); print(e.reset(seed=1)[0])"
 SERVED = """
 import subprocess, sys
 command = [sys.executable, "-m", "tunemax", "dashboard", "--port", "0", "--tensorboard-port", "0"]

@@ -157,7 +157,7 @@ def test_a_sampler_or_a_pruner_is_a_diff_of_one_new_class_and_its_rows(
 def test_an_environment_is_a_diff_of_one_row(copy: Path) -> None:
     assert files(ENVIRONMENT) == ["envs/ids.py"]
     assert re.findall(r"^[-+] {0,4}\S.*", ENVIRONMENT.partition("@@")[2], flags=re.MULTILINE) == [
-        '+    "tunemax/Dropout-v0": Row(',
+        '+    "tunemax/Dropout-v1": Row(',
         "+    ),",
     ]
 
@@ -283,7 +283,7 @@ def test_contract_tests_of_the_new_environment_appear_and_pass(copy: Path) -> No
     words = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "Dropout", "tests/envs/test_contract.py")
     passed = python(copy, *words)
     for expected in ("test_gymnasiums_checker_has_nothing_to_say", "test_an_id_is_written_up_in_gymnasiums_sections"):
-        assert f"{expected}[tunemax/Dropout-v0] PASSED" in passed
+        assert f"{expected}[tunemax/Dropout-v1] PASSED" in passed
 
 
 def test_the_new_variant_trains(copy: Path, text: Path) -> None:

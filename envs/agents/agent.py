@@ -95,7 +95,7 @@ def build(scene: Scene, algorithm: Algorithm, preset: Preset, seed: int, envs: i
 
 def features_of(task: Task) -> tuple[tuple[str, float, float], ...]:
     """What an agent of this task sees, and how it is normalised."""
-    return tuple((feature.name, feature.centre, feature.scale) for feature in Features(task.dials).all)
+    return tuple((feature.name, feature.centre, feature.scale) for feature in Features(task.dials, task.varied).all)
 
 
 def versions() -> dict[str, str]:

@@ -43,7 +43,7 @@ class Pilot:
         agent.check(self.task)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
         self.every = every or max(1, horizon // learned.steps(learned.horizon))
-        self._agent, self._features = agent, Features(self.task.dials)
+        self._agent, self._features = agent, Features(self.task.dials, learned.varied)
         self._watch = Watch()
         self._action = np.zeros(len(self.task.dials))
         self._before: Tensor | None = None
@@ -58,7 +58,8 @@ class Pilot:
         found = measure(trainer, [member], windows, self._before)[member]
         cap = divergence_cap(member.config, trainer.corpus)
         self._watch.see(found, math.log(found.loss if found.loss <= cap else cap), self._action.tolist())
-        observation = self._features.normalised(self._watch.raw(found, member, self.every, self.task.dials))
+        raw = self._watch.raw(found, member, self.every, self.task.dials)
+        observation = self._features.normalised({**raw, **self._features.of_config(member.config)})
         self._action = self._agent.act(observation)
         move(trainer, member, self.task, self._action)
         self._before = trainer.rows()

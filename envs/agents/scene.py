@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import gymnasium
 import pydantic
 
 from tunemax.envs.ids import IDS, SMALL
-from tunemax.envs.task import Task, find_row, full_id, task_of
+from tunemax.envs.task import OF_A_ROW, Task, find_row, full_id, task_of
+from tunemax.envs.vector import SteerVector
+from tunemax.gpt.config import all_specs
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
-ARGUMENTS = {"controls", "config", "horizon", "frame_skip", "windows", "test_windows"}
+ARGUMENTS = {"config", *OF_A_ROW}
 
 
 class Scene(pydantic.BaseModel):
@@ -48,13 +49,13 @@ class Scene(pydantic.BaseModel):
     @classmethod
     def of(cls, name: str, action: str = "box", **arguments: Any) -> Scene:
         """The scene of an id, with `tunemax/` or not. Raises TunemaxError for what does not exist or go together."""
-        find_row(name)
+        schema = find_row(name).schema or SCHEMA
         given = {key: value for key, value in arguments.items() if value is not None}
         if unknown := sorted(given.keys() - ARGUMENTS):
             raise TunemaxError(
                 f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}"
             )
-        scene = cls(id=name, arguments=given, action=action, schema_version=SCHEMA)
+        scene = cls(id=name, arguments=given, action=action, schema_version=schema)
         assert scene.task
         return scene
 
@@ -67,9 +68,9 @@ class Scene(pydantic.BaseModel):
     def task(self) -> Task:
         return task_of(self.id, action=self.action, **self._whole)
 
-    def vector(self, envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    def vector(self, envs: int) -> SteerVector:
         """So many of these environments as one batched model, on instances of the set `train`."""
-        return gymnasium.make_vec(self.id, num_envs=envs, action=self.action, **self._whole)
+        return SteerVector(envs, name=self.id, action=self.action, **self._whole)
 
     @property
     def moves(self) -> Scene:
@@ -83,7 +84,10 @@ class Scene(pydantic.BaseModel):
     @property
     def _whole(self) -> dict[str, Any]:
         """The arguments, with the defaults of their time for what neither they nor the id name."""
-        named = {**SMALL, **IDS[self.id].config}
-        since = {name: value for name, value in defaults_of(self.schema_version).items() if name not in named}
+        row = IDS[self.id]
+        named = {**SMALL, **row.config}
+        today = {name: all_specs()[name].default for name in defaults_of(row.schema or SCHEMA)}
+        then = {**today, **defaults_of(self.schema_version)}
+        since = {name: value for name, value in then.items() if name not in named}
         config = {**since, **self.arguments.get("config", {})}
         return {**self.arguments, **({"config": config} if config else {})}

@@ -7,6 +7,7 @@ folder of prepared tokens.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
@@ -98,6 +99,32 @@ def python_stdlib(root: Path) -> Source:
         files=lambda: _library_files(folder),
         keep=lambda text: not _GENERATED.search(text[:_HEADER]),
     )
+
+
+@dataset
+def python_docstrings(root: Path) -> Source:
+    """The docstrings of the same files: English about code, where python_stdlib is code."""
+    folder = Path(sysconfig.get_path("stdlib"))
+    return Source(
+        name="python_docstrings",
+        origin=f"docstrings of the standard library of {sys.implementation.name} {sys.version.split()[0]}",
+        tokenizer="byte",
+        stamp=("python_docstrings", sys.version, str(folder)),
+        read=lambda: by_file(
+            folder, _library_files(folder), lambda text: not _GENERATED.search(text[:_HEADER]), _docstrings
+        ),
+    )
+
+
+def _docstrings(file: bytes) -> bytes:
+    """Those of a Python file, in its order; none of one that is not Python."""
+    try:
+        nodes = ast.walk(ast.parse(file))
+    except (SyntaxError, ValueError):
+        return b""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [ast.get_docstring(node) for node in nodes if isinstance(node, documented)]
+    return "\n\n".join(text for text in found if text).encode()
 
 
 def _library_files(folder: Path) -> list[str]:

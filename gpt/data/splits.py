@@ -48,8 +48,10 @@ def by_position(path: Path, piece: int = 1 << 24) -> Split:
     return Split({part: read(starts[i], starts[i + 1]) for i, part in enumerate(PARTS)})
 
 
-def by_file(folder: Path, names: list[str], keep: Keep) -> Split:
+def by_file(folder: Path, names: list[str], keep: Keep, read_of: Callable[[bytes], bytes] = bytes) -> Split:
     """A folder's files, without what they have in common, dealt to slices of equal size and to train.
+
+    read_of: what of each file is the text.
 
     1. Files stand in the order of a hash of their paths. A passage of 64 bytes or more that stood in an earlier file
        (`repeats.repeated`) is cut out, with the lines that it touches; a file of which that is more than half is left
@@ -58,7 +60,11 @@ def by_file(folder: Path, names: list[str], keep: Keep) -> Split:
        file that comes or goes moves few others.
     3. A slice that then lacks more than 1 % takes the end of train's largest file: files are few there, or large.
     """
-    read = {name: text for name in names if (text := _ended((folder / name).read_bytes())) and keep(text)}
+    read = {
+        name: text
+        for name in names
+        if (file := _ended((folder / name).read_bytes())) and keep(file) and (text := _ended(read_of(file)))
+    }
     order = sorted(read, key=_place)
     if not order:
         return Split(dict.fromkeys(PARTS, ()))

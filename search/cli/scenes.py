@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def scene_flags(parser: Parser) -> None:
     group = parser.add_argument_group("environment")
     group.add_argument(
-        "--env", required=True, metavar="ID", help="an id of docs/environments.md, such as Constantmax-v0"
+        "--env", required=True, metavar="ID", help="an id of docs/environments.md, such as Constantmax-v1"
     )
     count_flag(group, "--horizon", "iterations of an episode (default: the id's)")
     count_flag(group, "--frame-skip", "iterations of a step (default: the id's)")

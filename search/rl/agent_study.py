@@ -1,6 +1,6 @@
 """An agent's own hyperparameters, tuned: every candidate is a training, and poor ones are stopped.
 
-A file in `studies/` that begins with ``rl_`` says what is asked; its trials lie in ``rl/Constantmax-v0/sac``.
+A file in `studies/` that begins with ``rl_`` says what is asked; its trials lie in ``rl/Constantmax-v1/sac``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Trainings of agents and tunings of baselines as trials of studies whose names begin with ``rl/``.
 
-``rl/Constantmax-v0`` has one trial an agent's training; ``rl/Constantmax-v0/spline`` one trial a candidate of a
+``rl/Constantmax-v1`` has one trial an agent's training; ``rl/Constantmax-v1/spline`` one trial a candidate of a
 baseline's tuning. All are maximised: a trial's value is a mean return, log of the first validation loss over the last.
 """
 

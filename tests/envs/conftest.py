@@ -24,11 +24,12 @@ def short() -> dict[str, Any]:
 
 @pytest.fixture
 def tiny() -> Callable[..., Task]:
-    """The task of Tiny-v0, short; keywords change it."""
+    """The task of Tiny-v1, short, with rewards in nats; keywords change it."""
 
     def make(**arguments: Any) -> Task:
         config = arguments.pop("config", {})
-        return task_of("tunemax/Tiny-v0", config, **{**SHORT, **arguments})
+        short = {name: value for name, value in SHORT.items() if name not in arguments.get("vary", {})}
+        return task_of("tunemax/Tiny-v1", config, **{**short, "reward_scale": 1.0, **arguments})
 
     return make
 

@@ -22,10 +22,11 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from tunemax import envs
 from tunemax.envs import environment
+from tunemax.envs.ids import LATEST
 from tunemax.gpt.errors import TunemaxError
 
 Rollout = list[tuple[Any, ...]]
-over_ids = pytest.mark.parametrize("id", envs.IDS)
+over_ids = pytest.mark.parametrize("id", LATEST)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_sb3s_checker_has_nothing_to_say(id: str, short: dict[str, Any]) -> None
     check_env_for_sb3(gymnasium.make(id, **short).unwrapped)
 
 
-@pytest.mark.parametrize("id", ["tunemax/Joint-v0", "tunemax/Tiny-v0"])
+@pytest.mark.parametrize("id", ["tunemax/Joint-v1", "tunemax/Tiny-v1"])
 @pytest.mark.parametrize("form", ["absolute", "multidiscrete", "discrete"])
 def test_every_form_of_actions_passes_both_checkers(id: str, form: str, short: dict[str, Any]) -> None:
     check_env(gymnasium.make(id, action=form, **short).unwrapped, skip_render_check=True)
@@ -155,6 +156,22 @@ def test_n_environments_are_n_single_ones(id: str, short: dict[str, Any], assert
             assert infos["instance"][i] == info["instance"]
 
 
+@pytest.mark.parametrize("id", sorted(envs.IDS.keys() - LATEST.keys()))
+def test_an_older_version_trains_as_in_its_time(id: str, short: dict[str, Any], roll: Callable[..., Rollout]) -> None:
+    """Gymnasium says once that there is a newer one; numbers are those of then: rewards in nats, the older recipe."""
+    with pytest.warns(DeprecationWarning, match="out of date") as told:
+        env = gymnasium.make(id, **short)
+    assert len(told) == 1
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    assert task.reward_scale == 1
+    assert (task.config.train.schedule, task.config.train.grad_clip) == ("cosine", 1.0)
+    _, start = env.reset(seed=1)
+    rewards = [reward for _, reward, *_ in roll(env, 1)]
+    today = gymnasium.make(id.replace("-v0", "-v1"), **short)
+    assert today.reset(seed=1)[1]["loss"] != start["loss"]  # other initial weights
+    assert 5 * abs(sum(rewards)) < abs(sum(reward for _, reward, *_ in roll(today, 1)))
+
+
 # ---- an episode ------------------------------------------------------------------------------------------------------
 
 
@@ -168,8 +185,9 @@ def test_rewards_add_up_to_the_fall_of_the_log_loss(
     assert [terminated for _, _, terminated, _, _ in seen] == [False, False, True]
     assert not any(truncated for _, _, _, truncated, _ in seen)
     assert [info["iteration"] for *_, info in seen] == [4, 8, 12]
-    total = sum(reward for _, reward, *_ in seen)
+    total = sum(reward for _, reward, *_ in seen) / env.unwrapped.task.reward_scale  # type: ignore[attr-defined]
     assert total == pytest.approx(np.log(start["loss"] / seen[-1][-1]["loss"]), abs=1e-12)
+    assert seen[-1][-1]["return"] == pytest.approx(total, abs=1e-12)
     assert 0 < seen[-1][-1]["test_loss"] < 10
     assert all("test_loss" not in info for *_, info in seen[:-1])
 
@@ -217,7 +235,7 @@ def test_an_id_is_written_up_in_gymnasiums_sections(id: str) -> None:
         "Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments",
         "Version History",
     ]  # fmt: skip
-    if id != "tunemax/Steer-v0":  # its sizes follow from its arguments
+    if id != "tunemax/Steer-v1":  # its sizes follow from its arguments
         for space in (env.action_space, env.observation_space):
             assert space.shape is not None
             assert f"({space.shape[0]},), float32)`" in text

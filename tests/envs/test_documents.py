@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunemax import envs
+from tunemax.envs.ids import LATEST
 from tunemax.envs.instances import SETS
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_the_code_that_is_shown_runs(code: str, capsys: pytest.CaptureFixture[st
 
 def test_every_id_and_every_set_is_described() -> None:
     assert re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE) != []
-    assert set(re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE)) == set(envs.IDS)
+    assert set(re.findall(r"^\| `(tunemax/.*?)` \|", DOCUMENT, flags=re.MULTILINE)) == set(LATEST)
     described = {
         name: int(count) for name, count in re.findall(r"^\| `(\w+)` \| (\d+) \|", DOCUMENT, flags=re.MULTILINE)
     }

@@ -17,13 +17,13 @@ from tunemax.envs.instances import Instance
 from tunemax.gpt.errors import TunemaxError
 
 Rollout = list[tuple[Any, ...]]
-Tiny = partial(Steer, name="tunemax/Tiny-v0")
+Tiny = partial(Steer, name="tunemax/Tiny-v1")
 
 
 def test_any_declared_controls_can_be_steered(short: dict[str, Any], roll: Callable[..., Rollout]) -> None:
     config = {"softmax_variant": "polymax", "n_layer": 1, "n_embd": 8, "block_size": 8, "dropout": 0.1}
     env = gymnasium.make(
-        "tunemax/Steer-v0", controls=["polymax.power", "dropout", "weight_decay"], config=config, **short
+        "tunemax/Steer-v1", controls=["polymax.power", "dropout", "weight_decay"], config=config, **short
     )
     observation, info = env.reset(seed=1)
     assert observation.shape == (26,)
@@ -54,7 +54,7 @@ def test_an_instance_is_chosen_by_index_or_given(short: dict[str, Any]) -> None:
         ({"instance": Instance("odd", 1, (0.5, 0.5), 8)}, "data_start = 0.5 is not before data_end = 0.5"),
         (
             {"instance": Instance("odd", 1, (0.5, 0.5 + 1e-7), 8)},
-            "this part of python_stdlib has . tokens, and a window needs 9",
+            "instance odd: its part of python_stdlib has . tokens, and a window needs 9",
         ),
     ],
 )
@@ -91,7 +91,7 @@ def test_impossible_arguments_are_refused(arguments: dict[str, Any], message: st
 
 def test_an_unknown_id_is_told_by_gymnasium() -> None:
     with pytest.raises(gymnasium.error.NameNotFound, match="Did you mean"):
-        gymnasium.make("tunemax.envs:tunemax/Constantmx-v0")
+        gymnasium.make("tunemax.envs:tunemax/Constantmx-v1")
 
 
 def test_a_state_of_before_the_first_reset_can_be_set(short: dict[str, Any]) -> None:

@@ -120,14 +120,14 @@ def test_trainings_of_other_sizes_and_horizons_stand_side_by_side(tiny: Make) ->
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 4095), st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=3, max_size=3))
 def test_rewards_telescope_whatever_is_done(index: int, moves: list[tuple[float, float]]) -> None:
-    task = task_of("tunemax/Tiny-v0", {}, horizon=12, frame_skip=4, windows=2, test_windows=0)
+    task = task_of("tunemax/Tiny-v1", {}, horizon=12, frame_skip=4, windows=2, test_windows=0)
     steering = Steering(task)
     first = steering.start({0: instance(task, index)})[0].info["loss"]
     total = 0.0
     for move in moves:
         if steering.running(0):
             done = steering.advance({0: move})[0]
-            total += done.reward
+            total += done.reward / task.reward_scale
             assert np.abs(done.observation).max() <= LIMIT
     assert total == pytest.approx(math.log(first / steering.episode().loss), abs=1e-9)
     assert total == pytest.approx(steering.episode().total, abs=1e-9)
@@ -245,7 +245,7 @@ def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:
     change = float((trainer.rows()[0] - before).norm() / before.norm())
     assert 10 ** steering.features.raw(seen, "update") == pytest.approx(change, rel=1e-4)
     normal = task_of(
-        "tunemax/Tiny-v0", {"softmax_variant": "softmax"}, controls=["learning_rate"], horizon=12, frame_skip=4
+        "tunemax/Tiny-v1", {"softmax_variant": "softmax"}, controls=["learning_rate"], horizon=12, frame_skip=4
     )
     plain = Steering(normal)
     assert plain.features.raw(plain.start({0: instance(normal)})[0].observation, "row_sum") == pytest.approx(

@@ -20,8 +20,8 @@ from tunemax.envs.sb3 import SteerVecEnv
 from tunemax.envs.vector import SteerVector
 from tunemax.gpt.errors import TunemaxError
 
-Tiny = partial(Steer, name="tunemax/Tiny-v0")
-TinyVector = partial(SteerVector, name="tunemax/Tiny-v0")
+Tiny = partial(Steer, name="tunemax/Tiny-v1")
+TinyVector = partial(SteerVector, name="tunemax/Tiny-v1")
 STOP = np.zeros((3, 2), np.float32)
 
 
@@ -52,7 +52,7 @@ def _shown(infos: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_without_autoreset_the_ended_wait_for_a_masked_reset(short: dict[str, Any]) -> None:
-    env = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v0", num_envs=3, autoreset_mode="Disabled", **short)
+    env = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=3, autoreset_mode="Disabled", **short)
     assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     longer = Instance("longer", 1, (0.0, 1.0), 16)
     env.reset(seed=1, options={"instance": [0, longer, 2]})
@@ -146,7 +146,7 @@ def test_each_environment_is_rendered(short: dict[str, Any]) -> None:
 
 
 def test_sb3_sees_what_its_own_vector_of_single_environments_shows(short: dict[str, Any], assert_equal: Any) -> None:
-    ours = SteerVecEnv(gymnasium.make_vec("tunemax/Tiny-v0", num_envs=2, set="validation", **short))
+    ours = SteerVecEnv(gymnasium.make_vec("tunemax/Tiny-v1", num_envs=2, set="validation", **short))
     theirs = DummyVecEnv([lambda: Tiny(set="validation", **short)] * 2)
     for each in (ours, theirs):
         each.seed(4)

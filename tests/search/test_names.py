@@ -385,7 +385,7 @@ def test_our_own_folders_name_no_question(
         before.setattr("tunemax.search.storage.questions.TAKEN", ())
         assert typed("study", "create", file, "--storage", where)[0] == 0
     url = f"sqlite:///{where}"
-    agent = runs_folder(url) / "rl" / "Constantmax-v0" / "sac-1" / "best.safetensors"
+    agent = runs_folder(url) / "rl" / "Constantmax-v1" / "sac-1" / "best.safetensors"
     artifact = artifact_folder(url) / "c0ffee"
     for path in (agent, artifact):
         path.parent.mkdir(parents=True, exist_ok=True)

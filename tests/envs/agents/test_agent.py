@@ -36,7 +36,7 @@ def plan(short: dict[str, Any]) -> Callable[..., Plan]:
         preset = hyperparameters.load(algorithm).changed(**(QUICK if algorithm == "ppo" else OFF_POLICY))
         made = {"seed": 1, "steps": 48, "envs": 4, "round": 1, "validation": 2, "preset": preset, **changes}
         return Plan(
-            Scene.of("Tiny-v0", **{"action": action, **short, **(scene or {})}),
+            Scene.of("Tiny-v1", **{"action": action, **short, **(scene or {})}),
             hyperparameters.checked(algorithm),
             **made,
         )
@@ -146,10 +146,10 @@ def test_the_folder_of_another_agent_is_refused(plan: Callable[..., Plan], train
 def test_an_agent_is_refused_for_other_controls(trained: Trained) -> None:
     agent = Agent.load(trained.best)
     with pytest.raises(TunemaxError, match=r"moves learning_rate, gain, not constantmax.beta, constantmax.gamma"):
-        agent.check(Scene.of("Constantmax-v0").task)
+        agent.check(Scene.of("Constantmax-v1").task)
     with pytest.raises(TunemaxError, match="trained with action = box"):
-        agent.check(Scene.of("Tiny-v0", action="absolute").task)
-    agent.check(Scene.of("Joint-v0", controls=["learning_rate", "gain"]).task)
+        agent.check(Scene.of("Tiny-v1", action="absolute").task)
+    agent.check(Scene.of("Joint-v1", controls=["learning_rate", "gain"]).task)
 
 
 def test_an_agent_of_another_version_is_refused(trained: Trained) -> None:
@@ -266,18 +266,18 @@ def test_mistakes_in_presets_are_told(text: str, message: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "name", ["Tiny-v0", "tunemax/Tiny-v0", "tunemax.envs:tunemax/Tiny-v0", "envs:tunemax/Tiny-v0", "envs:Tiny-v0"]
+    "name", ["Tiny-v1", "tunemax/Tiny-v1", "tunemax.envs:tunemax/Tiny-v1", "envs:tunemax/Tiny-v1", "envs:Tiny-v1"]
 )
 def test_an_id_is_known_however_it_was_written(name: str) -> None:
     """``envs:`` was the module's name once."""
-    assert Scene.of(name) == Scene.of("Tiny-v0")
-    assert Scene.model_validate_json(f'{{"id": "{name}"}}').id == "tunemax/Tiny-v0"
+    assert Scene.of(name) == Scene.of("Tiny-v1")
+    assert Scene.model_validate_json(f'{{"id": "{name}"}}').id == "tunemax/Tiny-v1"
 
 
-@pytest.mark.parametrize("name", ["LearningRate-v0", "Tiny-v0"])
+@pytest.mark.parametrize("name", ["LearningRate-v1", "Tiny-v1"])
 def test_an_old_scene_keeps_the_defaults_of_its_time_below_what_its_id_names(name: str) -> None:
     now, old = Scene.of(name), Scene.of(name).at(2)
-    rates = {"LearningRate-v0": 1e-2, "Tiny-v0": 3e-2}
+    rates = {"LearningRate-v1": 1e-2, "Tiny-v1": 3e-2}
     assert old.task.config.train.learning_rate == now.task.config.train.learning_rate == rates[name]
     for field, was in UNTIL[2].items():
         assert old.task.config.flat()[field] == (rates[name] if field == "learning_rate" else was)
@@ -288,10 +288,10 @@ def test_an_old_scene_keeps_the_defaults_of_its_time_below_what_its_id_names(nam
 def test_unknown_names_are_told() -> None:
     with pytest.raises(TunemaxError, match=r"algorithm = sca: no such algorithm; did you mean `sac`"):
         hyperparameters.load("sca")
-    with pytest.raises(TunemaxError, match=r"no such id; did you mean `tunemax/Constantmax-v0`"):
-        Scene.of("Constantmaxx-v0")
-    with pytest.raises(TunemaxError, match=r"environment other:tunemax/Tiny-v0: no such id"):
-        Scene.of("other:tunemax/Tiny-v0")
+    with pytest.raises(TunemaxError, match=r"no such id; did you mean `tunemax/Constantmax-v1`"):
+        Scene.of("Constantmaxx-v1")
+    with pytest.raises(TunemaxError, match=r"environment other:tunemax/Tiny-v1: no such id"):
+        Scene.of("other:tunemax/Tiny-v1")
     with pytest.raises(TunemaxError, match="no such preset"):
         hyperparameters.load("sac", Path("nowhere.yaml"))
     with pytest.raises(TunemaxError, match=r"preset: gama: no such hyperparameter; did you mean `gamma`"):

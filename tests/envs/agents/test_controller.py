@@ -25,7 +25,7 @@ from tunemax.gpt.errors import TunemaxError
 @pytest.fixture
 def agent(short: dict[str, Any], tmp_path: Path) -> Agent:
     plan = Plan(
-        Scene.of("Tiny-v0", **short),
+        Scene.of("Tiny-v1", **short),
         "ppo",
         hyperparameters.load("ppo"),
         seed=1,
@@ -79,7 +79,7 @@ def test_a_longer_run_has_as_many_moves_unless_told_otherwise(agent: Agent, tmp_
 def test_a_steered_run_cannot_be_resumed(agent: Agent, tmp_path: Path) -> None:
     steer(agent, tmp_path / "run")
     with pytest.raises(
-        TunemaxError, match=r"steered by agent ppo 1 of tunemax/Tiny-v0, and such a run cannot be resumed"
+        TunemaxError, match=r"steered by agent ppo 1 of tunemax/Tiny-v1, and such a run cannot be resumed"
     ):
         runs.resume(tmp_path / "run", {"max_iters": 24}, lambda row: None)
 

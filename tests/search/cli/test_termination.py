@@ -24,7 +24,7 @@ SMALL = shlex.split(
     "--log_interval 10 --eval_interval 10 --eval_tokens 128"
 )
 SCENE = shlex.split(
-    "--env Constantmax-v0 --horizon 8 --frame-skip 4 --set n_layer=1 --set n_embd=16 --set n_head=2 "
+    "--env Constantmax-v1 --horizon 8 --frame-skip 4 --set n_layer=1 --set n_embd=16 --set n_head=2 "
     "--set block_size=16 --set batch_size=4"
 )
 
@@ -75,7 +75,7 @@ def test_an_agents_training_ends_as_by_ctrl_c(tmp_path: Path, text: Path) -> Non
     status, lines = command.end(signal.SIGTERM)
     assert status == 130
     assert lines[-1].startswith("tunemax: interrupted; ")
-    assert "with tunemax rl train --env Constantmax-v0" in lines[-1]
+    assert "with tunemax rl train --env Constantmax-v1" in lines[-1]
 
 
 def test_a_second_sigterm_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_each_of_three_schemas_has_the_defaults_of_its_time() -> None:
         first = [known(each)[0] for each in definitions]
         assert [point["weight_decay"] for point in first] == [0.3, now.weight_decay, now.weight_decay]
         assert [point["learning_rate"] for point in first] == [2e-3, 2e-3, 0.00316]
-        scene = Scene.of("Tiny-v0")
+        scene = Scene.of("Tiny-v1")
         trained = [scene.at(schema).task.config.train for schema in (1, 2, 3)]
         assert [(each.beta2, each.weight_decay) for each in trained] == [
             (0.9, 0.3),

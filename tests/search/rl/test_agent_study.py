@@ -23,7 +23,7 @@ from tunemax.search.storage.database import open_storage
 ROOT = Path(__file__).parents[3]
 PLAIN: dict[str, Any] = {
     "question": "Which learning rate?",
-    "environment": "Tiny-v0",
+    "environment": "Tiny-v1",
     "arguments": {"horizon": 12, "frame_skip": 4},
     "algorithm": "ppo",
     "steps": 24,
@@ -72,7 +72,7 @@ def test_candidates_are_trials_and_the_best_is_a_preset(
     preset = hyperparameters.load("ppo", Path(said.rpartition("--preset ")[2].strip()))
     best = max((trial for trial in found if trial.state == TrialState.COMPLETE), key=lambda trial: trial.value or 0.0)
     assert preset.learning_rate == best.params["learning_rate"]
-    assert preset.source.startswith(f"trial {best.number} of rl/Tiny-v0-")
+    assert preset.source.startswith(f"trial {best.number} of rl/Tiny-v1-")
     assert main(["rl", "study", str(path)]) == 0
     assert len(trials(path)) == len(found)
 
@@ -130,5 +130,5 @@ def test_mistakes_are_told(changes: dict[str, Any], message: str, write: Callabl
 
 def test_the_study_that_comes_along_can_be_read() -> None:
     asked = read(ROOT / "studies/rl_constantmax.yaml")
-    assert asked.scene.id == "tunemax/Constantmax-v0"
+    assert asked.scene.id == "tunemax/Constantmax-v1"
     assert asked.steps * asked.scene.task.frame_skip == 128_000

@@ -17,7 +17,7 @@ from tunemax.search.storage.database import open_storage
 
 
 def test_no_folder_outside_of_the_runs_is_looked_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where, scene = tmp_path / "studies.db", Scene.of("Tiny-v0")
+    where, scene = tmp_path / "studies.db", Scene.of("Tiny-v1")
     storage = open_storage(where, create=True)
     study = open_study(storage, scene)
     ours, theirs = agent_folder(storage, scene, "ppo", 1), tmp_path / "theirs"
@@ -48,6 +48,6 @@ def test_no_folder_outside_of_the_runs_is_looked_into(tmp_path: Path, capsys: py
     (ours / ".lock").unlink()
     ours.joinpath("link").unlink()
     ours.rmdir()
-    assert main(["rl", "evaluate", "--env", "Tiny-v0", "--storage", str(where)]) == 2
+    assert main(["rl", "evaluate", "--env", "Tiny-v1", "--storage", str(where)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "no agent here" in line

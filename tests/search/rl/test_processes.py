@@ -24,12 +24,12 @@ from tunemax.search.cli import main
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage
 
-SHORT = ["--env", "Tiny-v0", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
+SHORT = ["--env", "Tiny-v1", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
 TRAIN = ["rl", "train", *SHORT, "--envs", "2", "--round", "2", "--algo", "ppo", "--steps", "24"]
 TUNE = ["rl", "tune", *SHORT, "--policy", "constant", "--member-steps"]
 STUDY = {
     "question": "Which learning rate?",
-    "environment": "Tiny-v0",
+    "environment": "Tiny-v1",
     "arguments": {"horizon": 12, "frame_skip": 4},
     "algorithm": "ppo",
     "steps": 24,

@@ -16,7 +16,7 @@ from tunemax.search.cli import main
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage
 
-SHORT = ["--env", "Tiny-v0", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
+SHORT = ["--env", "Tiny-v1", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def studies(where: str = "studies.db") -> dict[str, list[FrozenTrial]]:
 
 def the_study() -> list[FrozenTrial]:
     ((name, trials),) = studies().items()
-    assert re.fullmatch(r"rl/Tiny-v0-[0-9a-f]{6}", name)
+    assert re.fullmatch(r"rl/Tiny-v1-[0-9a-f]{6}", name)
     return trials
 
 
@@ -159,7 +159,7 @@ def test_agents_are_no_questions(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["--algo", "sca"], "algorithm = sca: no such algorithm; did you mean `sac`?"),
-        (["--algo", "sac", "--env", "Tiny-v9"], "environment Tiny-v9: no such id; did you mean `tunemax/Tiny-v0`?"),
+        (["--algo", "sac", "--env", "Tiny-v9"], "environment Tiny-v9: no such id; did you mean `tunemax/Tiny-v1`?"),
         (["--algo", "sac", "--seed", "-1"], "--seed = -1: expected a whole number from 0 to"),
         (["--algo", "sac", "--steps", "0"], "--steps = 0: expected a whole number ≥ 1"),
         (["--algo", "sac", "--set", "n_embd"], "--set n_embd: expected FIELD=VALUE"),
@@ -170,7 +170,7 @@ def test_agents_are_no_questions(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_mistakes_are_told_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["rl", "train", "--env", "Tiny-v0", "--steps", "10", *words]) == 2
+    assert main(["rl", "train", "--env", "Tiny-v1", "--steps", "10", *words]) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
@@ -212,7 +212,7 @@ def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixtu
     ]
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "agent ppo 1 of tunemax/Tiny-v0 moves learning_rate, gain every 10 of 30 iterations" in said
+    assert "agent ppo 1 of tunemax/Tiny-v1 moves learning_rate, gain every 10 of 30 iterations" in said
     assert "finished at iteration 30; the run is in steered" in said
     assert main(asked) == 2
     assert "steered: holds a run already; choose another --out_dir" in capsys.readouterr().err

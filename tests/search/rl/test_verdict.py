@@ -23,7 +23,7 @@ from tunemax.search.rl.report import write
 from tunemax.search.rl.verdict import Verdict, judge
 
 COUNT = 12
-SCENE = Scene.of("Tiny-v0")
+SCENE = Scene.of("Tiny-v1")
 LUCK = np.random.default_rng(1).normal(0, 0.01, COUNT)
 """Of each instance; both sides of a pair share it."""
 
@@ -155,7 +155,7 @@ def test_the_report_has_every_run(tmp_path: Path) -> None:
 
 # ----------------------------------------------------------------------------------------------------- the command line
 
-SHORT = ["--env", "Tiny-v0", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
+SHORT = ["--env", "Tiny-v1", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
 
 
 @pytest.fixture
@@ -192,12 +192,12 @@ def test_evaluate_compares_what_is_there_and_goes_on_where_it_was_cut(
     ("words", "message"),
     [
         (
-            ["--env", "Tiny-v0"],
-            "neither an agent nor a tuned baseline is there to be compared; begin with tunemax rl train --env Tiny-v0",
+            ["--env", "Tiny-v1"],
+            "neither an agent nor a tuned baseline is there to be compared; begin with tunemax rl train --env Tiny-v1",
         ),
-        (["--env", "Tiny-v0", "--sets", "tests"], "set = tests: no such set of instances; did you mean `test`?"),
-        (["--env", "Tiny-v0", "--sets", "larger", "--instances", "65"], "--instances = 65: set larger has 64"),
-        (["--env", "Tiny-v0", "nowhere"], "nowhere: no agent here"),
+        (["--env", "Tiny-v1", "--sets", "tests"], "set = tests: no such set of instances; did you mean `test`?"),
+        (["--env", "Tiny-v1", "--sets", "larger", "--instances", "65"], "--instances = 65: set larger has 64"),
+        (["--env", "Tiny-v1", "nowhere"], "nowhere: no agent here"),
     ],
 )
 def test_mistakes_are_told(words: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,9 +56,9 @@ COMMANDS = (
     ["report", "q"],
     ["dashboard", "--port", "0"],
     ["train", "--from", "q"],
-    ["rl", "train", "--env", "Constantmax-v0", "--algo", "sac", "--steps", "1"],
-    ["rl", "tune", "--env", "Constantmax-v0"],
-    ["rl", "evaluate", "--env", "Constantmax-v0"],
+    ["rl", "train", "--env", "Constantmax-v1", "--algo", "sac", "--steps", "1"],
+    ["rl", "tune", "--env", "Constantmax-v1"],
+    ["rl", "evaluate", "--env", "Constantmax-v1"],
     ["rl", "study", "rl_constantmax"],
     ["doctor"],
 )

@@ -90,8 +90,8 @@ def test_a_refused_database_is_not_touched(
         ["report", "q"],
         ["dashboard", "--port", "0"],
         ["train", "--from", "q"],
-        ["rl", "tune", "--env", "Constantmax-v0"],
-        ["rl", "evaluate", "--env", "Constantmax-v0"],
+        ["rl", "tune", "--env", "Constantmax-v1"],
+        ["rl", "evaluate", "--env", "Constantmax-v1"],
     ):
         assert main([*words, "--storage", str(folder / "s.db")]) == 2, words
         assert len(capsys.readouterr().err.splitlines()) == 1, words
@@ -145,7 +145,7 @@ WRITING = (
     ["study", "confirm", "q"],
     ["study", "gc"],
     ["dashboard"],
-    ["rl", "tune", "--env", "Constantmax-v0", "--member-steps", "100000"],
+    ["rl", "tune", "--env", "Constantmax-v1", "--member-steps", "100000"],
 )
 
 
