@@ -153,11 +153,11 @@ class Task:
 
         Where a width is drawn and no number of heads is, a head keeps its width. Raises TunemaxError if it cannot.
         """
-        own, model = dict(values), self.config.model
+        own, width = dict(values), self.config.attention.head_width(self.config.model)
         if "n_embd" in own and "n_head" not in own:
-            own["n_head"], rest = divmod(own["n_embd"], model.head_width)
+            own["n_head"], rest = divmod(own["n_embd"], width)
             if rest:
-                head = f"not a multiple of {model.head_width}, the width of a head"
+                head = f"not a multiple of {width}, the width of a head"
                 raise TunemaxError(f"vary n_embd: {own['n_embd']} is {head}; take one, or vary n_head, too")
         held = Config.of({**self.fields, "max_iters": self.horizon, **own}).held()
         return {name: value for name, value in own.items() if name in held}
