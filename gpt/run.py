@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import shlex
 import sys
 import time
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pydantic
-import torch
 
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config, all_specs
@@ -25,6 +23,7 @@ from tunemax.gpt.divergence import Stability, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.paths import inside
@@ -154,8 +153,12 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _check_free(folder, controller)  # somebody may have begun meanwhile
-        _record(config, trainer, folder, controller.name if controller else "")
-        return _go_on(trainer, member, folder, report, controller=controller)
+        try:
+            _record(config, trainer, folder, controller.name if controller else "")
+            return _go_on(trainer, member, folder, report, controller=controller)
+        except KeyboardInterrupt as interrupt:
+            nothing = f"nothing was trained yet; {_again(folder, controller is not None)}"
+            raise (interrupt if interrupt.args else KeyboardInterrupt(nothing)) from None
 
 
 def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
@@ -285,6 +288,12 @@ def _go_on(
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None, member.stability)
 
 
+def _again(folder: Path, steered: bool) -> str:
+    """How an interrupted run goes on."""
+    resume = shlex.join(["tunemax", "train", "--resume", str(folder)])
+    return "a steered run starts again, in another --out_dir" if steered else f"continue with {resume}"
+
+
 def _due(member: Member) -> bool:
     """Whether a line of the log belongs to this iteration."""
     return member.iteration % member.config.log.log_interval == 0 or _evaluation_due(member)
@@ -314,8 +323,7 @@ class _Journal:
             if kind is not None and issubclass(kind, KeyboardInterrupt):
                 if self._member.event is None:
                     self._save()
-                resume = f"continue with {shlex.join(['tunemax', 'train', '--resume', str(self._folder)])}"
-                again = "a steered run starts again" if self._steered else resume
+                again = _again(self._folder, self._steered)
                 raise KeyboardInterrupt(f"saved at iteration {self._member.iteration}; {again}") from None
 
     def write(self, tokens_per_s: float) -> Row:
@@ -352,13 +360,6 @@ class _Journal:
 def perplexity(loss: float) -> float:
     """e^loss; infinite where that is beyond a float."""
     return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that this process has used, in MB: of the GPU, or of the host."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def _events_folder(folder: Path, config: Config) -> Path:

@@ -194,15 +194,13 @@ def _left(waiting: int, limit: float | None) -> str:
 
 @contextlib.contextmanager
 def interruptible(where: str, again: str) -> Iterator[None]:
-    """Ctrl-C in this block ends with the answer so far, and the way to go on."""
+    """Ctrl-C while workers train ends with the answer so far, and the way to go on."""
     from tunemax.search.api import Interrupted
     from tunemax.search.storage.patience import Patience
 
     try:
         yield
-    except KeyboardInterrupt as interrupted:
-        if not isinstance(interrupted, Interrupted):  # of the first seconds, while all of it is loaded
-            raise KeyboardInterrupt(f"nothing is lost; go on with {again}") from None
+    except Interrupted as interrupted:
         with contextlib.suppress(TunemaxError):  # the storage may be out of reach, or gone
             print(f"\n{answer_of(where, interrupted.name, Patience())}")
         raise KeyboardInterrupt(f"finished trials are kept; go on with {again}") from None
