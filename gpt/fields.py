@@ -229,7 +229,9 @@ def specs_of(fields: type[Fields], group: str, prefix: str = "", when: Condition
     """The fields of one class in order of declaration. prefix: of a variant's names. when: condition of the class."""
     specs = []
     for name, info in fields.model_fields.items():
-        declared = next(item for item in info.metadata if isinstance(item, Declaration))
+        declared = next((item for item in info.metadata if isinstance(item, Declaration)), None)
+        if declared is None:
+            raise TypeError(f"{fields.__qualname__}.{name}: declare it as setting(default, help)")
         own, *alternatives = (
             {prefix + other: allowed for other, allowed in condition.items()}
             for condition in (declared.when, *declared.any_of)

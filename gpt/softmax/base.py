@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Condition, Fields, FieldSpec, Value, specs_of
 from tunemax.gpt.lazy import F, torch
+from tunemax.gpt.modules import broken, place_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +39,14 @@ class Variant(Fields, ABC):
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
 
-    def __init_subclass__(cls, name: str, aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
+    def __init_subclass__(cls, name: str = "", aliases: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not name:
+            raise TypeError(f"{cls.__qualname__} has no name: give it one, class {cls.__qualname__}(Variant, name=…)")
         cls.name, cls.aliases = name, aliases
         for key in (name, *aliases):
-            if _registry.setdefault(key, cls).__qualname__ != cls.__qualname__:
-                raise TypeError(f"softmax variant name {key!r} is taken by {_registry[key].__qualname__}")
+            if (other := _registry.setdefault(key, cls)) is not cls:
+                raise TypeError(f"softmax variant name {key!r} is taken by {other.__qualname__} in {other.__module__}")
 
     @abstractmethod
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -98,6 +101,23 @@ class Variant(Fields, ABC):
         return [{**switch.when, switch.name: (True,)} for switch in switches]
 
     @classmethod
+    def check(cls) -> None:
+        """Raise an error, whichever it is, if no member could have this variant."""
+        if missing := sorted(cls.__abstractmethods__):
+            raise TypeError(f"{cls.__qualname__} lacks {', '.join(missing)}")
+        if not isinstance(getattr(cls, "source", None), str):
+            raise TypeError(f"{cls.__qualname__} lacks source: where its formula comes from, as text")
+        cls.specs()
+        cls.learns()
+        for baseline in cls.baselines:
+            unknown = baseline.keys() - cls.model_fields.keys()
+            if unknown:
+                raise TypeError(f"{cls.__qualname__}.baselines has {min(unknown)}, which is no field of it")
+            learned = cls(**baseline).learned().keys() - cls.model_fields.keys()
+            if learned:
+                raise TypeError(f"{cls.__qualname__}.learned has {min(learned)}, which is no field of it")
+
+    @classmethod
     @cache
     def specs(cls) -> tuple[FieldSpec, ...]:
         """Its fields by their flat names; asked for at every step of a training."""
@@ -133,6 +153,16 @@ def from_column(column: Tensor, form: Form) -> Tensor:
 def variants() -> dict[str, type[Variant]]:
     """Every registered variant by its name, in order of registration (aliases left out)."""
     return {name: cls for name, cls in _registry.items() if name == cls.name}
+
+
+def check_variants() -> None:
+    """Raise TunemaxError, with file and line, for a class that does not keep the contract as far as its declaration
+    goes."""
+    for variant in variants().values():
+        try:
+            variant.check()
+        except Exception as error:
+            raise broken(place_of(variant), error) from error
 
 
 def find_variant(name: str) -> type[Variant]:
