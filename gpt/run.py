@@ -21,6 +21,7 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import open_data
 from tunemax.gpt.divergence import Stability, divergence_cap
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.evaluation import perplexity
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.hardware import peak_memory_mb
@@ -161,18 +162,26 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
             raise (interrupt if interrupt.args else KeyboardInterrupt(nothing)) from None
 
 
-def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
+def resume(
+    folder: Path,
+    changes: Mapping[str, Any],
+    report: Callable[[Row], None],
+    note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> Result:
     """Go on with an interrupted run, or train a finished one longer (`max_iters` in changes).
 
-    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or is being
-    trained in by another process, or for a change that would make it another training.
+    What was logged after the checkpoint is trained again. note: told what is another than before. Raises TunemaxError
+    if the folder holds no run, or is being trained in by another process, or for a change that would make it another
+    training.
     """
     recorded(folder)
     with _alone(folder):
-        return _resume(folder, changes, report)
+        return _resume(folder, changes, report, note)
 
 
-def _resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
+def _resume(
+    folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None], note: Callable[[str], None]
+) -> Result:
     record = recorded(folder)
     if record.steered:
         raise TunemaxError(
@@ -202,11 +211,12 @@ def _resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], No
     if logged >= changed.train.max_iters:
         raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
     if record.path and record.path != trainer.arithmetic:
-        print(
-            f"{folder}: trained so far as {record.path}; goes on as {trainer.arithmetic}, which is equal to rounding "
-            "only",
-            file=sys.stderr,
-        )
+        goes_on = f"goes on as {trainer.arithmetic}, which is equal to rounding only"
+        note(f"{folder}: trained so far as {record.path}; {goes_on}")
+    old, new = config.train.max_iters, changed.train.max_iters
+    if new != old and config.train.schedule != "constant":
+        stretched = f"its schedule ({config.train.schedule}) is that of {new:,} iterations from here on"
+        note(f"max_iters = {new} instead of {old}: {stretched}, so the learning rate jumps")
     _record(changed, trainer, folder)
     return _go_on(trainer, member, folder, report, logged)
 
@@ -355,11 +365,6 @@ class _Journal:
         os.fsync(self._log.fileno())  # a checkpoint must not outlive the lines before it, in a power cut either
         fingerprint = self._trainer.corpus.manifest.fingerprint
         checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, fingerprint)
-
-
-def perplexity(loss: float) -> float:
-    """e^loss; infinite where that is beyond a float."""
-    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
 
 
 def _events_folder(folder: Path, config: Config) -> Path:

@@ -65,15 +65,15 @@ def say_how_measured(question: Question) -> None:
     """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
     as."""
     from tunemax.gpt.evaluation import converted
+    from tunemax.search.views.writers.terminal import hanging
 
     definition = question.definition
-    if definition.kept:
-        print(f"{question.name}: {definition.kept}", file=sys.stderr)
-    if definition.rule:
-        print(f"{question.name}: {definition.rule}", file=sys.stderr)
-    elif "eval_iters" in definition.base:
+    said = [definition.kept, definition.rule]
+    if not definition.rule and "eval_iters" in definition.base:
         base = definition.base
-        print(f"{question.name}: {converted(int(base['eval_iters']), int(base['eval_tokens']))}", file=sys.stderr)
+        said.append(converted(int(base["eval_iters"]), int(base["eval_tokens"])))
+    for sentence in filter(None, said):
+        print(hanging(f"{question.name}: ", sentence), file=sys.stderr)
 
 
 def revived(arguments: argparse.Namespace, name: str) -> Question:

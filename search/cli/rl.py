@@ -115,12 +115,14 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.train import learn
     from tunemax.search.storage.urls import storage_errors
+    from tunemax.search.views.writers.terminal import hanging
 
     total, before = plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
     try:
-        print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
+        how = f"{plan.algorithm} with seed {plan.seed}, {begun}; {folder}"
+        print(hanging(f"{plan.scene.id}: ", how), flush=True)
         with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
 
             def report(found: Evaluation, spent: int) -> None:
@@ -134,7 +136,8 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
         raise KeyboardInterrupt(f"{kept} with {again}") from None
     best = trained.best_evaluation
     spent = f"{trained.spent.learning:,} member-steps of learning and {trained.spent.validation:,} of validation"
-    print(f"best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")
+    found = f"validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}"
+    print(hanging("best: ", found))
 
 
 def tune(arguments: argparse.Namespace) -> None:
@@ -253,6 +256,7 @@ def study(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.lookup import storage_of_file
     from tunemax.search.storage.patience import LONG
     from tunemax.search.storage.urls import storage_errors
+    from tunemax.search.views.writers.terminal import hanging, with_command
 
     torch.set_num_threads(1)
     path = named(arguments.file)
@@ -264,14 +268,15 @@ def study(arguments: argparse.Namespace) -> None:
     trainings = (
         f"{counted(asked.trials, 'training')} of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
     )
-    print(f"{asked.question}\n{trainings}", flush=True)
+    print(f"{hanging('', asked.question)}\n{hanging('', trainings)}", flush=True)
     try:
         with storage_errors(storage.url):
             preset = tune_agent(storage, asked, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         again = typed(where, "rl", "study", arguments.file, default=default)
         raise KeyboardInterrupt(f"finished trainings are kept; go on with {again}") from None
-    print(f"The best hyperparameters are in {preset}; use them with tunemax rl train --preset {preset}")
+    use = shlex.join(["tunemax", "rl", "train", "--preset", str(preset)])
+    print(with_command(f"The best hyperparameters are in {preset}; use them with", use))
 
 
 def _better(

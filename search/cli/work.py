@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import create, data_of, load_from
     from tunemax.search.views.live.screen import on_screen
+    from tunemax.search.views.writers.terminal import with_command
 
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
@@ -107,12 +108,13 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{answer_of(where, name, patience)}")
     if ended.waiting:
         limit = arguments.seconds or load_from(where, name, patience).definition.budget.run_seconds
-        print(f"{_left(ended.waiting, limit)} Go on with {again}")
+        print(with_command(f"{_left(ended.waiting, limit)} Go on with", again))
     elif ended.elsewhere:
         runs = one_or(ended.elsewhere, "runs", "run")
         elsewhere = f"{counted(ended.elsewhere, 'trial')} {runs} elsewhere, so winners may change"
         then = "confirm them" if load_from(where, name, patience).definition.confirm else "go on"
-        print(f"{elsewhere}; once {one_or(ended.elsewhere, 'it has', 'they have')} ended, {then} with {again}")
+        ended_there = f"once {one_or(ended.elsewhere, 'it has', 'they have')} ended"
+        print(with_command(f"{elsewhere}; {ended_there}, {then} with", again))
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -123,6 +125,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.database import check_writable
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.views.live.screen import on_screen
+    from tunemax.search.views.writers.terminal import with_command
 
     question = revived(arguments, arguments.question)
     check_writable(question.storage)
@@ -146,7 +149,7 @@ def confirm(arguments: argparse.Namespace) -> None:
         ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, question.name, Patience(LONG))}")
     if ended.waiting:
-        print(f"{_left(ended.waiting, arguments.seconds)} Go on with {again}")
+        print(with_command(f"{_left(ended.waiting, arguments.seconds)} Go on with", again))
 
 
 def resume(arguments: argparse.Namespace) -> None:
