@@ -19,6 +19,7 @@ import annotated_types
 import pydantic
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.numbers import whole_number
 
 Value = bool | int | float | str
 
@@ -195,6 +196,8 @@ class FieldSpec:
             raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.valid()}")
         if isinstance(value, str):
             value = next((option for option in self.options if shown(option) == value), value)
+            if self.annotation is int and (number := whole_number(value)) is not None:
+                value = number
         try:
             checked = self._adapter.validate_python(value)
         except pydantic.ValidationError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.paths import folder_named
 from tunemax.search.cli import steer
 from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
@@ -44,7 +45,9 @@ def register(commands: Subcommands) -> None:
     count_flag(parser, "--round", "episodes of each between two looks at validation (default 5)", default=5)
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
     parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)")
-    parser.add_argument("--out", metavar="DIR", help="folder of the agent (default: beside the storage, in runs/rl/)")
+    parser.add_argument(
+        "--out", type=folder_named, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
+    )
     storage_flag(parser)
 
     parser = add_command(actions, "tune", "tune the baselines that agents are compared with", tune)
@@ -66,7 +69,7 @@ def register(commands: Subcommands) -> None:
     )
     count_flag(parser, "--instances", "of each set (default 32)", default=32)
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
-    parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
+    parser.add_argument("--out", type=folder_named, metavar="DIR", help="of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     storage_flag(parser)
 
@@ -100,7 +103,7 @@ def train(arguments: argparse.Namespace) -> None:
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on
     plan = replace(plan, scene=as_begun(storage, plan.scene))
-    folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
+    folder = arguments.out or agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
     for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
         words += [flag, str(value)] if value != usual else []
@@ -223,7 +226,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     agents = [(Agent.load(path), path) for path in paths]
     if elsewhere:
         print(others, file=sys.stderr)
-    folder = Path(arguments.out) if arguments.out else study_folder(str(storage.url), f"{study_name(scene)}/verdict")
+    folder = arguments.out or study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
     found = []
     for name in names:

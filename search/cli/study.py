@@ -84,6 +84,7 @@ def register(commands: Subcommands) -> None:
     replay.register(actions)
 
     parser = add_command(actions, "gc", "remove the snapshots that no trial needs any more", gc)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help="only of these (default: of all)")
     storage_flag(parser)
 
     parser = add_command(actions, "schema", "print the JSON Schema of study files, for editors", schema)
@@ -193,15 +194,16 @@ def gc(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import openable
     from tunemax.search.workers.snapshots import discard, left_over
 
+    named = [opened(arguments, name) for name in arguments.questions]
+    storages = [each.storage for each in named] or [open_storage(where, create=False) for where in all_meant(arguments)]
     freed = list[int]()
-    for where in all_meant(arguments):
-        storage = open_storage(where, create=False)
+    for storage in storages:
         check_writable(storage)  # what is written since could still need a snapshot
-        for question in openable(storage):
-            try:
-                freed += [discard(folder) for folder in list(left_over(question))]
-            except Damaged as error:  # of the others they are removed all the same
-                print(f"tunemax: {error}", file=sys.stderr)
+    for question in named or [each for storage in storages for each in openable(storage)]:
+        try:
+            freed += [discard(folder) for folder in list(left_over(question))]
+        except Damaged as error:  # of the others they are removed all the same
+            print(f"tunemax: {error}", file=sys.stderr)
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt import matmul
     from tunemax.gpt import run as runs
     from tunemax.gpt.config import Config, all_specs, changed
+    from tunemax.gpt.schedule import overlapping
     from tunemax.search.cli.flags import config_from
 
     given = config_from(arguments)
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
         config = Config.of(changed(begun, given))
         check_evaluation(config, given)
         set_up_for(config)
+        if overlap := overlapping(config.train):
+            note(overlap)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             note(fault)
         result = runs.train(config, saying(config.train.max_iters))
@@ -98,19 +101,27 @@ def configured(file: Path) -> dict[str, Any]:
 
     Where a run's files went is left out. Raises TunemaxError for what is neither.
     """
-    from tunemax.gpt.config import PLACES
+    from tunemax.gpt.config import PLACES, all_specs, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
     from tunemax.search.question.yaml_lines import read_yaml
 
-    data = read_yaml(file / CONFIG if file.is_dir() else file).data
-    if isinstance(data, dict) and isinstance(data.get("config"), dict):
-        return {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")}
+    written = file / CONFIG if file.is_dir() else file
+    located = read_yaml(written)
+    data = located.data
+    is_run = isinstance(data, dict) and isinstance(data.get("config"), dict)
     if not isinstance(data, dict):
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
     if "question" in data:
         raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
-    return data
+    fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
+    for name, value in fields.items():
+        try:
+            all_specs()[resolve(name)].check(value)
+        except TunemaxError as error:
+            line = located.line(("config", name) if is_run else (name,))
+            raise TunemaxError(f"{written}:{line}: {error}") from None
+    return fields
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
