@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,3 +31,8 @@ def converted(eval_iters: int, tokens: int) -> str:
         f"eval_iters = {eval_iters}: taken as eval_tokens = {tokens}, or the whole slice where it is shorter, which "
         "are the same tokens whatever the batch and the context"
     )
+
+
+def perplexity(loss: float) -> float:
+    """e^loss; infinite where that is beyond a float."""
+    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan

@@ -19,6 +19,7 @@ import annotated_types
 import pydantic
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.numbers import whole_number
 
 Value = bool | int | float | str
 
@@ -195,6 +196,8 @@ class FieldSpec:
             raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.valid()}")
         if isinstance(value, str):
             value = next((option for option in self.options if shown(option) == value), value)
+            if self.annotation is int and (number := whole_number(value)) is not None:
+                value = number
         try:
             checked = self._adapter.validate_python(value)
         except pydantic.ValidationError as error:
@@ -229,7 +232,9 @@ def specs_of(fields: type[Fields], group: str, prefix: str = "", when: Condition
     """The fields of one class in order of declaration. prefix: of a variant's names. when: condition of the class."""
     specs = []
     for name, info in fields.model_fields.items():
-        declared = next(item for item in info.metadata if isinstance(item, Declaration))
+        declared = next((item for item in info.metadata if isinstance(item, Declaration)), None)
+        if declared is None:
+            raise TypeError(f"{fields.__qualname__}.{name}: declare it as setting(default, help)")
         own, *alternatives = (
             {prefix + other: allowed for other, allowed in condition.items()}
             for condition in (declared.when, *declared.any_of)

@@ -12,6 +12,7 @@ import math
 import mmap
 import os
 import platform
+import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,13 @@ def machine() -> str:
     kernels = torch.backends.cpu.get_cpu_capability()
     parts = f"{processor()}/{able}/{kernels}/{torch.__version__}/{torch.cuda.is_available()}"
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that this process has used, in MB: of the GPU, or of the host."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def has_gpu() -> bool:

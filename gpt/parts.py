@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, cast
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Fields, FieldSpec, specs_of
+from tunemax.gpt.modules import broken, place_of
 
 
 class Part(Fields, ABC):
@@ -33,8 +34,14 @@ class Part(Fields, ABC):
         if name:
             cls.name, cls.aliases = name, aliases
             for key in (name, *aliases):
-                if cls.registry.setdefault(key, cls).__qualname__ != cls.__qualname__:
-                    raise TypeError(f"{cls.noun} name {key!r} is taken by {cls.registry[key].__qualname__}")
+                if (other := cls.registry.setdefault(key, cls)) is not cls:
+                    raise TypeError(f"{cls.noun} name {key!r} is taken by {other.__qualname__} in {other.__module__}")
+
+    @classmethod
+    def check_declared(cls) -> None:
+        """Raise an error, whichever it is, if no member could have this kind."""
+        if missing := sorted(cls.__abstractmethods__):
+            raise TypeError(f"{cls.__qualname__} lacks {', '.join(missing)}")
 
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:
@@ -47,6 +54,16 @@ class Part(Fields, ABC):
         if name not in cls.registry:
             raise TunemaxError(f"{cls.field} = {name}: no such {cls.noun}{did_you_mean(name, cls.registry)}")
         return cast(type[Self], cls.registry[name])
+
+
+def check_kinds(family: type[Part]) -> None:
+    """Raise TunemaxError, with file and line, for a kind that does not keep the contract as far as its declaration
+    goes."""
+    for kind in family.kinds().values():
+        try:
+            kind.check_declared()
+        except Exception as error:
+            raise broken(place_of(kind), error) from error
 
 
 def specs_of_kinds(family: type[Part]) -> list[FieldSpec]:

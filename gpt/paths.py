@@ -22,6 +22,15 @@ def caches() -> Path:
     return inside(named if named.is_absolute() else Path(os.path.expanduser("~/.cache")), "tunemax")
 
 
+def folder_named(text: str) -> Path:
+    """The folder that somebody has named, ``~`` being his home. Raises TunemaxError for the home of nobody."""
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        user = path.partition("/")[0]
+        raise TunemaxError(f"{visible(text)}: no user has the home {visible(user)}; a folder of this name is ./{user}")
+    return Path(path)
+
+
 def inside(root: Path, *names: str) -> Path:
     """The path of names in a folder; a ``/`` in a name parts levels, as in the name of a study.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import shlex
 import sys
 import time
@@ -16,18 +15,19 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pydantic
-import torch
 
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import open_data
 from tunemax.gpt.divergence import Stability, divergence_cap
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.evaluation import perplexity
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
-from tunemax.gpt.paths import inside
+from tunemax.gpt.paths import folder_named, inside
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.gpt.visible import visible
@@ -132,7 +132,7 @@ class Controller(Protocol):
 def run_folder(config: Config) -> Path:
     """`out_dir`, or a name made of data, variant and identity."""
     if config.log.out_dir:
-        return Path(config.log.out_dir)
+        return folder_named(config.log.out_dir)
     try:
         return inside(Path("runs"), f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}")
     except TunemaxError as error:
@@ -154,22 +154,34 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _check_free(folder, controller)  # somebody may have begun meanwhile
-        _record(config, trainer, folder, controller.name if controller else "")
-        return _go_on(trainer, member, folder, report, controller=controller)
+        try:
+            _record(config, trainer, folder, controller.name if controller else "")
+            return _go_on(trainer, member, folder, report, controller=controller)
+        except KeyboardInterrupt as interrupt:
+            nothing = f"nothing was trained yet; {_again(folder, controller is not None)}"
+            raise (interrupt if interrupt.args else KeyboardInterrupt(nothing)) from None
 
 
-def resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
+def resume(
+    folder: Path,
+    changes: Mapping[str, Any],
+    report: Callable[[Row], None],
+    note: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> Result:
     """Go on with an interrupted run, or train a finished one longer (`max_iters` in changes).
 
-    What was logged after the checkpoint is trained again. Raises TunemaxError if the folder holds no run, or is being
-    trained in by another process, or for a change that would make it another training.
+    What was logged after the checkpoint is trained again. note: told what is another than before. Raises TunemaxError
+    if the folder holds no run, or is being trained in by another process, or for a change that would make it another
+    training.
     """
     recorded(folder)
     with _alone(folder):
-        return _resume(folder, changes, report)
+        return _resume(folder, changes, report, note)
 
 
-def _resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None]) -> Result:
+def _resume(
+    folder: Path, changes: Mapping[str, Any], report: Callable[[Row], None], note: Callable[[str], None]
+) -> Result:
     record = recorded(folder)
     if record.steered:
         raise TunemaxError(
@@ -199,11 +211,12 @@ def _resume(folder: Path, changes: Mapping[str, Any], report: Callable[[Row], No
     if logged >= changed.train.max_iters:
         raise TunemaxError(f"{folder}: finished at iteration {member.iteration}; ask for more with --max_iters")
     if record.path and record.path != trainer.arithmetic:
-        print(
-            f"{folder}: trained so far as {record.path}; goes on as {trainer.arithmetic}, which is equal to rounding "
-            "only",
-            file=sys.stderr,
-        )
+        goes_on = f"goes on as {trainer.arithmetic}, which is equal to rounding only"
+        note(f"{folder}: trained so far as {record.path}; {goes_on}")
+    old, new = config.train.max_iters, changed.train.max_iters
+    if new != old and config.train.schedule != "constant":
+        stretched = f"its schedule ({config.train.schedule}) is that of {new:,} iterations from here on"
+        note(f"max_iters = {new} instead of {old}: {stretched}, so the learning rate jumps")
     _record(changed, trainer, folder)
     return _go_on(trainer, member, folder, report, logged)
 
@@ -285,6 +298,12 @@ def _go_on(
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None, member.stability)
 
 
+def _again(folder: Path, steered: bool) -> str:
+    """How an interrupted run goes on."""
+    resume = shlex.join(["tunemax", "train", "--resume", str(folder)])
+    return "a steered run starts again, in another --out_dir" if steered else f"continue with {resume}"
+
+
 def _due(member: Member) -> bool:
     """Whether a line of the log belongs to this iteration."""
     return member.iteration % member.config.log.log_interval == 0 or _evaluation_due(member)
@@ -314,8 +333,7 @@ class _Journal:
             if kind is not None and issubclass(kind, KeyboardInterrupt):
                 if self._member.event is None:
                     self._save()
-                resume = f"continue with {shlex.join(['tunemax', 'train', '--resume', str(self._folder)])}"
-                again = "a steered run starts again" if self._steered else resume
+                again = _again(self._folder, self._steered)
                 raise KeyboardInterrupt(f"saved at iteration {self._member.iteration}; {again}") from None
 
     def write(self, tokens_per_s: float) -> Row:
@@ -347,18 +365,6 @@ class _Journal:
         os.fsync(self._log.fileno())  # a checkpoint must not outlive the lines before it, in a power cut either
         fingerprint = self._trainer.corpus.manifest.fingerprint
         checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, fingerprint)
-
-
-def perplexity(loss: float) -> float:
-    """e^loss; infinite where that is beyond a float."""
-    return math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that this process has used, in MB: of the GPU, or of the host."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def _events_folder(folder: Path, config: Config) -> Path:

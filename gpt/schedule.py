@@ -37,6 +37,15 @@ def decay_start(train: TrainConfig, horizon: int) -> int:
     return horizon - round(train.decay_fraction * horizon)
 
 
+def overlapping(train: TrainConfig) -> str | None:
+    """What to say of a warm-up that ends after the decay should have begun; None if it does not."""
+    end, start = warmup_end(train), decay_start(train, train.max_iters)
+    if train.schedule != "wsd" or end <= start:
+        return None
+    shares = f"warmup_fraction = {train.warmup_fraction:g} and decay_fraction = {train.decay_fraction:g} overlap"
+    return f"{shares}: the learning rate rises until iteration {end:,} and decays from there on"
+
+
 def branch_steps(train: TrainConfig, ends: Sequence[int], iteration: int) -> int:
     """Iterations that branches with these horizons have trained by the time that their trunk is at this iteration."""
     return sum(max(0, min(iteration, end) - decay_start(train, end)) for end in ends)

@@ -14,7 +14,7 @@ import pytest
 from tunemax.gpt.config import Config
 from tunemax.gpt.fields import shown
 from tunemax.gpt.softmax import Variant, variants
-from tunemax.search.cli import build
+from tunemax.search.cli.command_line import build
 from tunemax.search.cli.flags import config_from
 from tunemax.search.question.budget import Budget
 from tunemax.search.question.definition import INNER, StudyDefinition

@@ -1,11 +1,10 @@
 """Attention kinds: a class each, registered by being defined in a module of this package."""
 
-import importlib
-import pkgutil
-
 from tunemax.gpt.attention.base import Attention, Place
+from tunemax.gpt.modules import load_modules
+from tunemax.gpt.parts import check_kinds
 
-for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-    importlib.import_module(f"{__name__}.{_module}")
+load_modules(__name__, __path__)
+check_kinds(Attention)
 
 __all__ = ["Attention", "Place"]

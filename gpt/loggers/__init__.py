@@ -1,11 +1,8 @@
 """Where the numbers of a training go: a class each, registered by being defined in a module of this package."""
 
-import importlib
-import pkgutil
-
 from tunemax.gpt.loggers.base import LOGGERS, Logger, Loggers
+from tunemax.gpt.modules import load_modules
 
-for _module in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-    importlib.import_module(f"{__name__}.{_module}")
+load_modules(__name__, __path__)
 
 __all__ = ["LOGGERS", "Logger", "Loggers"]

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from tunemax.gpt.fields import Condition, FieldSpec, Value, specs_of
 from tunemax.gpt.lazy import F, torch
@@ -33,6 +33,11 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     """Known settings that a study tries first, as changes to the defaults; `{}` is the defaults."""
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        if not name:
+            raise TypeError(f"{cls.__qualname__} has no name: give it one, class {cls.__qualname__}(Variant, name=…)")
+        super().__init_subclass__(name=name, **kwargs)
 
     @abstractmethod
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -85,6 +90,21 @@ class Variant(Part, field="softmax_variant", noun="variant"):
             )
         switches = [specs[f"{cls.name}.learn_{name}"] for name in learnable]
         return [{**switch.when, switch.name: (True,)} for switch in switches]
+
+    @classmethod
+    def check_declared(cls) -> None:
+        super().check_declared()
+        if not isinstance(getattr(cls, "source", None), str):
+            raise TypeError(f"{cls.__qualname__} lacks source: where its formula comes from, as text")
+        cls.specs()
+        cls.learns()
+        for baseline in cls.baselines:
+            unknown = baseline.keys() - cls.model_fields.keys()
+            if unknown:
+                raise TypeError(f"{cls.__qualname__}.baselines has {min(unknown)}, which is no field of it")
+            learned = cls(**baseline).learned().keys() - cls.model_fields.keys()
+            if learned:
+                raise TypeError(f"{cls.__qualname__}.learned has {min(learned)}, which is no field of it")
 
     @classmethod
     @cache

@@ -1,28 +1,16 @@
 """How it is called: ``tunemax COMMAND …``, a module each.
 
-`main` is the one place where an error becomes a line for the user.
-Nothing heavy is imported before a command runs, so that ``tunemax --help`` answers at once. A command is a module of
-this package with a `register(commands)` that adds its parser; the parser's default ``run`` takes the parsed arguments.
+`main` is where Ctrl-C becomes a line for the user; nothing is imported before it listens. `command_line` is where an
+error does.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import os
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.visible import screened
-from tunemax.search.cli import clean, completion, dashboard, doctor, fields, prepare, report, rl, study, train
-from tunemax.search.cli.parser import Parser
-from tunemax.search.storage.secrets import redacted
-
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, clean, completion)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,107 +18,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0, 2 for what the user can mend, 130 after Ctrl-C or SIGTERM, 141 for a closed pipe.
     """
-    _reopen()
-    with screened():
-        return _run(argv)
-
-
-def _reopen() -> None:
-    """Standard streams that were closed (``>&-``) lead nowhere: the next file that is opened would take their place."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
-            os.set_inheritable(number, True)
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    if argv is None:
-        # Nobody, no child and no library's child, looks for modules in the working directory
-        os.environ["PYTHONSAFEPATH"] = "1"
-        sys.path[:] = filter(None, sys.path)
     given = list(sys.argv[1:] if argv is None else argv)
-    hiding = [*given, os.environ.get("TUNEMAX_STORAGE", "")]  # passwords, also of a URL where none is expected
     try:
-        if zero := next((word for word in given if "\0" in word), None):
-            raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
-        arguments = build().parse_args(given)
-        with _terminable():
-            arguments.run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
-        return 141
-    except KeyboardInterrupt as interrupt:
-        return _fail(f"interrupted; {interrupt}" if interrupt.args else "interrupted", status=130)
-    except (TunemaxError, OSError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, (TunemaxError, OSError)) and not _is_of_memory(error):
-            raise
-        if "--debug" in given:
-            print(redacted("".join(traceback.format_exception(error)), hiding), end="", file=sys.stderr)
-        return _fail(redacted(_line(error), hiding), status=2)
-    return 0
+        from tunemax.search.cli.interrupts import listening
+
+        with listening(for_good=argv is None, say=lambda fate: _say(fate, given)):
+            try:
+                from tunemax.search.cli.command_line import carry_out
+
+                return carry_out(given, alone=argv is None)
+            except KeyboardInterrupt as interrupt:
+                return _interrupted(interrupt, given)
+    except KeyboardInterrupt as interrupt:  # in the first milliseconds
+        return _interrupted(interrupt, given)
 
 
-def build() -> Parser:
-    """The parser of the whole command line."""
-    parser = Parser(prog="tunemax", description="Hyperparameter search for GPTs whose attention softmax is replaced.")
-    parser.set_defaults(root=parser)
-    parser.add_argument("--version", action=_Version, help="print the version and stop")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.register(commands)
-    return parser
+def _interrupted(interrupt: KeyboardInterrupt, given: Sequence[str]) -> int:
+    """Say what is kept, and how to go on: the command knows, or has not come far enough to have anything to lose."""
+    if interrupt.args:
+        _print(f"interrupted; {interrupt}", given)
+    else:
+        _say("interrupted; nothing is lost", given)
+    return 130
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM in this block is a Ctrl-C, so that what is trained is saved; a second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
+def _say(fate: str, given: Sequence[str]) -> None:
+    from tunemax.search.storage.secrets import typed_again
 
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _print(f"{fate}; go on with {typed_again(given)}" if given else fate, given)
 
 
-def _is_of_memory(error: Exception) -> bool:
-    """Whether memory has run out, as Python, torch on a CPU and torch on a GPU say it."""
-    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+def _print(line: str, given: Sequence[str]) -> None:
+    from tunemax.gpt.visible import visible
+    from tunemax.search.storage.secrets import redacted
 
-
-def _line(error: Exception) -> str:
-    if _is_of_memory(error):
-        return "memory: not enough for this; make the model, the batch or the context smaller, or free some"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
-
-
-def _fail(line: str, *, status: int) -> int:
-    print(f"tunemax: {' '.join(line.splitlines())}", file=sys.stderr)
-    return status
-
-
-class _Version(argparse.Action):
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
-
-        print(f"tunemax {version('tunemax')}")
-        parser.exit()
+    print(f"tunemax: {visible(redacted(line, given))}", file=sys.stderr, flush=True)

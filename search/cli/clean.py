@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from tunemax.search.machine.disk import KINDS, chosen, kept
-    from tunemax.search.views.writers.terminal import hanging
+    from tunemax.search.views.writers.terminal import hanging, side_by_side
 
     named = arguments.storage is not None
     found = kept([place for place in all_meant(arguments) if named or "://" in place or Path(place).exists()])
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
             print_json(rows)
             return
         for each in found:
-            print(f"{_shown(each.size):>9}  {each.kind:8}  {each.name}  ({each.folder})")
+            print(side_by_side(f"{_shown(each.size):>9}", f"{each.kind:8}", each.name, f"({each.folder})"))
         for kind in dict.fromkeys(each.kind for each in found):
             print(hanging(f"{kind}: ", f"{KINDS[kind]}; tunemax clean {kind}{' NAME' * (kind == 'runs')} --yes"))
         print(f"{_shown(sum(each.size for each in found))} in all" if found else "nothing to free")

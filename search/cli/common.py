@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.numbers import MOST, whole_number
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.paths import DATABASE, databases, default_storage
 
@@ -64,16 +65,22 @@ def say_astray(question: Question) -> None:
 def say_how_measured(question: Question) -> None:
     """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
     as."""
+    from tunemax.gpt.config import TrainConfig
     from tunemax.gpt.evaluation import converted
+    from tunemax.gpt.schedule import overlapping
+    from tunemax.search.question.phases import SHAPE
+    from tunemax.search.views.writers.terminal import hanging
 
     definition = question.definition
-    if definition.kept:
-        print(f"{question.name}: {definition.kept}", file=sys.stderr)
-    if definition.rule:
-        print(f"{question.name}: {definition.rule}", file=sys.stderr)
-    elif "eval_iters" in definition.base:
+    said = [definition.kept, definition.rule]
+    if not definition.rule and "eval_iters" in definition.base:
         base = definition.base
-        print(f"{question.name}: {converted(int(base['eval_iters']), int(base['eval_tokens']))}", file=sys.stderr)
+        said.append(converted(int(base["eval_iters"]), int(base["eval_tokens"])))
+    if not definition.space.keys() & set(SHAPE):
+        shape = {name: definition.base[name] for name in SHAPE if name in definition.base}
+        said.append(overlapping(TrainConfig(**shape, max_iters=definition.budget.steps)) or "")
+    for sentence in filter(None, said):
+        print(hanging(f"{question.name}: ", sentence), file=sys.stderr)
 
 
 def revived(arguments: argparse.Namespace, name: str) -> Question:
@@ -107,21 +114,18 @@ def count_flag(
     parser.add_argument(flag, type=whole(flag, 1), metavar=metavar, help=help, default=default, **more)
 
 
-DIGITS = 18
-"""Of a number on the command line, at most: databases hold no longer ones, and Python reads none of thousands."""
-
-
 def whole(flag: str, least: int, most: int | None = None) -> Callable[[str], int]:
     """Reads the value of a flag, a whole number. Raises TunemaxError for anything else."""
 
     def read(text: str) -> int:
-        is_whole = text.isdecimal() and len(text) <= DIGITS
-        if not is_whole or not least <= int(text) <= (most or math.inf):
+        number = whole_number(text)
+        if number is None or not least <= number <= (most or MOST):
             from tunemax.gpt.fields import shown
 
-            valid = f"≥ {least}" if most is None else f"from {least} to {most}"
+            bound = f" and ≤ {MOST:.0e}".replace("e+", "e") if number and number > MOST else ""
+            valid = f"≥ {least}{bound}" if most is None else f"from {least} to {most}"
             raise TunemaxError(f"{flag} = {shown(text)}: expected a whole number {valid}")
-        return int(text)
+        return number
 
     return read
 

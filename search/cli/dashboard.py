@@ -68,7 +68,6 @@ def run(arguments: argparse.Namespace) -> None:
     if sys.stderr.isatty():
         print("starting, which takes some seconds …", file=sys.stderr, flush=True)
     servers: list[Server] = []
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         runs = None if arguments.no_tensorboard else arguments.tensorboard_port or None
         what = {"storage": str(storage.url), "artifacts": str(artifacts), "about": about, "tensorboard": runs}
@@ -97,7 +96,6 @@ def run(arguments: argparse.Namespace) -> None:
                 server.ask_to_end()
             for server in servers:
                 server.stop()
-        signal.signal(signal.SIGTERM, before)
 
 
 def words_of_warning(host: str, count: int) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunemax.gpt.paths import folder_named
 from tunemax.search.cli.common import revived, storage_flag
 from tunemax.search.cli.parser import add_command
 
@@ -18,7 +18,12 @@ def register(commands: Subcommands) -> None:
         commands, "report", "write a question's report: HTML that works offline, Markdown, CSV", report
     )
     parser.add_argument("question", metavar="QUESTION")
-    parser.add_argument("--out", metavar="FOLDER", help="where to (default: report/ in the question's folder of runs)")
+    parser.add_argument(
+        "--out",
+        type=folder_named,
+        metavar="FOLDER",
+        help="where to (default: report/ in the question's runs)",
+    )
     storage_flag(parser)
 
 
@@ -27,5 +32,5 @@ def report(arguments: argparse.Namespace) -> None:
     from tunemax.search.views.report import write
 
     question = tuned(revived(arguments, arguments.question))
-    for path in write(question, Path(arguments.out) if arguments.out else None):
+    for path in write(question, arguments.out):
         print(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.paths import folder_named
 from tunemax.search.cli import steer
 from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
@@ -44,7 +45,9 @@ def register(commands: Subcommands) -> None:
     count_flag(parser, "--round", "episodes of each between two looks at validation (default 5)", default=5)
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
     parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)")
-    parser.add_argument("--out", metavar="DIR", help="folder of the agent (default: beside the storage, in runs/rl/)")
+    parser.add_argument(
+        "--out", type=folder_named, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
+    )
     storage_flag(parser)
 
     parser = add_command(actions, "tune", "tune the baselines that agents are compared with", tune)
@@ -66,7 +69,7 @@ def register(commands: Subcommands) -> None:
     )
     count_flag(parser, "--instances", "of each set (default 32)", default=32)
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
-    parser.add_argument("--out", metavar="DIR", help="folder of the report (default: beside the agents)")
+    parser.add_argument("--out", type=folder_named, metavar="DIR", help="of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     storage_flag(parser)
 
@@ -100,7 +103,7 @@ def train(arguments: argparse.Namespace) -> None:
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on
     plan = replace(plan, scene=as_begun(storage, plan.scene))
-    folder = Path(arguments.out) if arguments.out else agent_folder(storage, plan.scene, algorithm, plan.seed)
+    folder = arguments.out or agent_folder(storage, plan.scene, algorithm, plan.seed)
     words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
     for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
         words += [flag, str(value)] if value != usual else []
@@ -115,12 +118,14 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.train import learn
     from tunemax.search.storage.urls import storage_errors
+    from tunemax.search.views.writers.terminal import hanging
 
     total, before = plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
     try:
-        print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
+        how = f"{plan.algorithm} with seed {plan.seed}, {begun}; {folder}"
+        print(hanging(f"{plan.scene.id}: ", how), flush=True)
         with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
 
             def report(found: Evaluation, spent: int) -> None:
@@ -134,7 +139,8 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
         raise KeyboardInterrupt(f"{kept} with {again}") from None
     best = trained.best_evaluation
     spent = f"{trained.spent.learning:,} member-steps of learning and {trained.spent.validation:,} of validation"
-    print(f"best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")
+    found = f"validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}"
+    print(hanging("best: ", found))
 
 
 def tune(arguments: argparse.Namespace) -> None:
@@ -220,7 +226,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     agents = [(Agent.load(path), path) for path in paths]
     if elsewhere:
         print(others, file=sys.stderr)
-    folder = Path(arguments.out) if arguments.out else study_folder(str(storage.url), f"{study_name(scene)}/verdict")
+    folder = arguments.out or study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
     found = []
     for name in names:
@@ -253,6 +259,7 @@ def study(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.lookup import storage_of_file
     from tunemax.search.storage.patience import LONG
     from tunemax.search.storage.urls import storage_errors
+    from tunemax.search.views.writers.terminal import hanging, with_command
 
     torch.set_num_threads(1)
     path = named(arguments.file)
@@ -264,14 +271,15 @@ def study(arguments: argparse.Namespace) -> None:
     trainings = (
         f"{counted(asked.trials, 'training')} of {asked.algorithm} on {asked.scene.id}, {asked.steps:,} steps each"
     )
-    print(f"{asked.question}\n{trainings}", flush=True)
+    print(f"{hanging('', asked.question)}\n{hanging('', trainings)}", flush=True)
     try:
         with storage_errors(storage.url):
             preset = tune_agent(storage, asked, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         again = typed(where, "rl", "study", arguments.file, default=default)
         raise KeyboardInterrupt(f"finished trainings are kept; go on with {again}") from None
-    print(f"The best hyperparameters are in {preset}; use them with tunemax rl train --preset {preset}")
+    use = shlex.join(["tunemax", "rl", "train", "--preset", str(preset)])
+    print(with_command(f"The best hyperparameters are in {preset}; use them with", use))
 
 
 def _better(

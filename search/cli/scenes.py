@@ -35,6 +35,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     """The environment that was asked for. Raises TunemaxError for what does not exist or go together."""
     from tunemax.envs.agents.scene import Scene
     from tunemax.gpt.evaluation import converted
+    from tunemax.search.views.writers.terminal import hanging
 
     config: dict[str, Any] = {}
     for text in arguments.set:
@@ -53,7 +54,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     )
     train = scene.task.config.train
     if "eval_iters" in config and train.eval_by == "tokens":
-        print(converted(train.eval_iters, train.eval_tokens), file=sys.stderr)
+        print(hanging("", converted(train.eval_iters, train.eval_tokens)), file=sys.stderr)
     return scene
 
 

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.envs.agents.controller import Pilot
     from tunemax.gpt import run as runs
     from tunemax.search.cli.flags import config_from
+    from tunemax.search.views.writers.terminal import hanging
 
     given = config_from(arguments)
     pilot = Pilot(Agent.load(Path(arguments.agent)), given, arguments.every)
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     set_up_for(pilot.config)
     train = pilot.config.train
     controls = ", ".join(pilot.task.controls)
-    print(f"{pilot.name} moves {controls} every {pilot.every} of {counted(train.max_iters, 'iteration')}", flush=True)
+    every = f"every {pilot.every} of {counted(train.max_iters, 'iteration')}"
+    print(hanging("", f"{pilot.name} moves {controls} {every}"), flush=True)
     result = runs.train(pilot.config, saying(train.max_iters), pilot)
     say_end(result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +84,7 @@ def register(commands: Subcommands) -> None:
     replay.register(actions)
 
     parser = add_command(actions, "gc", "remove the snapshots that no trial needs any more", gc)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help="only of these (default: of all)")
     storage_flag(parser)
 
     parser = add_command(actions, "schema", "print the JSON Schema of study files, for editors", schema)
@@ -95,6 +95,7 @@ def create(arguments: argparse.Namespace) -> None:
     from tunemax.search.question.packaged import named
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.lookup import storage_of_file
+    from tunemax.search.views.writers.terminal import with_command
 
     file = named(arguments.file)
     default = storage_of_file(arguments.file)
@@ -104,9 +105,8 @@ def create(arguments: argparse.Namespace) -> None:
     say_how_measured(question)
     again = typed(where, "study", "run", arguments.file, default=default)
     trials = sum(map(len, question.trials().values()))
-    print(
-        f"{question.name}: {counted(len(question.siblings), 'study')}, {counted(trials, 'trial')}; run it with {again}"
-    )
+    counts = f"{counted(len(question.siblings), 'study')}, {counted(trials, 'trial')}"
+    print(with_command(f"{question.name}: {counts}; run it with", again))
 
 
 def files(_arguments: argparse.Namespace) -> None:
@@ -123,13 +123,14 @@ def files(_arguments: argparse.Namespace) -> None:
 def extend(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.questions import extend as extend_question
+    from tunemax.search.views.writers.terminal import with_command
 
     question = opened(arguments, arguments.question)
     extended = extend_question(question, arguments.trials)
     again = typed(meant(arguments, extended.name), "study", "run", extended.name)
     say_astray(extended)
     trials = counted(extended.definition.budget.trials, "trial")
-    print(f"{extended.name}: {trials} for each candidate; run it with {again}")
+    print(with_command(f"{extended.name}: {trials} for each candidate; run it with", again))
 
 
 def cancel(arguments: argparse.Namespace) -> None:
@@ -193,15 +194,16 @@ def gc(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.questions import openable
     from tunemax.search.workers.snapshots import discard, left_over
 
+    named = [opened(arguments, name) for name in arguments.questions]
+    storages = [each.storage for each in named] or [open_storage(where, create=False) for where in all_meant(arguments)]
     freed = list[int]()
-    for where in all_meant(arguments):
-        storage = open_storage(where, create=False)
+    for storage in storages:
         check_writable(storage)  # what is written since could still need a snapshot
-        for question in openable(storage):
-            try:
-                freed += [discard(folder) for folder in list(left_over(question))]
-            except Damaged as error:  # of the others they are removed all the same
-                print(f"tunemax: {error}", file=sys.stderr)
+    for question in named or [each for storage in storages for each in openable(storage)]:
+        try:
+            freed += [discard(folder) for folder in list(left_over(question))]
+        except Damaged as error:  # of the others they are removed all the same
+            print(f"tunemax: {error}", file=sys.stderr)
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
 
 
@@ -249,7 +251,7 @@ def show(arguments: argparse.Namespace) -> None:
     from tunemax.search.question.schema import study_file
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.attributes import STATES
-    from tunemax.search.views.writers.terminal import room
+    from tunemax.search.views.writers.terminal import hanging, room
 
     question = opened(arguments, arguments.question)
     if arguments.yaml:
@@ -263,9 +265,9 @@ def show(arguments: argparse.Namespace) -> None:
     width = int(min(80, room() - 12))  # YAML breaks a line behind the word that is too much
     print(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=width).rstrip())
     if question.definition.kept:
-        print(question.definition.kept)
+        print(hanging("", question.definition.kept))
     for name, counts in states.items():
-        print(f"{name}: {_counted(counts)}")
+        print(hanging(f"{name}: ", _counted(counts)))
     for sentence in question.astray:
         print(sentence)
 
@@ -276,7 +278,7 @@ def best(arguments: argparse.Namespace) -> None:
     from tunemax.search.results.leaderboard import leaderboard as rank
     from tunemax.search.storage.commands import training, typed
     from tunemax.search.views.words import settings
-    from tunemax.search.views.writers.terminal import wrapped
+    from tunemax.search.views.writers.terminal import command, hanging, wrapped
 
     name, _, candidate = arguments.study.partition("/")
     question = opened(arguments, name)
@@ -306,11 +308,9 @@ def best(arguments: argparse.Namespace) -> None:
         if won and won.trial == found.number and won.estimate
     ]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
-    print(f"{study} trial {found.number}: validation loss {found.value:.4f} ({stands})")
+    print(hanging(f"{study} trial {found.number}: ", f"validation loss {found.value:.4f} ({stands})"))
     against = [*((*board.astray, *board.unranked) if candidate else board.against), *sentences(own.edges)]
-    print(
-        "\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), shlex.join(words)])
-    )
+    print("\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), command(words)]))
 
 
 def leaderboard(arguments: argparse.Namespace) -> None:

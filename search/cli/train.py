@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, with the fields that were given over those of the run or the trial it starts from."""
     from tunemax.gpt import matmul
     from tunemax.gpt import run as runs
-    from tunemax.gpt.config import Config, changed
+    from tunemax.gpt.config import Config, all_specs, changed
+    from tunemax.gpt.schedule import overlapping
     from tunemax.search.cli.flags import config_from
 
     given = config_from(arguments)
@@ -70,28 +71,19 @@ def run(arguments: argparse.Namespace) -> None:
         before = Config.stored(runs.recorded(Path(arguments.resume)).config)
         check_means_something(before, given)
         set_up_for(before)
-        result = runs.resume(Path(arguments.resume), given, saying(say_stretched(before, given)))
+        horizon = all_specs()["max_iters"].check(given.get("max_iters", before.train.max_iters))
+        result = runs.resume(Path(arguments.resume), given, saying(int(horizon)), note)
     else:
         begun = configured(Path(arguments.config)) if arguments.config else _trial(arguments)
         config = Config.of(changed(begun, given))
         check_evaluation(config, given)
         set_up_for(config)
+        if overlap := overlapping(config.train):
+            note(overlap)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
-            print(fault, file=sys.stderr)
+            note(fault)
         result = runs.train(config, saying(config.train.max_iters))
     say_end(result)
-
-
-def say_stretched(before: Config, given: Mapping[str, Any]) -> int:
-    """Say that a schedule is another one if a run goes on to another horizon. Returns that horizon."""
-    from tunemax.gpt.config import all_specs
-
-    old = before.train.max_iters
-    horizon = int(all_specs()["max_iters"].check(given.get("max_iters", old)))
-    if horizon != old and before.train.schedule != "constant":
-        stretched = f"its schedule ({before.train.schedule}) is that of {horizon:,} iterations from here on"
-        print(f"max_iters = {horizon} instead of {old}: {stretched}, so the learning rate jumps", file=sys.stderr)
-    return horizon
 
 
 def set_up_for(config: Config) -> None:
@@ -109,19 +101,27 @@ def configured(file: Path) -> dict[str, Any]:
 
     Where a run's files went is left out. Raises TunemaxError for what is neither.
     """
-    from tunemax.gpt.config import PLACES
+    from tunemax.gpt.config import PLACES, all_specs, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
     from tunemax.search.question.yaml_lines import read_yaml
 
-    data = read_yaml(file / CONFIG if file.is_dir() else file).data
-    if isinstance(data, dict) and isinstance(data.get("config"), dict):
-        return {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")}
+    written = file / CONFIG if file.is_dir() else file
+    located = read_yaml(written)
+    data = located.data
+    is_run = isinstance(data, dict) and isinstance(data.get("config"), dict)
     if not isinstance(data, dict):
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
     if "question" in data:
         raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
-    return data
+    fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
+    for name, value in fields.items():
+        try:
+            all_specs()[resolve(name)].check(value)
+        except TunemaxError as error:
+            line = located.line(("config", name) if is_run else (name,))
+            raise TunemaxError(f"{written}:{line}: {error}") from None
+    return fields
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
     if train.eval_by == "tokens" and "eval_iters" in given and "eval_tokens" in given:
         raise TunemaxError("--eval_iters and --eval_tokens both say how much is evaluated; give one of them")
     if train.eval_by == "tokens" and "eval_iters" in given:
-        print(converted(train.eval_iters, train.eval_tokens), file=sys.stderr)
+        note(converted(train.eval_iters, train.eval_tokens))
     check_means_something(config, given)
     if chosen_itself(given):
         open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
@@ -161,36 +161,43 @@ def check_means_something(config: Config, given: Mapping[str, Any]) -> None:
         raise TunemaxError(f"--eval_tokens = {given['eval_tokens']}: {nothing}; {remedy}")
 
 
+def note(sentence: str) -> None:
+    """Something that the user should know."""
+    from tunemax.search.views.writers.terminal import hanging
+
+    print(hanging("", sentence), file=sys.stderr)
+
+
 def saying(horizon: int, now: Callable[[], float] = time.monotonic) -> Callable[[Row], None]:
     """Prints the lines of a run of so many iterations, with how far it is and how long it still takes."""
+    from tunemax.search.views.writers.terminal import side_by_side
+
     begun: tuple[int, float] | None = None
 
     def say(row: Row) -> None:
         nonlocal begun
-        measured, left = "", ""
+        measured, left = ["", ""], ""
         if not math.isnan(row.validation_loss):
-            measured = f"  validation {row.validation_loss:.4f}  {row.bits_per_byte:.4f} bits/byte"
+            measured = [f"validation {row.validation_loss:.4f}", f"{row.bits_per_byte:.4f} bits/byte"]
         if begun is None:
             begun = (row.iteration, now())  # behind it lies what is done once, such as compiling
         elif row.iteration < horizon:
             pace = (now() - begun[1]) / (row.iteration - begun[0])
-            left = f"  {about(pace * (horizon - row.iteration))} left"
-        print(
-            f"iteration {row.iteration}/{horizon}  train {row.train_loss:.4f}{measured}  rate {row.learning_rate:.3g}"
-            f"  norm {row.grad_norm:.3g}  {row.tokens_per_s:,.0f} tokens/s{left}",
-            flush=True,
-        )
+            left = f"{about(pace * (horizon - row.iteration))} left"
+        loss, rate = f"train {row.train_loss:.4f}", f"rate {row.learning_rate:.3g}"
+        speed = (f"norm {row.grad_norm:.3g}", f"{row.tokens_per_s:,.0f} tokens/s", left)
+        print(side_by_side(f"iteration {row.iteration}/{horizon}", loss, *measured, rate, *speed), flush=True)
 
     return say
 
 
 def say_end(result: Result) -> None:
     """How a run has ended, and where it is kept."""
+    from tunemax.search.views.writers.terminal import hanging
+
     end = f"stopped at iteration {result.iteration}: {result.event}"
-    spiked = spikes(result.stability)
-    print(
-        f"{end if result.event else f'finished at iteration {result.iteration}'}{spiked}; the run is in {result.folder}"
-    )
+    how = f"{end if result.event else f'finished at iteration {result.iteration}'}{spikes(result.stability)}"
+    print(hanging("", f"{how}; the run is in {result.folder}"))
 
 
 def spikes(found: Stability) -> str:

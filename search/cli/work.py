@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import create, data_of, load_from
     from tunemax.search.views.live.screen import on_screen
+    from tunemax.search.views.writers.terminal import with_command
 
     again = typed(where, "study", "run", arguments.what, default=default)
     with interruptible(where, again):
@@ -107,12 +108,13 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{answer_of(where, name, patience)}")
     if ended.waiting:
         limit = arguments.seconds or load_from(where, name, patience).definition.budget.run_seconds
-        print(f"{_left(ended.waiting, limit)} Go on with {again}")
+        print(with_command(f"{_left(ended.waiting, limit)} Go on with", again))
     elif ended.elsewhere:
         runs = one_or(ended.elsewhere, "runs", "run")
         elsewhere = f"{counted(ended.elsewhere, 'trial')} {runs} elsewhere, so winners may change"
         then = "confirm them" if load_from(where, name, patience).definition.confirm else "go on"
-        print(f"{elsewhere}; once {one_or(ended.elsewhere, 'it has', 'they have')} ended, {then} with {again}")
+        ended_there = f"once {one_or(ended.elsewhere, 'it has', 'they have')} ended"
+        print(with_command(f"{elsewhere}; {ended_there}, {then} with", again))
 
 
 def confirm(arguments: argparse.Namespace) -> None:
@@ -123,6 +125,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.storage.database import check_writable
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.views.live.screen import on_screen
+    from tunemax.search.views.writers.terminal import with_command
 
     question = revived(arguments, arguments.question)
     check_writable(question.storage)
@@ -146,7 +149,7 @@ def confirm(arguments: argparse.Namespace) -> None:
         ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
     print(f"\n{answer_of(where, question.name, Patience(LONG))}")
     if ended.waiting:
-        print(f"{_left(ended.waiting, arguments.seconds)} Go on with {again}")
+        print(with_command(f"{_left(ended.waiting, arguments.seconds)} Go on with", again))
 
 
 def resume(arguments: argparse.Namespace) -> None:
@@ -194,15 +197,13 @@ def _left(waiting: int, limit: float | None) -> str:
 
 @contextlib.contextmanager
 def interruptible(where: str, again: str) -> Iterator[None]:
-    """Ctrl-C in this block ends with the answer so far, and the way to go on."""
+    """Ctrl-C while workers train ends with the answer so far, and the way to go on."""
     from tunemax.search.api import Interrupted
     from tunemax.search.storage.patience import Patience
 
     try:
         yield
-    except KeyboardInterrupt as interrupted:
-        if not isinstance(interrupted, Interrupted):  # of the first seconds, while all of it is loaded
-            raise KeyboardInterrupt(f"nothing is lost; go on with {again}") from None
+    except Interrupted as interrupted:
         with contextlib.suppress(TunemaxError):  # the storage may be out of reach, or gone
             print(f"\n{answer_of(where, interrupted.name, Patience())}")
         raise KeyboardInterrupt(f"finished trials are kept; go on with {again}") from None

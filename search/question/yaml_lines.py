@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.numbers import whole_number
 from tunemax.gpt.visible import steering
 
 Where = tuple[str | int, ...]
@@ -147,7 +148,8 @@ def _scalar(kind: str, text: str) -> Any:
     if kind == "int":
         return int(text, 16) if text.startswith("0x") else int(text)
     if kind == "float":
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        whole = whole_number(text) if "." not in text else None  # 15e3 counts as 15000 does
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan")) if whole is None else whole
     if kind == "bool":
         return text.lower() == "true"
     return None if kind == "null" else text

@@ -20,7 +20,7 @@ from tunemax.search.question.stages import MARGIN
 from tunemax.search.results.reliability import Reliability, reliability
 from tunemax.search.results.seeds import Needed, needed
 from tunemax.search.results.sequential import Pairs, Settled, scale, settle
-from tunemax.search.results.signed_rank import Typical, two_sided, typical
+from tunemax.search.results.signed_rank import LEAST, Typical, two_sided, typical
 from tunemax.search.results.statistics import Estimate, estimate, percent_digits, signed
 
 Verdict = Literal["better", "worse", "equal", "tie", "mixed"]
@@ -229,6 +229,9 @@ def claim(versus: Comparison, metric: str, where: str) -> str:
         sentence = f"{name} equals {reference} {within} in {metric}: typically {_signed(versus)} ({extent}){place}"
         if not -versus.margin <= versus.relative[1] <= versus.relative[2] <= versus.margin:
             sentence += "; the interval may be wider than that, as each side is tested by itself"
+    elif verdict == "tie" and versus.n < LEAST:
+        few = f"since {counted(versus.n, 'seed')} are too few to say: {LEAST} or more may"
+        sentence = f"{name} and {reference} tie in {metric}, {few}; so far typically {_signed(versus)}{place}"
     elif verdict == "tie":
         sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}){place}"
         if versus.typical.low > 0 or versus.typical.high < 0:

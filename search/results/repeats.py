@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -48,6 +48,12 @@ class Repeats:
     """By the mean of their best losses, best first."""
     correlation: float
     """Spearman's, the mean over all pairs of repeats; NaN if there is none to be had."""
+    member_steps: int = 0
+    """Of the tuning, all repeats together."""
+    tokens: int = 0
+    """The same in tokens."""
+    confirming: int = 0
+    """Member-steps of what confirms the repeats after the first."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -94,13 +100,20 @@ def repeats(question: Question) -> Repeats | None:
         return None
     every = [question, *others]
     boards = [leaderboard(each) for each in every]
-    confirmed = [next(iter(confirmations(each)), None) for each in every]  # at the shortest horizon
+    all_confirmed = [confirmations(each) for each in every]
+    confirmed = [next(iter(each), None) for each in all_confirmed]  # at the shortest horizon
     shares = [
         {entry.candidate: entry.versus.relative[0] for entry in found.entries if entry.versus} if found else {}
         for found in confirmed
     ]
     reference = next((confirmation.reference for confirmation in confirmed if confirmation), None)
-    return summary(question.name, [each.name for each in every], boards, shares, reference)
+    found = summary(question.name, [each.name for each in every], boards, shares, reference)
+    return replace(
+        found,
+        member_steps=sum(board.member_steps for board in boards),
+        tokens=sum(entry.tokens for board in boards for entry in board.entries),
+        confirming=sum(each.member_steps for after in all_confirmed[1:] for each in after),
+    )
 
 
 def summary(

@@ -49,10 +49,14 @@ def pseudomedian(values: Sequence[float]) -> float:
     return _middle(_walsh(np.asarray(values, float)))
 
 
+LEAST = 6
+"""Differences from which on there is an interval: fewer leave every value possible."""
+
+
 def typical(differences: Sequence[float], confidence: float = 0.95) -> Typical:
     """The pseudomedian of paired differences with its exact interval, from the order of the pairs' means.
 
-    Fewer than six differences leave every value possible, so the ends are infinite then. The interval covers at least
+    With fewer than LEAST differences the ends are infinite. The interval covers at least
     what it says for differences that lie evenly on both sides of their middle; docs/statistics.md has what it covers
     elsewhere.
     """

@@ -15,7 +15,7 @@ from tunemax.envs.agents.file import Evaluation
 from tunemax.envs.agents.hyperparameters import ALGORITHMS
 from tunemax.envs.agents.training import Plan, Trained, last_of, train_agent
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.rl.trials import MOST_SEED, evaluated, find_study, kept, of_folder, open_study, revive
+from tunemax.search.rl.trials import MOST_SEED, evaluated, find_study, forget, kept, of_folder, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import PendingWrites
 from tunemax.search.storage.marks import mark
@@ -33,38 +33,44 @@ def learn(
     """Train an agent, or go on with one, under its trial in the study of its scene.
 
     report: told each look at validation instances, and the member-steps so far. stepped: told the steps so far, often.
-    Whatever cuts it short leaves the trial waiting for the next call. A training that was finished before changes
+    Whatever cuts it short leaves the trial waiting for the next call; an interrupt before anything was saved leaves no
+    study of this trial alone. A training that was finished before changes
     nothing. Raises TunemaxError if the folder's trial is another process's, before it trains or while it does.
     """
     trial: optuna.Trial | None = None
     if study := find_study(storage, plan.scene):
         revive(storage, study)
-    with contextlib.ExitStack() as stack:
+    try:
+        with contextlib.ExitStack() as stack:
 
-        def begun(steps: int) -> None:
-            nonlocal trial
-            if trial is None:  # not before the folder is known to be ours
+            def begun(steps: int) -> None:
+                nonlocal trial
+                if trial is None:  # not before the folder is known to be ours
+                    trial = _begin(storage, plan, folder)
+                    stack.enter_context(kept(storage, trial))
+                stepped(steps)
+
+            def looked(evaluation: Evaluation) -> bool:
+                header = last_of(folder)
+                assert trial is not None
+                assert header is not None
+                evaluated(storage, trial, header.evaluations, header.spent.member_steps)
+                report(evaluation, header.spent.member_steps)
+                return False
+
+            trained = train_agent(plan, folder, looked, begun)
+            if trial is None and not _has_ended(study, plan, folder):
+                # killed between its last save and its end; or the database has lost it
                 trial = _begin(storage, plan, folder)
-                stack.enter_context(kept(storage, trial))
-            stepped(steps)
-
-        def looked(evaluation: Evaluation) -> bool:
-            header = last_of(folder)
-            assert trial is not None
-            assert header is not None
-            evaluated(storage, trial, header.evaluations, header.spent.member_steps)
-            report(evaluation, header.spent.member_steps)
-            return False
-
-        trained = train_agent(plan, folder, looked, begun)
-        if trial is None and not _has_ended(study, plan, folder):
-            # killed between its last save and its end; or the database has lost it
-            trial = _begin(storage, plan, folder)
-        if trial:
-            evaluated(storage, trial, trained.evaluations, trained.spent.member_steps)
-            best = trained.best_evaluation
-            writes = PendingWrites(user={"diverged_share": best.diverged})
-            finish(storage, trial, mark(), TrialState.COMPLETE, best.total, writes)
+            if trial:
+                evaluated(storage, trial, trained.evaluations, trained.spent.member_steps)
+                best = trained.best_evaluation
+                writes = PendingWrites(user={"diverged_share": best.diverged})
+                finish(storage, trial, mark(), TrialState.COMPLETE, best.total, writes)
+    except KeyboardInterrupt:
+        if trial is not None and last_of(folder) is None:
+            forget(trial)
+        raise
     return trained
 
 

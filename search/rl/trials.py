@@ -26,14 +26,14 @@ from tunemax.envs.agents.training import in_use
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.paths import lies_in
 from tunemax.search.storage import attributes
-from tunemax.search.storage.database import patience_of, study_names
+from tunemax.search.storage.database import patience_of, study_id, study_names
 from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import AGENTS, runs_folder, study_folder
 from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.recovery import cause, reap
-from tunemax.search.storage.trials import frozen
+from tunemax.search.storage.trials import database, frozen
 from tunemax.search.storage.urls import storage_errors
 
 METRIC = "return"
@@ -117,6 +117,14 @@ def kept(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
             with contextlib.suppress(StorageLost):  # then it waits again when nobody beats for it any more
                 release(storage, trial, mark(), cause(error))
             raise
+
+
+def forget(trial: optuna.Trial) -> None:
+    """Remove the study of a trial of which nothing is kept, if it has no other. It need not be in reach."""
+    study, storage = trial.study, database(trial.study)
+    with contextlib.suppress(TunemaxError), alone(storage):
+        if [each.state for each in study.get_trials(deepcopy=False)] == [TrialState.WAITING]:
+            storage.delete_study(study_id(storage, study.study_name))
 
 
 def evaluated(storage: RDBStorage, trial: optuna.Trial, evaluations: Iterable[Evaluation], member_steps: int) -> None:

@@ -6,7 +6,8 @@ Nothing heavy is imported here: the command line passes all that it says of erro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
@@ -54,6 +55,20 @@ def redacted(text: str, urls: Iterable[str] = ()) -> str:
         behind = r"(?!\w)" if len(secret) < SURE and secret[-1].isalnum() else ""
         text = re.sub(before + re.escape(secret) + behind, HIDDEN, text)
     return _OPTION.sub(rf"\1={HIDDEN}", _USER.sub(rf"\1:{HIDDEN}@", text))
+
+
+def typed_again(words: Sequence[str]) -> str:
+    """A tunemax command with the words that somebody has given, once more; a storage with a password is in the
+    environment then, where nobody else can read it."""
+    kept, hidden = list[str](), False
+    for word in words:
+        if secrets(word):
+            hidden = True
+            if kept[-1:] == ["--storage"]:
+                del kept[-1]
+        else:
+            kept.append(word)
+    return shlex.join(["tunemax", *kept]) + " (with TUNEMAX_STORAGE set)" * hidden
 
 
 def _forms(secret: str, url: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from tunemax.search.storage.commands import typed
 from tunemax.search.views import tables
 from tunemax.search.views.claims import claims
 from tunemax.search.views.words import plain
-from tunemax.search.views.writers.terminal import aligned, annotated, listed, wrapped
+from tunemax.search.views.writers.terminal import aligned, annotated, listed, with_command, wrapped
 
 
 def answer(findings: Findings) -> str:
@@ -61,13 +61,26 @@ def _tuned(findings: Findings) -> list[str]:
     costs = tables.best_costs(board)
     settings = [plain(entry.best.params) for entry in costs.of if entry.best]
     lines += ["", *annotated(costs, "best settings", settings)] if costs.of else []
-    tokens = counted(sum(entry.tokens for entry in board.entries), "token")
+    again, tokens = findings.repeats, counted(sum(entry.tokens for entry in board.entries), "token")
     spent = [f"tuning {counted(board.member_steps, 'member-step')} ({tokens})"]
+    if again:
+        every = f"in all {counted(len(again.names), 'repeat')}"
+        spent.append(f"{every} {again.member_steps:,} ({counted(again.tokens, 'token')})")
     spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirmation of the other repeats {again.confirming:,}"] if again and again.confirming else []
     verdict = findings.order if findings.confirmations else board.sentence
     rule = findings.question.definition.rule
     said = [f"Budget spent: {', '.join(spent)}.", *findings.cautions, verdict, rule]
-    return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said))]
+    return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said)), *_confirmable(findings)]
+
+
+def _confirmable(findings: Findings) -> list[str]:
+    """How winners are confirmed, once all of them are tuned and none is."""
+    board, question = findings.board, findings.question
+    if findings.confirmations or board.left or not any(entry.best for entry in board.entries):
+        return []
+    confirm = typed(question.storage.url, "study", "confirm", question.name)
+    return [with_command("Confirm it with" if len(board.entries) < 2 else "Confirm the winners with", confirm)]
 
 
 def _renewal(found: Confirmation, candidates: Sequence[str]) -> str:

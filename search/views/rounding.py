@@ -9,6 +9,8 @@ from tunemax.search.results.statistics import Estimate, percent_digits, signed
 
 NONE = "–"
 """What is not known."""
+FEW = "too few seeds"
+"""What is said in place of an interval that has no end on either side."""
 count, loss, p = "{:,}".format, "{:.4f}".format, "{:.2g}".format
 UNITS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -46,7 +48,7 @@ def difference(versus: Relative) -> str:
     finite = [share for share in versus.relative if math.isfinite(share)] or [1.0]
     digits = percent_digits(min(finite), max(finite))
     middle, low, high = (_percent(share, digits) for share in versus.relative)
-    return f"{middle} % ({low} … {high})"
+    return f"{middle} % ({FEW if _is_unbounded(versus) else f'{low} … {high}'})"
 
 
 def difference_alone(versus: Relative) -> str:
@@ -54,12 +56,17 @@ def difference_alone(versus: Relative) -> str:
 
 
 def difference_interval(versus: Relative) -> str:
-    return f"{_percent(versus.relative[1], 2)} … {_percent(versus.relative[2], 2)} %"
+    return FEW if _is_unbounded(versus) else f"{_percent(versus.relative[1], 2)} … {_percent(versus.relative[2], 2)} %"
 
 
 def effect(value: float) -> str:
     """A difference in units of a standard deviation."""
     return signed(value, 2)
+
+
+def _is_unbounded(versus: Relative) -> bool:
+    middle, low, high = versus.relative
+    return math.isfinite(middle) and low == -math.inf and high == math.inf
 
 
 def _percent(share: float, digits: int) -> str:

@@ -53,13 +53,14 @@ def _question(family: Family) -> list[str]:
     lines = [
         f"<section><h2>{html.text(str(asked or name))}</h2>",
         f"<p>{html.text(answer)}</p>",
-        f"<p>{' · '.join(ways)}</p>",
     ]
+    for group, members in family.items():  # such as the confirmation at a longer horizon
+        if (theirs := _text(members[0], ANSWER) or NOTHING) != answer:
+            lines.append(f"<p>{html.text(f'{group}: {theirs}')}</p>")
+    lines.append(f"<p>{' · '.join(ways)}</p>")
     for group, members in family.items():
         candidates = {study.key: study.name.rpartition("/")[2] for study in members}
         lines.append(_links(f"{group}, {counted(len(members), 'study')}: ", candidates))
-        if (theirs := _text(members[0], ANSWER) or NOTHING) != answer:
-            lines.append(f"<p>{html.text(theirs)}</p>")
     return [*lines, "</section>"]
 
 

@@ -97,10 +97,10 @@ def try_to_publish(where: str, name: str, patience: Patience | None = None) -> s
 def publishing(where: str, name: str) -> Iterator[None]:
     """Publish a question from a thread now and then while the block runs, and a last time at its end.
 
-    The storage is waited for if the block has ended well. If it is lost nothing is published: another one may be in its
-    place.
+    The storage is waited for if the block has ended well, and what fails is told unless somebody has interrupted it. If
+    it is lost nothing is published: another one may be in its place.
     """
-    ended = threading.Event()
+    ended, interrupted = threading.Event(), False
 
     def now_and_then() -> None:
         while not ended.wait(EVERY):
@@ -115,10 +115,13 @@ def publishing(where: str, name: str) -> Iterator[None]:
     except StorageLost:
         last = None
         raise
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
         ended.set()
         thread.join()
-        if last and (fault := try_to_publish(where, name, last)):
+        if last and (fault := try_to_publish(where, name, last)) and not interrupted:
             print(f"tunemax: the dashboard's note and figures are not up to date; {fault}", file=sys.stderr)
 
 

@@ -15,6 +15,7 @@ from tunemax.search.storage.fresh_seeds import seeds_of
 from tunemax.search.storage.questions import Question
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.views.live.view import shown
+from tunemax.search.views.writers.terminal import hanging
 from tunemax.search.workers.events import Event
 
 
@@ -23,7 +24,7 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
     """What is known before the training, then its picture, or lines where there is no terminal."""
     definition = question.definition
     for line in (*question.astray, *settings.lines):
-        print(line, file=sys.stderr)
+        print(hanging("", line), file=sys.stderr)
     asked, few, runs = definition.question, None, None
     if confirms := definition.confirms:
         seeds = seeds_of(definition)
@@ -32,7 +33,8 @@ def on_screen(question: Question, progress: Progress, settings: WorkerSettings) 
         few = too_few(len(seeds), confirms.first_planned(len(seeds)), confirms.family)
         runs = expected(question)
     done = f"{progress.done} of {counted(progress.total, 'trial')} done, {definition.budget.words} each"
-    print("\n".join(filter(None, [asked, f"{question.name}: {done}", few, runs])), flush=True)
+    lines = filter(None, [asked, f"{question.name}: {done}", few, runs])
+    print("\n".join(hanging("", line) for line in lines), flush=True)
     with shown(progress) as view:
         yield view
 

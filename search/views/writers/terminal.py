@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -82,6 +83,37 @@ def hanging(head: str, text: str) -> str:
         text, width, initial_indent=head, subsequent_indent=under, break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(lines)
+
+
+def side_by_side(*parts: str) -> str:
+    """Parts on one line; those that do not fit a terminal stand below, indented. An empty one is left out."""
+    lines = [""]
+    for part in filter(None, parts):
+        line = f"{lines[-1]}  {part}" if lines[-1] else part
+        if len(line) > room() and lines[-1].strip():
+            lines.append(f"  {part}")
+        else:
+            lines[-1] = line
+    return "\n".join(lines)
+
+
+def command(words: Sequence[str]) -> str:
+    """A command to be copied: where a terminal is too narrow it goes on in the next line, as a shell reads it."""
+    lines = [""]
+    for word in map(shlex.quote, words):
+        line = f"{lines[-1]} {word}" if lines[-1] else word
+        if len(line) + len(" \\") > room() and lines[-1]:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] = line
+    return " \\\n".join(lines)
+
+
+def with_command(text: str, command: str) -> str:
+    """A text that ends with a command, which stands below where a terminal is too narrow for both."""
+    if len(text) + len(command) < room():
+        return f"{text} {command}"
+    return "\n".join([*_filled(text), f"  {command}"])
 
 
 def _filled(text: str, first: str = "", then: str = "") -> list[str]:

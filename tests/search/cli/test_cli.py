@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-import tunemax.search.cli
+import tunemax.search.cli.command_line
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Above, FieldSpec
-from tunemax.search.cli import build, main
+from tunemax.search.cli import main
+from tunemax.search.cli.command_line import build
 from tunemax.search.cli.flags import config_from
 from tunemax.search.cli.parser import add_command
 
@@ -164,19 +165,20 @@ def test_a_traceback_needs_debug(capsys: pytest.CaptureFixture[str]) -> None:
         (TunemaxError("two\nlines"), 2, "tunemax: two lines\n"),
         (PermissionError(13, "Permission denied", "/root/x"), 2, "tunemax: /root/x: Permission denied\n"),
         (OSError("disk full"), 2, "tunemax: disk full\n"),
-        (KeyboardInterrupt(), 130, "tunemax: interrupted\n"),
+        (KeyboardInterrupt(), 130, "tunemax: interrupted; nothing is lost; go on with tunemax fail\n"),
+        (KeyboardInterrupt("saved; go on"), 130, "tunemax: interrupted; saved; go on\n"),
     ],
 )
 def test_the_boundary_makes_a_line_of_an_error(
     error: BaseException, status: int, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tunemax.search.cli, "COMMANDS", (_Failing(error),))
+    monkeypatch.setattr(tunemax.search.cli.command_line, "COMMANDS", (_Failing(error),))
     assert main(["fail"]) == status
     assert capsys.readouterr().err == line
 
 
 def test_a_fault_of_tunemax_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunemax.search.cli, "COMMANDS", (_Failing(ZeroDivisionError()),))
+    monkeypatch.setattr(tunemax.search.cli.command_line, "COMMANDS", (_Failing(ZeroDivisionError()),))
     with pytest.raises(ZeroDivisionError):
         main(["fail"])
 

@@ -90,3 +90,23 @@ def test_what_is_shown_as_yaml_is_a_study_file(
     Path("again.yaml").write_text(capsys.readouterr().out)
     again, stored = load_study_file("again.yaml"), load_from(where, "q").definition
     assert again.with_fingerprint(str(stored.fingerprint)) == stored
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("n_embd: sixteen", "n_embd = sixteen: expected a whole number"),
+        ("n_embdd: 16", "n_embdd: no such field; did you mean `n_embd`?"),
+        ("schedule: cosinus", "schedule = cosinus: expected one of cosine"),
+        ("max_iters: 0", "max_iters = 0: expected a whole number ≥ 1"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_its_line(
+    line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "fields.yaml"
+    file.write_text(f"n_layer: 1\n# width\n{line}\n")
+    assert main(["train", "--config", str(file)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"tunemax: {file}:3: ")
+    assert said in told

@@ -22,6 +22,7 @@ from waiting import ANNOUNCED, PATIENCE, stop_worker, until
 
 from tunemax.gpt.config import Config
 from tunemax.search.cli import main
+from tunemax.search.cli.interrupts import STOPPING
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage import attributes
@@ -317,9 +318,9 @@ class Running:
             assert line, self.process.stderr.read() if self.process.stderr else ""
 
     def end(self) -> tuple[int, list[str], list[str]]:
-        """Exit status, and the remaining lines of both outputs."""
+        """Exit status, and the remaining lines of both outputs, whether or not saving takes long enough to say so."""
         out, err = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out.splitlines(), err.splitlines()
+        return self.process.returncode, out.splitlines(), [line for line in err.splitlines() if line != STOPPING]
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""What a command says fits a terminal of 80 columns, but for commands to be copied and paths."""
+"""What a command says fits a terminal of 80 columns, but where a path alone takes most of it."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -35,11 +37,13 @@ LOOKS = [
     "study show q --storage {}",
     "study best q --storage {}",
     "study replay q --storage {}",
+    "clean --storage {}",
 ]
+SMALL = "--n_layer=1 --n_head=2 --n_embd=16 --block_size=16 --batch_size=4 --eval_tokens=128 --no-tensorboard"
 
 
 def too_wide(text: str) -> list[str]:
-    return [line for line in text.splitlines() if len(line) > 80 and "tunemax " not in line and "/" not in line]
+    return [line for line in text.splitlines() if len(line) > 80 and max(map(len, line.split())) < 50]
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +83,24 @@ def test_what_is_looked_at(command: str, confirmed: str, capsys: pytest.CaptureF
 def test_what_a_text_has_come_to(text: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prepare", str(text.parent / text.name)]) == 0
     assert too_wide(capsys.readouterr().err) == []
+
+
+def test_the_lines_of_a_training(text: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", *SMALL.split(), f"--dataset={text}", f"--out_dir={tmp_path / 'run'}", "--schedule=linear"]
+    assert main([*words, "--max_iters=60", "--eval_interval=20", "--log_interval=10"]) == 0
+    assert main(["train", f"--resume={tmp_path / 'run'}", "--max_iters=80"]) == 0
+    told = capsys.readouterr()
+    assert too_wide(told.out) == []
+    assert "so the learning rate" in told.err
+    assert too_wide(told.err) == []
+    assert "  validation" in told.out
+
+
+def test_a_command_to_be_copied_is_the_same_to_a_shell(confirmed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    main(["study", "best", "q", f"--storage={confirmed}"])
+    narrow = capsys.readouterr().out
+    main(["study", "best", "q", f"--storage={confirmed}", "--json"])
+    words = json.loads(capsys.readouterr().out)["command"]
+    assert " \\\n" in narrow
+    assert shlex.split(narrow[narrow.index("tunemax train") :].replace("\\\n", "")) == words

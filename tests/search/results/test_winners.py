@@ -15,7 +15,7 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Range
 from tunemax.gpt.softmax import variants
-from tunemax.search.cli import build
+from tunemax.search.cli.command_line import build
 from tunemax.search.cli.flags import config_from
 from tunemax.search.results.winners import fields
 from tunemax.search.storage import attributes

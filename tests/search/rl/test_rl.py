@@ -119,6 +119,24 @@ def test_ctrl_c_keeps_the_last_save_and_says_how_to_go_on(
     assert list(trial.intermediate_values) == [12, 24]
 
 
+def test_ctrl_c_before_anything_is_saved_leaves_no_study(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "_learn", interrupted)
+        assert train() == 130
+    assert "nothing was saved yet; begin again with tunemax rl train" in capsys.readouterr().err
+    assert main(["study", "list"]) == 0
+    assert capsys.readouterr().out == "no questions yet\n"
+    assert studies() == {}
+    assert train() == 0
+    (trial,) = the_study()
+    assert trial.state == TrialState.COMPLETE
+
+
 def test_a_finished_training_is_prolonged_on_demand_only(capsys: pytest.CaptureFixture[str]) -> None:
     train()
     assert train() == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunemax.gpt.config import Config
-from tunemax.search.cli import build
+from tunemax.search.cli.command_line import build
 from tunemax.search.cli.flags import config_from
 from tunemax.search.storage.commands import stock, training, typed
 from tunemax.search.storage.urls import storage_url

@@ -32,7 +32,8 @@ def test_the_newest_question_is_first_and_what_confirms_it_below_it() -> None:
     new = [study(3, "new/a", "They tie.", "New?"), study(4, "new.confirmed/a", "They tie.", "New?")]
     longer = study(5, "new.confirmed-4x/a", "b wins.", "New?")
     text = words(page([*old, *new, longer]))
-    assert text.index("New?") < text.index("They tie.") < text.index("new.confirmed, 1 study") < text.index("b wins.")
+    assert text.index("New?") < text.index("They tie.") < text.index("new.confirmed-4x: b wins.")
+    assert text.index("b wins.") < text.index("answer in full") < text.index("new.confirmed, 1 study")
     assert text.index("b wins.") < text.index("Old?") < text.index("a wins.")
     assert text.count("They tie.") == text.count("New?") == 1
     again = words(page([*old, *new, longer, study(6, "old.confirmed/a", "a wins.", "Old?")]))

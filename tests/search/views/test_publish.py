@@ -137,7 +137,7 @@ def test_the_note_has_the_question_the_ranks_and_the_way_on(done: Question, wher
 
 
 def test_the_commands_of_the_note_are_commands(done: Question) -> None:
-    from tunemax.search.cli import build
+    from tunemax.search.cli.command_line import build
 
     publish(done)
     (block,) = re.findall(r"```\n(.*?)```", get_note(done.study("q/softmax")), re.DOTALL)

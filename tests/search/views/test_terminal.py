@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tunemax.search.views.document import tabulated
-from tunemax.search.views.writers.terminal import aligned, annotated, listed, wrapped
+from tunemax.search.views.writers.terminal import (
+    aligned,
+    annotated,
+    command,
+    listed,
+    side_by_side,
+    with_command,
+    wrapped,
+)
 
 WORDS = st.text("abcdefgh", min_size=1, max_size=12)
 TABLES = st.integers(2, 9).flatmap(
@@ -58,3 +67,28 @@ def test_words_are_not_broken(sentence: str, columns: int) -> None:
             lines = write(sentence)
             assert max(map(len, lines)) < columns
             assert " ".join(lines).removeprefix("- ").split() == sentence.split()
+
+
+@given(st.lists(WORDS, min_size=1, max_size=40), st.integers(50, 200))
+def test_parts_stay_whole_and_in_order(parts: list[str], columns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        lines = side_by_side(*parts).splitlines()
+    assert max(map(len, lines)) < columns
+    assert " ".join(lines).split() == parts
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=40), st.integers(50, 200))
+def test_a_command_is_read_by_a_shell_as_it_was(words: list[str], columns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        text = command(words)
+    assert shlex.split(text.replace(" \\\n", " ")) == words
+
+
+def test_a_command_that_does_not_fit_stands_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    assert with_command("Go on with", "tunemax study run q") == "Go on with tunemax study run q"
+    assert with_command("The time is spent. Go on with", "tunemax study run my_question.yaml") == (
+        "The time is spent. Go on with\n  tunemax study run my_question.yaml"
+    )
