@@ -64,7 +64,7 @@ class Crossed:
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
         """Covers the true value but for a share alpha: leaves 0 out if and only if p is below alpha."""
-        half = self._quantile(1 - alpha / 2) * self.error if self.error else 0.0
+        half = self._half(1 - alpha / 2)
         return self.value - half, self.value + half
 
     def detectable(self, alpha: float = ALPHA, runs: int | None = None) -> float:
@@ -73,7 +73,7 @@ class Crossed:
         runs: as many as there were, unless told otherwise; the same instances.
         """
         wanted = self if runs is None else self._with(runs)
-        return (wanted._quantile(1 - alpha / 2) + wanted._quantile(POWER)) * wanted.error
+        return wanted._half(1 - alpha / 2) + wanted._half(POWER)
 
     def runs_for(self, difference: float, alpha: float, most: int) -> int | None:
         """Of either side, so that a difference is found; None if `most` are not enough."""
@@ -85,10 +85,11 @@ class Crossed:
         scaled = (own * had[0] / runs, other * had[1] / runs, instances)
         return Crossed(self.value, scaled, (runs - 1, runs - 1, self.free[2]), (runs, runs))
 
-    def _quantile(self, share: float) -> float:
-        from scipy.stats import t
+    def _half(self, share: float) -> float:
+        """Of an interval: a quantile of Student's distribution, in standard errors."""
+        from scipy.special import stdtrit
 
-        return float(t.ppf(share, self.freedom))
+        return float(stdtrit(self.freedom, share)) * self.error if self.error else 0.0
 
 
 def crossed(differences: Array) -> Crossed | None:
@@ -157,10 +158,10 @@ def freedom(variances: Array, free: Array) -> Array:
 
 def two_sided(value: Array, variances: Array, free: Array) -> Array:
     """p of a true value of 0: (…)."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Array = 2 * t.sf(np.abs(value) / np.sqrt(variances.sum(axis=-1)), freedom(variances, free))
+        found: Array = 2 * stdtr(freedom(variances, free), -np.abs(value) / np.sqrt(variances.sum(axis=-1)))
     return np.where(variances.sum(axis=-1) > 0, found, np.where(value == 0, 1.0, 0.0))
 
 

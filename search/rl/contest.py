@@ -42,8 +42,8 @@ ABLATIONS = ("without feedback", "without progress", "with shuffled observations
 CODE = digest(path for package in (envs, gpt) for path in Path(inspect.getfile(package)).parent.rglob("*.py"))
 VERSIONS = {"tunemax": version("tunemax"), "torch": version("torch"), "code": CODE[:16]}
 """What outcomes depend on beside what is run. code: of all that trains and steers, as it was imported."""
-ABLATED = 32
-"""Instances of an ablation at most, the first ones: it is described, and nothing is claimed of it."""
+FEW = 32
+"""Instances, the first ones, of ablations and populations: they are dear, and nothing is claimed of them."""
 Report = Callable[[str], None]
 Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
@@ -54,7 +54,7 @@ class Contender:
 
     name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the mean over its seeds or
     tunings. runs: for each seed, or tuning, or the one of what has neither, the outcome of the instances in their
-    order; an ablation has the first ABLATED of them.
+    order, of some the first FEW of them.
     """
 
     name: str
@@ -139,7 +139,8 @@ def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
     yield _baseline("random", lambda instances: run(task, instances, Random(task, key(0, "contest") % 2**32)))
     if any(dial.learnables for dial in task.dials):  # else it would be `static` again
         yield _baseline("left_to_sgd", lambda instances: left_to_sgd(task, instances))
-    yield _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
+    together = _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
+    yield replace(together, most=FEW)
     for each in tuned:
         steered = _under(task, each.policy(task))
         yield _Run(each.kind, "baseline", each.label, each.member_steps, json.dumps(each.vector), steered)
@@ -171,7 +172,7 @@ def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run
         yield _Run(name, "agent", label, cost, identity, _under(task, agent))
         for what in ABLATIONS:
             ablated = _without(task, agent, what)
-            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, ablated, ABLATED)
+            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, ablated, FEW)
 
 
 def name_of(agent: Agent, path: Path) -> str:

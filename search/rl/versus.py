@@ -131,7 +131,7 @@ def _rate(contender: Contender) -> float:
 
 
 def _cut(own: Array, other: Array) -> tuple[Array, Array]:
-    """An ablation has fewer instances than the others, the same ones."""
+    """The instances that both have: the first ones, see `contest.FEW`."""
     count = min(own.shape[-1], other.shape[-1])
     return own[:, :count], other[:, :count]
 

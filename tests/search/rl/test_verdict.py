@@ -311,6 +311,56 @@ def test_evaluate_compares_what_is_there_and_goes_on_where_it_was_cut(
     assert main([*asked, "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["lines"][0]["cost"] == 12 * 4 + 16 * 12
+    assert [(each["reference"], each["verdict"], each["runs"]) for each in told["primary"]] == [
+        ("constant", "no verdict", [1, 2])
+    ]
+    assert "constant has 2 tunings, spline has 0 tunings, and a verdict needs 5: add more with" in told["remarks"][1]
+
+
+@pytest.mark.parametrize(
+    ("of_then", "why"),
+    [
+        ({"tunemax": "0.0.1"}, r"tunemax 0\.0\.1 → \S+"),
+        ({"torch": "1.0"}, r"torch 1\.0 → \S+"),
+        ({"code": "0" * 16}, "the code of tunemax has changed"),
+    ],
+)
+def test_what_another_version_has_run_is_run_anew_and_that_is_said(
+    of_then: dict[str, str], why: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rl", "tune", *SHORT, "--policy", "constant", "--tunings", "1", "--member-steps", "1152"]) == 0
+    asked = ["rl", "evaluate", *SHORT, "--instances", "2"]
+    assert main(asked) == 0
+    (path,) = here.glob("**/runs/constant-1.json")
+    kept = json.loads(path.read_text())
+    before = json.dumps(kept | {"versions": kept["versions"] | of_then})
+    path.write_text(before)
+    capsys.readouterr()
+    assert main(asked) == 0
+    said = capsys.readouterr().err
+    assert re.search(rf"^constant 1: run anew, since it is of another version \({why}\)$", said, re.MULTILINE)
+    assert said.count("run anew") == 1
+    assert json.loads(path.read_text()) == kept
+
+
+def test_agents_steer_the_trainings_that_baselines_steer(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever an agent has learned on: without an action it is the same as `static`."""
+    train = ["rl", "train", *SHORT, "--algo", "ppo", "--steps", "12", "--envs", "2", "--round", "2", "--out", "agent"]
+    assert main(train) == 0
+    other = ["--env", "Tiny-v0", "--horizon", "24", "--frame-skip", "4", "--set", "n_embd=8"]
+    assert main(["rl", "tune", *other, "--policy", "constant", "--tunings", "1", "--member-steps", "2304"]) == 0
+    assert main(["rl", "evaluate", *other, "--instances", "2", "agent"]) == 0
+    first = [json.loads(next(here.glob(f"**/runs/{name}.json")).read_text()) for name in ("static", "agent-1")]
+    starts = [[each["history"][0]["loss"] for each in run["outcomes"]] for run in first]
+    assert starts[0] == starts[1], "the same models, before anybody has moved anything"
+    assert [each["member_steps"] for run in first for each in run["outcomes"]] == [24] * 4
+
+
+def test_an_agent_is_not_taken_for_a_baseline(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--algo", "ppo", "--steps", "12", "--envs", "2", "--round", "2", "--out", "constant-1"]
+    assert main(["rl", "train", *SHORT, *words]) == 0
+    assert main(["rl", "evaluate", *SHORT, "--instances", "2", "constant-1"]) == 2
+    assert "called constant, as a baseline is; rename its folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -323,6 +373,9 @@ def test_evaluate_compares_what_is_there_and_goes_on_where_it_was_cut(
         (["--env", "Tiny-v0", "--sets", "tests"], "set = tests: no such set of instances; did you mean `test`?"),
         (["--env", "Tiny-v0", "--sets", "larger", "--instances", "65"], "--instances = 65: set larger has 64"),
         (["--env", "Tiny-v0", "nowhere"], "nowhere: no agent here"),
+        (["--env", "Tiny-v0", "--margin", "0"], "--margin = 0: expected percent of the loss, above 0 and at most 20"),
+        (["--env", "Tiny-v0", "--margin", "nan"], "--margin = nan: expected percent of the loss"),
+        (["--env", "Tiny-v0", "--margin", "1%"], "--margin = 1%: expected percent of the loss"),
     ],
 )
 def test_mistakes_are_told(words: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
