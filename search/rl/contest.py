@@ -124,8 +124,9 @@ def hold(
     found: dict[str, Contender] = {}
     contenders = [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]
     for place, each in enumerate(contenders, 1):
-        report(f"{place}/{len(contenders)}  {each.label} on {counted(count, 'instance')} of {set}")
-        outcomes = _kept(each, scene, instances[: each.most], folder, report)
+        met = instances[: each.most]
+        report(f"{place}/{len(contenders)}  {each.label} on {counted(len(met), 'instance')} of {set}")
+        outcomes = _kept(each, scene, met, folder, report)
         before = found.get(each.name)
         runs = {**(before.runs if before else {}), each.label: outcomes}
         costs = [before.cost] * len(before.runs) if before else []

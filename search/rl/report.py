@@ -12,6 +12,7 @@ from tunemax.search.charts import svg
 from tunemax.search.question.counting import counted
 from tunemax.search.results.statistics import finite
 from tunemax.search.rl.charts import pictures
+from tunemax.search.rl.contest import FEW
 from tunemax.search.rl.verdict import STATIC, Line, Primary, Verdict
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Column, Section, Table, at, tabulated
@@ -60,16 +61,17 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     seeds = {line.name: len(line.by_run) for line in verdict.lines if line.role == "agent"}
     told = ", ".join(f"{counted(count, 'seed')} of {name}" for name, count in seeds.items())
     instances = counted(len(contest.instances), "instance")
+    few = f"; the population and ablations have the first {FEW}" if len(contest.instances) > FEW else ""
     return (
         f"{instances} of {contest.set}; {told or 'no agent'}. Primary contrasts: each agent with the best static "
         f"setting ({STATIC}) and the {schedule}. Seeds, tunings and instances are all random; p is corrected for all "
         "primary contrasts (Holm), and each interval is at the level of its test. A tie lies within "
         f"±{100 * verdict.margin:g} % of the loss.",
         "All else is described: intervals of 95 %, each by itself. Test loss in nats a token: the mean of the middle "
-        "half of the instances, of trainings that did not diverge. Spread: the standard deviation of seeds, or of "
-        "tunings. Cost: member-steps of training the agent, or tuning the baseline, before its first run. Ahead: how "
-        "often it has a lower loss than the best static setting; what diverged is behind. Saved: share of the horizon "
-        "that is left when the final validation loss of that is reached, where that did not diverge.",
+        f"half of the instances, of trainings that did not diverge{few}. Spread: the standard deviation of seeds, or "
+        "of tunings. Cost: member-steps of training the agent, or tuning the baseline, before its first run. Ahead: "
+        "how often it has a lower loss than the best static setting; what diverged is behind. Saved: share of the "
+        "horizon that is left when the final validation loss of that is reached, where that did not diverge.",
     )
 
 

@@ -130,7 +130,8 @@ class Verdict:
         sentences: list[str] = []
         for line in self.lines:
             if line.role == "agent":
-                sentences += [self._claim(each) for each in self.primaries if each.name == line.name]
+                claims = [self._claim(each) for each in self.primaries if each.name == line.name]
+                sentences += claims or [f"Nothing can be claimed of {line.name} without a tuned baseline."]
                 sentences.append(self._price(line))
         return tuple(sentences) or ("Nothing can be said without an agent and a tuned baseline.",)
 

@@ -191,6 +191,17 @@ def test_too_few_runs_get_no_verdict_and_the_command_for_more() -> None:
     )
 
 
+def test_equal_losses_count_half_and_what_diverged_is_behind() -> None:
+    same = contender("constant", 2.0)
+    twin = Contender("sac", "agent", 1000, {f"sac {i}": outcomes for i, outcomes in enumerate(same.runs.values())})
+    (line, *_) = verdict(same, contender("spline", 1.9), twin).lines
+    assert line.ahead_of_static is not None
+    assert line.ahead_of_static[0] == pytest.approx(0.5)
+    everywhere = [(run, instance) for run in range(8) for instance in range(COUNT)]
+    (line, *_) = verdict(same, contender("spline", 1.9), contender("sac", 1.8, "agent", diverged=everywhere)).lines
+    assert line.ahead_of_static == (0, 0, 0)
+
+
 def test_only_primary_contrasts_are_corrected_for() -> None:
     """However many baselines and ablations are described."""
     main = [contender("constant", 2.0), contender("spline", 1.99), contender("sac", 1.985, "agent", between=0.004)]
@@ -232,6 +243,12 @@ def test_without_an_agent_there_is_nothing_to_say() -> None:
     assert verdict(contender("constant", 2.0)).sentences == (
         "Nothing can be said without an agent and a tuned baseline.",
     )
+
+
+def test_without_a_tuned_baseline_nothing_is_claimed() -> None:
+    found = verdict(contender("static", 2.0), contender("sac", 1.8, "agent"), tunings=0)
+    assert found.sentences[0] == "Nothing can be claimed of sac without a tuned baseline."
+    assert "constant has 0 tunings, spline has 0 tunings, and a verdict needs 5: add more with" in found.missing[0]
 
 
 def test_the_report_has_every_run(tmp_path: Path) -> None:
