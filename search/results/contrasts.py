@@ -55,15 +55,21 @@ class Contrast:
 
     @property
     def detectable(self) -> float:
-        """The share of the loss by which the two would have to differ to be told apart in 80 of 100 repeats."""
-        return math.expm1(self.difference.detectable(self.alpha)) if self.difference else math.nan
+        """The share of the loss by which the two would have to differ to be told apart in 80 of 100 repeats; NaN where
+        there are too few runs to say."""
+        if self.difference is None or self.verdict == "no verdict":
+            return math.nan
+        return math.expm1(self.difference.detectable(self.alpha))
 
     @property
     def needed(self) -> int | None:
-        """Runs of either side that would find a difference as large as the margin; None if instances are too few."""
-        if self.difference is None:
+        """Runs of either side with which there would be a verdict, whatever it is; None if instances are too few.
+
+        An interval that reaches half of the margin to either side leaves 0 out, or lies within the margin.
+        """
+        if self.difference is None or self.verdict == "no verdict":
             return None
-        return self.difference.runs_for(math.log1p(self.margin), self.alpha, MOST_RUNS)
+        return self.difference.runs_for(math.log1p(self.margin) / 2, self.alpha, MOST_RUNS)
 
 
 def relative(difference: Crossed | None, alpha: float = ALPHA) -> tuple[float, float, float]:

@@ -67,18 +67,15 @@ class Crossed:
         half = self._half(1 - alpha / 2)
         return self.value - half, self.value + half
 
-    def detectable(self, alpha: float = ALPHA, runs: int | None = None) -> float:
-        """The difference that is found at a level of alpha in POWER of all repeats, with so many runs of either side.
+    def detectable(self, alpha: float = ALPHA) -> float:
+        """The difference that is found at a level of alpha in POWER of all repeats."""
+        return self._half(1 - alpha / 2) + self._half(POWER)
 
-        runs: as many as there were, unless told otherwise; the same instances.
-        """
-        wanted = self if runs is None else self._with(runs)
-        return wanted._half(1 - alpha / 2) + wanted._half(POWER)
-
-    def runs_for(self, difference: float, alpha: float, most: int) -> int | None:
-        """Of either side, so that a difference is found; None if `most` are not enough."""
-        least = max(2, *self.runs)
-        return next((runs for runs in range(least, most + 1) if self.detectable(alpha, runs) <= difference), None)
+    def runs_for(self, half: float, alpha: float, most: int) -> int | None:
+        """Runs of either side whose interval would reach so far to either side, on the same instances; None if `most`
+        are not enough."""
+        counts = range(max(2, *self.runs), most + 1)
+        return next((runs for runs in counts if self._with(runs)._half(1 - alpha / 2) <= half), None)
 
     def _with(self, runs: int) -> Crossed:
         had, (own, other, instances) = self.runs, self.variances

@@ -150,7 +150,7 @@ class Verdict:
                 return f"{told}, {self.where}{rates}."
             case "cannot say yet":
                 told = f"{name} and {other}: cannot say yet. The difference in test loss is {extent[0]}"
-                return f"{told} ({extent[1]}; {of}), {self.where}{rates}. {self._outlook(contrast, within)}"
+                return f"{told} ({extent[1]}; {of}), {self.where}{rates}. {self._outlook(contrast)}"
             case _:
                 return f"{name} and {other}: no verdict. {self._lacking(primary)}{rates}."
 
@@ -158,12 +158,11 @@ class Verdict:
         instances = counted(len(self.contest.instances), "instance")
         return f"{counted(versus.runs[0], 'seed')} × {counted(versus.runs[1], 'tuning')} × {instances}"
 
-    def _outlook(self, contrast: Contrast, within: str) -> str:
+    def _outlook(self, contrast: Contrast) -> str:
         found = f"A difference of {100 * contrast.detectable:.2g} % would be found 4 times in 5"
-        needed = contrast.needed
-        if needed is None:
-            return f"{found}; for one of {within} there are too few instances."
-        return f"{found}, one of {within} with {needed} seeds and as many tunings."
+        if contrast.needed is None:
+            return f"{found}; for a verdict either way there are too few instances."
+        return f"{found}; {contrast.needed} seeds and as many tunings would give a verdict either way."
 
     def _lacking(self, primary: Primary) -> str:
         own, other = primary.versus.runs

@@ -120,12 +120,25 @@ def test_a_detectable_difference_is_found_in_80_of_100_repeats() -> None:
     assert 0.72 < np.mean(p < 0.025) < 0.88
 
 
-def test_more_runs_find_less_until_instances_are_too_few() -> None:
+def test_more_runs_narrow_an_interval_until_instances_are_too_few() -> None:
     found = Crossed(0.0, (0.02**2 / 8, 0.02**2 / 8, 0.001**2), (7, 7, 127), (8, 8))
-    needed = found.runs_for(0.01, ALPHA, 1000)
+    needed = found.runs_for(0.005, ALPHA, 1000)
     assert needed is not None
-    assert found.detectable(ALPHA, needed) <= 0.01 < found.detectable(ALPHA, needed - 1)
-    assert found.runs_for(0.002, ALPHA, 1000) is None, "no number of runs makes up for the instances"
+    error = math.sqrt(2 * 0.02**2 / needed + 0.001**2)
+    assert 1.95 * error < 0.005 < 2.05 * error
+    assert found.runs_for(0.001, ALPHA, 1000) is None, "no number of runs makes up for the instances"
+
+
+@given(st.floats(-0.03, 0.03), st.floats(0.0005, 0.02), st.floats(0.0, 0.002))
+def test_so_many_runs_as_are_recommended_give_a_verdict_either_way(value: float, between: float, left: float) -> None:
+    found = judged({"a": (Crossed(value, (between**2 / 8, between**2 / 8, left**2), (7, 7, 127), (8, 8)), 256)}, 0.01)[
+        "a"
+    ]
+    if found.needed is not None:
+        scaled = (between**2 / found.needed, between**2 / found.needed, left**2)
+        free = (found.needed - 1, found.needed - 1, 127)
+        after = Crossed(value, scaled, free, (found.needed, found.needed))
+        assert judged({"a": (after, 256)}, 0.01)["a"].verdict in ("better", "worse", "tie")
 
 
 # ---- a family of contrasts -------------------------------------------------------------------------------------------
@@ -150,6 +163,26 @@ def test_holm_by_hand() -> None:
 def test_the_least_number_of_runs_could_show_something_by_rearranging_them(family: int, least: int) -> None:
     assert least_runs(family) == least
     assert 2 / math.comb(2 * least, least) < 0.05 / family <= 2 / math.comb(2 * least - 2, least - 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "word"),
+    [
+        (0.0, 0.009, "tie"),
+        (0.005, 0.007, "cannot say yet"),
+        (-0.005, 0.007, "cannot say yet"),
+        (0.0, 0.02, "cannot say yet"),
+        (-0.005, 0.004, "better"),
+        (0.005, 0.004, "worse"),
+        (0.05, 0.04, "worse"),
+    ],
+)
+def test_a_tie_lies_within_the_margin_on_both_sides(value: float, half: float, word: str) -> None:
+    """half: how far the interval reaches to either side; the margin is 0.01."""
+    variance = (half / 1.96) ** 2 / 3
+    found = judged({"a": (Crossed(value, (variance,) * 3, (1e9,) * 3, (8, 8)), 256)}, 0.01)["a"]
+    assert found.verdict == word
+    assert found.relative[1:] == pytest.approx((value - half, value + half), abs=2e-3)
 
 
 def test_too_few_runs_leave_nothing_to_the_others() -> None:
