@@ -26,6 +26,7 @@ import numpy as np
 
 from tunemax.search.results.statistics import ALPHA, Array
 
+Statistic = Callable[[Array], tuple[Array, Array, Array]]
 CUT = 0.25
 """The share of instances that an interquartile mean leaves out at either end."""
 ROUNDING = 1e-12
@@ -109,7 +110,7 @@ def pairs(own: Array, other: Array) -> Array:
     return found
 
 
-def _summary(values: Array, of: Callable[[Array], tuple[Array, Array]]) -> Crossed | None:
+def _summary(values: Array, of: Statistic) -> Crossed | None:
     own, other, _ = values.shape
     if np.isfinite(values).sum(axis=-1).min() < 2:
         return None
@@ -122,16 +123,17 @@ def _three(numbers: Array) -> tuple[float, float, float]:
     return one, two, three
 
 
-def moments(values: Array, of: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Array, Array]:
+def moments(values: Array, of: Statistic) -> tuple[Array, Array, Array]:
     """Value, variances and degrees of freedom by cause: (…), (…, 3) and (…, 3) of (…, own runs, other runs, instances).
 
-    of: the value of each pair of runs, and how far each instance pulls it: (…) and (…, instances) of (…, instances).
+    of: the value of each pair of runs, how far each instance pulls it, and of how many it is: (…), (…, instances) and
+    (…) of (…, instances).
     """
     own, other, n = values.shape[-3:]
-    by_pair, pulls = of(values)
+    by_pair, pulls, kept = of(values)
     value: Array = by_pair.mean(axis=(-2, -1))
     instances = pulls.mean(axis=(-3, -2))
-    left = np.isfinite(values).sum(axis=-1).mean(axis=(-2, -1)) * (1 - 2 * CUT if of is interquartile else 1)
+    left = kept.mean(axis=(-2, -1))
     variances = np.stack(
         [
             _variance(by_pair.mean(axis=-1)) / own,
@@ -162,8 +164,9 @@ def two_sided(value: Array, variances: Array, free: Array) -> Array:
     return np.where(variances.sum(axis=-1) > 0, found, np.where(value == 0, 1.0, 0.0))
 
 
-def interquartile(values: Array) -> tuple[Array, Array]:
-    """The mean of the middle half over the last axis, without NaN, and how far each value pulls it (0 for NaN).
+def interquartile(values: Array) -> tuple[Array, Array, Array]:
+    """The mean of the middle half over the last axis, without NaN; how far each value pulls it, 0 for NaN; how many
+    there are in the middle.
 
     The middle half has fractions of the values at its ends where they cannot be halved evenly.
     """
@@ -180,12 +183,12 @@ def interquartile(values: Array) -> tuple[Array, Array]:
     there = np.isfinite(held)
     centre = np.where(there, held, 0).sum(axis=-1, keepdims=True) / np.maximum(count, 1)
     pulls = np.where(there, (held - centre) / (1 - 2 * CUT) * n / np.maximum(count, 1), 0.0)
-    return middle, pulls
+    return middle, pulls, (1 - 2 * CUT) * count[..., 0]
 
 
-def _plain(values: Array) -> tuple[Array, Array]:
+def _plain(values: Array) -> tuple[Array, Array, Array]:
     mean = values.mean(axis=-1, keepdims=True)
-    return mean[..., 0], values - mean
+    return mean[..., 0], values - mean, np.full(values.shape[:-1], values.shape[-1])
 
 
 def _variance(values: Array) -> Array:

@@ -170,10 +170,10 @@ class Verdict:
         if min(own, other) < least:
             have = f"{counted(own, 'seed')} and {counted(other, 'tuning')}"
             return f"{have} are too few; it takes at least {least} of each"
-        return (
-            f"On {instances} of {counted(len(self.contest.instances), 'instance')} only did neither diverge; "
-            f"it takes at least {LEAST_INSTANCES}"
-        )
+        met = counted(len(self.contest.instances), "instance")
+        if len(self.contest.instances) < LEAST_INSTANCES:
+            return f"{met} are too few; it takes at least {LEAST_INSTANCES}"
+        return f"On {instances} of {met} only did neither diverge; it takes at least {LEAST_INSTANCES}"
 
     def _price(self, line: Line) -> str:
         runs = self.break_even(line)
@@ -200,7 +200,7 @@ class Verdict:
         if poorer:
             less = f"{', '.join(poorer)} had less than the {dearest:,} member-steps of an agent"
             return f"Unequal compute: {less}; tune with --member-steps {dearest}."
-        return "Equal compute: every tuning has had at least the member-steps of one agent." if dearest else ""
+        return "Equal compute: every tuned baseline has had at least the member-steps of one agent." if dearest else ""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ class Verdict:
         poor = {kind: count for kind, count in tunings.items() if count < least}
         if agents and poor:
             have = ", ".join(f"{kind} has {counted(count, 'tuning')}" for kind, count in poor.items())
-            tune = ("--policy", ",".join(poor), "--tunings", str(TUNINGS))
+            tune = ("--policy", ",".join(poor), "--tunings", str(max(TUNINGS, least)))
             add = typed(self.contest.storage, "rl", "tune", *scene_words(self.contest.scene), *tune)
             told.append(f"{have}, and a verdict needs {least}: add more with {add}")
         return tuple(told)

@@ -39,7 +39,7 @@ def test_the_interquartile_mean_is_of_the_middle_half() -> None:
 @given(arrays(float, 11, elements=st.integers(-50, 50)))
 def test_what_pulls_at_the_middle_half_adds_up_to_nothing(values: Array) -> None:
     """And a single value never pulls harder than the ends of the middle half do, however far out it lies."""
-    _, pulls = interquartile(values)
+    _, pulls, _ = interquartile(values)
     assert pulls.sum() == pytest.approx(0, abs=1e-9)
     far = values.copy()
     far[values.argmax()] += 1e6
@@ -182,7 +182,7 @@ def test_a_tie_lies_within_the_margin_on_both_sides(value: float, half: float, w
     variance = (half / 1.96) ** 2 / 3
     found = judged({"a": (Crossed(value, (variance,) * 3, (1e9,) * 3, (8, 8)), 256)}, 0.01)["a"]
     assert found.verdict == word
-    assert found.relative[1:] == pytest.approx((value - half, value + half), abs=2e-3)
+    assert found.relative[1:] == pytest.approx((value - half, value + half), abs=5e-3)
 
 
 def test_too_few_runs_leave_nothing_to_the_others() -> None:

@@ -93,7 +93,7 @@ def test_a_win_is_told_with_its_price() -> None:
     line = found.lines[0]
     assert (line.name, line.reach.share if line.reach else None) == ("sac", 0.5)
     assert line.ahead_of_static == (1, 1, 1)
-    assert found.remarks == ("Equal compute: every tuning has had at least the member-steps of one agent.",)
+    assert found.remarks == ("Equal compute: every tuned baseline has had at least the member-steps of one agent.",)
 
 
 def test_a_loss_is_told_as_plainly() -> None:
