@@ -235,7 +235,7 @@ def main() -> None:
     covers, least = coverage(rng, repeats)
     print(covers, flush=True)
     print(power(rng, repeats // 2))
-    print(measured(rng, repeats // 2))
+    print(measured(np.random.default_rng(arguments.seed + 1), repeats // 2))
     print(f"False verdicts are at most {percent(most)} (required: 5.5 %).")
     print(f"Intervals cover in at least {percent(least)} (required: 94 %).")
 
