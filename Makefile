@@ -33,8 +33,8 @@ RL = $(BIN)/tunemax rl
 rl: .venv/installed
 	@mkdir -p runs
 	$(RL) train $(RL_SCENE) --algo sac --seed 1 --steps 5600 --storage runs/rl.db
-	$(RL) tune $(RL_SCENE) --policy constant,spline,log_linear --storage runs/rl.db
-	$(RL) evaluate $(RL_SCENE) --storage runs/rl.db
+	$(RL) tune $(RL_SCENE) --policy constant,spline,log_linear --tunings 1 --storage runs/rl.db
+	$(RL) evaluate $(RL_SCENE) --instances 64 --storage runs/rl.db
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """Policies that are not learned by gradients: what an agent has to beat, and what a tuner can tune.
 
-A policy looks at one observation (features,) and answers with an action (dials,) in [-1, 1], as the `box` form has it.
-Policies hold no memory of an episode, so one policy may steer any number of trainings. The tunable ones are made from a
-flat vector: `Kind.bounds(task)` says of how many numbers and within which bounds, `Kind.of(task, vector)` makes the
-policy.
+A policy looks at one observation (features,) and answers with an action (dials,) in [-1, 1], as the `box` form has it,
+or with the values that some dials are to have at once, by name. Policies hold no memory of an episode, so one policy
+may steer any number of trainings. The tunable ones are made from a flat vector: `Kind.bounds(task)` says of how many
+numbers and within which bounds, `Kind.of(task, vector)` makes the policy.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError
 
 Action = npt.NDArray[np.float64]
+Values = Mapping[str, float]
+"""Of dials by name; those that are not in it are left alone."""
+Answer = Action | Values
 Vector = Sequence[float] | npt.NDArray[np.float64]
 
 
 class Policy(Protocol):
-    """What steers: an action for an observation."""
+    """What steers: an action for an observation, or the values that dials are to have."""
 
-    def act(self, observation: npt.ArrayLike) -> Action: ...
+    def act(self, observation: npt.ArrayLike) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -77,28 +80,14 @@ class Random:
 
 
 class Targets:
-    """A policy that knows where each control should be; it moves there as fast as actions can."""
+    """A policy that knows where each control should be, and puts it there in one step, whatever the form of actions."""
 
     def __init__(self, task: Task) -> None:
-        if task.action == "absolute":
-            raise TunemaxError(
-                "action = absolute: this policy answers with moves; make the environment with action = box"
-            )
         self.task = task
         self.features = Features(task.dials, task.varied)
 
-    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
-        """The wanted value of each control that is to be moved, by its name."""
+    def act(self, observation: npt.ArrayLike) -> Values:
         raise NotImplementedError
-
-    def act(self, observation: npt.ArrayLike) -> Action:
-        action = np.zeros(len(self.task.dials))
-        targets = self.targets(observation)
-        for i, dial in enumerate(self.task.dials):
-            if dial.name in targets:
-                value = dial.at(self.features.raw(observation, f"at/{dial.name}"))
-                action[i] = dial.action_towards(value, targets[dial.name])
-        return action
 
 
 class Constant(Targets):
@@ -108,7 +97,7 @@ class Constant(Targets):
         super().__init__(task)
         self.values = dict(values)
 
-    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+    def act(self, observation: npt.ArrayLike) -> Values:
         return self.values
 
     @classmethod
@@ -124,8 +113,8 @@ class Constant(Targets):
 class WarmupCosine(Targets):
     """Warm-up, then a cosine, for the learning rate that the optimizer uses; other controls are left alone.
 
-    The schedule of the training is divided out: what is asked for here is what the next iterations get, as far as a
-    factor of 1.5 a step reaches.
+    The schedule of the training is divided out: what is asked for here is what the next iterations get, as far as the
+    bounds of the control reach.
     """
 
     def __init__(self, task: Task, peak: float, warmup: float = 0.05, floor: float = 0.1) -> None:
@@ -134,7 +123,7 @@ class WarmupCosine(Targets):
             raise TunemaxError("warm-up and cosine: this task does not control learning_rate")
         self.peak, self.warmup, self.floor = peak, warmup, floor
 
-    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+    def act(self, observation: npt.ArrayLike) -> Values:
         progress = self.features.raw(observation, "progress")
         if progress < self.warmup:
             share = (progress + self.features.raw(observation, "step")) / max(self.warmup, 1e-9)
@@ -165,7 +154,7 @@ class Spline(Targets):
         super().__init__(task)
         self.places = np.asarray(places, dtype=np.float64).reshape(len(task.dials), -1)
 
-    def targets(self, observation: npt.ArrayLike) -> Mapping[str, float]:
+    def act(self, observation: npt.ArrayLike) -> Values:
         knots = np.linspace(0, 1, self.places.shape[1])
         progress = self.features.raw(observation, "progress")
         return {

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tunemax.envs.controls import Moves
 from tunemax.envs.instances import Instance
 from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
 from tunemax.envs.task import Task
@@ -153,8 +154,10 @@ class Steering:
         found = self._measured(list(instances))
         return {slot: self._begin(self._slot(slot), found[slot]) for slot in instances}
 
-    def advance(self, moves: Mapping[int, npt.ArrayLike]) -> dict[int, Transition]:
-        """One step of every running training. moves: numbers (dials,) in [-1, 1] by slot, as `Actions.read` gives them.
+    def advance(self, moves: Mapping[int, npt.ArrayLike | Mapping[str, float]]) -> dict[int, Transition]:
+        """One step of every running training.
+
+        moves: by slot, numbers (dials,) in [-1, 1] as `Actions.read` gives them, or the values that dials are to have.
 
         Raises TunemaxError for a slot where nothing is running, and if a running one is left out.
         """
@@ -164,9 +167,11 @@ class Steering:
                 raise TunemaxError(f"step: {reason}; call reset")
         if left_out := [slot for slot in range(self.size) if self.running(slot) and slot not in moves]:
             raise TunemaxError(f"step: no action for training {left_out[0]}; running trainings advance together")
-        actions = {slot: np.asarray(move, dtype=np.float64) for slot, move in moves.items()}
-        for slot, action in actions.items():
-            move(self._slot(slot).trainer, self._slot(slot).live, self.task, action)
+        actions = {
+            slot: move(self._slot(slot).trainer, self._slot(slot).live, self.task, wanted)
+            for slot, wanted in moves.items()
+        }
+        for slot in moves:
             self._disturb(self._slot(slot))
         before = {}
         for trainer in self._trainers(moves):
@@ -334,14 +339,31 @@ class Steering:
         return info if episode.test_loss is None else {**info, "test_loss": episode.test_loss}
 
 
-def move(trainer: Trainer, member: Member, task: Task, action: npt.NDArray[np.float64]) -> None:
-    """Put the dials of a training where an action (dials,) wants them."""
+def move(trainer: Trainer, member: Member, task: Task, wanted: npt.ArrayLike | Mapping[str, float]) -> Moves:
+    """Put the dials of a training where an action (dials,) wants them, or to the values of some of them by name.
+
+    Returns the action; of values, the one that leads there, or as near as one action can.
+    """
+    action = _towards(member, task, wanted) if isinstance(wanted, Mapping) else np.asarray(wanted, dtype=np.float64)
     for dial, a in zip(task.dials, action.tolist(), strict=True):
         value = dial.read(member.values)
-        new = dial.at(a) if task.action == "absolute" else dial.moved(value, a)
+        if isinstance(wanted, Mapping):
+            new = dial.at(dial.unit(wanted[dial.name])) if dial.name in wanted else value
+        else:
+            new = dial.at(a) if task.action == "absolute" else dial.moved(value, a)
         if new != value:
             for name, of_field in dial.fields(new, member.values).items():
                 trainer.set(member, name, of_field)
+    return action
+
+
+def _towards(member: Member, task: Task, values: Mapping[str, float]) -> Moves:
+    """What an observation shows as the action that led to these values."""
+    places = {dial: dial.read(member.values) for dial in task.dials}
+    goals = {dial: values.get(dial.name, value) for dial, value in places.items()}
+    if task.action == "absolute":
+        return np.array([dial.unit(goal) for dial, goal in goals.items()])
+    return np.array([dial.action_towards(places[dial], goal) for dial, goal in goals.items()])
 
 
 def corpus_of(dataset: str) -> Corpus:

@@ -163,6 +163,16 @@ def test_claims_are_held_to_what_they_promise() -> None:
     assert re.search(r"^Errors are at most [\d.]+ % \(required: 5.5 %\)\.$", out, re.MULTILINE)
 
 
+def test_verdicts_on_agents_are_held_to_what_they_promise() -> None:
+    out = printed("rl_verdict.py")
+    rows = figures(out)
+    assert {len(row) for row in rows} == {3, 5}
+    shares = [float(share) for row in rows for cell in row[1:] for share in re.findall(r"([\d.]+) %", cell)]
+    assert len(shares) > 4 * len(rows) / 2
+    assert all(0 <= share <= 100 for share in shares)
+    assert re.search(r"False verdicts are at most [\d.]+ % \(required: 5\.5 %\)\.", out)
+
+
 def test_an_evaluation_has_its_noise_and_its_share_of_the_time(data_folder: Path, tmp_path: Path) -> None:
     draw = random.Random(1)
     text = tmp_path / "words.txt"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunemax.envs.observation import Observation
-from tunemax.envs.policies import Action, Policy
+from tunemax.envs.policies import Answer, Policy
 
 FEEDBACK = (
     "loss", "fast_slope", "slow_slope", "gap", "gradient", "noise", "update", "row_sum", "guarded",
@@ -31,7 +31,7 @@ class Hidden:
         self._policy = policy
         self._shown = np.array([name not in hidden for name in names], dtype=np.float32)
 
-    def act(self, observation: npt.ArrayLike) -> Action:
+    def act(self, observation: npt.ArrayLike) -> Answer:
         return self._policy.act(np.asarray(observation, dtype=np.float32) * self._shown)
 
 
@@ -42,7 +42,7 @@ class Recorded:
         self._policy = policy
         self.seen: list[Observation] = []
 
-    def act(self, observation: npt.ArrayLike) -> Action:
+    def act(self, observation: npt.ArrayLike) -> Answer:
         self.seen.append(np.array(observation, dtype=np.float32))
         return self._policy.act(observation)
 
@@ -55,5 +55,5 @@ class Shuffled:
         self._policy, self._pool = policy, pool
         self._generator = np.random.default_rng(seed)
 
-    def act(self, observation: npt.ArrayLike) -> Action:
+    def act(self, observation: npt.ArrayLike) -> Answer:
         return self._policy.act(self._pool[int(self._generator.integers(len(self._pool)))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -133,11 +132,6 @@ def whole(flag: str, least: int, most: int | None = None) -> Callable[[str], int
 def print_json(data: Any) -> None:
     """Print JSON that any reader takes: an infinite loss, which somebody may have told, is null."""
 
-    def finite(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {key: finite(value) for key, value in part.items()}
-        if isinstance(part, (list, tuple)):
-            return [finite(value) for value in part]
-        return None if isinstance(part, float) and not math.isfinite(part) else part
+    from tunemax.search.results.statistics import finite
 
     print(json.dumps(finite(data), indent=1, allow_nan=False))

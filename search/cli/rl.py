@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import math
 import shlex
 import sys
@@ -17,7 +19,7 @@ from tunemax.gpt.paths import folder_named
 from tunemax.search.cli import steer
 from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
-from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of, scene_words
+from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of
 from tunemax.search.question.counting import counted
 from tunemax.search.storage.paths import default_storage
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
 
 ALGORITHMS = ("sac", "ppo", "tqc", "dqn")
+INSTANCES = 256
+"""That contenders are compared on, where a set has as many."""
 
 
 def register(commands: Subcommands) -> None:
@@ -53,7 +57,8 @@ def register(commands: Subcommands) -> None:
     parser = add_command(actions, "tune", "tune the baselines that agents are compared with", tune)
     scene_flags(parser)
     parser.add_argument("--policy", metavar="A,B", help="only these baselines (default: all that mean something here)")
-    count_flag(parser, "--member-steps", "for each baseline (default: what the dearest agent has cost)")
+    count_flag(parser, "--member-steps", "for each tuning (default: what the dearest agent has cost)")
+    count_flag(parser, "--tunings", "of each baseline, those that are there included (default 8)", default=8)
     storage_flag(parser)
 
     parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
@@ -67,7 +72,10 @@ def register(commands: Subcommands) -> None:
     parser.add_argument(
         "--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)"
     )
-    count_flag(parser, "--instances", "of each set (default 32)", default=32)
+    count_flag(parser, "--instances", "of each set (default: 256, or all of a set that has fewer)")
+    parser.add_argument(
+        "--margin", type=_margin, metavar="PERCENT", help="what differs by less than this of the loss ties (default 1)"
+    )
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
     parser.add_argument("--out", type=folder_named, metavar="DIR", help="of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
@@ -87,7 +95,7 @@ def train(arguments: argparse.Namespace) -> None:
     from tunemax.envs.agents.hyperparameters import checked, load
     from tunemax.envs.agents.training import Plan
     from tunemax.search.machine.alone import check_room
-    from tunemax.search.rl.trials import agent_folder, as_begun
+    from tunemax.search.rl.trials import agent_folder, as_begun, scene_words
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.patience import LONG
@@ -104,7 +112,7 @@ def train(arguments: argparse.Namespace) -> None:
     storage.patience.limit = LONG  # it is there, and is waited for from now on
     plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = arguments.out or agent_folder(storage, plan.scene, algorithm, plan.seed)
-    words = [*scene_words(arguments), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
+    words = [*scene_words(plan.scene), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
     for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
         words += [flag, str(value)] if value != usual else []
     words += ["--absolute"] * arguments.absolute
@@ -148,9 +156,9 @@ def tune(arguments: argparse.Namespace) -> None:
     import torch
 
     from tunemax.search.rl.bar import bar
-    from tunemax.search.rl.baselines import check_kind, kinds_for, least_budget
+    from tunemax.search.rl.baselines import TUNINGS, check_kind, check_tunings, kinds_for, least_budget
     from tunemax.search.rl.baselines import tune as tune_baseline
-    from tunemax.search.rl.trials import as_begun, dearest
+    from tunemax.search.rl.trials import as_begun, dearest, scene_words
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.patience import LONG
@@ -161,6 +169,7 @@ def tune(arguments: argparse.Namespace) -> None:
     kinds = tuple(arguments.policy.split(",")) if arguments.policy else kinds_for(scene.task)
     for kind in kinds:
         check_kind(kind, scene.task)
+    check_tunings(arguments.tunings)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on
@@ -171,16 +180,18 @@ def tune(arguments: argparse.Namespace) -> None:
             f"{scene.id}: no agent is trained yet, so nobody knows what it costs; "
             f"give --member-steps N, at least {least_budget(scene.task):,}"
         )
-    words = [*scene_words(arguments), "--member-steps", str(budget), *flags_of(arguments, "policy")]
+    words = [*scene_words(scene), "--member-steps", str(budget), *flags_of(arguments, "policy")]
+    words += ["--tunings", str(arguments.tunings)] if arguments.tunings != TUNINGS else []
     again = typed(where, "rl", "tune", *words)
-    for kind in kinds:
-        with storage_errors(storage.url), bar(kind, budget, "member-steps") as (move, say):
+    for kind, tuning in itertools.product(kinds, range(1, arguments.tunings + 1)):
+        label = f"{kind} {tuning}"
+        with storage_errors(storage.url), bar(label, budget, "member-steps") as (move, say):
             try:
-                found = tune_baseline(storage, scene, kind, budget, _better(kind, budget, move, say))
+                found = tune_baseline(storage, scene, kind, tuning, budget, _better(label, budget, move, say))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"finished candidates are kept; go on with {again}") from None
         cost = f"{found.member_steps:,} member-steps"
-        print(f"{kind}: validation return {found.validation:.4f}, trial {found.trial}, {cost}", flush=True)
+        print(f"{label}: validation return {found.validation:.4f}, trial {found.trial}, {cost}", flush=True)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -194,8 +205,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
     from tunemax.search.rl.report import explained, tables, write
-    from tunemax.search.rl.trials import as_begun, find_study, finished_folders, study_name
-    from tunemax.search.rl.verdict import judge
+    from tunemax.search.rl.trials import as_begun, find_study, finished_folders, scene_words, study_name
+    from tunemax.search.rl.verdict import MARGIN, judge
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.paths import study_folder
@@ -204,9 +215,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     scene = scene_of(arguments, "absolute" if arguments.absolute else "box")
     names = [find_set(name).name for name in arguments.sets.split(",")]
-    for name in names:
-        if arguments.instances > find_set(name).count:
-            raise TunemaxError(f"--instances = {arguments.instances}: set {name} has {find_set(name).count}")
+    counts = {name: arguments.instances or min(INSTANCES, find_set(name).count) for name in names}
+    for name, count in counts.items():
+        if count > find_set(name).count:
+            raise TunemaxError(f"--instances = {count}: set {name} has {find_set(name).count}")
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=False)
     scene = as_begun(storage, scene)
@@ -218,9 +230,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         f"agents outside of the folder of runs are left out; name those you want: {shlex.join(map(str, elsewhere))}"
     )
     paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
-    tuned = [each for kind in kinds_for(scene.task) if (each := chosen(storage, scene.moves, kind))]
+    tuned = [each for kind in kinds_for(scene.task) for each in chosen(storage, scene.moves, kind)]
     if not paths and not tuned:
-        again = typed(where, "rl", "train", *scene_words(arguments), "--algo", "sac", "--steps", "N")
+        again = typed(where, "rl", "train", *scene_words(scene), "--algo", "sac", "--steps", "N")
         nothing = "neither an agent nor a tuned baseline is there to be compared"
         raise TunemaxError(f"{scene.id}: {nothing}; {others if elsewhere else f'begin with {again}'}")
     agents = [(Agent.load(path), path) for path in paths]
@@ -229,17 +241,18 @@ def evaluate(arguments: argparse.Namespace) -> None:
     folder = arguments.out or study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
     found = []
-    for name in names:
-        place = inside(folder, f"{name}-{arguments.instances}")
+    for name, count in counts.items():
+        place = inside(folder, f"{name}-{count}")
         try:
-            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, place / "runs", report))
+            contest = hold(scene, agents, tuned, name, count, place / "runs", where, report)
+            verdict = judge(contest, MARGIN if arguments.margin is None else arguments.margin)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
         write(verdict, place)
         found.append(verdict.to_json())
         if not arguments.json:
             for table in tables(verdict):
-                print("\n".join(["", *aligned(table)]))
+                print("\n".join(["", *aligned(table)] if table.of else []))
             print()
             for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
                 print("\n".join(wrapped(sentence)))
@@ -283,7 +296,7 @@ def study(arguments: argparse.Namespace) -> None:
 
 
 def _better(
-    kind: str, budget: int, move: Callable[[int], None], say: Callable[[str], None]
+    label: str, budget: int, move: Callable[[int], None], say: Callable[[str], None]
 ) -> Callable[[int, float], None]:
     """Tells how far a tuning is, and each candidate that is better than all before."""
     leader = -math.inf
@@ -293,9 +306,19 @@ def _better(
         move(spent)
         if best > leader:
             leader = best
-            say(f"{kind}: {spent:,}/{budget:,} member-steps  best return {best:.4f}")
+            say(f"{label}: {spent:,}/{budget:,} member-steps  best return {best:.4f}")
 
     return report
+
+
+def _margin(text: str) -> float:
+    """A share, of percent."""
+    from tunemax.gpt.fields import shown
+
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 20:
+            return float(text) / 100
+    raise TunemaxError(f"--margin = {shown(text)}: expected percent of the loss, above 0 and at most 20")
 
 
 def _seed(text: str) -> int:

@@ -58,13 +58,6 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     return scene
 
 
-def scene_words(arguments: argparse.Namespace) -> list[str]:
-    """The same flags again, for a command to go on with."""
-    words = ["--env", arguments.env]
-    words += flags_of(arguments, "horizon", "frame-skip", "controls")
-    return words + [word for text in arguments.set for word in ("--set", text)]
-
-
 def flags_of(arguments: argparse.Namespace, *names: str) -> list[str]:
     """Those of some flags that were given, with their values."""
     values = {f"--{name}": getattr(arguments, name.replace("-", "_")) for name in names}

@@ -21,7 +21,7 @@ from tunemax.search.results.reliability import Reliability, reliability
 from tunemax.search.results.seeds import Needed, needed
 from tunemax.search.results.sequential import Pairs, Settled, scale, settle
 from tunemax.search.results.signed_rank import LEAST, Typical, two_sided, typical
-from tunemax.search.results.statistics import Estimate, estimate, percent_digits, signed
+from tunemax.search.results.statistics import Estimate, estimate, finite, percent_digits, signed
 
 Verdict = Literal["better", "worse", "equal", "tie", "mixed"]
 Runs = Mapping[int, float | None]
@@ -98,7 +98,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not finite is None."""
         derived = {key: getattr(self, key) for key in ("n", "relative", "p_corrected", "typically", "verdict")}
-        found: dict[str, Any] = _finite(asdict(self) | derived)
+        found: dict[str, Any] = finite(asdict(self) | derived)
         return found
 
 
@@ -196,15 +196,6 @@ def _pairs(own: Runs, other: Runs, seeds: tuple[int, ...]) -> Pairs:
     losses = [(own[seed], other[seed]) for seed in seeds]
     ended = [(a, b) for a, b in losses if a is not None and b is not None]
     return Pairs(tuple(a for a, _ in ended), tuple(b for _, b in ended))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -24,7 +24,7 @@ BOOTSTRAP = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or another statistic, with its 95 % interval. sd: of the values. method: t, BCa or bootstrap."""
+    """A mean with its 95 % interval. sd: of the values. method: t or BCa."""
 
     n: int
     mean: float
@@ -70,36 +70,6 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(len(given), mean, float(drawn.low), float(drawn.high), sd, "BCa")
 
 
-def interquartile_mean(grid: Array) -> Array:
-    """The mean of the middle half of all values, over the last two axes: (…,) of (…, runs, instances)."""
-    flat = np.sort(grid.reshape(*grid.shape[:-2], -1), axis=-1)
-    cut = flat.shape[-1] // 4
-    found: Array = flat[..., cut : flat.shape[-1] - cut].mean(axis=-1)
-    return found
-
-
-def over_grid(grid: Array, of: Callable[[Array], Array]) -> Estimate:
-    """A statistic of some runs on the same instances, with its 95 % interval by the percentile bootstrap.
-
-    grid: (runs, instances), runs being seeds of one agent. of: takes (…, runs, instances) to (…,). Runs and instances
-    are both drawn anew, so the interval is about other seeds and other instances; of a single run it is about other
-    instances only.
-    """
-    rng = np.random.default_rng(0)
-    runs, instances = grid.shape
-    rows = rng.integers(0, runs, (BOOTSTRAP, runs, 1))
-    columns = rng.integers(0, instances, (BOOTSTRAP, 1, instances))
-    low, high = np.quantile(of(grid[rows, columns]), (ALPHA / 2, 1 - ALPHA / 2))
-    sd = float(grid.std(ddof=1)) if grid.size > 1 else 0.0
-    return Estimate(grid.size, float(of(grid)), float(low), float(high), sd, "bootstrap")
-
-
-def improvement(own: Array, other: Array) -> Estimate:
-    """P(own < other) on an instance; a tie counts half. own: (runs, instances); other: (instances,)."""
-    ahead = (own < other) + 0.5 * (own == other)
-    return over_grid(ahead, lambda grid: grid.mean(axis=(-2, -1)))
-
-
 def share(count: int, n: int) -> Share:
     """So many of n, with Wilson's interval; 0 to 1 if n is 0."""
     if n == 0:
@@ -119,3 +89,12 @@ def signed(value: float, digits: int) -> str:
 def percent_digits(low: float, high: float) -> int:
     """Digits behind the point of a share in percent, by the ends of its interval: two where all is below 1 %."""
     return 1 if max(abs(100 * low), abs(100 * high)) >= 1 else 2
+
+
+def finite(value: Any) -> Any:
+    """As JSON can hold it: what is not finite is None."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

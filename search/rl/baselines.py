@@ -1,7 +1,9 @@
 """Baselines, tuned: what an agent has to beat, at the price of one agent's training.
 
-A candidate is a vector; it is tried on the same training instances as all others, and is one trial. The best few are
-then looked at on validation instances, as agents are, and the best of those is chosen.
+A candidate is a vector; it is tried on the same training instances as all others of its tuning, and is one trial. The
+best few are then looked at on validation instances, as agents are, and the best of those is chosen. What a tuning finds
+depends on its luck, as an agent does on its seed: so each baseline is tuned several times, with other candidates on
+other training instances.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.envs.agents.scene import Scene
-from tunemax.envs.instances import Instance, find_set
+from tunemax.envs.instances import SETS, Instance, find_set
 from tunemax.envs.policies import (
     Bound,
     Constant,
@@ -35,9 +37,10 @@ from tunemax.envs.rollouts import Outcome, run
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.random import key
-from tunemax.search.rl.trials import find_study, kept, open_study, revive
+from tunemax.search.rl.trials import find_study, kept, open_study, revive, study_name
 from tunemax.search.storage import attributes
 from tunemax.search.storage.cache import PendingWrites
+from tunemax.search.storage.database import study_names
 from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import finish
 from tunemax.search.storage.questions import alone
@@ -52,25 +55,39 @@ KINDS: dict[str, type[Tunable]] = {
     "plateau": Plateau,
 }
 """The baselines that are tuned: constant is the best static setting, log_linear the simplest feedback."""
+SCHEDULES = ("spline", "warmup_cosine")
+"""Those that look at progress alone."""
 NEED_RATE = ("warmup_cosine", "plateau")
 """They steer the learning rate, and mean nothing where it is not a control."""
 SAMPLE = 16
 """Training instances that every candidate is tried on."""
 FINALISTS = 4
 """Candidates that are looked at on validation instances."""
+TUNINGS = 8
+"""Of each baseline, unless told otherwise: as many as the seeds of an agent that is published."""
+MOST_TUNINGS = SETS["train"].count // SAMPLE
 Measured = tuple[float, int]
 """A mean return, and the member-steps that it has cost."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning has come to. validation: mean return there. member_steps: of all that the tuning has trained."""
+    """What a tuning has come to.
+
+    validation: mean return there. member_steps: of all that the tuning has trained. tuning: its number, from 1.
+    """
 
     kind: str
     trial: int
     vector: list[float]
     validation: float
     member_steps: int
+    tuning: int = 1
+
+    @property
+    def label(self) -> str:
+        """Kind and number, as agents are called by name and seed: `spline 1`."""
+        return f"{self.kind} {self.tuning}"
 
     def policy(self, task: Task) -> Policy:
         return KINDS[self.kind].of(task, self.vector)
@@ -93,18 +110,27 @@ def check_kind(kind: str, task: Task) -> None:
 
 
 def tune(
-    storage: RDBStorage, scene: Scene, kind: str, member_steps: int, report: Callable[[int, float], None]
+    storage: RDBStorage,
+    scene: Scene,
+    kind: str,
+    tuning: int,
+    member_steps: int,
+    report: Callable[[int, float], None],
 ) -> Tuned:
     """Tune a baseline until its trials have cost so many member-steps, those of earlier calls included.
 
-    report: told what was spent so far and the best return. The last candidate may overshoot. Raises TunemaxError for a
-    budget that does not pay two candidates and the choice.
+    tuning: which one, from 1; each has a study, a sampler's seed and training instances of its own. report: told what
+    was spent so far and the best return. The last candidate may overshoot. Raises TunemaxError for a budget that does
+    not pay two candidates and the choice.
     """
     task = scene.task
     check_kind(kind, task)
+    check_tunings(tuning)
     if member_steps < (least := least_budget(task)):
         raise TunemaxError(f"member-steps = {member_steps:,}: too few to tune anything; give at least {least:,}")
-    train, validation = ([find_set(name).draw(task, i) for i in range(SAMPLE)] for name in ("train", "validation"))
+    first = (tuning - 1) * SAMPLE
+    train = [find_set("train").draw(task, first + index) for index in range(SAMPLE)]
+    validation = [find_set("validation").draw(task, index) for index in range(SAMPLE)]
     baseline = KINDS[kind]
 
     def measure(instances: list[Instance], vector: list[float]) -> Measured:
@@ -113,16 +139,17 @@ def tune(
 
     bounds = baseline.bounds(task)
     starts = {bound.name: min(max(bound.start, bound.low), bound.high) for bound in bounds}
-    before = find_study(storage, scene, kind)
+    name = _name(kind, tuning)
+    before = find_study(storage, scene, name)
     begun = len(before.get_trials(deepcopy=False)) if before else 0
-    study = open_study(storage, scene, kind, _sampler(scene, kind, starts, begun))
+    study = open_study(storage, scene, name, _sampler(scene, name, starts, begun))
     with storage_errors(storage.url):
         with alone(storage):
             if not study.get_trials(deepcopy=False):
                 study.enqueue_trial(starts)
         budget = member_steps - FINALISTS * SAMPLE * task.horizon
         _search(storage, study, bounds, budget, partial(measure, train), report)
-    return _choose(study, kind, bounds, partial(measure, validation))
+    return _choose(study, kind, tuning, bounds, partial(measure, validation))
 
 
 def least_budget(task: Task) -> int:
@@ -134,11 +161,27 @@ def mean_return(outcomes: list[Outcome]) -> float:
     return float(np.mean([outcome.total for outcome in outcomes]))
 
 
-def chosen(storage: RDBStorage, scene: Scene, kind: str) -> Tuned | None:
-    """What the tuning of a baseline has come to, None if it was not tuned."""
-    study = find_study(storage, scene, kind)
-    text = study.user_attrs.get(attributes.CHOSEN) if study else None
-    return Tuned(**json.loads(text)) if text else None
+def chosen(storage: RDBStorage, scene: Scene, kind: str) -> list[Tuned]:
+    """What the tunings of a baseline have come to, in their order; those that have not ended are left out."""
+    with storage_errors(storage.url):
+        begun = set(study_names(storage))
+    found = []
+    for name in (_name(kind, tuning) for tuning in range(1, MOST_TUNINGS + 1)):
+        study = find_study(storage, scene, name) if study_name(scene, name) in begun else None
+        if study and (text := study.user_attrs.get(attributes.CHOSEN)):
+            found.append(Tuned(**json.loads(text)))
+    return found
+
+
+def check_tunings(count: int) -> None:
+    """Refuse more tunings than there are training instances for."""
+    if count > MOST_TUNINGS:
+        raise TunemaxError(f"--tunings = {count}: there are training instances for {MOST_TUNINGS}")
+
+
+def _name(kind: str, tuning: int) -> str:
+    """The study of a tuning, after the scene's. The first has the name of when there was one."""
+    return kind if tuning == 1 else f"{kind}/{tuning}"
 
 
 def _search(
@@ -162,7 +205,7 @@ def _search(
 
 
 def _choose(
-    study: optuna.Study, kind: str, bounds: Sequence[Bound], measure: Callable[[list[float]], Measured]
+    study: optuna.Study, kind: str, tuning: int, bounds: Sequence[Bound], measure: Callable[[list[float]], Measured]
 ) -> Tuned:
     """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
     best = sorted(_complete(study), key=lambda trial: -(trial.value or 0.0))[:FINALISTS]
@@ -174,17 +217,17 @@ def _choose(
             study.set_user_attr(attributes.VALIDATED, looked)
     winner = max(vectors, key=lambda number: looked[str(number)][0])
     price = _spent(study) + sum(cost for _, cost in looked.values())
-    choice = Tuned(kind, winner, vectors[winner], looked[str(winner)][0], price)
+    choice = Tuned(kind, winner, vectors[winner], looked[str(winner)][0], price, tuning)
     study.set_user_attr(attributes.CHOSEN, json.dumps(asdict(choice)))
     return choice
 
 
-def _sampler(scene: Scene, kind: str, starts: dict[str, float], begun: int) -> CmaEsSampler:
+def _sampler(scene: Scene, name: str, starts: dict[str, float], begun: int) -> CmaEsSampler:
     """CMA-ES from where the baseline starts; it needs two dimensions, so a single one is TPE's.
 
     begun: trials that the study has; the same seed after a restart would repeat the same points.
     """
-    seed = key(0, "baseline", scene.name, kind, begun) % 2**32
+    seed = key(0, "baseline", scene.name, name, begun) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         # x0 goes in Optuna 6; without it the search would begin in the middle of nowhere

@@ -1,17 +1,21 @@
 """Agents and baselines on the same held-out instances.
 
-Every contender's run is kept, so a contest that is cut short goes on.
+Every contender's run is kept, so a contest that is cut short goes on. What another version has run is run anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
+from tunemax import envs, gpt
 from tunemax.envs.agents.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, Shuffled
 from tunemax.envs.agents.agent import BEST, Agent
 from tunemax.envs.agents.scene import Scene
@@ -21,17 +25,25 @@ from tunemax.envs.policies import Policy, Random, Static
 from tunemax.envs.rollouts import Outcome, left_to_sgd, population, run
 from tunemax.envs.steering import Past, corpus_of
 from tunemax.envs.task import Task
+from tunemax.gpt.compile.library import digest
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.paths import inside
 from tunemax.gpt.random import key
 from tunemax.search.question.counting import counted
-from tunemax.search.rl.baselines import Tuned
+from tunemax.search.rl.baselines import KINDS, SCHEDULES, Tuned
 
 Role = Literal["agent", "baseline", "ablation"]
+UNTUNED = ("static", "random", "left_to_sgd", "population")
+"""Baselines that need no tuning."""
 POPULATION = 4
 """Trainings of population based training, for each instance."""
 ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
+CODE = digest(path for package in (envs, gpt) for path in Path(inspect.getfile(package)).parent.rglob("*.py"))
+VERSIONS = {"tunemax": version("tunemax"), "torch": version("torch"), "code": CODE[:16]}
+"""What outcomes depend on beside what is run. code: of all that trains and steers, as it was imported."""
+FEW = 32
+"""Instances, the first ones, of ablations and populations: they are dear, and nothing is claimed of them."""
 Report = Callable[[str], None]
 Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
@@ -40,8 +52,9 @@ Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 class Contender:
     """What is compared.
 
-    name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the mean over its seeds.
-    runs: for each seed (one for a baseline), the outcome of every instance in their order.
+    name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the mean over its seeds or
+    tunings. runs: for each seed, or tuning, or the one of what has neither, the outcome of the instances in their
+    order, of some the first FEW of them.
     """
 
     name: str
@@ -52,22 +65,27 @@ class Contender:
 
 @dataclass(frozen=True)
 class Contest:
-    """All contenders on one set of instances. chosen: how the tuned baselines did on validation instances, by name."""
+    """All contenders on one set of instances.
+
+    tuned: what every tuning of the baselines has come to. storage: where all of it lies, as commands name it.
+    """
 
     scene: Scene
     set: str
     instances: Sequence[Instance]
     contenders: Sequence[Contender]
-    chosen: Mapping[str, Tuned]
+    tuned: Sequence[Tuned]
+    storage: str
 
     def contender(self, name: str) -> Contender | None:
         return next((each for each in self.contenders if each.name == name), None)
 
     @property
     def schedule(self) -> str | None:
-        """The best schedule: of those that were tuned, the one that validation instances like best."""
-        known = [tuned for name, tuned in self.chosen.items() if name in ("spline", "warmup_cosine")]
-        return max(known, key=lambda tuned: tuned.validation).kind if known else None
+        """The best schedule: of those that were tuned, the one whose tunings validation instances like best."""
+        returns = {kind: [each.validation for each in self.tuned if each.kind == kind] for kind in SCHEDULES}
+        known = {kind: fmean(values) for kind, values in returns.items() if values}
+        return max(known, key=known.__getitem__) if known else None
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,8 @@ class _Run:
     cost: int
     identity: str
     outcomes: Steered
+    most: int | None = None
+    """Of the instances, the first so many; None: all."""
 
 
 def hold(
@@ -89,13 +109,14 @@ def hold(
     set: str,
     count: int,
     folder: Path,
+    storage: str,
     report: Report,
 ) -> Contest:
     """Run everything on the first `count` instances of a set.
 
-    agents: with their files. folder: keeps the outcomes of each run; what is there already is not run again. report:
-    told each run by its name. Raises TunemaxError for an agent of another environment, or a test loss that the task
-    does not measure.
+    agents: with their files. storage: as commands name it. folder: keeps the outcomes of each run; what is there
+    already is not run again. report: told each run by its name. Raises TunemaxError for an agent of another
+    environment, or a test loss that the task does not measure.
     """
     if not scene.task.test_windows:
         raise TunemaxError(f"{scene.id}: test_windows = 0, so there is nothing to compare; leave it at its default")
@@ -103,13 +124,14 @@ def hold(
     found: dict[str, Contender] = {}
     contenders = [*_baselines(scene.moves.task, tuned), *_agents(scene, agents)]
     for place, each in enumerate(contenders, 1):
-        report(f"{place}/{len(contenders)}  {each.label} on {counted(count, 'instance')} of {set}")
-        outcomes = _kept(each, scene, instances, folder)
+        met = instances[: each.most]
+        report(f"{place}/{len(contenders)}  {each.label} on {counted(len(met), 'instance')} of {set}")
+        outcomes = _kept(each, scene, met, folder, report)
         before = found.get(each.name)
         runs = {**(before.runs if before else {}), each.label: outcomes}
         costs = [before.cost] * len(before.runs) if before else []
         found[each.name] = Contender(each.name, each.role, round(sum([*costs, each.cost]) / len(runs)), runs)
-    return Contest(scene, set, instances, list(found.values()), {each.kind: each for each in tuned})
+    return Contest(scene, set, instances, list(found.values()), tuned, storage)
 
 
 def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
@@ -118,22 +140,29 @@ def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
     yield _baseline("random", lambda instances: run(task, instances, Random(task, key(0, "contest") % 2**32)))
     if any(dial.learnables for dial in task.dials):  # else it would be `static` again
         yield _baseline("left_to_sgd", lambda instances: left_to_sgd(task, instances))
-    yield _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
+    together = _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
+    yield replace(together, most=FEW)
     for each in tuned:
         steered = _under(task, each.policy(task))
-        yield _baseline(each.kind, steered, identity=json.dumps(each.vector), cost=each.member_steps)
+        yield _Run(each.kind, "baseline", each.label, each.member_steps, json.dumps(each.vector), steered)
 
 
-def _baseline(name: str, outcomes: Steered, *, identity: str = "", cost: int = 0) -> _Run:
-    return _Run(name, "baseline", name, cost, identity, outcomes)
+def _baseline(name: str, outcomes: Steered, *, identity: str = "") -> _Run:
+    return _Run(name, "baseline", name, 0, identity, outcomes)
 
 
 def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run]:
-    """Every agent, then what is left of it without a part of its observation."""
+    """Every agent, then what is left of it without a part of its observation.
+
+    They steer the trainings that baselines steer, whatever those were that they have learned on.
+    """
     known: dict[str, Path] = {}
     for agent, path in agents:
         agent.check(scene.task)
         name, last = name_of(agent, path), last_of(path.parent)
+        if name in (*UNTUNED, *KINDS):
+            raise TunemaxError(f"{path}: called {name}, as a baseline is; rename its folder")
+        task = replace(scene.task, action=agent.task.action)
         label = f"{name} {agent.header.seed}"
         if label in known:
             raise TunemaxError(f"{path}: called {label}, as {known[label]} is; rename one of their folders")
@@ -141,9 +170,10 @@ def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run
         # The best agent is as dear as the whole training that it was found in
         cost = (last or agent.header).spent.member_steps
         identity = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        yield _Run(name, "agent", label, cost, identity, _under(agent.task, agent))
+        yield _Run(name, "agent", label, cost, identity, _under(task, agent))
         for what in ABLATIONS:
-            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, _without(agent, what))
+            ablated = _without(task, agent, what)
+            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, ablated, FEW)
 
 
 def name_of(agent: Agent, path: Path) -> str:
@@ -160,23 +190,23 @@ def _populations(task: Task, instances: Sequence[Instance]) -> list[Outcome]:
     return [population(task, instance, POPULATION, key(0, instance.name) % 2**32) for instance in instances]
 
 
-def _without(agent: Agent, what: str) -> Steered:
-    return lambda own: run(agent.task, own, _ablated(agent, what, own))
+def _without(task: Task, agent: Agent, what: str) -> Steered:
+    return lambda own: run(task, own, _ablated(task, agent, what, own))
 
 
-def _ablated(agent: Agent, what: str, instances: Sequence[Instance]) -> Policy:
+def _ablated(task: Task, agent: Agent, what: str, instances: Sequence[Instance]) -> Policy:
     names = tuple(name for name, _, _ in agent.header.features)
     if what.startswith("without"):
         return Hidden(agent, names, FEEDBACK if what == "without feedback" else PROGRESS)
     recorded = Recorded(agent)
-    run(agent.task, instances, recorded)
+    run(task, instances, recorded)
     return Shuffled(agent, recorded.seen, key(agent.header.seed, "shuffled") % 2**32)
 
 
 # ------------------------------------------------------------------------------------------------- kept, and read again
 
 
-def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path) -> Sequence[Outcome]:
+def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path, report: Report) -> Sequence[Outcome]:
     """The outcomes of a run: from its file if that is of the same run on the same instances, else run now."""
     path = inside(folder, f"{each.label.replace(' ', '-')}.json")
     data = corpus_of(scene.task.config.train.dataset).manifest.fingerprint
@@ -184,22 +214,33 @@ def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path)
     parts = "\n".join([each.identity, scene.model_dump_json(), data, *drawn])
     identity = hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
     if path.exists() and (known := _read(path, identity)) is not None:
-        return known
+        then, before = known
+        if then == VERSIONS:
+            return before
+        report(f"{each.label}: run anew, since it is of another version ({_changed(then)})")
     outcomes = each.outcomes(instances)
-    content = {"identity": identity, "outcomes": [asdict(outcome) for outcome in outcomes]}
+    content = {"identity": identity, "versions": VERSIONS, "outcomes": [asdict(outcome) for outcome in outcomes]}
     write_whole(path, json.dumps(content).encode())
     return outcomes
 
 
-def _read(path: Path, identity: str) -> list[Outcome] | None:
-    """The outcomes in a file; None if they are another run's, or the file is damaged: then they are run again."""
+def _read(path: Path, identity: str) -> tuple[dict[str, str], list[Outcome]] | None:
+    """The versions and the outcomes in a file; None if they are another run's, or the file is damaged: then they are
+    run again."""
     try:
         content: Any = json.loads(path.read_bytes())
         if content["identity"] != identity:
             return None
-        return [_outcome(plain) for plain in content["outcomes"]]
+        return dict(content["versions"]), [_outcome(plain) for plain in content["outcomes"]]
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _changed(then: Mapping[str, str]) -> str:
+    """What has changed since: tunemax 0.3 → 0.4."""
+    names = [name for name in ("tunemax", "torch") if then.get(name) != VERSIONS[name]]
+    numbers = ", ".join(f"{name} {then.get(name, '?')} → {VERSIONS[name]}" for name in names)
+    return numbers or "the code of tunemax has changed"
 
 
 def _outcome(plain: Mapping[str, Any]) -> Outcome:

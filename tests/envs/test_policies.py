@@ -59,8 +59,24 @@ def test_a_constant_is_reached_and_kept(tiny: Make) -> None:
     task = tiny(**LONG)
     (outcome,) = run(task, instances(task, 1), Constant(task, {"learning_rate": 0.05, "gain": -4.0}))
     assert outcome.history[-1].controls == pytest.approx({"learning_rate": 0.05, "gain": -4.0}, rel=1e-4)
-    steps = np.diff(np.log([past.controls["learning_rate"] for past in outcome.history]))
-    assert np.abs(steps).max() <= math.log(1.5) + 1e-6
+    for past in outcome.history[1:]:
+        assert past.controls == pytest.approx({"learning_rate": 0.05, "gain": -4.0}, rel=1e-6), "from the first step on"
+
+
+@pytest.mark.parametrize("kind", [Constant, WarmupCosine, Spline])
+def test_what_knows_where_to_be_is_there_at_once_whatever_the_form_of_actions(kind: Any, tiny: Make) -> None:
+    """An agent of the absolute form jumps, so what it is compared with must be able to."""
+    outcomes = []
+    for form in ("box", "absolute", "multidiscrete"):
+        task = tiny(**LONG, action=form)
+        vector = [(bound.low * 0.3 + bound.high * 0.7) for bound in kind.bounds(task)]
+        outcomes += run(task, instances(task, 1), kind.of(task, vector))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    first, _ = (past.controls["learning_rate"] for past in outcomes[0].history[:2])
+    far = starting_at(instances(task, 1)[0], {"learning_rate": first / 30})
+    (other,) = run(task, [far], kind.of(task, vector))
+    others = [past.controls["learning_rate"] for past in other.history[1:]]
+    assert others == pytest.approx([past.controls["learning_rate"] for past in outcomes[0].history[1:]], rel=1e-4)
 
 
 def test_warmup_and_cosine_divide_out_the_schedule_of_the_training(tiny: Make) -> None:
@@ -150,8 +166,6 @@ def test_policies_that_need_a_learning_rate_say_so(tiny: Make) -> None:
     for kind in (WarmupCosine, Plateau):
         with pytest.raises(TunemaxError, match="this task does not control learning_rate"):
             kind.of(task, [bound.start for bound in kind.bounds(task)])
-    with pytest.raises(TunemaxError, match="make the environment with action = box"):
-        Constant(tiny(action="absolute"), {})
 
 
 # ---- without an agent ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunemax.search.results.statistics import estimate, improvement, interquartile_mean, over_grid, share
+from tunemax.search.results.statistics import estimate, share
 
 LOSSES = st.lists(st.integers(1000, 3000).map(lambda number: number / 1000), min_size=2, max_size=12)
 
@@ -79,30 +79,3 @@ def test_a_share_has_wilsons_interval(count: int, n: int) -> None:
 
 def test_a_share_of_nothing_may_be_any() -> None:
     assert (share(0, 0).low, share(0, 0).high) == (0, 1)
-
-
-# ---- runs on the same instances --------------------------------------------------------------------------------------
-
-
-def test_the_interquartile_mean_is_of_the_middle_half() -> None:
-    values = np.array([[100.0, 1.0, 2.0, 3.0], [4.0, 5.0, 60.0, -100.0]])
-    assert interquartile_mean(values) == pytest.approx(3.5), "a quarter is cut off at each end, no less and no more"
-    assert interquartile_mean(np.stack([values, values + 1])).tolist() == pytest.approx([3.5, 4.5])
-
-
-def test_an_interval_over_a_grid_covers_other_seeds_and_other_instances() -> None:
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(100):
-        grid = rng.normal(0, 1, (1, 20)) + rng.normal(0, 1, (8, 1)) + rng.normal(0, 0.3, (8, 20))
-        found = over_grid(grid, lambda values: values.mean(axis=(-2, -1)))
-        hits += found.low <= 0 <= found.high
-    assert 84 <= hits <= 100
-    single = over_grid(rng.normal(0, 1, (1, 20)), lambda values: values.mean(axis=(-2, -1)))
-    assert single.low < single.mean < single.high
-
-
-def test_the_probability_of_improvement_counts_ties_half() -> None:
-    found = improvement(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([2.0, 2.0, 2.0, 2.0]))
-    assert found.mean == pytest.approx(1.5 / 4)
-    assert 0 <= found.low <= found.mean <= found.high <= 1

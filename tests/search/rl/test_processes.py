@@ -26,7 +26,7 @@ from tunemax.search.storage.database import open_storage
 
 SHORT = ["--env", "Tiny-v1", "--horizon", "12", "--frame-skip", "4", "--set", "n_embd=4"]
 TRAIN = ["rl", "train", *SHORT, "--envs", "2", "--round", "2", "--algo", "ppo", "--steps", "24"]
-TUNE = ["rl", "tune", *SHORT, "--policy", "constant", "--member-steps"]
+TUNE = ["rl", "tune", *SHORT, "--policy", "constant", "--tunings", "1", "--member-steps"]
 STUDY = {
     "question": "Which learning rate?",
     "environment": "Tiny-v1",

@@ -149,17 +149,32 @@ def test_a_finished_training_is_prolonged_on_demand_only(capsys: pytest.CaptureF
 def test_baselines_are_tuned_for_the_price_of_an_agent(capsys: pytest.CaptureFixture[str]) -> None:
     train(steps=120)
     price = the_study()[0].user_attrs[attributes.ITERATIONS]
-    assert main(["rl", "tune", *SHORT, "--policy", "constant,log_linear"]) == 0
+    assert main(["rl", "tune", *SHORT, "--policy", "constant,log_linear", "--tunings", "1"]) == 0
     said = capsys.readouterr().out
     found = {name.rpartition("/")[2]: trials for name, trials in studies().items() if name.count("/") == 2}
     assert set(found) == {"constant", "log_linear"}
     for kind, tuned in found.items():
-        told = [int(text.replace(",", "")) for text in re.findall(rf"{kind}: .*, ([\d,]+) member-steps", said)]
+        told = [int(text.replace(",", "")) for text in re.findall(rf"{kind} 1: .*, ([\d,]+) member-steps", said)]
         assert price <= told[0] < price + 2 * 16 * 12
         assert sum(trial.user_attrs[attributes.ITERATIONS] for trial in tuned) <= told[0]
         assert all(trial.state == TrialState.COMPLETE for trial in tuned)
-    assert main(["rl", "tune", *SHORT, "--policy", "constant"]) == 0
-    assert len(studies()[next(name for name in studies() if name.endswith("/constant"))]) == len(found["constant"])
+
+
+def test_a_baseline_is_tuned_several_times_each_from_a_seed_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is there stays as it is, and counts; so a database of before has its one tuning still."""
+    asked = ["rl", "tune", *SHORT, "--policy", "constant", "--member-steps", "1536", "--tunings"]
+    assert main([*asked, "1"]) == 0
+    ((first, before),) = studies().items()
+    assert first.endswith("/constant")
+    assert main([*asked, "3"]) == 0
+    found = studies()
+    assert list(found) == [first, f"{first}/2", f"{first}/3"]
+    assert [trial.params for trial in found[first]] == [trial.params for trial in before]
+    tried = [tuple(trial.params.values()) for trials in found.values() for trial in trials[1:]]
+    assert len(set(tried)) == len(tried), "each draws candidates of its own behind the first"
+    starts = {trials[0].value for trials in found.values()}
+    assert len(starts) == 3, "and has training instances of its own"
+    assert re.search(r"constant 3: validation return .* member-steps\n", capsys.readouterr().out)
 
 
 def test_agents_are_no_questions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +215,8 @@ def test_mistakes_are_told_in_one_line(words: list[str], message: str, capsys: p
     [
         ([], "no agent is trained yet, so nobody knows what it costs; give --member-steps N"),
         (["--member-steps", "5"], "member-steps = 5: too few to tune anything; give at least 1,152"),
+        (["--tunings", "257"], "--tunings = 257: there are training instances for 256"),
+        (["--tunings", "0"], "--tunings = 0: expected a whole number ≥ 1"),
         (["--policy", "splin"], "policy = splin: no such baseline; did you mean `spline`?"),
         (
             ["--policy", "plateau", "--controls", "gain"],
@@ -242,7 +259,7 @@ def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixtu
 
 def test_agents_of_the_absolute_form_are_compared_with_the_same_baselines(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--absolute", steps=12) == 0
-    assert main(["rl", "tune", *SHORT, "--policy", "constant", "--member-steps", "1152"]) == 0
+    assert main(["rl", "tune", *SHORT, "--policy", "constant", "--tunings", "1", "--member-steps", "1152"]) == 0
     capsys.readouterr()
     assert main(["rl", "evaluate", *SHORT, "--absolute", "--instances", "2", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
