@@ -138,6 +138,10 @@ class Steering:
         """Whether the slot has a training, running or ended."""
         return self._slots[slot] is not None
 
+    def ended(self, slot: int) -> bool:
+        """Whether the slot has a training that has ended."""
+        return self.begun(slot) and not self.running(slot)
+
     # ------------------------------------------------------------------------------------------------------ steps
 
     def start(self, instances: Mapping[int, Instance]) -> dict[int, Transition]:
