@@ -321,8 +321,13 @@ class Trainer:
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
-        columns = self._rows.theta[self.members.index(member), self.layout.spans["learnable"]].cpu()
-        return self._learnables(member, columns)
+        return {name: values[0] for name, values in self.learnables_of([member]).items()}
+
+    def learnables_of(self, members: Sequence[Member]) -> dict[str, Tensor]:
+        """The same of members of one code path, (k, L, H) or (k, L, 1)."""
+        rows = [self.members.index(member) for member in members]
+        columns = self._rows.theta[rows, self.layout.spans["learnable"]].cpu()
+        return self._learnables(members[0], columns)
 
     # ------------------------------------------------------------------------------------------------------- inside
 

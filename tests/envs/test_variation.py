@@ -112,7 +112,7 @@ def test_members_of_one_vector_that_differ_are_what_single_ones_are(tmp_path: Pa
     other.write_text("".join(f"{number} bottles of beer on the wall, take one down.\n" for number in range(2000)))
     vary = {**MANY, "dataset": ["python_stdlib", str(other)], "block_size": [4, 8]}
     arguments: dict[str, Any] = {**RATE, "vary": vary, "frame_skip": 4, "windows": 4, "test_windows": 8}
-    many = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=6, **arguments)
+    many = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=6, autoreset_mode="SameStep", **arguments)
     singles = [gymnasium.make("tunemax/Tiny-v1", **arguments) for _ in range(6)]
     observations, _ = many.reset(seed=11)
     for i, single in enumerate(singles):
