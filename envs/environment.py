@@ -86,7 +86,8 @@ class Steer(gymnasium.Env[Observation, Any]):
     ## Arguments
     - `name`: the id whose defaults the others are on top of; an id gives its own.
     - `controls`: names of fields (`learning_rate`, `constantmax.gamma`, …), or `gain`. A learnable that is controlled
-    is no longer SGD's.
+    is no longer SGD's. `constantmax.gamma@0` is that of the first layer alone; SGD then moves none of the variant's
+    learnables, and all trainings are as deep as the task's.
     - `config`: fields of the training, on top of the id's own. `dataset` is one of them.
     - `horizon`, `frame_skip`: iterations of an episode and of a step.
     - `action`: box, absolute, multidiscrete or discrete.

@@ -56,8 +56,10 @@ LATEST = {
         controls=("constantmax.beta", "constantmax.gamma"),
         summary="Steer β and γ of constantmax, which SGD leaves alone.",
         about="Constantmax replaces the softmax of attention by b^(x − β) / γ: no maximum, no row sum, two constants. "
-        "Here they are not learned but steered, one β and one γ for all layers. A GPT of 2 layers, 32 wide, is trained "
-        "for 400 iterations, 20 a step. Everything that is not said here is as in `Steer`.",
+        "Here they are not learned but steered, one β and one γ for all layers. Only g = −β·ln b − ln γ matters to "
+        "what attention computes, so the two are one dimension in effect, and the second axis is degenerate: it "
+        "has another unit and other bounds, and nothing else; `ConstantmaxGain` has one axis. A GPT of 2 layers, 32 "
+        "wide, is trained for 400 iterations, 20 a step. Everything that is not said here is as in `Steer`.",
         moves="β (additive, ln 1.5 at most), γ (a factor of 1.5 at most)",
         starts="γ is wrong by up to a factor of 10 either way, β by up to ln 10",
     ),

@@ -153,6 +153,9 @@ class Steering:
         for slot, config in configs.items():  # nothing can be refused any more
             self._clear(slot)
             trainer, member = self._pool.add(config)
+            for name, value in instances[slot].controls.items():
+                if "@" in name:
+                    trainer.set(member, name, value)
             self._slots[slot] = _Slot(Episode(instances[slot]), trainer, member, self.features.of_config(config))
         found = self._measured(list(instances))
         for slot in instances:
