@@ -54,7 +54,7 @@ def test_sb3s_checker_has_nothing_to_say(id: str, short: dict[str, Any]) -> None
     check_env_for_sb3(gymnasium.make(id, **short).unwrapped)
 
 
-@pytest.mark.parametrize("id", ["tunemax/Joint-v1", "tunemax/Tiny-v1"])
+@over_ids
 @pytest.mark.parametrize("form", ["absolute", "multidiscrete", "discrete"])
 def test_every_form_of_actions_passes_both_checkers(id: str, form: str, short: dict[str, Any]) -> None:
     check_env(gymnasium.make(id, action=form, **short).unwrapped, skip_render_check=True)

@@ -92,6 +92,22 @@ def test_gymnasiums_vector_wrappers_work_over_it(short: dict[str, Any]) -> None:
             returns[:] = 0
 
 
+def test_processes_of_single_environments_say_the_same(short: dict[str, Any], assert_equal: Any) -> None:
+    arguments = {**short, "disturb": {"rate": [3, 10], "layer": True}}
+    ours = gymnasium.make_vec("tunemax.envs:tunemax/MixedWidths-v1", num_envs=2, **arguments)
+    theirs = gymnasium.make_vec("tunemax/MixedWidths-v1", num_envs=2, vectorization_mode="async", **arguments)
+    try:
+        assert_equal(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
+        ours.action_space.seed(1)
+        for _ in range(5):
+            actions = ours.action_space.sample()
+            one, other = ours.step(actions), theirs.step(actions)
+            assert_equal(one[:4], other[:4])
+            assert_equal(_shown(one[4]), _shown(other[4]))
+    finally:
+        theirs.close()
+
+
 def _shown(infos: dict[str, Any]) -> dict[str, Any]:
     """Infos in a form that can be compared: arrays of objects as lists, in one order."""
     return {
