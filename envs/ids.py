@@ -106,16 +106,17 @@ LATEST = {
     "tunemax/MixedWidths-v1": Row(
         controls=("learning_rate",),
         summary="Steer the learning rate of trainings of several widths and depths, of which each wants its own.",
-        about="An instance is 1 or 2 layers deep and 16, 32 or 64 wide, and its learning rate starts wrong: no one "
-        "setting is right for all of them, and the observation says which it is. The set `larger` is 96 wide, `longer` "
-        "twice as long. Everything else is as in `LearningRate`.",
+        about="An instance is 1 or 2 layers deep and 8 or 64 wide, and its learning rate starts wrong: the best rates of "
+        "the two widths are a factor of 5 apart, and the observation says which it is. The set `larger` is 96 wide, "
+        "`longer` twice as long. Everything else is as in `LearningRate`.",
         moves="the peak learning rate, a factor of 1.5 at most",
         starts="width and depth are drawn, and the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),
+        config={"n_head": 4},
         horizon=200,
         frame_skip=10,
         vary={
-            "n_embd": {"values": [16, 32, 64], "held_out": [96]},
+            "n_embd": {"values": [8, 64], "held_out": [96]},
             "n_layer": [1, 2],
             "horizon": {"held_out": [400]},
         },
