@@ -55,9 +55,9 @@ class Dial:
         return {self.name: value}
 
     @property
-    def moves(self) -> tuple[str, ...]:
-        """The fields that `fields` sets."""
-        return (self.name,)
+    def field(self) -> str:
+        """The field that it moves, which must mean something where it is steered."""
+        return self.name
 
     @property
     def learnables(self) -> tuple[str, ...]:
@@ -124,12 +124,28 @@ class Gain(Dial):
         return {GAMMA: math.exp(-values[BETA] * math.log(values[BASE]) - value)}
 
     @property
-    def moves(self) -> tuple[str, ...]:
-        return (GAMMA,)
+    def field(self) -> str:
+        return GAMMA
 
     @property
     def learnables(self) -> tuple[str, ...]:
         return (BETA, GAMMA)
+
+
+@dataclass(frozen=True)
+class LayerDial(Dial):
+    """A learnable in one layer, as ``constantmax.gamma@0``: SGD holds it, but leaves it where it is."""
+
+    @property
+    def field(self) -> str:
+        return self.name.partition("@")[0]
+
+    def read(self, values: Mapping[str, Any]) -> float:
+        return float(values.get(self.name, values[self.field]))
+
+    @property
+    def learnables(self) -> tuple[str, ...]:
+        return ()
 
 
 def gain(beta: float, log_gamma: float, base: float) -> float:
@@ -151,9 +167,10 @@ def find_dial(name: str, config: Config) -> Dial:
             )
         control, at_zero = movable[GAMMA], gain(values[BETA], 0.0, values[BASE])
         return Gain(GAIN, "additive", at_zero - math.log(control.high), at_zero - math.log(control.low))
-    if "." not in name and name not in specs:
-        raise TunemaxError(f"control {shown(name)}: no such field{did_you_mean(name, [*movable, GAIN])}")
-    known = resolve(name)
+    field, at, layer = name.partition("@")
+    if "." not in field and field not in specs:
+        raise TunemaxError(f"control {shown(name)}: no such field{did_you_mean(field, [*movable, GAIN])}")
+    known = resolve(field)
     if specs[known].declared.control is None:
         raise TunemaxError(
             f"control {known}: cannot change while a training runs; choose of {', '.join([*movable, GAIN])}"
@@ -161,7 +178,15 @@ def find_dial(name: str, config: Config) -> Dial:
     if known not in movable:
         raise TunemaxError(f"control {known}: means nothing in this configuration; choose of {', '.join(movable)}")
     control = movable[known]
-    return Dial(known, control.move, float(control.low), float(control.high))
+    ends = control.move, float(control.low), float(control.high)
+    if not at:
+        return Dial(known, *ends)
+    layers = config.model.n_layer
+    if known.rpartition(".")[2] not in config.softmax.learned():
+        raise TunemaxError(f"control {shown(name)}: all layers share {known}; leave out @{shown(layer)}")
+    if layer not in map(str, range(layers)):
+        raise TunemaxError(f"control {shown(name)}: no such layer; expected {known}@0 to {known}@{layers - 1}")
+    return LayerDial(f"{known}@{layer}", *ends)
 
 
 class Actions:

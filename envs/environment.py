@@ -11,25 +11,32 @@ from typing import Any, ClassVar, Self
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from tunemax.envs.ids import STEER, Row
 from tunemax.envs.instances import Instance, InstanceSet, find_set
 from tunemax.envs.observation import Features, Observation
 from tunemax.envs.rendering import frame, status
+from tunemax.envs.spec import with_steps
 from tunemax.envs.steering import State, Steering
 from tunemax.envs.task import Task, find_row, task_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
 RENDER_MODES = ("rgb_array", "ansi")
 RESET_OPTIONS = ("instance",)
+ORDERS = ("drawn", "fixed")
 
 
 @dataclass(frozen=True)
 class EnvironmentState:
-    """All there is to an environment: its training, and the generator that draws instances; None where none is yet."""
+    """All there is to an environment: its training, and the generator that draws instances; None where none is yet.
+
+    place: of the instance in a fixed order.
+    """
 
     training: State | None
     generator: Any
+    place: int = 0
 
 
 class Steer(gymnasium.Env[Observation, Any]):
@@ -79,11 +86,14 @@ class Steer(gymnasium.Env[Observation, Any]):
     ## Arguments
     - `name`: the id whose defaults the others are on top of; an id gives its own.
     - `controls`: names of fields (`learning_rate`, `constantmax.gamma`, …), or `gain`. A learnable that is controlled
-    is no longer SGD's.
+    is no longer SGD's. `constantmax.gamma@0` is that of the first layer alone; SGD then moves none of the variant's
+    learnables, and all trainings are as deep as the task's.
     - `config`: fields of the training, on top of the id's own. `dataset` is one of them.
     - `horizon`, `frame_skip`: iterations of an episode and of a step.
     - `action`: box, absolute, multidiscrete or discrete.
     - `set`: train, validation, test, larger or longer; where instances are drawn from.
+    - `order`: drawn, or fixed: the first reset takes the set's instance 0, one behind the end of an episode the next
+    instance, any other one, and one with a seed, instance 0 again. For evaluations that always see the same.
     - `windows`, `test_windows`: validation windows of the reward; test windows of the last loss, 0 for none.
     - `render_mode`: rgb_array draws loss (beside the same instance left alone), controls, gradient norm, β and γ; ansi
     is one line.
@@ -120,14 +130,26 @@ class Steer(gymnasium.Env[Observation, Any]):
         vary: Mapping[str, Any] | None = None,
         disturb: Mapping[str, Any] | None = None,
         reward_scale: float | None = None,
+        order: str = "drawn",
     ) -> None:
         numbers = {"horizon": horizon, "frame_skip": frame_skip, "windows": windows, "test_windows": test_windows}
         given = {"controls": controls, **numbers, "vary": vary, "disturb": disturb, "reward_scale": reward_scale}
-        others = {"config": config, "action": action, "set": set, "render_mode": render_mode, "name": name}
+        others = {
+            "config": config,
+            "action": action,
+            "set": set,
+            "render_mode": render_mode,
+            "name": name,
+            "order": order,
+        }
         self._arguments = {**given, **others}
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise TunemaxError(f"render_mode = {render_mode}: expected one of {', '.join(RENDER_MODES)}")
+        if order not in ORDERS:
+            raise TunemaxError(f"order = {order}: no such order{did_you_mean(str(order), ORDERS)}")
         self.render_mode = render_mode
+        self.order, self._place = order, 0
+        self._spec: EnvSpec | None = None
         self.task = task_of(name, config, action, **given)
         self.set: InstanceSet = find_set(set)
         self.set.check(self.task)
@@ -143,7 +165,11 @@ class Steer(gymnasium.Env[Observation, Any]):
         """Begin a training. options: `instance`, an index in the set or an `Instance`."""
         super().reset(seed=seed)
         check_options(options, RESET_OPTIONS)
-        instance = chosen((options or {}).get("instance"), self.set, self.task, self.np_random)
+        wanted = (options or {}).get("instance")
+        if wanted is None and self.order == "fixed":
+            self._place = self._place + 1 if self._steering.ended(0) and seed is None else 0
+            wanted = self._place % self.set.count
+        instance = chosen(wanted, self.set, self.task, self.np_random)
         begun = self._steering.start({0: instance})[0]
         return begun.observation, begun.info
 
@@ -159,23 +185,33 @@ class Steer(gymnasium.Env[Observation, Any]):
         episode = self._steering.episode()
         return status(episode) if self.render_mode == "ansi" else frame(self.task, episode)
 
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium made it of, with the steps of its set's longest episode; None if it has not."""
+        return with_steps(self._spec, self.set.steps(self.task)) if self._spec else None
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = spec
+
     # ------------------------------------------------------------------------------------------------ copies
 
     def get_state(self) -> EnvironmentState:
         """Everything that decides how this environment goes on; it can be set as often as wanted."""
-        return EnvironmentState(self._steering.state(), state_of(self._np_random))
+        return EnvironmentState(self._steering.state(), state_of(self._np_random), self._place)
 
     def set_state(self, state: EnvironmentState) -> None:
         """Go on from a state of an environment with the same arguments. Raises TunemaxError for one of another task."""
         self._steering.put(0, state.training)
         self._np_random = generator_of(state.generator)
+        self._place = state.place
 
     def fork(self) -> Self:
         """A second environment that goes on from here."""
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"arguments": self._arguments, "state": self.get_state(), "spec": self.spec}
+        return {"arguments": self._arguments, "state": self.get_state(), "spec": self._spec}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(**saved["arguments"])  # type: ignore[misc]

@@ -56,8 +56,10 @@ LATEST = {
         controls=("constantmax.beta", "constantmax.gamma"),
         summary="Steer β and γ of constantmax, which SGD leaves alone.",
         about="Constantmax replaces the softmax of attention by b^(x − β) / γ: no maximum, no row sum, two constants. "
-        "Here they are not learned but steered, one β and one γ for all layers. A GPT of 2 layers, 32 wide, is trained "
-        "for 400 iterations, 20 a step. Everything that is not said here is as in `Steer`.",
+        "Here they are not learned but steered, one β and one γ for all layers. Only g = −β·ln b − ln γ matters to "
+        "what attention computes, so the two are one dimension in effect, and the second axis is degenerate: it "
+        "has another unit and other bounds, and nothing else; `ConstantmaxGain` has one axis. A GPT of 2 layers, 32 "
+        "wide, is trained for 400 iterations, 20 a step. Everything that is not said here is as in `Steer`.",
         moves="β (additive, ln 1.5 at most), γ (a factor of 1.5 at most)",
         starts="γ is wrong by up to a factor of 10 either way, β by up to ln 10",
     ),
@@ -104,16 +106,17 @@ LATEST = {
     "tunemax/MixedWidths-v1": Row(
         controls=("learning_rate",),
         summary="Steer the learning rate of trainings of several widths and depths, of which each wants its own.",
-        about="An instance is 1 or 2 layers deep and 16, 32 or 64 wide, and its learning rate starts wrong: no one "
-        "setting is right for all of them, and the observation says which it is. The set `larger` is 96 wide, `longer` "
-        "twice as long. Everything else is as in `LearningRate`.",
+        about="An instance is 1 or 2 layers deep and 8 or 64 wide, and its learning rate starts wrong: the best rates of "
+        "the two widths are a factor of 5 apart, and the observation says which it is. The set `larger` is 96 wide, "
+        "`longer` twice as long. Everything else is as in `LearningRate`.",
         moves="the peak learning rate, a factor of 1.5 at most",
         starts="width and depth are drawn, and the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),
+        config={"n_head": 4},
         horizon=200,
         frame_skip=10,
         vary={
-            "n_embd": {"values": [16, 32, 64], "held_out": [96]},
+            "n_embd": {"values": [8, 64], "held_out": [96]},
             "n_layer": [1, 2],
             "horizon": {"held_out": [400]},
         },

@@ -109,6 +109,10 @@ class InstanceSet:
             return task.held_out(HORIZON)
         return tuple(horizon * times for horizon in task.horizons for times in self.longer)
 
+    def steps(self, task: Task) -> int:
+        """Of the longest episode of its instances."""
+        return task.steps(max(self.horizons(task)))
+
     def _sizes(self, task: Task, index: int) -> tuple[int, dict[str, Any]]:
         """Horizon, and the fields in which the training is another one than the task's."""
         own = {

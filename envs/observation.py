@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from tunemax.envs.controls import BASE, BETA, GAMMA, Dial, gain
+from tunemax.envs.controls import BASE, GAMMA, Dial
 from tunemax.envs.variation import HORIZON, Varied
 from tunemax.gpt.config import Config
 from tunemax.gpt.fields import shown
@@ -65,6 +66,12 @@ FEATURES = (
 field that varies what it is: a number, or one for each value that is no number."""
 
 
+NO_CONSTANTS: Mapping[str, float] = {
+    feature.name: feature.centre for feature in FEATURES if feature.name.endswith(("_mean", "_std"))
+}
+"""What a variant without constantmax's constants shows of them: the centres, which are 0 in the observation."""
+
+
 class Features:
     """The observation of a task with these dials and fields that vary: its names, its space, what its numbers mean."""
 
@@ -75,6 +82,8 @@ class Features:
         own = [feature for name, each in self._varied.items() for feature in _features_of(name, each)]
         self.all = (*FEATURES, *places, *actions, *own)
         self.names = tuple(feature.name for feature in self.all)
+        self._centres = np.array([feature.centre for feature in self.all])
+        self._scales = np.array([feature.scale for feature in self.all])
 
     def of_config(self, config: Config) -> dict[str, float]:
         """What a training is of the fields that vary, raw; 0 for a field that it does not have."""
@@ -91,9 +100,9 @@ class Features:
     def space(self) -> spaces.Box:
         return spaces.Box(-LIMIT, LIMIT, (len(self.all),), np.float32)
 
-    def normalised(self, raw: Mapping[str, float]) -> Observation:
-        """The observation (features,) of raw values by name; what is not finite lies at the limit."""
-        numbers = np.array([(raw[f.name] - f.centre) / f.scale for f in self.all])
+    def normalised(self, raw: Sequence[Mapping[str, float]]) -> Observation:
+        """Observations (n, features) of raw values by name; what is not finite lies at the limit."""
+        numbers = (np.array([[of[name] for name in self.names] for of in raw]) - self._centres) / self._scales
         finite = np.nan_to_num(numbers, nan=LIMIT, posinf=LIMIT, neginf=-LIMIT)
         return np.asarray(np.clip(finite, -LIMIT, LIMIT), dtype=np.float32)
 
@@ -111,12 +120,23 @@ def _features_of(name: str, varied: Varied) -> list[Feature]:
 
 
 @dataclass(frozen=True)
+class Constants:
+    """β and ln γ of constantmax, one a layer and, if SGD learns them so, a head; nothing of other variants.
+
+    features: mean and standard deviation of β, ln γ and g, by the names of the features.
+    """
+
+    beta: tuple[float, ...] = ()
+    log_gamma: tuple[float, ...] = ()
+    features: Mapping[str, float] = field(default_factory=lambda: NO_CONSTANTS)
+
+
+@dataclass(frozen=True)
 class Measure:
     """What is measured of one member after a step.
 
     loss: on the task's validation windows, in nats a token. update: norm of the weights' change, relative to theirs.
-    row_sum: mean sum of a row of attention weights. guarded: share of guarded entries.
-    beta, log_gamma, gain: constantmax's, one a layer and, if SGD learns them so, a head; else nothing.
+    row_sum: mean sum of a row of attention weights. guarded: share of guarded entries. constants: constantmax's.
     """
 
     loss: float
@@ -125,9 +145,7 @@ class Measure:
     update: float
     row_sum: float
     guarded: float
-    beta: npt.NDArray[np.float64]
-    log_gamma: npt.NDArray[np.float64]
-    gain: npt.NDArray[np.float64]
+    constants: Constants
 
 
 def measure(
@@ -136,16 +154,13 @@ def measure(
     """Measure members of a trainer, in its order, on windows (n, T + 1). before: its `rows()` when the step began."""
     if not members:
         return {}
-    changes = _changes(trainer, members, before)
-    attention = _attention(trainer, members, windows)
+    changes = _changes(trainer, members, before).tolist()
+    attention = _attention(trainer, members, windows).T.tolist()
+    constants = _constants(trainer, members)
     result = {}
-    for row, member in enumerate(members):
-        beta, log_gamma = _constants(trainer, member)
-        base = float(member.values.get(BASE, math.e))
-        gains = np.array([gain(b, g, base) for b, g in zip(beta, log_gamma, strict=True)])
-        loss, row_sum, guarded = attention[:, row].tolist()
-        seen = loss, member.train_loss, member.grad_norm, float(changes[row]), row_sum, guarded
-        result[member] = Measure(*seen, beta, log_gamma, gains)
+    for member, change, (loss, row_sum, guarded) in zip(members, changes, attention, strict=True):
+        seen = loss, member.train_loss, member.grad_norm, change, row_sum, guarded
+        result[member] = Measure(*seen, constants.get(member, Constants()))
     return result
 
 
@@ -173,16 +188,34 @@ def _changes(trainer: Trainer, members: list[Member], before: Tensor | None) -> 
     return np.asarray(change.double().cpu().numpy()[[trainer.members.index(member) for member in members]])
 
 
-def _constants(trainer: Trainer, member: Member) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """β and ln γ of a member for every layer and head that has its own; empty where it is no constantmax."""
-    if GAMMA not in member.values:
-        return np.zeros(0), np.zeros(0)
-    learned = {name: values.double().flatten().numpy() for name, values in trainer.learnables(member).items()}
-    count = max((len(values) for values in learned.values()), default=member.config.model.n_layer)
-    beta = learned.get("beta", np.full(count, float(member.values[BETA])))
-    gamma = learned.get("gamma", np.full(count, float(member.values[GAMMA])))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return beta, np.log(gamma)
+def _constants(trainer: Trainer, members: list[Member]) -> dict[Member, Constants]:
+    """Those of the members that have constantmax, of one code path at a time."""
+    result: dict[Member, Constants] = {}
+    for _, group in itertools.groupby(members, key=lambda member: member.config.softmax.code_path):
+        alike = list(group)
+        if GAMMA not in alike[0].values:
+            continue
+        learned = {name: values.flatten(1) for name, values in trainer.learnables_of(alike).items()}
+        count = max((values.shape[1] for values in learned.values()), default=trainer.model.n_layer)
+        beta, gamma = (
+            learned[name].double().numpy() if name in learned else _of_values(alike, f"constantmax.{name}", count)
+            for name in ("beta", "gamma")
+        )
+        rate = np.log(_of_values(alike, BASE, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_gamma = np.log(gamma)
+            gains = -beta * rate - log_gamma
+            stats = [each for values in (beta, log_gamma, gains) for each in (values.mean(1), values.std(1))]
+        columns = (beta.tolist(), log_gamma.tolist(), np.stack(stats, 1).tolist())
+        for member, own_beta, own_gamma, features in zip(alike, *columns, strict=True):
+            of_member = dict(zip(NO_CONSTANTS, features, strict=True))
+            result[member] = Constants(tuple(own_beta), tuple(own_gamma), of_member)
+    return result
+
+
+def _of_values(members: list[Member], name: str, count: int) -> npt.NDArray[np.float64]:
+    """A field of each member, (members, count)."""
+    return np.repeat(np.array([[float(member.values[name])] for member in members]), count, axis=1)
 
 
 @dataclass
@@ -218,8 +251,6 @@ class Watch:
         """Every feature by name, before it is normalised."""
         train, model = member.config.train, member.config.model
         started = member.iteration > 0
-        mean = {name: float(values.mean()) if len(values) else centre for name, values, centre in _by_name(found)}
-        std = {name: float(values.std()) if len(values) else 0.0 for name, values, _ in _by_name(found)}
         return {
             "progress": member.iteration / train.max_iters,
             "loss": self.last - self.first,
@@ -232,20 +263,13 @@ class Watch:
             "schedule": lr_factor(train, member.iteration),
             "row_sum": _log(found.row_sum),
             "guarded": found.guarded,
-            **{f"{name}_mean": value for name, value in mean.items()},
-            **{f"{name}_std": value for name, value in std.items()},
+            **found.constants.features,
             "width": math.log2(model.n_embd),
             "depth": math.log2(model.n_layer),
             "step": frame_skip / train.max_iters,
             **{f"at/{dial.name}": dial.unit(dial.read(member.values)) for dial in dials},
             **{f"last/{dial.name}": action for dial, action in zip(dials, self.action, strict=True)},
         }
-
-
-def _by_name(found: Measure) -> tuple[tuple[str, npt.NDArray[np.float64], float], ...]:
-    """The constants of each layer, and what a variant without them shows: the centre, a 0 in the observation."""
-    centres = {feature.name: feature.centre for feature in FEATURES}
-    return tuple((name, getattr(found, name), centres[f"{name}_mean"]) for name in ("beta", "log_gamma", "gain"))
 
 
 def _log(value: float) -> float:

@@ -18,8 +18,8 @@ from tunemax.gpt.errors import TunemaxError
 class SteerVecEnv(VecEnv):
     """N trainings of one trainer, for SB3's algorithms.
 
-    vector: a `SteerVector` that resets in the same step, for example of
-    `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=16)`.
+    vector: a `SteerVector`, for example of `gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=16)`. From here
+    on it resets in the same step, as stable-baselines3 wants it.
 
     Attributes are the vector environment's. `env_method` calls its methods with `slot=i` for each index: `get_state`,
     `set_state`.
@@ -31,8 +31,9 @@ class SteerVecEnv(VecEnv):
             raise TunemaxError(
                 f"{type(inner).__name__}: not a vector environment of tunemax; make one with gymnasium.make_vec"
             )
-        if inner.autoreset_mode is not AutoresetMode.SAME_STEP:
-            raise TunemaxError(f"autoreset_mode = {inner.autoreset_mode.value}: stable-baselines3 needs SameStep")
+        if inner.autoreset_mode is AutoresetMode.DISABLED:
+            raise TunemaxError("autoreset_mode = Disabled: stable-baselines3 needs SameStep")
+        inner.autoreset_mode = AutoresetMode.SAME_STEP
         self.vector = inner  # before super().__init__, which asks for `render_mode`
         super().__init__(inner.num_envs, inner.single_observation_space, inner.single_action_space)
         self.actions: npt.NDArray[Any] = np.empty(0)

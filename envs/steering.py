@@ -139,6 +139,10 @@ class Steering:
         """Whether the slot has a training, running or ended."""
         return self._slots[slot] is not None
 
+    def ended(self, slot: int) -> bool:
+        """Whether the slot has a training that has ended."""
+        return self.begun(slot) and not self.running(slot)
+
     # ------------------------------------------------------------------------------------------------------ steps
 
     def start(self, instances: Mapping[int, Instance]) -> dict[int, Transition]:
@@ -150,9 +154,15 @@ class Steering:
         for slot, config in configs.items():  # nothing can be refused any more
             self._clear(slot)
             trainer, member = self._pool.add(config)
+            for name, value in instances[slot].controls.items():
+                if "@" in name:
+                    trainer.set(member, name, value)
             self._slots[slot] = _Slot(Episode(instances[slot]), trainer, member, self.features.of_config(config))
         found = self._measured(list(instances))
-        return {slot: self._begin(self._slot(slot), found[slot]) for slot in instances}
+        for slot in instances:
+            self._begin(self._slot(slot), found[slot])
+        seen = self._observations(found)
+        return {slot: Transition(seen[slot], 0.0, False, self._info(self._slot(slot))) for slot in instances}
 
     def advance(self, moves: Mapping[int, npt.ArrayLike | Mapping[str, float]]) -> dict[int, Transition]:
         """One step of every running training.
@@ -271,12 +281,11 @@ class Steering:
             found |= {members[member]: of_member for member, of_member in seen.items()}
         return found
 
-    def _begin(self, there: _Slot, found: Measure) -> Transition:
+    def _begin(self, there: _Slot, found: Measure) -> None:
         cap = there.cap
         there.episode.loss = found.loss if found.loss <= cap else cap
         there.episode.watch.see(found, math.log(there.episode.loss), [0.0] * len(self.task.dials))
         self._remember(there, found)
-        return Transition(self._observation(there, found), 0.0, False, self._info(there))
 
     def _judge(self, there: _Slot, found: Measure, action: npt.NDArray[np.float64]) -> None:
         """Take in what a step has done; find out whether it was the last."""
@@ -294,13 +303,12 @@ class Steering:
         ended = [slot for slot in slots if self._slot(slot).episode.ended]
         if self.task.test_windows:
             self._test(ended)
-        result = {}
+        result, seen = {}, self._observations(found)
         for slot in slots:
             there = self._slot(slot)
             past = there.episode.history
             reward = (math.log(past[-2].loss) - math.log(past[-1].loss)) * self.task.reward_scale
-            observation = self._observation(there, found[slot])
-            result[slot] = Transition(observation, reward, there.episode.ended, self._info(there))
+            result[slot] = Transition(seen[slot], reward, there.episode.ended, self._info(there))
         for slot in ended:
             there = self._slot(slot)
             there.trainer.remove(there.live)
@@ -317,14 +325,21 @@ class Steering:
             for there in of_trainer:
                 there.episode.test_loss = min(losses.get(there.live, there.cap), there.cap)
 
-    def _observation(self, there: _Slot, found: Measure) -> Observation:
-        raw = there.episode.watch.raw(found, there.live, self.task.frame_skip, self.task.dials)
-        return self.features.normalised({**raw, **there.varied})
+    def _observations(self, found: Mapping[int, Measure]) -> dict[int, Observation]:
+        """What is seen of each of some slots."""
+        raw = []
+        for slot, measured in found.items():
+            there = self._slot(slot)
+            seen = there.episode.watch.raw(measured, there.live, self.task.frame_skip, self.task.dials)
+            raw.append({**seen, **there.varied})
+        return dict(zip(found, self.features.normalised(raw), strict=True)) if raw else {}
 
     def _remember(self, there: _Slot, found: Measure) -> None:
         episode, values = there.episode, {dial.name: dial.read(there.live.values) for dial in self.task.dials}
-        constants = tuple(found.beta.tolist()), tuple(found.log_gamma.tolist())
-        episode.history.append(Past(episode.iteration, episode.loss, found.grad_norm, values, *constants))
+        constants = found.constants
+        episode.history.append(
+            Past(episode.iteration, episode.loss, found.grad_norm, values, constants.beta, constants.log_gamma)
+        )
 
     def _info(self, there: _Slot) -> dict[str, Any]:
         episode = there.episode

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from tunemax.envs import disturbances
-from tunemax.envs.controls import Actions, Dial, find_dial
+from tunemax.envs.controls import Actions, Dial, LayerDial, find_dial
 from tunemax.envs.ids import IDS, SMALL, Row
 from tunemax.envs.variation import HORIZON, Varied, named
 from tunemax.gpt.config import Config, all_specs, changed, resolve
@@ -20,6 +20,7 @@ from tunemax.gpt.fields import shown
 
 MOST_CONTROLS = 8
 """Each adds two numbers to the observation, which stays a small vector."""
+RATIO = "variant_lr_ratio"
 OF_A_ROW = ("controls", "horizon", "frame_skip", "windows", "test_windows", "vary", "disturb", "reward_scale")
 """What a row of the ids says of a task, beside its configuration."""
 
@@ -28,7 +29,7 @@ OF_A_ROW = ("controls", "horizon", "frame_skip", "windows", "test_windows", "var
 class Task:
     """What all trainings of one environment share.
 
-    controls: names of fields that are controls, or `gain`.
+    controls: names of fields that are controls, or `gain`; a learnable of one layer is ``constantmax.gamma@0``.
     fields: the configuration of a training by flat names. A learnable that is controlled is taken away from SGD.
     horizon: iterations of an episode, unless an instance has its own. frame_skip: of one step; divides the horizon.
     action: how an action is written, see `Actions`.
@@ -69,7 +70,9 @@ class Task:
             raise TunemaxError(f"control {twice[0]}: given twice; keep one")
         if len(names) > MOST_CONTROLS:
             raise TunemaxError(f"{len(names)} controls: at most {MOST_CONTROLS} can be steered at once")
-        held = [name for dial in self.dials for name in {*dial.learnables, *dial.moves}]
+        held = [name for dial in self.dials if dial not in self._of_layers for name in {*dial.learnables, dial.field}]
+        if of_layers := {dial.field for dial in self._of_layers}:
+            held += [*of_layers, RATIO]
         if both := sorted(name for name in held if held.count(name) > 1):
             raise TunemaxError(f"controls {', '.join(names)}: two of them move {both[0]}; leave one out")
         inert = [name for name in held if name not in self.config.held()]
@@ -95,7 +98,8 @@ class Task:
         Raises TunemaxError for a field that means nothing there, for what says that SGD moves what actions move, and
         for a training that lacks a control.
         """
-        given = {resolve(name): value for name, value in values.items()}
+        named_as = {name: resolve(name) for name in values if "@" not in name}  # the others are of one layer
+        given = {known: values[name] for name, known in named_as.items()}
         config = self._changed(given)
         held = config.held()
         if inert := [name for name in given if name not in held]:
@@ -103,9 +107,15 @@ class Task:
         if both := sorted(given.keys() & self._switches.keys()):
             raise TunemaxError(f"{both[0]}: actions move what SGD would; leave it out")
         for dial in self.dials:
-            if lacking := [name for name in dial.moves if name not in held]:
-                means = _means_nothing(lacking[0], config)
+            if dial.field not in held:
+                means = _means_nothing(dial.field, config)
                 raise TunemaxError(f"control {dial.name}: {means}; leave the control out, or what rules it out")
+        layers, now = self.config.model.n_layer, config.model.n_layer
+        if self._of_layers and now != layers:
+            remedy = f"let all trainings have {layers}, or all layers one control"
+            raise TunemaxError(f"control {self._of_layers[0].name}: of a layer, and n_layer = {now}; {remedy}")
+        for name in values.keys() - named_as.keys():
+            all_specs()[find_dial(name, config).field].check(values[name])
         return config
 
     def _changed(self, given: Mapping[str, Any]) -> Config:
@@ -113,16 +123,21 @@ class Task:
         return Config.of(changed({**base, "max_iters": self.horizon, **self._switches}, given))
 
     @cached_property
-    def _switches(self) -> Mapping[str, bool]:
-        """What takes the controlled learnables away from SGD."""
+    def _switches(self) -> Mapping[str, Any]:
+        """What takes the controlled learnables away from SGD; those of single layers stay in it, at a rate of 0."""
         learnables = {name.rpartition(".") for dial in self.dials for name in dial.learnables}
-        return {f"{group}.learn_{own}": False for group, _, own in learnables}
+        away = {f"{group}.learn_{own}": False for group, _, own in learnables}
+        return {**away, RATIO: 0.0} if self._of_layers else away
+
+    @property
+    def _of_layers(self) -> list[LayerDial]:
+        return [dial for dial in self.dials if isinstance(dial, LayerDial)]
 
     @cached_property
     def varied(self) -> Mapping[str, Varied]:
         """What instances differ in, checked, by canonical name."""
         base = Config.of({**self.fields, "max_iters": self.horizon}).flat()
-        steered = {*self._switches, *(name for dial in self.dials for name in (*dial.learnables, *dial.moves))}
+        steered = {*self._switches, *(name for dial in self.dials for name in (*dial.learnables, dial.field))}
         found: dict[str, Varied] = {}
         for given, values in self.vary.items():
             name = named(given)

@@ -50,6 +50,8 @@ class Varied:
         for key, value in lists.items():
             if not isinstance(value, (list, tuple)):
                 raise TunemaxError(f"vary {name}: {key} = {shown(value)}: expected a list of values")
+        if "values" in lists and not lists["values"]:
+            raise TunemaxError(f"vary {name}: no values are left for training, validation and test; give at least one")
         return cls(**{**plain, **{key: tuple(value) for key, value in lists.items()}})
 
     def checked(self, name: str, base: Value) -> Varied:

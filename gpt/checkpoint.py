@@ -81,7 +81,9 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
         raise TunemaxError(
             f"{path}: says variant {header.variant}, its configuration says {config.softmax.name}; use another copy"
         )
-    values = config.replace(header.values).held()
+    layers = {name: value for name, value in header.values.items() if "@" in name}  # as `Trainer.set` puts them there
+    fields = {name: value for name, value in header.values.items() if name not in layers}
+    values = {**config.replace(fields).held(), **layers}
     return Snapshot(config, values, header.iteration, tensors, header.path, header.stability, header.notes)
 
 

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
@@ -214,13 +214,6 @@ class TrainConfig(Fields):
             raise ValueError(f"less than one span of text; expected at least {SPAN}, or 0 for the whole slice")
         return tokens
 
-    @pydantic.model_validator(mode="after")
-    def _part_of_the_text(self) -> Self:
-        if self.data_start >= self.data_end:
-            start, end = shown(self.data_start), shown(self.data_end)
-            raise ValueError(f"data_start = {start} is not before data_end = {end}; change one of them")
-        return self
-
 
 PLACES = ("out_dir", "tensorboard_project", "tensorboard_run_name")
 """Fields that say where files go: they are for who trains, and not taken over from a trial of a database."""
@@ -278,6 +271,9 @@ class Config(pydantic.BaseModel):
         positions = _group(Positions.find(model.position), "", checked)
         softmax = find_variant(model.softmax_variant)
         train = _group(TrainConfig, "", checked)
+        if train.data_start >= train.data_end:
+            start, end = shown(train.data_start), shown(train.data_end)
+            raise TunemaxError(f"data_start = {start} is not before data_end = {end}; change one of them")
         if train.eval_by == "tokens" and "eval_iters" in checked and "eval_tokens" not in checked:
             tokens = tokens_of(train.eval_iters, train.batch_size, model.block_size)
             train = _group(TrainConfig, "", {**checked, "eval_tokens": tokens})
@@ -332,12 +328,15 @@ class Config(pydantic.BaseModel):
     def checked(self, values: Mapping[str, Any], name: str, value: Any) -> Any:
         """A value of one flat field, as its type, beside these values of its group's fields. Raises TunemaxError.
 
-        Much cheaper than `replace`: agents change fields many times a second.
+        Much cheaper than `replace`: agents change fields many times a second. Where a group has no rule over several
+        fields, the field alone decides.
         """
         checked = all_specs()[name].check(value)
         prefix = name[: name.rfind(".") + 1]
         own_name = name.removeprefix(prefix)
         group = next(g for p, g in self._groups() if p == prefix and own_name in type(g).model_fields)
+        if not type(group).__pydantic_decorators__.model_validators:
+            return checked
         own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
         _group(type(group), prefix, {**own, name: checked})
         return checked

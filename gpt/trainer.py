@@ -154,11 +154,12 @@ class Trainer:
     def set(self, member: Member, control: str, value: float) -> None:
         """Change a field of a running member.
 
-        A learnable that SGD moves is put to this value in every layer; its moments stay. Raises TunemaxError for a
-        field that is no control, that is inert here, or a value outside its valid range or not possible beside the
-        other fields.
+        A learnable that SGD moves is put to this value in every layer, or in one: ``constantmax.gamma@0``, which is
+        then among the member's values, too. Its moments stay. Raises TunemaxError for a field that is no control, that
+        is inert here, a layer that is not there, or a value outside its valid range or not possible beside the others.
         """
-        name = resolve(control)
+        given, at, layer = control.partition("@")
+        name = resolve(given)
         spec = all_specs()[name]
         if spec.declared.control is None:
             raise TunemaxError(f"{name}: not a control; it cannot change while a training runs")
@@ -166,12 +167,21 @@ class Trainer:
             values = member.config.flat()
             reasons = [f"{other} is {shown(values[other])}" for other in sorted(spec.depends_on & values.keys())]
             raise TunemaxError(f"{name}: means nothing for this member ({', '.join(reasons)})")
-        member.values[name] = member.config.checked(member.values, name, value)
         own = name.rpartition(".")[2]
         forms = member.config.softmax.learned() if "." in name else {}
+        if at and (own not in forms or layer not in map(str, range(self.model.n_layer))):
+            each = f"layers 0 to {self.model.n_layer - 1} have one each" if own in forms else "all layers share it"
+            raise TunemaxError(f"{control}: no such control; {each}")
+        checked = member.config.checked(member.values, name, value)
+        if at:
+            member.values[f"{name}@{layer}"] = checked
+        else:
+            layers = [key for key in member.values if key.startswith(f"{name}@")]
+            member.values = {key: was for key, was in member.values.items() if key not in layers} | {name: checked}
         if own in forms:
             columns = self._rows.theta[self.members.index(member), self.layout.spans["learnable"]]
-            self.layout.learnable(columns, member.config, own).fill_(to_column(member.values[name], forms[own]))
+            by_layer = self.layout.learnable(columns, member.config, own)  # (L, H or 1)
+            by_layer[int(layer) if at else slice(None)] = to_column(checked, forms[own])
 
     # ------------------------------------------------------------------------------------------------------ training
 
@@ -323,8 +333,13 @@ class Trainer:
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
         """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
-        columns = self._rows.theta[self.members.index(member), self.layout.spans["learnable"]].cpu()
-        return self._learnables(member, columns)
+        return {name: values[0] for name, values in self.learnables_of([member]).items()}
+
+    def learnables_of(self, members: Sequence[Member]) -> dict[str, Tensor]:
+        """The same of members of one code path, (k, L, H) or (k, L, 1)."""
+        rows = [self.members.index(member) for member in members]
+        columns = self._rows.theta[rows, self.layout.spans["learnable"]].cpu()
+        return self._learnables(members[0], columns)
 
     # ------------------------------------------------------------------------------------------------------- inside
 

@@ -29,6 +29,7 @@ from tunemax.envs.observation import Features
 from tunemax.envs.policies import Action
 from tunemax.envs.sb3 import SteerVecEnv
 from tunemax.envs.task import Task
+from tunemax.envs.variation import Varied
 from tunemax.gpt.errors import TunemaxError
 
 CLASSES: dict[Algorithm, type[BaseAlgorithm]] = {"sac": SAC, "ppo": PPO, "tqc": TQC, "dqn": DQN}
@@ -66,8 +67,10 @@ class Agent:
         action, _ = self._model.predict(np.asarray(observation, dtype=np.float32), deterministic=True)
         return self.task.actions.read(action)
 
-    def check(self, task: Task) -> None:
-        """Refuse a task that this agent cannot steer: one with other controls, or another form of actions.
+    def check(self, task: Task, varied: Mapping[str, Varied] | None = None) -> None:
+        """Refuse a task that this agent cannot steer: one with other controls, another form of actions, or whose
+        instances differ in other fields, which an agent is shown; `varied` are those that it will be shown, by default
+        the task's.
 
         Size, text and horizon may differ from what it was trained on.
         """
@@ -77,6 +80,15 @@ class Agent:
             raise TunemaxError(f"{name}: moves {own}, not {others}; train one for these controls")
         if (task.action == "absolute") != (self.task.action == "absolute"):
             raise TunemaxError(f"{name}: trained with action = {self.task.action}; make the environment with the same")
+        shown = task.varied if varied is None else varied
+        if shown != self.task.varied:
+            own, others = (_differ_in(each) for each in (self.task.varied, shown))
+            raise TunemaxError(f"{name}: its instances {own}, and these {others}; train one for these")
+
+
+def _differ_in(varied: Mapping[str, Varied]) -> str:
+    drawn = (f"{name} ({', '.join(map(str, each.values or (each.low, each.high)))})" for name, each in varied.items())
+    return f"differ in {', '.join(drawn)}" if varied else "differ in no field"
 
 
 BEST, LAST = "best.safetensors", "last.safetensors"

@@ -40,7 +40,7 @@ class Pilot:
             action=learned.action,
             windows=learned.windows,
         )
-        agent.check(self.task)
+        agent.check(self.task, learned.varied)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
         self.every = every or max(1, horizon // learned.steps(learned.horizon))
         self._agent, self._features = agent, Features(self.task.dials, learned.varied)
@@ -59,7 +59,7 @@ class Pilot:
         cap = divergence_cap(member.config, trainer.corpus)
         self._watch.see(found, math.log(found.loss if found.loss <= cap else cap), self._action.tolist())
         raw = self._watch.raw(found, member, self.every, self.task.dials)
-        observation = self._features.normalised({**raw, **self._features.of_config(member.config)})
+        observation = self._features.normalised([{**raw, **self._features.of_config(member.config)}])[0]
         self._action = self._agent.act(observation)
         move(trainer, member, self.task, self._action)
         self._before = trainer.rows()

@@ -54,7 +54,7 @@ def test_sb3s_checker_has_nothing_to_say(id: str, short: dict[str, Any]) -> None
     check_env_for_sb3(gymnasium.make(id, **short).unwrapped)
 
 
-@pytest.mark.parametrize("id", ["tunemax/Joint-v1", "tunemax/Tiny-v1"])
+@over_ids
 @pytest.mark.parametrize("form", ["absolute", "multidiscrete", "discrete"])
 def test_every_form_of_actions_passes_both_checkers(id: str, form: str, short: dict[str, Any]) -> None:
     check_env(gymnasium.make(id, action=form, **short).unwrapped, skip_render_check=True)
@@ -68,8 +68,28 @@ def test_a_spec_makes_the_environment_again(
     env = gymnasium.make(f"tunemax.envs:{id}", set="validation", **short)
     assert env.spec is not None
     again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
-    assert_equal(env.reset(seed=2), again.reset(seed=2))
-    assert_equal(roll(env, 1), roll(again, 1))
+    direct = gymnasium.make(env.spec)
+    start = env.reset(seed=2)
+    played = roll(env, 1)
+    for other in (again, direct):
+        assert_equal(other.reset(seed=2), start)
+        assert_equal(roll(other, 1), played)
+        assert other.spec is not None
+        assert other.spec.max_episode_steps == env.spec.max_episode_steps == len(played) == 3
+
+
+@over_ids
+def test_a_spec_knows_the_steps_of_an_episode(id: str) -> None:
+    env = gymnasium.make(id)
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    many = gymnasium.make_vec(id, num_envs=2)
+    assert env.spec is not None
+    assert many.spec is not None
+    assert env.spec.max_episode_steps == many.spec.max_episode_steps == task.horizon // task.frame_skip
+    assert gymnasium.spec(id).max_episode_steps is None
+    longer = gymnasium.make(id, set="longer")
+    assert longer.spec is not None
+    assert longer.spec.max_episode_steps == max(longer.unwrapped.set.horizons(task)) // task.frame_skip  # type: ignore[attr-defined]
 
 
 # ---- the same again --------------------------------------------------------------------------------------------------
@@ -135,7 +155,7 @@ def test_a_fork_goes_on_alike_and_by_itself(
 
 @over_ids
 def test_n_environments_are_n_single_ones(id: str, short: dict[str, Any], assert_equal: Any) -> None:
-    many = gymnasium.make_vec(id, num_envs=3, **short)
+    many = gymnasium.make_vec(id, num_envs=3, autoreset_mode="SameStep", **short)
     singles = [gymnasium.make(id, **short) for _ in range(3)]
     observations, _ = many.reset(seed=11)
     for i, single in enumerate(singles):

@@ -232,7 +232,7 @@ def test_observations_say_what_they_promise(tiny: Make) -> None:
 @pytest.mark.parametrize("value", [1e9, -1e9, math.nan, math.inf, -math.inf])
 def test_whatever_is_seen_an_observation_stays_in_its_space(value: float, tiny: Make) -> None:
     features = Features(tiny().dials)
-    assert features.space.contains(features.normalised(dict.fromkeys(features.names, value)))
+    assert features.space.contains(features.normalised([dict.fromkeys(features.names, value)])[0])
 
 
 def test_the_size_of_an_update_and_the_row_sum_are_measured(tiny: Make) -> None:

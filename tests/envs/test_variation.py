@@ -112,7 +112,7 @@ def test_members_of_one_vector_that_differ_are_what_single_ones_are(tmp_path: Pa
     other.write_text("".join(f"{number} bottles of beer on the wall, take one down.\n" for number in range(2000)))
     vary = {**MANY, "dataset": ["python_stdlib", str(other)], "block_size": [4, 8]}
     arguments: dict[str, Any] = {**RATE, "vary": vary, "frame_skip": 4, "windows": 4, "test_windows": 8}
-    many = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=6, **arguments)
+    many = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=6, autoreset_mode="SameStep", **arguments)
     singles = [gymnasium.make("tunemax/Tiny-v1", **arguments) for _ in range(6)]
     observations, _ = many.reset(seed=11)
     for i, single in enumerate(singles):
@@ -144,7 +144,9 @@ def test_members_of_one_vector_that_differ_are_what_single_ones_are(tmp_path: Pa
         ({"n_embed": [8, 16]}, "n_embed: no such field; did you mean `n_embd`"),
         ({"n_embd": 8}, "vary n_embd: values = 8: expected a list of values"),
         ({"n_embd": [8]}, "vary n_embd: 8 alone does not vary"),
-        ({"n_embd": []}, "vary n_embd: 8 alone does not vary"),
+        ({"n_embd": []}, "vary n_embd: no values are left for training, validation and test"),
+        ({"n_embd": {"values": [], "held_out": [16]}}, "vary n_embd: no values are left for training, validation and"),
+        ({"n_embd": {}}, "vary n_embd: 8 alone does not vary"),
         ({"n_embd": [8, 0]}, "n_embd = 0: expected a whole number"),
         ({"n_embd": [8, "wide"]}, "n_embd = wide: expected a whole number"),
         ({"n_embd": [8, 8]}, "vary n_embd: 8 is given twice"),

@@ -11,7 +11,15 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import (
+    ClipReward,
+    NormalizeObservation,
+    NormalizeReward,
+    RecordEpisodeStatistics,
+    RescaleAction,
+)
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from tunemax.envs.environment import Steer
@@ -25,18 +33,79 @@ TinyVector = partial(SteerVector, name="tunemax/Tiny-v1")
 STOP = np.zeros((3, 2), np.float32)
 
 
-def test_gymnasiums_own_vector_of_single_environments_says_the_same(short: dict[str, Any], assert_equal: Any) -> None:
-    ours = TinyVector(3, **short)
-    theirs = SyncVectorEnv([lambda: Tiny(**short)] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize("order", ["drawn", "fixed"])
+def test_gymnasiums_own_vector_of_single_environments_says_the_same(
+    mode: AutoresetMode, order: str, short: dict[str, Any], assert_equal: Any
+) -> None:
+    """Through ends of different horizons. In a fixed order each of theirs walks through the set by itself."""
+    arguments = {**short, "vary": {"horizon": [8, 12]}, "order": order}
+    arguments.pop("horizon")
+    count = 1 if order == "fixed" else 3
+    ours = TinyVector(count, autoreset_mode=mode, **arguments)
+    theirs = SyncVectorEnv([lambda: Tiny(**arguments)] * count, autoreset_mode=mode)
     assert (ours.observation_space, ours.action_space) == (theirs.observation_space, theirs.action_space)
-    assert ours.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert ours.metadata["autoreset_mode"] is mode
     assert_equal(ours.reset(seed=3), theirs.reset(seed=3))
     theirs.action_space.seed(1)
-    for _ in range(7):
+    for _ in range(9):
         actions = theirs.action_space.sample()
         one, other = ours.step(actions), theirs.step(actions)
         assert_equal(one[:4], other[:4])
         assert_equal(_shown(one[4]), _shown(other[4]))
+    assert_equal(ours.reset()[0], theirs.reset()[0])
+
+
+def test_next_step_is_the_default_and_ignores_the_action_after_an_end(short: dict[str, Any]) -> None:
+    env = TinyVector(2, **short)
+    assert env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    env.reset(seed=1, options={"instance": [0, Instance("longer", 1, (0.0, 1.0), 16)]})
+    for _ in range(3):
+        _, _, terminated, _, infos = env.step(STOP[:2])
+    assert terminated.tolist() == [True, False]
+    assert "final_obs" not in infos
+    _, rewards, terminated, _, infos = env.step(np.array([[np.nan, np.nan], [0, 0]], np.float32))
+    assert rewards[0] == 0
+    assert infos["iteration"].tolist() == [0, 16]
+    assert terminated.tolist() == [False, True]
+    with pytest.raises(TunemaxError, match="expected finite numbers"):
+        env.step(np.full((2, 2), np.nan, np.float32))
+
+
+def test_gymnasiums_vector_wrappers_work_over_it(short: dict[str, Any]) -> None:
+    plain = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=3, **short)
+    wrapped = gymnasium.make_vec("tunemax.envs:tunemax/Tiny-v1", num_envs=3, **short)
+    wrapped = RecordEpisodeStatistics(wrapped)
+    wrapped = ClipReward(NormalizeReward(NormalizeObservation(wrapped), gamma=1.0), -2, 2)
+    wrapped = RescaleAction(wrapped, -3.0, 3.0)
+    plain.reset(seed=1)
+    wrapped.reset(seed=1)
+    returns = np.zeros(3)
+    for _ in range(8):
+        returns += plain.step(STOP)[1]
+        observations, rewards, terminated, _, infos = wrapped.step(STOP)
+        assert np.isfinite(observations).all()
+        assert np.abs(rewards).max() <= 2
+        if terminated.any():
+            assert infos["episode"]["l"].tolist() == [3, 3, 3]
+            assert infos["episode"]["r"] == pytest.approx(returns, rel=1e-5)
+            returns[:] = 0
+
+
+def test_processes_of_single_environments_say_the_same(short: dict[str, Any], assert_equal: Any) -> None:
+    arguments = {**short, "disturb": {"rate": [3, 10], "layer": True}}
+    ours = gymnasium.make_vec("tunemax.envs:tunemax/MixedWidths-v1", num_envs=2, **arguments)
+    theirs = gymnasium.make_vec("tunemax/MixedWidths-v1", num_envs=2, vectorization_mode="async", **arguments)
+    try:
+        assert_equal(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
+        ours.action_space.seed(1)
+        for _ in range(5):
+            actions = ours.action_space.sample()
+            one, other = ours.step(actions), theirs.step(actions)
+            assert_equal(one[:4], other[:4])
+            assert_equal(_shown(one[4]), _shown(other[4]))
+    finally:
+        theirs.close()
 
 
 def _shown(infos: dict[str, Any]) -> dict[str, Any]:
@@ -96,9 +165,10 @@ def test_seeds_and_instances_are_one_for_all_or_one_for_each(short: dict[str, An
         (lambda env: env.step(np.zeros((3, 1))), r"action of shape \(1,\): expected \(2,\)"),
         (lambda env: env.step(np.full((3, 2), np.nan)), "expected finite numbers"),
         (
-            lambda env: TinyVector(2, autoreset_mode="NextStep"),
-            "autoreset_mode = NextStep: expected one of SameStep, Disabled",
+            lambda env: TinyVector(2, autoreset_mode="Never"),
+            "autoreset_mode = Never: expected one of NextStep, SameStep, Disabled",
         ),
+        (lambda env: TinyVector(2, order="sorted"), "order = sorted: no such order; known: drawn, fixed"),
         (lambda env: TinyVector(0), "num_envs = 0: expected a whole number"),
         (lambda env: SteerVecEnv(TinyVector(2, autoreset_mode="Disabled")), "stable-baselines3 needs SameStep"),
         (lambda env: SteerVecEnv(Tiny()), "Steer: not a vector environment of tunemax"),
@@ -117,8 +187,10 @@ def test_to_step_before_a_reset_is_refused(short: dict[str, Any]) -> None:
         TinyVector(3, **short).step(STOP)
 
 
-def test_copies_go_on_alike(short: dict[str, Any], assert_equal: Any) -> None:
-    env = TinyVector(3, **short)
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+@pytest.mark.parametrize("order", ["drawn", "fixed"])
+def test_copies_go_on_alike(mode: str, order: str, short: dict[str, Any], assert_equal: Any) -> None:
+    env = TinyVector(3, autoreset_mode=mode, order=order, **short)
     env.reset(seed=1)
     env.step(STOP)
     copies = [pickle.loads(pickle.dumps(env)), env.fork()]
@@ -131,6 +203,64 @@ def test_copies_go_on_alike(short: dict[str, Any], assert_equal: Any) -> None:
             assert_equal(each.step(STOP + 0.5 * (step > 1))[0], expected[0])
         if step == 0:
             assert_equal(expected[0][1], alone[0])
+
+
+# ---- a fixed order ---------------------------------------------------------------------------------------------------
+
+
+def test_a_fixed_order_goes_on_after_an_end_and_else_begins_anew(short: dict[str, Any]) -> None:
+    env = Tiny(order="fixed", set="validation", **short)
+
+    def reset(**arguments: Any) -> str:
+        return str(env.reset(**arguments)[1]["instance"])
+
+    def play(steps: int = 3) -> None:
+        for _ in range(steps):
+            env.step(np.zeros(2))
+
+    assert [reset(), reset()] == ["validation/0"] * 2
+    play()
+    assert reset() == "validation/1"
+    play()
+    assert reset(options={"instance": 7}) == "validation/7"
+    play()
+    assert reset() == "validation/2"
+    copy = pickle.loads(pickle.dumps(env))
+    play()
+    assert reset() == "validation/3"
+    play(1)
+    assert reset() == "validation/0"
+    play()
+    assert reset(seed=4) == "validation/0"
+    for _ in range(3):
+        copy.step(np.zeros(2))
+    assert copy.reset()[1]["instance"] == "validation/3"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_sb3s_evaluation_callback_sees_the_same_instances_each_time(count: int, short: dict[str, Any]) -> None:
+    """One single environment, or several trainings in one vector: each instance once."""
+    seen: list[str] = []
+
+    def note(variables: dict[str, Any], _: dict[str, Any]) -> None:
+        if variables["done"]:
+            seen.append(variables["info"]["instance"])
+
+    class Noted(EvalCallback):
+        def _log_success_callback(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
+            note(locals_, globals_)
+
+    arguments: dict[str, Any] = {**short, "set": "validation", "order": "fixed"}
+    evaluated = Tiny(**arguments) if count == 1 else VecMonitor(SteerVecEnv(TinyVector(count, **arguments)))
+    agent = PPO(
+        "MlpPolicy", VecMonitor(SteerVecEnv(TinyVector(2, **short))), n_steps=3, batch_size=6, n_epochs=1, seed=1
+    )
+    agent.learn(12, EvalCallback(evaluated, n_eval_episodes=6, eval_freq=3, verbose=0, warn=False))  # type: ignore[arg-type]
+    seen.clear()
+    agent.learn(12, Noted(evaluated, n_eval_episodes=6, eval_freq=3, verbose=0, warn=False))
+    assert len(seen) == 12
+    for evaluation in (seen[:6], seen[6:]):
+        assert sorted(evaluation) == [f"validation/{index}" for index in range(6)]
 
 
 def test_each_environment_is_rendered(short: dict[str, Any]) -> None:

@@ -98,3 +98,23 @@ def test_a_diverging_run_ends_with_its_reason(agent: Agent, tmp_path: Path, monk
     assert result.event is not None
     assert result.iteration < 400
     assert all(np.isfinite(observation).all() for observation in moves)
+
+
+def test_an_agent_of_instances_that_differ_steers_whatever_run(short: dict[str, Any], tmp_path: Path) -> None:
+    """It is shown what the run is of what has varied, also where that is nothing that it has learned on."""
+    vary = {"n_embd": [8, 16], "softmax_variant": ["constantmax", "softmax"]}
+    scene = Scene.of("Tiny-v1", controls=["learning_rate"], vary=vary, disturb={"rate": [2, 5]}, **short)
+    scene = Scene.model_validate_json(scene.model_dump_json())
+    plan = Plan(scene, "ppo", hyperparameters.load("ppo"), seed=1, steps=12, envs=4, round=1, validation=2)
+    agent = Agent.load(train_agent(plan, tmp_path / "agent").best)
+    assert agent.header.features[-3:] == (
+        ("is/n_embd", 0.0, 1.0),
+        ("is/softmax_variant=constantmax", 0.0, 1.0),
+        ("is/softmax_variant=softmax", 0.0, 1.0),
+    )
+    _, result = steer(agent, tmp_path / "run", n_embd=24, n_layer=2, softmax_variant="softmax")
+    assert result.iteration == 12
+    agent.check(scene.task)
+    message = r"its instances differ in n_embd \(8, 16\), softmax_variant .*, and these differ in no field; train one"
+    with pytest.raises(TunemaxError, match=message):
+        agent.check(Scene.of("Tiny-v1", controls=["learning_rate"], **short).task)
