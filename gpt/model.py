@@ -96,7 +96,7 @@ def parameters(config: Config, vocab_size: int) -> Iterator[Parameter]:
         yield from config.attention.parameters(f"{name}.attn", model)
         yield from variant_parameters(layer, model.n_head)
         yield from norm.parameters(f"{name}.ln_2", model)
-        yield from config.mlp.parameters(f"{name}.mlp", model)
+        yield from config.mlp.parameters(f"{name}.mlp", model, config.attention.weights(model))
         if model.norm_position == "peri":
             yield from norm.parameters(f"{name}.ln_1_out", model)
             yield from norm.parameters(f"{name}.ln_2_out", model)

@@ -79,14 +79,15 @@ def silu(x: Tensor) -> Tensor:
 def mlp(w: Weights, c: Config, layer: int, x: Tensor) -> Tensor:
     name, kind, width = f"h.{layer}.mlp", c.model.mlp, c.model.n_embd
     inside = linear(w, f"{name}.fc", x)
-    ratio = c.flat()["mlp_ratio"]
+    flat = c.flat()
+    ratio = flat["mlp_ratio"]
     if kind.endswith("glu"):
-        hidden = 4 * round(ratio * width / 6)
-        assert inside.shape[-1] == 2 * hidden
+        hidden = inside.shape[-1] // 2
+        assert flat["mlp_compensates"] or hidden == 4 * round(ratio * width / 6)
         gate = {"swiglu": silu, "geglu": gelu, "reglu": relu}[kind]
         inside = gate(inside[:, :hidden]) * inside[:, hidden:]
     else:
-        assert inside.shape[-1] == ratio * width
+        assert flat["mlp_compensates"] or inside.shape[-1] == ratio * width
         inside = {"gelu": gelu, "relu": relu, "relu2": lambda x: relu(x) ** 2, "silu": silu}[kind](inside)
     return linear(w, f"{name}.proj", inside)
 

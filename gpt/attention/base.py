@@ -147,6 +147,10 @@ class Attention(Part, field="attention", noun="attention kind"):
         queries, keys = (heads * self.head_width(shape) for heads in (shape.n_head, self.kv_heads(shape)))
         return [queries, keys, keys]
 
+    def weights(self, shape: Shape) -> int:
+        """Numbers in the matrices of one layer."""
+        return sum(p.size for p in self.parameters("", shape) if p.role == "hidden")
+
     def parameters(self, name: str, shape: Shape) -> Iterator[Parameter]:
         """Of the layer whose parameters' names begin like this."""
         widths, heads = self._widths(shape), (shape.n_head,)

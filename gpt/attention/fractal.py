@@ -32,9 +32,9 @@ class Fractal(Groups, name="fractal"):
         width, slices = self.head_width(shape), self.softmaxes(shape)[-1]
         if width % slices or width < 2 * slices:
             raise ValueError(
-                f"fractal_split = {self.fractal_split} cuts the last of n_head = {shape.n_head} heads into {slices} "
-                f"slices of two numbers or more, but a head's width is {width}; choose fewer heads, or a head_dim that is a "
-                f"multiple of {2 * slices}"
+                f"fractal_split = {self.fractal_split} cuts the last of n_head = {shape.n_head} heads into "
+                f"{slices} slices of two numbers or more, but a head's width is {width}; choose fewer heads, or a "
+                f"head_dim that is a multiple of {2 * slices}"
             )
 
     def softmaxes(self, shape: Shape) -> Sequence[int]:

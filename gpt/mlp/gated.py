@@ -21,11 +21,11 @@ MULTIPLE = 4
 class Gated(Mlp):
     """W₂ (f(W₁ x) ⊙ W₃ x) (Shazeer, arXiv 2002.05202, eq. 6). W₁ and W₃ are one matrix, side by side."""
 
-    def hidden(self, shape: Shape) -> int:
-        return max(round(self.mlp_ratio * shape.n_embd * 2 / 3 / MULTIPLE), 1) * MULTIPLE
+    def hidden(self, shape: Shape, attention: int) -> int:
+        return max(round(self._weights(shape, attention) / (3 * shape.n_embd) / MULTIPLE), 1) * MULTIPLE
 
-    def parameters(self, name: str, shape: Shape) -> Iterator[Parameter]:
-        width, hidden = shape.n_embd, self.hidden(shape)
+    def parameters(self, name: str, shape: Shape, attention: int) -> Iterator[Parameter]:
+        width, hidden = shape.n_embd, self.hidden(shape, attention)
         yield from linear_parameters(f"{name}.fc", width, 2 * hidden, shape.bias, blocks=(hidden, hidden))
         yield from linear_parameters(f"{name}.proj", hidden, width, shape.bias, shrink=shape.residual_shrink)
 

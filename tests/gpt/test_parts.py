@@ -17,7 +17,7 @@ from tunemax.gpt.compile import step
 from tunemax.gpt.config import PARTS, Config, all_specs
 from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.fields import Choices, Range
+from tunemax.gpt.fields import Choices, FieldSpec, Range
 from tunemax.gpt.parts import specs_of_kinds
 from tunemax.gpt.random import generator
 from tunemax.gpt.sample import generate
@@ -44,6 +44,15 @@ TOGETHER: list[Setting] = [
 ]  # fmt: skip
 
 
+def ends(spec: FieldSpec) -> tuple[Any, Any]:
+    """Of what is searched."""
+    search = spec.declared.search
+    if isinstance(search, Choices):
+        return search.values[0], search.values[-1]
+    assert isinstance(search, Range), f"{spec.name}: say what is searched"
+    return search.low, search.high
+
+
 def settings() -> dict[str, Setting]:
     """Each kind, ends of each field of one, the numbers that 0 switches off, and some of all together."""
     found: list[Setting] = []
@@ -52,15 +61,14 @@ def settings() -> dict[str, Setting]:
             continue
         found += [{family.field: name} for name in family.kinds()]
         for spec in specs_of_kinds(family):
-            assert isinstance(spec.declared.search, Choices)
             chosen = {name: allowed[0] for name, allowed in spec.when.items() if isinstance(allowed, tuple)}
-            values = dict.fromkeys((spec.declared.search.values[0], spec.declared.search.values[-1]))
-            found += [{**chosen, spec.name: value} for value in values if value != spec.declared.neutral]
+            for value in dict.fromkeys(ends(spec)):
+                if value != spec.declared.neutral:
+                    found.append({**chosen, spec.name: value})
     found += [{"norm_position": position} for position in ("post", "peri")]
     for name, spec in all_specs().items():
         if spec.declared.switch:
-            assert isinstance(spec.declared.search, Range)
-            found.append({name: spec.declared.search.high / 5})
+            found.append({name: ends(spec)[1] / 5})
     return {
         ", ".join(f"{name}={value}" for name, value in one.items()) or "plain": one for one in [{}, *found, *TOGETHER]
     }
@@ -213,6 +221,17 @@ def test_it_trains_in_bf16(fields: Setting, make: Make, corpus: Corpus) -> None:
         trainer, member = alone(make(**fields, precision=precision), corpus, 8)
         losses.append(trainer.evaluate()[member])
     assert losses[1] == pytest.approx(losses[0], abs=0.02)
+
+
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+def test_attention_kinds_can_be_compared_at_equal_parameters(mlp: str) -> None:
+    kinds = [{"attention": name} for name in PARTS["attention"].kinds()]
+    kinds += [{"attention": "grouped_query", "n_kv_head": 2}, {"attention": "multi_query", "head_dim": 64}]
+    costs = [Cost.of(Config.of({"mlp": mlp, "mlp_compensates": True, **kind}), 256) for kind in kinds]
+    plain = Cost.of(Config.of({"mlp": mlp}), 256)
+    within = 0.0 if mlp == "gelu" else 0.01  # a gated MLP's width is a multiple of four
+    assert [cost.parameters for cost in costs] == pytest.approx([plain.parameters] * len(costs), rel=within)
+    assert len({Cost.of(Config.of({"mlp": mlp, **kind}), 256).parameters for kind in kinds}) > 1
 
 
 @pytest.mark.parametrize(
