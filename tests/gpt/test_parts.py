@@ -19,6 +19,7 @@ from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.fields import Choices, FieldSpec, Range
 from tunemax.gpt.parts import specs_of_kinds
+from tunemax.gpt.probe import probe
 from tunemax.gpt.random import generator
 from tunemax.gpt.sample import generate
 from tunemax.gpt.snapshot import Snapshot
@@ -221,6 +222,19 @@ def test_it_trains_in_bf16(fields: Setting, make: Make, corpus: Corpus) -> None:
         trainer, member = alone(make(**fields, precision=precision), corpus, 8)
         losses.append(trainer.evaluate()[member])
     assert losses[1] == pytest.approx(losses[0], abs=0.02)
+
+
+@every_setting
+def test_each_head_is_measured(fields: Setting, make: Make, corpus: Corpus) -> None:
+    config = make(**fields, tensorboard_histograms=True)
+    trainer, member = alone(config, corpus, 1)
+    measured = probe(trainer)[member]
+    heads = (config.model.n_layer, config.model.n_head)
+    assert measured.row_max.shape == measured.denominator.shape == heads
+    assert measured.weights is not None
+    assert measured.weights.shape[:2] == heads
+    if config.softmax.name == "softmax":
+        torch.testing.assert_close(measured.row_sum, torch.ones(heads))
 
 
 @pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
