@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
@@ -61,17 +61,31 @@ class ModelConfig(Shape):
     norm: str = setting(
         "layer", "what normalises activations", search=Choices(tuple(Norm.kinds())), shared=True, neutral="layer"
     )
-    norm_position: Literal["pre", "post"] = setting(
+    norm_position: Literal["pre", "post", "peri"] = setting(
         "pre",
-        "norm before each sublayer, or after the residual sum",
-        search=Choices(("pre", "post")),
+        "norm before each sublayer, after the residual sum, or before and after each sublayer",
+        when={"norm": tuple(name for name in Norm.kinds() if name != "none")},
+        search=Choices(("pre", "post", "peri")),
         shared=True,
     )
     mlp: str = setting(
-        "gelu", "the activation of the MLP", search=Choices(tuple(Mlp.kinds())), shared=True, neutral="gelu"
+        "gelu",
+        "activation of the MLP; a name with glu has a gate",
+        search=Choices(tuple(Mlp.kinds())),
+        shared=True,
+        neutral="gelu",
     )
     tie_weights: bool = setting(
         True, "the output matrix is the token embedding", search=Choices((True, False)), shared=True
+    )
+    logit_softcap: float = setting(
+        0.0,
+        "c: the output's logits x are c·tanh(x / c), never larger; 0 leaves them as they are",
+        ge=0,
+        le=1e4,
+        search=Range(5, 100, log=True),
+        switch=True,
+        neutral=0.0,
     )
     softmax_variant: str = setting(
         "softmax", "what replaces the softmax of attention", search=Choices(tuple(variants()))
@@ -81,6 +95,15 @@ class ModelConfig(Shape):
     @classmethod
     def _canonical(cls, name: str, info: pydantic.ValidationInfo) -> str:
         return PARTS[str(info.field_name)].find(shown(name)).name
+
+    @pydantic.model_validator(mode="after")
+    def _something_normalises(self) -> Self:
+        if self.norm_position == "peri" and self.norm == "none":
+            raise ValueError(
+                "norm_position = peri is a norm before and after each sublayer, and norm = none is none; "
+                "choose another norm, or leave out norm_position"
+            )
+        return self
 
 
 PARTS: Mapping[str, type[Part]] = {family.field: family for family in (Attention, Positions, Norm, Mlp, Variant)}
@@ -147,6 +170,16 @@ class TrainConfig(Fields):
         le=1,
         search=Range(0.0, 0.3),
         when={"schedule": ("cosine", "linear", "wsd")},
+    )
+    z_loss: float = setting(
+        0.0,
+        "times the mean of (ln Z)², added to what is minimised, Z being the sum of e^logit; steadies the output's "
+        "logits; 0 adds nothing",
+        ge=0,
+        le=10,
+        search=Range(1e-6, 1e-2, log=True),
+        switch=True,
+        neutral=0.0,
     )
     weight_decay: float = setting(
         0.1,
@@ -256,8 +289,9 @@ class Config(pydantic.BaseModel):
     def of(cls, values: Mapping[str, Any] | None = None) -> Config:
         """A checked configuration from flat names and values; what is not named takes its default.
 
-        Values of variants that are not chosen are checked, then dropped: they are inert. `eval_iters` without
-        `eval_tokens` says how many tokens are evaluated, as so many batches. Raises TunemaxError.
+        Values of variants and other kinds of parts that are not chosen are checked, then dropped, as are those of parts
+        that mean nothing beside the others: they are inert. `eval_iters` without `eval_tokens` says how many tokens are
+        evaluated, as so many batches. Raises TunemaxError.
         """
         specs = all_specs()
         checked: dict[str, Any] = {}
@@ -282,7 +316,7 @@ class Config(pydantic.BaseModel):
             positions.check(attention.head_width(model))
         except ValueError as error:
             raise TunemaxError(str(error)) from error
-        return cls(
+        config = cls(
             model=model,
             attention=attention,
             positions=positions,
@@ -292,6 +326,8 @@ class Config(pydantic.BaseModel):
             train=train,
             log=_group(LogConfig, "", checked),
         )
+        inert = (_conditional() & checked.keys()) - config.active().keys() if _conditional() & checked.keys() else ()
+        return cls.of({name: value for name, value in checked.items() if name not in inert}) if inert else config
 
     @classmethod
     def stored(cls, whole: Mapping[str, Any]) -> Config:
@@ -365,7 +401,8 @@ class Config(pydantic.BaseModel):
     def bucket(self) -> tuple[tuple[str, Any], ...]:
         """What members must share to be stacked in one trainer (beside the data)."""
         specs = all_specs()
-        return tuple((name, value) for name, value in self.flat().items() if specs[name].declared.shared)
+        agreed = ((name, specs[name].kept_apart(value)) for name, value in self.flat().items())
+        return tuple((name, value) for name, value in agreed if value is not None)
 
 
 @lru_cache(maxsize=1)
@@ -379,6 +416,12 @@ def all_specs() -> dict[str, FieldSpec]:
         specs_of(LogConfig, "logging"),
     ]
     return {spec.name: spec for group in groups for spec in group}
+
+
+@lru_cache(maxsize=1)
+def _conditional() -> frozenset[str]:
+    """Fields that stacked members must agree on and that mean something only beside some values of others."""
+    return frozenset(name for name, spec in all_specs().items() if spec.declared.shared and spec.depends_on)
 
 
 def resolve(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunemax.gpt.fields import Choices, Range
 
-SCHEMA = 3
+SCHEMA = 4
 """Of definitions, scenes and whatever else names only some fields, as they are made now. What is stored without a
 number is of schema 1."""
 
@@ -20,6 +20,7 @@ UNTIL: Mapping[int, Mapping[str, Any]] = {
         "grad_clip": 1.0,
         "init_std": 0.02,
     },
+    3: {},
 }
 """By the last schema that had them: defaults that have changed since. Nothing is ever taken out of here."""
 SEARCHED_UNTIL: Mapping[int, Mapping[str, Range | Choices]] = {
@@ -28,6 +29,7 @@ SEARCHED_UNTIL: Mapping[int, Mapping[str, Range | Choices]] = {
         "warmup_fraction": Range(0.0, 0.3),
         "grad_clip": Range(0.1, 10, log=True),
     },
+    3: {"position": Choices(("learned", "rotary")), "norm_position": Choices(("pre", "post"))},
 }
 """The same of the range that a study file means by `default`."""
 

@@ -82,6 +82,7 @@ class Declaration:
     control: Control | None
     learnable: bool
     shared: bool
+    switch: bool
     identity: bool
     neutral: Value | None
     inert_as: Value | None
@@ -97,6 +98,7 @@ def setting(
     control: Control | None = None,
     learnable: bool = False,
     shared: bool = False,
+    switch: bool = False,
     identity: bool = True,
     neutral: Value | None = None,
     inert_as: Value | None = None,
@@ -113,6 +115,7 @@ def setting(
     control: how it moves during training; None if it cannot.
     learnable: SGD may move it; it then has columns in `theta` and is only started here.
     shared: members must agree on it to be stacked in one trainer.
+    switch: 0 switches off what it is the amount of; stacked members must agree on whether it is 0.
     identity: it can change what is trained or measured (where files go cannot).
     neutral: for a field added to a released tunemax: the value at which older code would have trained the same thing.
     inert_as: for a field whose condition was added later: the value that stands for it in the identity where it is
@@ -121,7 +124,7 @@ def setting(
     """
     info: Any = pydantic.Field(default, description=help, gt=gt, ge=ge, lt=lt, le=le)
     info.metadata.append(
-        Declaration(search, when or {}, tuple(any_of), control, learnable, shared, identity, neutral, inert_as)
+        Declaration(search, when or {}, tuple(any_of), control, learnable, shared, switch, identity, neutral, inert_as)
     )
     return info
 
@@ -151,8 +154,14 @@ class FieldSpec:
 
     @property
     def is_scalar(self) -> bool:
-        """A float: it may differ between stacked members. Everything else chooses a code path or a shape."""
-        return self.annotation is float
+        """A float that may differ between stacked members. Everything else chooses a code path or a shape."""
+        return self.annotation is float and not self.declared.shared
+
+    def kept_apart(self, value: Value) -> Value | None:
+        """What stacked members must agree on of this value: all of it, whether it is 0, or nothing."""
+        if self.declared.shared:
+            return value
+        return bool(value) if self.declared.switch else None
 
     @property
     def options(self) -> tuple[Value, ...]:

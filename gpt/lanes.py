@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tunemax.gpt.lazy import torch
 from tunemax.gpt.parameters import Parameter
 from tunemax.gpt.softmax import Variant, from_column, variants
 
@@ -17,7 +18,7 @@ Views = Mapping[str, "Tensor"]
 Drop = Callable[["Tensor", str], "Tensor"]
 """Dropout of (K, …) at a site of the model, by its name."""
 Observer = Callable[[int, Variant, "Tensor", "Tensor"], None]
-"""Called with (layer, bound variant, logits (k, B, H, T, T), mask (T, T)) for each lane of each layer."""
+"""Called with (layer, bound variant, logits (k, B, S, T, T), mask (T, T)) for each lane of each layer."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,47 @@ class Lane:
     variant: Variant
     rows: slice
     scalars: Mapping[str, Tensor]
-    """The float fields that SGD does not move, (k, 1, 1, 1, 1), one value a member."""
+    """The variant's float fields that SGD does not move, (k, 1, 1, 1, 1), one value a member."""
+    amounts: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of fields that 0 switches off, those that are on, (k,), one value a member."""
 
-    def with_scalars(self, values: Iterator[Tensor]) -> Lane:
-        """This lane with the next values in place of its scalars, in their order."""
-        return Lane(self.variant, self.rows, {name: next(values) for name in self.scalars})
+    @property
+    def numbers(self) -> tuple[Tensor, ...]:
+        """All of them, in a fixed order."""
+        return (*self.scalars.values(), *self.amounts.values())
 
-    def bound(self, layer: int, views: Views, windows: int) -> Variant:
-        """The variant with this layer's values, each broadcastable to logits (k, B, H, T, T), B being `windows`."""
+    def with_numbers(self, values: Iterator[Tensor]) -> Lane:
+        """This lane with the next values in place of its numbers, in their order."""
+        scalars = {name: next(values) for name in self.scalars}
+        return Lane(self.variant, self.rows, scalars, {name: next(values) for name in self.amounts})
+
+    def bound(self, layer: int, views: Views, windows: int, counts: Sequence[int] | None = None) -> Variant:
+        """The variant with this layer's values, each broadcastable to logits (k, B, S, T, T), B being `windows`.
+
+        counts: how many of the S softmaxes belong to each head; None for one.
+        """
         values = dict(self.scalars)
-        for field, form in self.variant.learned().items():
-            columns = views[_learnable(layer, f"{self.variant.name}.{field}")][self.rows]  # (k, H)
+        for name, form in self.variant.learned().items():
+            columns = views[_learnable(layer, f"{self.variant.name}.{name}")][self.rows]  # (k, H)
             used = columns if self.variant.per_head else columns[:, :1].expand_as(columns)
             # Spread over windows and heads, so that the gradient is summed window by window: one sum of everything
             # would be shared out between threads, and differently when a member is alone.
-            values[field] = from_column(used, form)[:, None, :, None, None].expand(-1, windows, -1, 1, 1)
+            value = from_column(spread(used, counts, 1), form)  # (k, S)
+            values[name] = value[:, None, :, None, None].expand(-1, windows, -1, 1, 1)
         return self.variant.bind(values)
+
+
+def amounts(lanes: Sequence[Lane], name: str) -> Tensor | None:
+    """Of a field that 0 switches off, the values of all members (K,); None where it is off."""
+    parts = [lane.amounts[name] for lane in lanes if name in lane.amounts]
+    return torch.cat(parts) if parts else None
+
+
+def spread(x: Tensor, counts: Sequence[int] | None, dim: int) -> Tensor:
+    """What stands along a dimension so many times each; None for once."""
+    if counts is None:
+        return x
+    return torch.cat([x.narrow(dim, place, 1) for place, count in enumerate(counts) for _ in range(count)], dim)
 
 
 def variant_parameters(layer: int, heads: int) -> Iterator[Parameter]:

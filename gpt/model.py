@@ -10,7 +10,8 @@ for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from tunemax.gpt.attention import Place
 from tunemax.gpt.config import Config
-from tunemax.gpt.lanes import Drop, Lane, Observer, Views, variant_parameters
+from tunemax.gpt.lanes import Drop, Lane, Observer, Views, amounts, variant_parameters
 from tunemax.gpt.parameters import Parameter
 
 
@@ -32,17 +33,35 @@ def losses(
     observe: Observer | None = None,
 ) -> Tensor:
     """Cross entropy in nats of each target, (K, B, T). tokens: (K, B, T + 1); each but the first is a target."""
-    inputs, targets = tokens[..., :-1], tokens[..., 1:]
-    logits = forward(views, inputs, config, lanes, dropout, observe)  # (K, B, T, V)
-    logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+    logits, targets = predicted(views, tokens, config, lanes, dropout, observe)
     return CrossEntropy.apply(logits, targets)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def objective(
     views: Views, tokens: Tensor, config: Config, lanes: Sequence[Lane], dropout: Drop | None = None
-) -> Tensor:
-    """What training minimises of each member, (K,): its mean loss. tokens: (K, B, T + 1)."""
-    return losses(views, tokens, config, lanes, dropout).mean(-1).mean(1)
+) -> tuple[Tensor, Tensor]:
+    """The mean loss of each member, (K,), and what training minimises: that, and z_loss (ln Z)² (PaLM, arXiv
+    2204.02311, section 5). tokens: (K, B, T + 1)."""
+    logits, targets = predicted(views, tokens, config, lanes, dropout)
+    loss = CrossEntropy.apply(logits, targets).mean(-1).mean(1)  # type: ignore[no-untyped-call]
+    z_loss = amounts(lanes, "z_loss")
+    if z_loss is None:
+        return loss, loss
+    return loss, loss + z_loss * logits.logsumexp(-1).square().mean(-1).mean(1)
+
+
+def predicted(
+    views: Views,
+    tokens: Tensor,
+    config: Config,
+    lanes: Sequence[Lane],
+    dropout: Drop | None = None,
+    observe: Observer | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Logits (K, B, T, V), in fp32 at least, and the targets (K, B, T) that they are of."""
+    inputs, targets = tokens[..., :-1], tokens[..., 1:]
+    logits = forward(views, inputs, config, lanes, dropout, observe)
+    return logits.float() if logits.dtype == torch.bfloat16 else logits, targets
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -77,8 +96,11 @@ def parameters(config: Config, vocab_size: int) -> Iterator[Parameter]:
         yield from config.attention.parameters(f"{name}.attn", model)
         yield from variant_parameters(layer, model.n_head)
         yield from norm.parameters(f"{name}.ln_2", model)
-        yield from config.mlp.parameters(f"{name}.mlp", model)
-    if model.norm_position == "pre":
+        yield from config.mlp.parameters(f"{name}.mlp", model, config.attention.weights(model))
+        if model.norm_position == "peri":
+            yield from norm.parameters(f"{name}.ln_1_out", model)
+            yield from norm.parameters(f"{name}.ln_2_out", model)
+    if model.norm_position != "post":
         yield from norm.parameters("ln_f", model)
     if not model.tie_weights:
         yield Parameter("lm_head", (vocab_size, model.n_embd), "output", shrink=1.0)
@@ -96,8 +118,7 @@ def forward(
 
     config: of any member; what they may differ in stands in `views` and `lanes`.
     """
-    model, positions = config.model, config.positions
-    pre = model.norm_position == "pre"
+    model = config.model
 
     def drop(x: Tensor, site: str) -> Tensor:
         return x if dropout is None else dropout(x, site)
@@ -105,22 +126,35 @@ def forward(
     def norm(x: Tensor, name: str) -> Tensor:
         return config.norm(views, name, x)
 
-    x = drop(positions.embedded(views, embed(views["wte"], tokens)), "embed")  # (K, B, T, C)
+    def residual(x: Tensor, sublayer: Callable[[Tensor], Tensor], site: str, ln: str) -> Tensor:
+        """x and what a sublayer makes of it, with norms where they belong (Kim et al., arXiv 2502.02732, figure 1)."""
+        if model.norm_position == "post":
+            return norm(x + drop(sublayer(x), site), ln)
+        h = sublayer(norm(x, ln))
+        return x + drop(h if model.norm_position == "pre" else norm(h, f"{ln}_out"), site)
+
+    x = drop(config.positions.embedded(views, embed(views["wte"], tokens)), "embed")  # (K, B, T, C)
     places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)  # half of int64 where it is compiled
     mask = places[:, None] >= places
     if (seen := config.attention.seen(places[:, None] - places)) is not None:
         mask = mask & seen
     for layer in range(model.n_layer):
         name = f"h.{layer}"
-        place = Place(layer, model, views, positions, mask, seen is None, lanes, dropout, observe)
-        h = drop(config.attention(norm(x, f"{name}.ln_1") if pre else x, place), f"{name}.attn")
-        x = x + h if pre else norm(x + h, f"{name}.ln_1")
-        h = drop(config.mlp(views, f"{name}.mlp", norm(x, f"{name}.ln_2") if pre else x), f"{name}.mlp")
-        x = x + h if pre else norm(x + h, f"{name}.ln_2")
-    if pre:
+        place = Place(layer, model, views, config.positions, mask, seen is None, lanes, dropout, observe)
+        x = residual(x, partial(config.attention, place=place), f"{name}.attn", f"{name}.ln_1")
+        x = residual(x, partial(config.mlp, views, f"{name}.mlp"), f"{name}.mlp", f"{name}.ln_2")
+    if model.norm_position != "post":
         x = norm(x, "ln_f")
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
-    return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
+    logits = torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
+    cap = amounts(lanes, "logit_softcap")
+    return logits if cap is None else capped(logits, cap)
+
+
+def capped(logits: Tensor, cap: Tensor) -> Tensor:
+    """c·tanh(x / c) of logits (K, B, T, V) and each member's own c, (K,)."""
+    cap = cap[:, None, None, None]
+    return torch.tanh(logits / cap) * cap
 
 
 def embed(table: Tensor, tokens: Tensor) -> Tensor:

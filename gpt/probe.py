@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,8 @@ class Probe:
     learnables: the variant's learnables, (L, H) or (L, 1).
     weights: how many attention weights of allowed keys lie in each bin of WEIGHT_EDGES, (L, H, bins), if the member's
         configuration asks for `tensorboard_histograms`.
+
+    Of a head with several softmaxes they are means over these. A sink counts as a key.
     """
 
     row_max: Tensor
@@ -70,8 +72,9 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
 
     windows = trainer.corpus.windows("tuning", trainer.model.block_size, WINDOWS)
     ((_, layers),) = trainer.passes(members, windows, measures)
+    softmaxes = members[0].config.attention.softmaxes(trainer.model)
     row_max, denominator, row_sum, guarded, *counts = (
-        torch.stack(of_layers, dim=1)
+        _by_head(torch.stack(of_layers, dim=1), softmaxes)
         for of_layers in zip(*layers, strict=True)  # (K, L, H), the counts (K, L, H, bins)
     )
     found = {}
@@ -80,6 +83,13 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
         weights = counts[0][row] if member.config.log.tensorboard_histograms else None
         found[member] = Probe(*means, trainer.learnables(member), weights)
     return found
+
+
+def _by_head(measure: Tensor, softmaxes: Sequence[int] | None) -> Tensor:
+    """Means of (K, L, S, …) over the softmaxes of each head, (K, L, H, …)."""
+    if softmaxes is None:
+        return measure
+    return torch.stack([of_head.mean(2) for of_head in torch.split(measure, list(softmaxes), dim=2)], dim=2)
 
 
 def _measures(variant: Variant, logits: Tensor, mask: Tensor, counted: bool) -> list[Tensor]:

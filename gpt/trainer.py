@@ -111,6 +111,7 @@ class Trainer:
         self.corpus = corpus
         self._shared = config
         self.model = config.model
+        self._switched_on = [name for name, value in self.bucket if value and all_specs()[name].declared.switch]
         self.batch_size = config.train.batch_size
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
@@ -364,14 +365,17 @@ class Trainer:
         for _, group in itertools.groupby(chosen, key=lambda member: member.config.softmax.code_path):
             of_lane = list(group)
             variant = of_lane[0].config.softmax
-            scalars = {}
+            scalars, on = {}, {}
             for spec in type(variant).specs():
                 name = spec.name.rpartition(".")[2]
                 if spec.is_scalar and name not in variant.learned():
                     values = [member.values.get(spec.name, spec.default) for member in of_lane]
                     tensor = torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
                     scalars[name] = tensor.view(-1, 1, 1, 1, 1)
-            lanes.append(Lane(variant, slice(row, row + len(of_lane)), scalars))
+            for name in self._switched_on:
+                amounts = [member.values[name] for member in of_lane]
+                on[name] = torch.tensor(amounts, dtype=self._rows.theta.dtype, device=self.device)
+            lanes.append(Lane(variant, slice(row, row + len(of_lane)), scalars, on))
             row += len(of_lane)
         return lanes
 

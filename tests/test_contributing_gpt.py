@@ -2,13 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from guide import GUIDE, copied, diffs, files, python
 
 PARTS = {
-    "Add an attention kind": ["gpt/attention/strided.py"],
+    "Add an attention kind": ["docs/parts.md", "gpt/attention/strided.py", "tests/plain_model.py"],
+    "Add an MLP kind": ["docs/parts.md", "gpt/mlp/softplus.py", "tests/plain_model.py"],
     "Add an optimizer": ["gpt/config.py", "gpt/optimizer.py"],
     "Add a dataset": ["gpt/data/sources.py"],
     "Add a logger": ["gpt/config.py", "gpt/loggers/csv_file.py"],
@@ -53,7 +55,7 @@ def strided(stride):
     return {"attention": "strided", "stride": stride}
 
 tokens = torch.arange(16)[None] * 7 % 100
-alike = {"attention": "strided", "stride": 4, "optimizer": "lion"}
+alike = {"attention": "strided", "stride": 4, "mlp": "softplus", "optimizer": "lion"}
 variations = ({}, {"softmax_variant": "constantmax", "learning_rate": 0.01}, {"seed": 2})
 stack = [config(**alike, **values) for values in variations]
 
@@ -107,9 +109,13 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = copied(tmp_path_factory.mktemp("copy"))
-    answered: dict[str, Any] = json.loads(python(folder, "-c", QUESTIONS))
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("copy"))
+
+
+@pytest.fixture(scope="module")
+def answers(copy: Path) -> dict[str, Any]:
+    answered: dict[str, Any] = json.loads(python(copy, "-c", QUESTIONS))
     return answered
 
 
@@ -117,6 +123,13 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_part_is_a_diff_of_one_or_two_files(heading: str) -> None:
     (diff,) = diffs(heading)
     assert files(diff) == PARTS[heading]
+
+
+@pytest.mark.long
+def test_the_contract_of_parts_holds_for_new_ones(copy: Path) -> None:
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "strided or softplus or part_is_described")
+    ran = python(copy, *words, "tests/gpt/test_parts.py", "tests/test_docs.py")
+    assert int(re.findall(r"(\d+) passed", ran)[-1]) > 20
 
 
 def test_the_table_names_every_recipe_and_the_files_that_it_touches() -> None:

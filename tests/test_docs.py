@@ -11,8 +11,9 @@ from typing import Any
 import pydantic
 import pytest
 
-from tunemax.gpt.config import Config
+from tunemax.gpt.config import PARTS, Config
 from tunemax.gpt.fields import shown
+from tunemax.gpt.parts import Part, specs_of_kinds
 from tunemax.gpt.softmax import Variant, variants
 from tunemax.search.cli.command_line import build
 from tunemax.search.cli.flags import config_from
@@ -154,6 +155,17 @@ def test_a_variant_is_described_with_its_source_and_parameters(variant: type[Var
     assert all(f"`{alias}`" in text for alias in variant.aliases)
     parameters = re.findall(r"^- `(.*)` = ([^:\n]*)", text, flags=re.MULTILINE)
     assert parameters == [(name, shown(info.default)) for name, info in variant.model_fields.items()]
+
+
+@pytest.mark.parametrize("family", [family for family in PARTS.values() if family is not Variant])
+def test_every_part_is_described_with_its_fields_and_no_other(family: type[Part]) -> None:
+    page = (ROOT / "docs/parts.md").read_text()
+    text = section(page, f"`{family.field}`")
+    fields = {spec.name for spec in specs_of_kinds(family)}
+    described = re.findall(r"^- `(.*?)`", text, flags=re.MULTILINE)
+    assert sorted(name for name in described if name not in fields) == sorted(family.kinds())
+    assert all(f"`{alias}`" in text for kind in family.kinds().values() for alias in kind.aliases)
+    assert all(f"`{name}`" in page for name in fields)
 
 
 # ---- the map ---------------------------------------------------------------------------------------------------------

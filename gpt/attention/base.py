@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from tunemax.gpt.lanes import Drop, Lane, Observer, Views
+from tunemax.gpt.fields import Choices, setting
+from tunemax.gpt.lanes import Drop, Lane, Observer, Views, spread
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.linear import linear, linear_parameters
+from tunemax.gpt.norm.sizes import NORMALISED
 from tunemax.gpt.parameters import Parameter
 from tunemax.gpt.parts import Part
 from tunemax.gpt.positions import Positions
 from tunemax.gpt.shape import Shape
+from tunemax.gpt.softmax import variants
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,78 +48,175 @@ class Attention(Part, field="attention", noun="attention kind"):
     """What a token takes from those before it, through the members' softmax variants.
 
     H query heads of width D read G heads of keys and values. A kind says how many there are, and what meets what:
-    `logits` and `mixed`.
+    `logits` and `mixed`. Most have one softmax a head; a kind with more of them says so by `softmaxes`.
     """
+
+    head_dim: int = setting(
+        0,
+        "width of an attention head; 0 takes n_embd / n_head",
+        ge=0,
+        le=16384,
+        search=Choices((8, 16, 32)),
+        shared=True,
+        neutral=0,
+    )
+    window: int = setting(
+        65536,
+        "keys that a query sees, its own and those before it; all if block_size is no more",
+        ge=1,
+        le=65536,
+        search=Choices((16, 32, 64)),
+        shared=True,
+        neutral=65536,
+    )
+    qk_norm: Literal["none", "l2", "rms"] = setting(
+        "none",
+        "what queries and keys are divided by: l2, the length of each (a logit is then a cosine times "
+        "log2(block_size² − block_size)), or rms, the root of their mean square",
+        search=Choices(("none", "l2", "rms")),
+        shared=True,
+        neutral="none",
+    )
+    qk_norm_scale: bool = setting(
+        False,
+        "a learned factor of normalised queries and keys, one a head",
+        when={"qk_norm": ("l2", "rms")},
+        search=Choices((False, True)),
+        shared=True,
+        neutral=False,
+    )
+    v_norm: Literal["none", "l2", "rms"] = setting(
+        "none",
+        "what values are divided by: l2, the length of each, or rms, the root of their mean square",
+        search=Choices(("none", "l2", "rms")),
+        shared=True,
+        neutral="none",
+    )
+    attention_sink: bool = setting(
+        False,
+        "a learned logit, one a head, of attending to nothing, beside those of keys",
+        any_of=[condition for variant in variants().values() for condition in variant.divides_by_sum()],
+        search=Choices((False, True)),
+        shared=True,
+        neutral=False,
+    )
+
+    # ---------------------------------------------------------------------------------------- what a kind may override
 
     def check(self, shape: Shape) -> None:
         """Raise ValueError for a model of which it cannot be a part."""
-        if shape.n_embd % shape.n_head:
+        if not self.head_dim and shape.n_embd % shape.n_head:
             raise ValueError(f"n_embd = {shape.n_embd} is not divisible by n_head = {shape.n_head}; change one of them")
-
-    def head_width(self, shape: Shape) -> int:
-        """D."""
-        return shape.n_embd // shape.n_head
 
     def kv_heads(self, shape: Shape) -> int:
         """G."""
         return shape.n_head
 
-    def _widths(self, shape: Shape) -> list[int]:
-        """Of all queries, all keys and all values side by side."""
-        queries, keys = (heads * self.head_width(shape) for heads in (shape.n_head, self.kv_heads(shape)))
-        return [queries, keys, keys]
+    def softmaxes(self, shape: Shape) -> Sequence[int] | None:
+        """How many each head has, which share what it has learned; None for one."""
+        return None
 
-    def parameters(self, name: str, shape: Shape) -> Iterator[Parameter]:
-        """Of the layer whose parameters' names begin like this."""
-        widths = self._widths(shape)
-        yield from linear_parameters(f"{name}.qkv", shape.n_embd, sum(widths), shape.bias, blocks=tuple(widths))
-        yield from linear_parameters(f"{name}.proj", widths[0], shape.n_embd, shape.bias, shrink=shape.residual_shrink)
+    def seen(self, distance: Tensor) -> Tensor | None:
+        """Where a key may be seen that lies so many places (T, T) before its query; None if everywhere."""
+        return distance < self.window if self.window < distance.shape[-1] else None
 
     def flops(self, shape: Shape) -> float:
         """Floating-point operations on one token in one layer, forward, beside those of linear layers: of products of
         queries and keys, and of weights and values. Masked ones count."""
         return 4.0 * shape.n_head * self.head_width(shape) * shape.block_size
 
-    def seen(self, distance: Tensor) -> Tensor | None:
-        """Where a key may be seen that lies so many places (T, T) before its query; None if everywhere."""
-        return None
+    def logits(self, q: Tensor, k: Tensor, shape: Shape) -> Tensor:
+        """(K, B, H, T, T) of scaled queries (K, B, H, T, D) and keys (K, B, G, T, D). H/G queries in a row share their
+        keys, so they stand below each other in one product."""
+        K, B, H, T, D = q.shape
+        return torch.bmm(q.reshape(K * B * k.shape[2], -1, D), k.reshape(-1, T, D).mT).reshape(K, B, H, T, T)
+
+    def mixed(self, weights: Tensor, v: Tensor, shape: Shape) -> Tensor:
+        """(K, B, H, T, D): values (K, B, G, T, D) by their weights (K, B, H, T, T)."""
+        K, B, G, T, D = v.shape
+        return torch.bmm(weights.reshape(K * B * G, -1, T), v.reshape(-1, T, D)).reshape(K, B, -1, T, D)
+
+    # --------------------------------------------------------------------------------------------- what all kinds share
+
+    def head_width(self, shape: Shape) -> int:
+        """D."""
+        return self.head_dim or shape.n_embd // shape.n_head
+
+    def _widths(self, shape: Shape) -> list[int]:
+        """Of all queries, all keys and all values side by side."""
+        queries, keys = (heads * self.head_width(shape) for heads in (shape.n_head, self.kv_heads(shape)))
+        return [queries, keys, keys]
+
+    def weights(self, shape: Shape) -> int:
+        """Numbers in the matrices of one layer."""
+        return sum(p.size for p in self.parameters("", shape) if p.role == "hidden")
+
+    def parameters(self, name: str, shape: Shape) -> Iterator[Parameter]:
+        """Of the layer whose parameters' names begin like this."""
+        widths, heads = self._widths(shape), (shape.n_head,)
+        yield from linear_parameters(f"{name}.qkv", shape.n_embd, sum(widths), shape.bias, blocks=tuple(widths))
+        yield from linear_parameters(f"{name}.proj", widths[0], shape.n_embd, shape.bias, shrink=shape.residual_shrink)
+        if self.qk_norm_scale:
+            yield Parameter(f"{name}.qk_norm_scale", heads, "vector", fill=1.0)
+        if self.attention_sink:
+            yield Parameter(f"{name}.sink", heads, "vector")
 
     def __call__(self, x: Tensor, place: Place) -> Tensor:
         """(K, B, T, C) to the same."""
         K, B, T, _ = x.shape
-        D, widths = self.head_width(place.shape), self._widths(place.shape)
+        D, widths, counts = self.head_width(place.shape), self._widths(place.shape), self.softmaxes(place.shape)
         qkv = linear(place.views, f"{place.name}.qkv", x)
         q, k, v = (part.view(K, B, T, -1, D).transpose(2, 3) for part in torch.split(qkv, widths, dim=-1))
-        q, k = place.positions.turned(q), place.positions.turned(k)  # (K, B, H, T, D), (K, B, G, T, D)
-        heads = fused(q, k, v, place)
-        if heads is None:
-            heads = self.mixed(weigh(self.logits(q * D**-0.5, k), place), v)
-        return linear(place.views, f"{place.name}.proj", heads.transpose(2, 3).reshape(K, B, T, widths[0]))
+        q, k, v = self._normalised(q, k, v, place)  # (K, B, H, T, D), (K, B, G, T, D) twice
+        q, k = (place.positions.turned(part, neighbours=counts is not None) for part in (q, k))
+        biases = place.positions.biases(place.shape.n_head, T, q)
+        plain = counts is None and biases is None and not self.attention_sink
+        out = fused(q, k, v, place) if plain else None
+        if out is None:
+            logits = self.logits(q * D**-0.5, k, place.shape)
+            if logits.dtype == torch.bfloat16:
+                logits = logits.float()  # 8 bits of a logit of 5 are an error of 2 % in its weight
+            if biases is not None:
+                logits = logits + spread(biases, counts, 0)
+            sink = self._learned("sink", place, B) if self.attention_sink else None
+            out = self.mixed(weigh(logits, place, counts, sink), v, place.shape)
+        return linear(place.views, f"{place.name}.proj", out.transpose(2, 3).reshape(K, B, T, widths[0]))
 
-    def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """(K, B, H, T, T) of scaled queries (K, B, H, T, D) and keys (K, B, G, T, D). H/G queries in a row share their
-        keys, so they stand below each other in one product."""
-        K, B, H, T, D = q.shape
-        return torch.bmm(q.reshape(K * B * k.shape[2], -1, D), k.reshape(-1, T, D).mT).view(K, B, H, T, T)
+    def _normalised(self, q: Tensor, k: Tensor, v: Tensor, place: Place) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values over their sizes; what products of the first two are multiplied by is on queries."""
+        q, k = NORMALISED[self.qk_norm](q), NORMALISED[self.qk_norm](k)
+        if self.qk_norm == "l2":  # Henry et al., arXiv 2010.04245, section 3; `logits` will divide by the root
+            T = max(place.shape.block_size, 2)
+            q = q * (q.shape[-1] ** 0.5 * math.log2(T * (T - 1)))
+        if self.qk_norm_scale:
+            q = q * self._learned("qk_norm_scale", place, q.shape[1])
+        return q, k, NORMALISED[self.v_norm](v)
 
-    def mixed(self, weights: Tensor, v: Tensor) -> Tensor:
-        """(K, B, H, T, D): values (K, B, G, T, D) by their weights (K, B, H, T, T)."""
-        K, B, G, T, D = v.shape
-        return torch.bmm(weights.reshape(K * B * G, -1, T), v.reshape(-1, T, D)).view(K, B, -1, T, D)
+    def _learned(self, name: str, place: Place, windows: int) -> Tensor:
+        """One number a head, (K, B, H, 1, 1). Spread over windows, as in `Lane.bound`."""
+        return place.views[f"{place.name}.{name}"][:, None, :, None, None].expand(-1, windows, -1, 1, 1)
 
 
-def weigh(logits: Tensor, place: Place) -> Tensor:
-    """Attention weights (K, B, H, T, T) of logits, each lane by its own variant; in training some are dropped."""
-    if logits.dtype == torch.bfloat16:
-        logits = logits.float()  # 8 bits of a logit of 5 are an error of 2 % in its weight
+def weigh(logits: Tensor, place: Place, counts: Sequence[int] | None, sink: Tensor | None) -> Tensor:
+    """Attention weights (K, B, S, T, T) of logits, each lane by its own variant; in training some are dropped.
+
+    counts: how many of the S softmaxes a head has; None for one. sink: the logit of no key, (K, B, H, 1, 1), if any.
+    """
+    mask = place.mask
+    if sink is not None:
+        T = logits.shape[-1]
+        logits = torch.cat((logits, spread(sink, counts, 2).expand(-1, -1, -1, T, -1)), dim=-1)
+        mask = torch.cat((mask, mask.new_ones(T, 1)), dim=-1)
     parts = []
     for lane in place.lanes:
-        variant = lane.bound(place.layer, place.views, logits.shape[1])
+        variant = lane.bound(place.layer, place.views, logits.shape[1], counts)
         of_lane = logits if len(place.lanes) == 1 else logits[lane.rows]
         if place.observe is not None:
-            place.observe(place.layer, variant, of_lane, place.mask)
-        parts.append(variant.weights(of_lane, place.mask))
+            place.observe(place.layer, variant, of_lane, mask)
+        parts.append(variant.weights(of_lane, mask))
     weights = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if sink is not None:
+        weights = weights[..., :-1]
     return weights if place.dropout is None else place.dropout(weights, f"h.{place.layer}.weights")
 
 

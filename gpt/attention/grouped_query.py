@@ -1,30 +1,7 @@
-"""Grouped-query attention, and with one head of keys and values multi-query attention."""
+"""Grouped-query attention."""
 
-from __future__ import annotations
-
-from tunemax.gpt.attention.base import Attention
-from tunemax.gpt.fields import Choices, setting
-from tunemax.gpt.shape import Shape
+from tunemax.gpt.attention.groups import Groups
 
 
-class GroupedQuery(Attention, name="grouped_query"):
-    """Query head h reads the keys and values of head h // (n_head / n_kv_head) (Ainslie et al., arXiv 2305.13245)."""
-
-    n_kv_head: int = setting(
-        1,
-        "heads of keys and values; must divide n_head; 1 is multi-query",
-        ge=1,
-        le=128,
-        search=Choices((1, 2)),
-        shared=True,
-    )
-
-    def check(self, shape: Shape) -> None:
-        super().check(shape)
-        if shape.n_head % self.n_kv_head:
-            raise ValueError(
-                f"n_head = {shape.n_head} is not divisible by n_kv_head = {self.n_kv_head}; change one of them"
-            )
-
-    def kv_heads(self, shape: Shape) -> int:
-        return self.n_kv_head
+class GroupedQuery(Groups, name="grouped_query"):
+    """Neighbouring query heads share keys and values (Ainslie et al., arXiv 2305.13245)."""

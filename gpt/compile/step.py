@@ -15,7 +15,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,8 +86,8 @@ class Eager:
         """Loss (K,), and its gradient (K, P)."""
         theta = theta.detach().requires_grad_()
         with torch.autocast(theta.device.type, torch.bfloat16, enabled=self.bf16):
-            loss = objective(self.layout.split(theta), tokens, self.config, lanes, dropout)
-        (grad,) = torch.autograd.grad(loss.sum(), theta)
+            loss, minimised = objective(self.layout.split(theta), tokens, self.config, lanes, dropout)
+        (grad,) = torch.autograd.grad(minimised.sum(), theta)
         return loss.detach(), grad
 
     def evaluate(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], observe: Observer | None = None) -> Tensor:
@@ -102,7 +102,7 @@ class _Part:
 
     rows: slice
     lanes: tuple[Lane, ...]
-    scalars: tuple[Tensor, ...]
+    numbers: tuple[Tensor, ...]
     key: str
     any_number: bool
     """Whether its graph takes any number of members."""
@@ -164,7 +164,7 @@ class Graphs:
         found: list[Tensor] = []
         for part in self._divided(theta, lanes):
             key = f"{part.key} evaluation {tokens.shape[2]}"
-            inputs = [theta[part.rows], tokens[part.rows].contiguous(), *part.scalars]
+            inputs = [theta[part.rows], tokens[part.rows].contiguous(), *part.numbers]
             if not self._has(key, part, partial(self._evaluation, part, inputs), "evaluation "):
                 self._evaluates = False
                 return self._eager.evaluate(theta, tokens, lanes)
@@ -175,12 +175,12 @@ class Graphs:
         kind = f"{self._key} {theta.dtype} {theta.device} {torch.get_num_threads()} threads {current_route()}"
         if theta.device.type != "cpu":
             paths = [(lane.variant.code_path, lane.rows.start, lane.rows.stop) for lane in lanes]
-            scalars = tuple(value for lane in lanes for value in lane.scalars.values())
-            yield _Part(slice(0, len(theta)), tuple(lanes), scalars, f"{kind} {paths}", any_number=False)
+            numbers = tuple(value for lane in lanes for value in lane.numbers)
+            yield _Part(slice(0, len(theta)), tuple(lanes), numbers, f"{kind} {paths}", any_number=False)
             return
         for lane in lanes:
-            alone, key = Lane(lane.variant, slice(None), lane.scalars), f"{kind} {lane.variant.code_path}"
-            yield _Part(lane.rows, (alone,), tuple(lane.scalars.values()), key, any_number=True)
+            alone, key = replace(lane, rows=slice(None)), f"{kind} {lane.variant.code_path}"
+            yield _Part(lane.rows, (alone,), lane.numbers, key, any_number=True)
 
     def _calls(self, tokens: Tensor, dropout: Dropout | None) -> Iterator[tuple[_Part, str, Dropout | None]]:
         """Each part with its dropout, and the key of the function that trains it, another one where anything drops."""
@@ -201,7 +201,7 @@ class Graphs:
         numbers = [(update.clip or math.inf, *optimizer.coefficients(update)) for update in updates[part.rows]]
         numbers = numbers or [(0.0,) * (1 + optimizer.width)] * len(batch)  # of a trace, which looks at shapes only
         coefficients = torch.tensor(numbers, dtype=own.theta.dtype, device=own.theta.device)
-        return [own.theta, own.first, own.second, coefficients, batch, *part.scalars, *masks]
+        return [own.theta, own.first, own.second, coefficients, batch, *part.numbers, *masks]
 
     def _dropped(self, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
         """Where the model drops, in order, with the shape that a member has there; found by running it."""
@@ -237,7 +237,7 @@ class Graphs:
             theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor
         ) -> Found:
             given = iter(rest)
-            lanes = [lane.with_scalars(given) for lane in part.lanes]
+            lanes = [lane.with_numbers(given) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
             dropped: Drop | None = (lambda x, site: x * masks[site]) if masks else None
             loss, grad = self._eager.gradient(theta, tokens, lanes, dropped)
@@ -252,11 +252,11 @@ class Graphs:
     def _evaluation(self, part: _Part, inputs: list[Tensor]) -> Traced:
         """The graph of an evaluation, of any number of windows."""
 
-        def evaluate(theta: Tensor, tokens: Tensor, *scalars: Tensor) -> tuple[Tensor]:
-            given = iter(scalars)
-            return (self._eager.evaluate(theta, tokens, [lane.with_scalars(given) for lane in part.lanes]),)
+        def evaluate(theta: Tensor, tokens: Tensor, *numbers: Tensor) -> tuple[Tensor]:
+            given = iter(numbers)
+            return (self._eager.evaluate(theta, tokens, [lane.with_numbers(given) for lane in part.lanes]),)
 
-        return _traced(evaluate, inputs, [(TYPICAL,), (TYPICAL, WINDOWS), *[(TYPICAL,)] * len(part.scalars)])
+        return _traced(evaluate, inputs, [(TYPICAL,), (TYPICAL, WINDOWS), *[(TYPICAL,)] * len(part.numbers)])
 
 
 @lru_cache

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tunemax.gpt.fields import Choices, setting
 from tunemax.gpt.lanes import Views
 from tunemax.gpt.linear import linear, linear_parameters
 from tunemax.gpt.parameters import Parameter
@@ -15,20 +16,47 @@ from tunemax.gpt.shape import Shape
 if TYPE_CHECKING:
     from torch import Tensor
 
-WIDTH = 4
-"""Of the hidden layer, in widths of the residual stream."""
-
 
 class Mlp(Part, field="mlp", noun="MLP"):
     """W₂ f(W₁ x): what a block makes of each token by itself. A kind says what f is."""
+
+    mlp_ratio: float = setting(
+        4.0,
+        "width of the MLP's hidden layer, in widths of the residual stream; one with a gate has two thirds of it, so "
+        "that parameters are equal",
+        gt=0,
+        le=64,
+        search=Choices((2.0, 4.0, 8.0)),
+        shared=True,
+        neutral=4.0,
+    )
+
+    mlp_compensates: bool = setting(
+        False,
+        "the MLP is wider by as many weights as attention lacks of 4 n_embd², or narrower, so that attention kinds are "
+        "compared at equal parameters",
+        search=Choices((False, True)),
+        shared=True,
+        neutral=False,
+    )
 
     @abstractmethod
     def activation(self, x: Tensor) -> Tensor:
         """f, element by element."""
 
-    def parameters(self, name: str, shape: Shape) -> Iterator[Parameter]:
-        """Of the MLP of this name."""
-        width, hidden = shape.n_embd, WIDTH * shape.n_embd
+    def hidden(self, shape: Shape, attention: int) -> int:
+        """Width of the hidden layer, beside an attention with so many weights; as in Llama 2, arXiv 2307.09288, A.2.1,
+        if it compensates for them."""
+        return max(round(self._weights(shape, attention) / (2 * shape.n_embd)), 1)
+
+    def _weights(self, shape: Shape, attention: int) -> float:
+        """How many it should have, about."""
+        lacking = 4 * shape.n_embd**2 - attention if self.mlp_compensates else 0
+        return 2 * self.mlp_ratio * shape.n_embd**2 + lacking
+
+    def parameters(self, name: str, shape: Shape, attention: int) -> Iterator[Parameter]:
+        """Of the MLP of this name, beside an attention with so many weights."""
+        width, hidden = shape.n_embd, self.hidden(shape, attention)
         yield from linear_parameters(f"{name}.fc", width, hidden, shape.bias)
         yield from linear_parameters(f"{name}.proj", hidden, width, shape.bias, shrink=shape.residual_shrink)
 

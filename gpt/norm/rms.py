@@ -7,20 +7,12 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.lanes import Views
 from tunemax.gpt.norm.base import Norm
+from tunemax.gpt.norm.sizes import over_rms
 from tunemax.gpt.parameters import Parameter
 from tunemax.gpt.shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-EPSILON = 1e-5
-"""Under the root, as in a layer norm."""
-
-
-def rms(x: Tensor) -> Tensor:
-    """x over the root of its mean square along the last dimension."""
-    return x * (x.square().mean(-1, keepdim=True) + EPSILON).rsqrt()
 
 
 class RmsNorm(Norm, name="rms", aliases=("rmsnorm",)):
@@ -30,4 +22,4 @@ class RmsNorm(Norm, name="rms", aliases=("rmsnorm",)):
         yield Parameter(f"{name}.weight", (shape.n_embd,), "vector", fill=1.0)
 
     def __call__(self, views: Views, name: str, x: Tensor) -> Tensor:
-        return rms(x) * views[f"{name}.weight"][:, None, None]
+        return over_rms(x) * views[f"{name}.weight"][:, None, None]

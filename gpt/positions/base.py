@@ -31,6 +31,13 @@ class Positions(Part, field="position", noun="position"):
         """Embeddings (K, B, T, C) that know where they stand."""
         return x
 
-    def turned(self, x: Tensor) -> Tensor:
-        """Queries or keys (K, B, H, T, D), such that their products know how far they are apart."""
+    def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
+        """Queries or keys (K, B, H, T, D), such that their products know how far they are apart.
+
+        neighbours: numbers that belong together must stand side by side, since a head will be cut into slices.
+        """
         return x
+
+    def biases(self, heads: int, T: int, like: Tensor) -> Tensor | None:
+        """What is added to the logits of each head, (H, T, T); None for nothing."""
+        return None

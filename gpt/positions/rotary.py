@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tunemax.gpt.fields import Choices, setting, shown
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.positions.base import Positions
 
@@ -11,18 +12,48 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Rotary(Positions, name="rotary"):
+class Rotary(Positions, name="rotary", aliases=("rope",)):
     """Queries and keys turned by angles that grow with their place (RoFormer, arXiv 2104.09864, eq. 34)."""
 
-    def check(self, head_width: int) -> None:
-        if head_width % 2:
-            raise ValueError(f"n_embd / n_head = {head_width} is odd; rotary positions need an even width of a head")
+    rope_base: float = setting(
+        10000.0,
+        "pair i of r numbers is turned by place · base^(−2i / r); a larger base turns most of them more slowly",
+        gt=1,
+        le=1e9,
+        search=Choices((1000.0, 10000.0, 100000.0)),
+        shared=True,
+        neutral=10000.0,
+    )
+    rope_share: float = setting(
+        1.0,
+        "share of a head's numbers that are turned; the rest does not know where it stands",
+        gt=0,
+        le=1,
+        search=Choices((0.5, 1.0)),
+        shared=True,
+        neutral=1.0,
+    )
 
-    def turned(self, x: Tensor) -> Tensor:
+    def check(self, head_width: int) -> None:
+        turned = self.rope_share * head_width
+        if abs(turned - 2 * round(turned / 2)) > 1e-6:
+            share = f"rope_share = {shown(self.rope_share)} of it is {turned:g}; " if self.rope_share < 1 else ""
+            raise ValueError(
+                f"a head's width is {head_width}; {share}rotary positions turn pairs of numbers: choose an even width"
+            )
+
+    def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
+        D = round(self.rope_share * x.shape[-1])
+        if x.shape[-1] > D:
+            return torch.cat((self._turned(x[..., :D], neighbours), x[..., D:]), dim=-1)
+        return self._turned(x, neighbours)
+
+    def _turned(self, x: Tensor, neighbours: bool) -> Tensor:
         T, D = x.shape[-2:]
         dtype = torch.promote_types(x.dtype, torch.float32)
-        rates = 10000.0 ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)
+        rates = self.rope_base ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)
         angles = torch.outer(torch.arange(T, device=x.device, dtype=dtype), rates)  # (T, D/2)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+        a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
+        pairs = (a * cos - b * sin, a * sin + b * cos)
+        return torch.stack(pairs, dim=-1).flatten(-2) if neighbours else torch.cat(pairs, dim=-1)

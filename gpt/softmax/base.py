@@ -78,6 +78,11 @@ class Variant(Part, field="softmax_variant", noun="variant"):
         return (self.name, *(values[s.name] for s in _choices(type(self)) if s.can_be_active(values)))
 
     @classmethod
+    def divides_by_sum(cls) -> list[Condition]:
+        """The conditions under which the weights of a row depend on each other: one key more takes from all others."""
+        return [{cls.field: (cls.name,)}]
+
+    @classmethod
     def learns(cls) -> list[Condition]:
         """The conditions under which SGD moves a field of this variant: a learnable `x` is switched on by `learn_x`."""
         specs = {spec.name: spec for spec in cls.specs()}
@@ -110,7 +115,7 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     @cache
     def specs(cls) -> tuple[FieldSpec, ...]:
         """Its fields by their flat names; asked for at every step of a training."""
-        return tuple(specs_of(cls, "model", prefix=f"{cls.name}.", when={"softmax_variant": (cls.name,)}))
+        return tuple(specs_of(cls, "model", prefix=f"{cls.name}.", when={cls.field: (cls.name,)}))
 
 
 @cache

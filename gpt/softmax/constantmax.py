@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from tunemax.gpt.fields import Choices, Control, Range, setting
+from tunemax.gpt.fields import Choices, Condition, Control, Range, setting
 from tunemax.gpt.softmax.base import Form, Variant
 from tunemax.gpt.softmax.numerics import capped_exp, guard, number, wide
 
@@ -67,6 +67,10 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
         x = wide(logits)
         rate = number(self.base, x).log()
         return x * rate - (number(self.beta, x) * rate + number(self.gamma, x).log())
+
+    @classmethod
+    def divides_by_sum(cls) -> list[Condition]:
+        return []
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         return capped_exp(self._exponent(logits), mask, logits.dtype)

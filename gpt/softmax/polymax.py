@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from tunemax.gpt.fields import Above, Choices, Control, Range, setting
+from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
 from tunemax.gpt.softmax.base import Variant
 from tunemax.gpt.softmax.numerics import allowed_keys, capped, guard, number, wide, zeroed
 
@@ -63,6 +63,10 @@ class Polymax(Variant, name="polymax"):
         line = (x - positive - x0).relu() * (y0 / (-x0 * divisor))
         exponent = (positive + 1e-30).log() * (power - 1) - divisor.log()
         return line + positive * capped(exponent, -80.0, guard(x.dtype) + 1).exp()
+
+    @classmethod
+    def divides_by_sum(cls) -> list[Condition]:
+        return []
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)

@@ -130,6 +130,10 @@ class Strongermax(Variant, name="strongermax"):
             )
         return self
 
+    @classmethod
+    def divides_by_sum(cls) -> list[Condition]:
+        return [{**condition, "strongermax.divide_by_sum": (True,)} for condition in super().divides_by_sum()]
+
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = self._clamped(wide(logits))
         if self.divide_by_sum:

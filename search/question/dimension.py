@@ -46,6 +46,11 @@ def options(spec: FieldSpec) -> tuple[Value, ...]:
     return tuple(PARTS[spec.name].kinds()) if spec.name in PARTS else spec.options
 
 
+def default_range(spec: FieldSpec) -> Dimension | None:
+    """What a study file means by `default`, today."""
+    return Choices(options(spec)) if spec.name in PARTS else spec.declared.search
+
+
 def check_value(spec: FieldSpec, value: Any, where: Where) -> Value:
     """A value as the field has it (an alias of a kind becomes its name). Raises Fault."""
     if value is None or isinstance(value, (list, dict)):
@@ -195,8 +200,6 @@ def _by_condition(space: Space) -> list[tuple[str, Dimension]]:
 
 
 def _default(spec: FieldSpec, where: Where) -> Dimension:
-    if spec.name in PARTS:
-        return Choices(options(spec))
     if spec.declared.search is None:
         remedy = f"write {{low:, high:}} or a list of values ({spec.valid()})"
         raise Fault(where, f"{spec.name} has no default range; {remedy}")

@@ -27,6 +27,7 @@ from tunemax.search.question.dimension import (
     Space,
     check_value,
     combinations,
+    default_range,
     defaults,
     extremes,
     inert_because,
@@ -158,7 +159,7 @@ def _read_space(given: Mapping[str, Any], base: Mapping[str, Value], schema: int
     for spec, key, value in _fields("space", given):
         if spec.name in base:
             raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
-        declared = replace(spec.declared, search=since.get(spec.name, spec.declared.search))
+        declared = replace(spec.declared, search=since.get(spec.name, default_range(spec)))
         space[spec.name] = read_dimension(replace(spec, declared=declared), value, ("space", key))
     return space
 

@@ -131,6 +131,31 @@ def test_the_long_help_of_train_explains_every_field(
         ("train --n_layer 0", "n_layer = 0: expected a whole number ≥ 1 and ≤ 96"),
         ("train --n_head 5", "n_embd = 64 is not divisible by n_head = 5; change one of them"),
         ("train --softmax_variant softermx", "softmax_variant = softermx: no such variant; did you mean `softermax`?"),
+        ("train --attention grouped", "attention = grouped: no such attention kind; did you mean `grouped_query`?"),
+        ("train --norm laier", "norm = laier: no such norm; did you mean `layer`?"),
+        ("train --mlp swigloo", "mlp = swigloo: no such MLP; did you mean `swiglu`?"),
+        ("train --position rotory", "position = rotory: no such position; did you mean `rotary`?"),
+        (
+            "train --attention grouped_query --n_kv_head 3",
+            "n_head = 4 is not divisible by n_kv_head = 3; change one of them",
+        ),
+        (
+            "train --attention fractal --n_head 8",
+            "fractal_split = 2 cuts the last of n_head = 8 heads into 128 slices of two numbers or more, but a head's "
+            "width is 8; choose fewer heads, or a head_dim that is a multiple of 256",
+        ),
+        (
+            "train --position rotary --rope_share 0.3",
+            "a head's width is 16; rope_share = 0.3 of it is 4.8; rotary positions turn pairs of numbers: choose an "
+            "even width",
+        ),
+        ("train --window 0", "window = 0: expected a whole number ≥ 1 and ≤ 65536"),
+        (
+            "train --norm none --norm_position peri",
+            "norm_position = peri is a norm before and after each sublayer, and norm = none is none; choose another "
+            "norm, or leave out norm_position",
+        ),
+        ("train --z_loss -1", "z_loss = -1: expected a number ≥ 0 and ≤ 10"),
         ("train --trial 3", "--trial needs --from STUDY"),
         ("train --trial three", "--trial = three: expected a whole number ≥ 0"),
         ("train --storage sqlite:///x.db", "--storage needs --from STUDY"),

@@ -1,0 +1,21 @@
+"""ALiBi."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunemax.gpt.lazy import torch
+from tunemax.gpt.positions.base import Positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Alibi(Positions, name="alibi"):
+    """The further back a key, the lower its logit: m (j − i) is added, with m = 2^(−8h / H) for head h = 1 … H (Press
+    et al., arXiv 2108.12409)."""
+
+    def biases(self, heads: int, T: int, like: Tensor) -> Tensor | None:
+        number = torch.arange(1, heads + 1, device=like.device, dtype=like.dtype)
+        places = torch.arange(T, device=like.device, dtype=like.dtype)
+        return torch.exp2(-8 * number / heads)[:, None, None] * (places - places[:, None])
