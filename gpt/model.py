@@ -105,7 +105,7 @@ def forward(
     def norm(x: Tensor, name: str) -> Tensor:
         return config.norm(views, name, x)
 
-    x = drop(positions.embedded(views, embed(views["wte"], tokens)), "embed")  # (K, B, T, C)
+    x = drop(scaled(positions.embedded(views, embed(views["wte"], tokens)), model.input_scale), "embed")  # (K, B, T, C)
     places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)  # half of int64 where it is compiled
     mask = places[:, None] >= places
     if (seen := config.attention.seen(places[:, None] - places)) is not None:
@@ -120,7 +120,12 @@ def forward(
     if pre:
         x = norm(x, "ln_f")
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
-    return torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
+    return torch.bmm(scaled(x, model.output_scale).flatten(1, 2), head.mT).view(*tokens.shape, -1)
+
+
+def scaled(x: Tensor, scale: float) -> Tensor:
+    """A scale of 1 takes no time."""
+    return x if scale == 1 else x * scale
 
 
 def embed(table: Tensor, tokens: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class Attention(Part, field="attention", noun="attention kind"):
         q, k = place.positions.turned(q), place.positions.turned(k)  # (K, B, H, T, D), (K, B, G, T, D)
         heads = fused(q, k, v, place)
         if heads is None:
-            heads = self.mixed(weigh(self.logits(q * D**-0.5, k), place), v)
+            heads = self.mixed(weigh(self.logits(q * place.shape.query_scale(D), k), place), v)
         return linear(place.views, f"{place.name}.proj", heads.transpose(2, 3).reshape(K, B, T, widths[0]))
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
