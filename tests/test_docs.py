@@ -11,8 +11,9 @@ from typing import Any
 import pydantic
 import pytest
 
-from tunemax.gpt.config import Config
+from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.fields import shown
+from tunemax.gpt.optimizer import Optimizer
 from tunemax.gpt.softmax import Variant, variants
 from tunemax.search.cli import build
 from tunemax.search.cli.flags import config_from
@@ -27,6 +28,7 @@ from tunemax.search.question.study_file import load_study_file
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 STUDY_FILES = (ROOT / "docs/study_files.md").read_text()
+OPTIMIZERS = (ROOT / "docs/optimizers.md").read_text()
 VARIANTS = (ROOT / "docs/variants.md").read_text()
 over_documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -154,6 +156,24 @@ def test_a_variant_is_described_with_its_source_and_parameters(variant: type[Var
     assert all(f"`{alias}`" in text for alias in variant.aliases)
     parameters = re.findall(r"^- `(.*)` = ([^:\n]*)", text, flags=re.MULTILINE)
     assert parameters == [(name, shown(info.default)) for name, info in variant.model_fields.items()]
+
+
+# ---- optimizers ------------------------------------------------------------------------------------------------------
+
+
+def test_every_optimizer_is_described_and_no_other() -> None:
+    described = re.findall(r"^## `(.*)`$", OPTIMIZERS, flags=re.MULTILINE)
+    assert sorted(described) == sorted(Optimizer.kinds()), "give each of gpt/optimizer a section in docs/optimizers.md"
+
+
+@pytest.mark.parametrize("optimizer", Optimizer.kinds().values(), ids=lambda optimizer: optimizer.name)
+def test_an_optimizer_is_described_with_its_source_fields_and_defaults(optimizer: type[Optimizer]) -> None:
+    text = " ".join(section(OPTIMIZERS, f"`{optimizer.name}`").split())
+    assert f"Source: {optimizer.source}." in text
+    fields = text.partition("Fields: ")[2].partition(". ")[0]
+    assert re.findall(r"`(\w+)`", fields) == sorted(optimizer.model_fields, key=list(all_specs()).index)
+    defaults = [f"`{name}` {shown(value)}" for name, value in optimizer.defaults.items()]
+    assert (f"Defaults of its own: {', '.join(defaults)}." in text) == bool(defaults)
 
 
 # ---- the map ---------------------------------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ class Optimizer(Part, field="optimizer", noun="optimizer"):
     """Where the formula comes from."""
     moments: ClassVar[tuple[Moment, ...]] = ("first",)
     """What it keeps of each parameter."""
+    scratch: ClassVar[int] = 1
+    """Numbers of each parameter that come and go in an update, roughly."""
     width: ClassVar[int]
     """How many coefficients an update has."""
     defaults: ClassVar[Mapping[str, Value]] = {}

@@ -192,6 +192,18 @@ def test_muons_moves_are_as_large_as_adamws_and_nearly_orthogonal() -> None:
         assert values.max().item() < 1.3
 
 
+def test_muon_turns_queries_keys_and_values_each_by_themselves(small: Make, corpus: Corpus) -> None:
+    optimizer: Any = Optimizer.find("muon")()
+    matrix = Trainer(small(optimizer="muon"), corpus).layout.columns.matrices[0]
+    assert (matrix.rows, matrix.blocks) == (16, (16, 16, 16))
+    momentum = torch.randn(1, 16, 48, generator=generator(1, "qkv"))
+    move = optimizer.orthogonal(momentum.flatten(1), [matrix]).view(1, 16, 48)
+    for block in range(3):
+        part = slice(16 * block, 16 * block + 16)
+        alone = optimizer.orthogonal(momentum[..., part].flatten(1), [Matrix(16, (16,))]).view(1, 16, 16)
+        torch.testing.assert_close(move[..., part], alone, rtol=1e-5, atol=1e-6)
+
+
 # ---- members ---------------------------------------------------------------------------------------------------------
 
 

@@ -97,7 +97,7 @@ def test_mistakes_are_refused_in_one_line(dimension: Any, more: dict[str, Any], 
 
 def test_an_optimizer_and_mup_that_cannot_meet_are_refused_before_a_trial_is_lost() -> None:
     space = {"optimizer": ["adamw", "sgd"], "parametrisation": ["standard", "mup"]}
-    with pytest.raises(Fault, match="optimizer = sgd: .*every combination of values must be possible"):
+    with pytest.raises(Fault, match=r"optimizer = sgd: .*every combination of values must be possible"):
         question(space, base={"mup_base_width": 64})
     assert question({**space, "optimizer": ["adamw", "lion"]}, base={"mup_base_width": 64})
 
