@@ -70,7 +70,8 @@ def trained(base: Config, rates: Sequence[float], seeds: int) -> Losses:
         trainer.step(base.train.max_iters)
         at_the_end = trainer.evaluate()
         losses += [at_the_end[member] for member in members]
-    return np.nan_to_num(np.array(losses), nan=math.inf).reshape(len(rates), seeds)
+    found: Losses = np.array(losses).reshape(len(rates), seeds)
+    return np.where(np.isnan(found), math.inf, found)
 
 
 def best_rate(losses: Losses) -> float:
@@ -79,7 +80,7 @@ def best_rate(losses: Losses) -> float:
     if not 0 < lowest < len(losses) - 1 or not np.isfinite(losses[lowest - 1 : lowest + 2]).all():
         return float(lowest)
     before, at, after = losses[lowest - 1 : lowest + 2]
-    return lowest + 0.5 * (before - after) / (before - 2 * at + after)
+    return float(lowest + 0.5 * (before - after) / (before - 2 * at + after))
 
 
 def _config(width: int, parametrisation: str, args: argparse.Namespace) -> Config:

@@ -20,6 +20,7 @@ from torch import Tensor
 from tunemax.gpt.attention import Place
 from tunemax.gpt.config import Config
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, variant_parameters
+from tunemax.gpt.linear import scaled
 from tunemax.gpt.parameters import Parameter
 
 
@@ -121,11 +122,6 @@ def forward(
         x = norm(x, "ln_f")
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
     return torch.bmm(scaled(x, model.output_scale).flatten(1, 2), head.mT).view(*tokens.shape, -1)
-
-
-def scaled(x: Tensor, scale: float) -> Tensor:
-    """A scale of 1 takes no time."""
-    return x if scale == 1 else x * scale
 
 
 def embed(table: Tensor, tokens: Tensor) -> Tensor:

@@ -114,10 +114,12 @@ class Shape(Fields):
         return self.mup_output_scale / self.width_multiple if self.parametrisation == "mup" else 1.0
 
     def query_scale(self, head_width: int) -> float:
-        """What queries are multiplied with for heads of this width D: 1 / √D; with muP √D_base / D, D_base being the
-        width of a head in the model that was tuned, since queries and keys learn to agree."""
-        scale = float(head_width**-0.5)
+        """What queries are multiplied with for heads of this width D, beside 1 / √D.
+
+        With muP logits are q · k √D_base / D, since queries and keys learn to agree; D_base is the width of a head in
+        the model that was tuned.
+        """
         if self.parametrisation == "standard":
-            return scale
+            return 1.0
         base = self.mup_base_head_width or head_width / self.width_multiple
-        return scale * math.sqrt(base / head_width)
+        return math.sqrt(base / head_width)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views
 from tunemax.gpt.lazy import torch
-from tunemax.gpt.linear import linear, linear_parameters
+from tunemax.gpt.linear import linear, linear_parameters, scaled
 from tunemax.gpt.parameters import Parameter
 from tunemax.gpt.parts import Part
 from tunemax.gpt.positions import Positions
@@ -87,9 +87,10 @@ class Attention(Part, field="attention", noun="attention kind"):
         qkv = linear(place.views, f"{place.name}.qkv", x)
         q, k, v = (part.view(K, B, T, -1, D).transpose(2, 3) for part in torch.split(qkv, widths, dim=-1))
         q, k = place.positions.turned(q), place.positions.turned(k)  # (K, B, H, T, D), (K, B, G, T, D)
+        q = scaled(q, place.shape.query_scale(D))
         heads = fused(q, k, v, place)
         if heads is None:
-            heads = self.mixed(weigh(self.logits(q * place.shape.query_scale(D), k), place), v)
+            heads = self.mixed(weigh(self.logits(q * D**-0.5, k), place), v)
         return linear(place.views, f"{place.name}.proj", heads.transpose(2, 3).reshape(K, B, T, widths[0]))
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import tunemax.gpt.attention.base
@@ -138,9 +139,9 @@ def test_what_width_does_to_each_role(small: Make) -> None:
     assert config.model.output_scale == 0.25
     assert small(**mup, mup_output_scale=2, mup_input_scale=3).model.output_scale == 0.5
     assert small(**mup, mup_output_scale=2, mup_input_scale=3).model.input_scale == 3
-    # logits of attention are q · k √D_base / D
-    assert config.model.query_scale(32) == pytest.approx(math.sqrt(8) / 32)
-    assert small(**mup, mup_base_head_width=32).model.query_scale(32) == 32**-0.5
+    # logits of attention are q · k √D_base / D in place of q · k / √D
+    assert config.model.query_scale(32) == math.sqrt(8 / 32)
+    assert small(**mup, mup_base_head_width=32).model.query_scale(32) == 1
     shares = {"adamw": 0.25, "lion": 0.25, "muon": 0.5}
     for kind, share in shares.items():
         config = small(**mup, optimizer=kind, warmup_fraction=0.0, learning_rate=0.1, weight_decay=0.2)
@@ -169,3 +170,20 @@ def test_an_impossible_parametrisation_is_refused_in_one_line(values: dict[str, 
     with pytest.raises(TunemaxError, match=f"^{message}") as error:
         Config.of({"parametrisation": "mup", **values})
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_fused_path_has_the_scale_of_attention_too(
+    small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is taken: attention's own products and `Variant.attend` compute the same."""
+    config = small(parametrisation="mup", mup_base_width=4, n_head=2, init_std=0.5)
+    trainer = Trainer(config, corpus)
+    member = trainer.add(config)
+    tokens = torch.arange(16)[None] * 7 % 100
+    plain = trainer.logits(member, tokens)
+
+    def fused(q: Tensor, k: Tensor, v: Tensor, place: Any) -> Tensor:
+        return config.softmax.attend(q, k, v)
+
+    monkeypatch.setattr(tunemax.gpt.attention.base, "fused", fused)
+    torch.testing.assert_close(trainer.logits(member, tokens), plain, rtol=1e-4, atol=1e-4)
