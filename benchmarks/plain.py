@@ -81,11 +81,12 @@ class PlainLoop:
         for name, p in self.model.named_parameters():
             if p.dim() == 2:
                 nn.init.normal_(p, std=0.02, generator=generator(config.train.seed, "plain", name))
+        numbers = config.flat()
         decayed = [p for p in self.model.parameters() if p.dim() == 2]
         rest = [p for p in self.model.parameters() if p.dim() != 2]
         groups = [{"params": decayed, "weight_decay": config.train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            groups, lr=config.train.learning_rate, betas=(config.train.beta1, config.train.beta2), fused=True
+            groups, lr=config.train.learning_rate, betas=(numbers["beta1"], numbers["beta2"]), fused=True
         )
 
     def step(self, n: int = 1) -> None:

@@ -23,6 +23,8 @@ from tunemax.gpt.evaluation import SPAN, tokens_of
 from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
 from tunemax.gpt.mlp import Mlp
 from tunemax.gpt.norm import Norm
+from tunemax.gpt.optimizer import Optimizer
+from tunemax.gpt.parameters import Role
 from tunemax.gpt.parts import Part, specs_of_kinds
 from tunemax.gpt.positions import Positions
 from tunemax.gpt.shape import Shape
@@ -106,8 +108,17 @@ class ModelConfig(Shape):
         return self
 
 
-PARTS: Mapping[str, type[Part]] = {family.field: family for family in (Attention, Positions, Norm, Mlp, Variant)}
-"""The families of parts that a model is made of, by the field that names a kind."""
+PARTS: Mapping[str, type[Part]] = {
+    family.field: family for family in (Attention, Positions, Norm, Mlp, Variant, Optimizer)
+}
+"""The families of parts that a training is made of, by the field that names a kind."""
+
+
+def by_optimizer(name: str) -> str:
+    """How a field's help says which optimizers have another default for it."""
+    kinds = Optimizer.kinds().values()
+    others = [f"{shown(kind.defaults[name])} with {kind.name}" for kind in kinds if name in kind.defaults]
+    return f"; by default {', '.join(others)}" if others else ""
 
 
 class TrainConfig(Fields):
@@ -130,9 +141,16 @@ class TrainConfig(Fields):
     )
     max_iters: int = setting(1000, "the horizon: iterations to train", ge=1)
     batch_size: int = setting(12, "windows a batch", ge=1, search=Choices((4, 8, 16, 32)), shared=True)
+    optimizer: str = setting(
+        "adamw",
+        "how gradients become updates",
+        search=Choices(tuple(Optimizer.kinds())),
+        shared=True,
+        neutral="adamw",
+    )
     learning_rate: float = setting(
         5e-3,
-        "peak learning rate of AdamW",
+        f"peak learning rate{by_optimizer('learning_rate')}",
         gt=0,
         le=10,
         search=Range(1e-3, 3e-2, log=True),
@@ -146,6 +164,34 @@ class TrainConfig(Fields):
         search=Range(0.1, 100, log=True),
         any_of=[condition for variant in variants().values() for condition in variant.learns()],
         control=Control("multiplicative", 1e-3, 1e4),
+    )
+    input_lr_ratio: float = setting(
+        1.0,
+        "learning rate of embedding tables, relative to learning_rate",
+        ge=0,
+        le=1e4,
+        search=Range(0.1, 10, log=True),
+        control=Control("multiplicative", 1e-3, 1e4),
+        neutral=1.0,
+    )
+    output_lr_ratio: float = setting(
+        1.0,
+        "learning rate of the output matrix, relative to learning_rate",
+        ge=0,
+        le=1e4,
+        search=Range(0.1, 10, log=True),
+        when={"tie_weights": (False,)},
+        control=Control("multiplicative", 1e-3, 1e4),
+        neutral=1.0,
+    )
+    vector_lr_ratio: float = setting(
+        1.0,
+        "learning rate of norms and biases, relative to learning_rate",
+        ge=0,
+        le=1e4,
+        search=Range(0.1, 10, log=True),
+        control=Control("multiplicative", 1e-3, 1e4),
+        neutral=1.0,
     )
     schedule: Literal["cosine", "constant", "linear", "wsd"] = setting(
         "linear",
@@ -183,14 +229,37 @@ class TrainConfig(Fields):
     )
     weight_decay: float = setting(
         0.1,
-        "decoupled weight decay, on matrices only",
+        f"decoupled weight decay, on matrices unless vector_decay_ratio says otherwise{by_optimizer('weight_decay')}",
         ge=0,
         le=100,
         search=Range(1e-3, 1.0, log=True),
         control=Control("multiplicative", 1e-6, 10.0),
     )
-    beta1: float = setting(0.9, "decay of AdamW's first moment", ge=0, lt=1, search=Range(0.8, 0.98))
-    beta2: float = setting(0.99, "decay of AdamW's second moment", ge=0, lt=1, search=Range(0.9, 0.999))
+    input_decay_ratio: float = setting(
+        1.0,
+        "weight decay of embedding tables, relative to weight_decay",
+        ge=0,
+        le=1e4,
+        search=Choices((0.0, 1.0)),
+        neutral=1.0,
+    )
+    output_decay_ratio: float = setting(
+        1.0,
+        "weight decay of the output matrix, relative to weight_decay",
+        ge=0,
+        le=1e4,
+        search=Choices((0.0, 1.0)),
+        when={"tie_weights": (False,)},
+        neutral=1.0,
+    )
+    vector_decay_ratio: float = setting(
+        0.0,
+        "weight decay of norms and biases, relative to weight_decay",
+        ge=0,
+        le=1e4,
+        search=Choices((0.0, 1.0)),
+        neutral=0.0,
+    )
     grad_clip: float = setting(
         0.25,
         "largest norm of a member's gradient; 0 does not clip",
@@ -240,6 +309,11 @@ class TrainConfig(Fields):
         shared=True,
     )
 
+    @pydantic.field_validator("optimizer", mode="after")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return Optimizer.find(shown(name)).name
+
     @pydantic.field_validator("eval_tokens", mode="after")
     @classmethod
     def _whole_spans(cls, tokens: int) -> int:
@@ -283,11 +357,13 @@ class Config(pydantic.BaseModel):
     mlp: pydantic.SerializeAsAny[Mlp]
     softmax: pydantic.SerializeAsAny[Variant]
     train: TrainConfig
+    optimizer: pydantic.SerializeAsAny[Optimizer]
     log: LogConfig
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None = None) -> Config:
-        """A checked configuration from flat names and values; what is not named takes its default.
+        """A checked configuration from flat names and values; what is not named takes its default, which may be the
+        optimizer's.
 
         Values of variants and other kinds of parts that are not chosen are checked, then dropped, as are those of parts
         that mean nothing beside the others: they are inert. `eval_iters` without `eval_tokens` says how many tokens are
@@ -300,6 +376,8 @@ class Config(pydantic.BaseModel):
             if name in checked:
                 raise TunemaxError(f"{name}: given twice, also under another name; keep one")
             checked[name] = specs[name].check(value)
+        kind = Optimizer.find(shown(checked.get("optimizer", "adamw")))
+        checked = {**kind.defaults, **checked}
         model = _group(ModelConfig, "", checked)
         attention = _group(Attention.find(model.attention), "", checked)
         positions = _group(Positions.find(model.position), "", checked)
@@ -311,6 +389,11 @@ class Config(pydantic.BaseModel):
         if train.eval_by == "tokens" and "eval_iters" in checked and "eval_tokens" not in checked:
             tokens = tokens_of(train.eval_iters, train.batch_size, model.block_size)
             train = _group(TrainConfig, "", {**checked, "eval_tokens": tokens})
+        optimizer = _group(kind, "", checked)
+        if model.parametrisation == "mup" and optimizer.width_exponent is None:
+            able = ", ".join(name for name, other in Optimizer.kinds().items() if other().width_exponent is not None)
+            reason = "nobody has said how its learning rate follows the width, which parametrisation = mup needs"
+            raise TunemaxError(f"optimizer = {kind.name}: {reason}; take one of {able}")
         try:
             attention.check(model)
             positions.check(attention.head_width(model))
@@ -324,6 +407,7 @@ class Config(pydantic.BaseModel):
             mlp=_group(Mlp.find(model.mlp), "", checked),
             softmax=_group(softmax, f"{softmax.name}.", checked),
             train=train,
+            optimizer=optimizer,
             log=_group(LogConfig, "", checked),
         )
         inert = (_conditional() & checked.keys()) - config.active().keys() if _conditional() & checked.keys() else ()
@@ -343,7 +427,7 @@ class Config(pydantic.BaseModel):
         """All groups of fields, each behind what its flat names begin with."""
         parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
         variant = (f"{self.softmax.name}.", self.softmax)
-        return (*(("", part) for part in parts), variant, ("", self.train), ("", self.log))
+        return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
 
     def active(self) -> dict[str, Any]:
         """The flat fields that mean something in this configuration."""
@@ -392,10 +476,16 @@ class Config(pydantic.BaseModel):
                 named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def initial_std(self) -> float:
-        """Standard deviation of the initial weights; see `TrainConfig.init_std`."""
-        return self.train.init_std or GAIN / math.sqrt(self.model.n_embd)
+    def initial_std(self, role: Role) -> float:
+        """Standard deviation of the initial weights of a role; see `TrainConfig.init_std`. With muP it is what they
+        have at the base width; wider hidden matrices have it divided by the root of the multiple."""
+        std = self.train.init_std or GAIN / math.sqrt(self.model.base_width)
+        return std / math.sqrt(self.model.width_multiple) if role == "hidden" else std
+
+    @cached_property
+    def hidden_rate(self) -> float:
+        """What the learning rate of hidden matrices is multiplied with at this width."""
+        return float(self.model.width_multiple ** -(self.optimizer.width_exponent or 0.0))
 
     @property
     def bucket(self) -> tuple[tuple[str, Any], ...]:
@@ -410,9 +500,10 @@ def all_specs() -> dict[str, FieldSpec]:
     """Every field by its flat name, in groups model (each variant's own fields behind it), training, logging."""
     groups = [
         specs_of(ModelConfig, "model"),
-        *(specs_of_kinds(family) for family in PARTS.values() if family is not Variant),
+        *(specs_of_kinds(family) for family in PARTS.values() if family.group == "model" and family is not Variant),
         *(variant.specs() for variant in variants().values()),
         specs_of(TrainConfig, "training"),
+        specs_of_kinds(Optimizer),
         specs_of(LogConfig, "logging"),
     ]
     return {spec.name: spec for group in groups for spec in group}

@@ -42,9 +42,9 @@ def trained(config: Config, vocab_size: int) -> int:
     softmax = config.softmax
     learned = {f"{softmax.name}.{field}" for field in softmax.learned()}
     return sum(
-        p.size if p.kind != "learnable" or softmax.per_head else 1
+        p.size if p.role != "scalar" or softmax.per_head else 1
         for p in _parameters(config, vocab_size)
-        if p.kind != "learnable" or p.field in learned
+        if p.role != "scalar" or p.field in learned
     )
 
 
@@ -64,7 +64,7 @@ def flops_a_token(config: Config, vocab_size: int) -> float:
 
 def _parameters(config: Config, vocab_size: int) -> tuple[Parameter, ...]:
     model = config.model.model_copy(update={**SCALARS, "softmax_variant": PLAIN.model.softmax_variant})
-    rest = {"softmax": PLAIN.softmax, "train": PLAIN.train, "log": PLAIN.log}
+    rest = {"softmax": PLAIN.softmax, "train": PLAIN.train, "optimizer": PLAIN.optimizer, "log": PLAIN.log}
     return _of_shape(config.model_copy(update={"model": model, **rest}), vocab_size)
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.config import Config
-from tunemax.gpt.parameters import KINDS, Parameter
+from tunemax.gpt.parameters import ROLES, Columns, Matrix, Parameter
 from tunemax.gpt.random import generator
 from tunemax.gpt.softmax import to_column
 
 
 class Layout:
-    """The columns of `theta` (K, P) for the parameters of one model: matrices, then vectors, then learnables.
+    """The columns of `theta` (K, P) for the parameters of one model, by role: matrices, vectors, learnables.
 
     Every row has one column a head for every learnable of every variant and layer, whichever variant the member has:
     rows of one bucket look alike. A learnable shared by a layer uses the first of its columns; the columns that a
@@ -23,14 +23,17 @@ class Layout:
     """
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
-        self.parameters = tuple(sorted(parameters, key=lambda p: KINDS.index(p.kind)))
+        self.parameters = tuple(sorted(parameters, key=lambda p: ROLES.index(p.role)))
         self._sizes = [p.size for p in self.parameters]
-        self._learnables = [p for p in self.parameters if p.kind == "learnable"]
+        self._learnables = [p for p in self.parameters if p.role == "scalar"]
         self.size = sum(self._sizes)
-        widths = [sum(p.size for p in self.parameters if p.kind == kind) for kind in KINDS]
+        widths = [sum(p.size for p in self.parameters if p.role == role) for role in ROLES]
         ends = itertools.accumulate(widths)
-        self.spans = {kind: slice(end - width, end) for kind, width, end in zip(KINDS, widths, ends, strict=True)}
-        """The columns of each kind."""
+        self.spans = {role: slice(end - width, end) for role, width, end in zip(ROLES, widths, ends, strict=True)}
+        """The columns of each role."""
+        hidden = [p for p in self.parameters if p.role == "hidden"]
+        self.columns = Columns(self.spans, tuple(Matrix(p.shape[0], p.blocks or p.shape[1:]) for p in hidden))
+        """What an optimizer needs to know of them."""
 
     def split(self, rows: Tensor) -> dict[str, Tensor]:
         """Views by name, (K, *shape), of rows (K, P). One split: slices by name make backward ten times slower."""
@@ -46,13 +49,13 @@ class Layout:
         views = self.split(row)
         for p in self.parameters:
             if p.shrink:
-                std = config.initial_std / p.shrink
+                std = config.initial_std(p.role) / p.shrink
                 views[p.name].normal_(0.0, std, generator=generator(config.train.seed, "init", p.name))
             else:
                 views[p.name].fill_(p.fill)
         softmax = config.softmax
         for field, form in softmax.learned().items():
-            self.learnable(row[self.spans["learnable"]], config, field).fill_(to_column(getattr(softmax, field), form))
+            self.learnable(row[self.spans["scalar"]], config, field).fill_(to_column(getattr(softmax, field), form))
         return row
 
     def learnable(self, columns: Tensor, config: Config, field: str) -> Tensor:
@@ -67,9 +70,9 @@ class Layout:
         """The parameters that a member of this configuration trains, and which part of each."""
         learned = {f"{config.softmax.name}.{field}" for field in config.softmax.learned()}
         return {
-            p.name: self._part(config) if p.kind == "learnable" else slice(None)
+            p.name: self._part(config) if p.role == "scalar" else slice(None)
             for p in self.parameters
-            if p.kind != "learnable" or p.field in learned
+            if p.role != "scalar" or p.field in learned
         }
 
     def _part(self, config: Config) -> slice:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tunemax.gpt.attention import Place
 from tunemax.gpt.config import Config
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, amounts, variant_parameters
+from tunemax.gpt.linear import scaled
 from tunemax.gpt.parameters import Parameter
 
 
@@ -133,7 +134,8 @@ def forward(
         h = sublayer(norm(x, ln))
         return x + drop(h if model.norm_position == "pre" else norm(h, f"{ln}_out"), site)
 
-    x = drop(config.positions.embedded(views, embed(views["wte"], tokens)), "embed")  # (K, B, T, C)
+    x = scaled(config.positions.embedded(views, embed(views["wte"], tokens)), model.input_scale)  # (K, B, T, C)
+    x = drop(x, "embed")
     places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)  # half of int64 where it is compiled
     mask = places[:, None] >= places
     if (seen := config.attention.seen(places[:, None] - places)) is not None:
@@ -146,7 +148,7 @@ def forward(
     if model.norm_position != "post":
         x = norm(x, "ln_f")
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
-    logits = torch.bmm(x.flatten(1, 2), head.mT).view(*tokens.shape, -1)
+    logits = torch.bmm(scaled(x, model.output_scale).flatten(1, 2), head.mT).view(*tokens.shape, -1)
     cap = amounts(lanes, "logit_softcap")
     return logits if cap is None else capped(logits, cap)
 

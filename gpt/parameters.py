@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["matrix", "vector", "learnable"]
-"""matrix: has weight decay. vector: biases and norms, no decay. learnable: a variant's scalars, own learning rate."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
 Role = Literal["input", "hidden", "output", "vector", "scalar"]
-"""What a parameter is to a model's width: a matrix to it, from it to itself or from it; a vector along it; neither."""
-KIND_OF: Mapping[Role, Kind] = {"vector": "vector", "scalar": "learnable"}  # all others are matrices
+"""What a parameter is to a model's width: a matrix to it, from it to itself, or from it; a vector along it, such as a
+bias, or anything small; a variant's own number, which is a learnable."""
+ROLES: tuple[Role, ...] = get_args(Role)
+"""In the order of a row: matrices, vectors, learnables."""
+MATRICES: tuple[Role, ...] = ("input", "hidden", "output")
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,20 @@ class Parameter:
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
-    def kind(self) -> Kind:
-        return KIND_OF.get(self.role, "matrix")
+
+@dataclass(frozen=True)
+class Matrix:
+    """A hidden parameter, (rows, sum of blocks). Its blocks are matrices by themselves that lie side by side, as those
+    of queries, keys and values do."""
+
+    rows: int
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Those of `theta` (K, P), as an optimizer sees them."""
+
+    spans: Mapping[Role, slice]
+    matrices: tuple[Matrix, ...] = ()
+    """Of the hidden ones, one behind the other."""

@@ -21,6 +21,8 @@ class Part(Fields, ABC):
     field: ClassVar[str]
     noun: ClassVar[str]
     """What a kind of this family is called in messages."""
+    group: ClassVar[str] = "model"
+    """Where its fields are listed."""
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     registry: ClassVar[dict[str, type[Part]]]
@@ -75,7 +77,7 @@ def specs_of_kinds(family: type[Part]) -> list[FieldSpec]:
             having.setdefault(name, []).append(kind)
     specs: dict[str, FieldSpec] = {}
     for kind in family.kinds().values():
-        for spec in specs_of(kind, "model"):
+        for spec in specs_of(kind, family.group):
             owners = having[spec.name]
             everywhere = len(owners) == len(family.kinds())
             when: Condition = {} if everywhere else {family.field: tuple(owner.name for owner in owners)}

@@ -15,8 +15,6 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.optimizer import Rows
 
-ROWS = ("theta", "first", "second")
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -26,7 +24,8 @@ class Snapshot:
     values: Mapping[str, Any]
     iteration: int
     tensors: Mapping[str, Tensor] = field(repr=False)
-    """`theta/NAME`, `first/NAME`, `second/NAME` for every parameter in use, and `count`; on the CPU."""
+    """`theta/NAME` for every parameter in use, `first/NAME` and whatever else its optimizer keeps of it, and `count`;
+    on the CPU."""
     arithmetic: str = ""
     """How it was trained, as `Trainer.arithmetic_of` says it; empty where nobody knows."""
     stability: Stability = field(default_factory=Stability)
@@ -35,20 +34,19 @@ class Snapshot:
 
     def rows(self, layout: Layout, dtype: torch.dtype) -> Rows:
         """The rows of one member, (1, P) each. Raises TunemaxError if names or shapes are not its configuration's."""
-        used = layout.used(self.config)
-        expected = {"count"} | {f"{kind}/{name}" for kind in ROWS for name in used}
+        used, kinds = layout.used(self.config), ("theta", *self.config.optimizer.moments)
+        expected = {"count"} | {f"{kind}/{name}" for kind in kinds for name in used}
         count = self.tensors.get("count", torch.empty(0))
         if self.tensors.keys() != expected:
             odd = sorted(self.tensors.keys() ^ expected)[0]
-            raise TunemaxError(
-                f"snapshot: parameter {odd} does not belong to a {self.config.softmax.name} model of this shape"
-            )
+            model = f"a {self.config.softmax.name} model of this shape, trained by {self.config.optimizer.name}"
+            raise TunemaxError(f"snapshot: parameter {odd} does not belong to {model}")
         if count.shape != (1,) or float(count) != self.iteration:
             raise TunemaxError(
                 f"snapshot: count {count.tolist()} does not go with iteration {self.iteration}; use another copy"
             )
-        rows = torch.zeros(len(ROWS), 1, layout.size, dtype=dtype)
-        for kind, row in zip(ROWS, rows, strict=True):
+        rows = torch.zeros(len(kinds), 1, layout.size, dtype=dtype)
+        for kind, row in zip(kinds, rows, strict=True):
             views = layout.split(row[0])
             for name, columns in used.items():
                 tensor, into = self.tensors[f"{kind}/{name}"], views[name][columns]
@@ -57,14 +55,14 @@ class Snapshot:
                         f"snapshot: {name} has shape {list(tensor.shape)}, this configuration needs {list(into.shape)}"
                     )
                 into.copy_(tensor)
-        return Rows(rows[0], rows[1], rows[2], count[None])
+        return Rows(rows[0], tuple(rows[1:]), count[None])
 
 
 def by_name(row: Rows, layout: Layout, config: Config) -> dict[str, Tensor]:
     """The tensors of a snapshot from the row (P,) of a member of this configuration; copies."""
     used = layout.used(config)
     tensors = {"count": row.count.cpu().clone()}
-    for kind in ROWS:
-        views = layout.split(getattr(row, kind))
+    for kind, numbers in zip(("theta", *config.optimizer.moments), row, strict=False):  # the count is not by name
+        views = layout.split(numbers)
         tensors |= {f"{kind}/{name}": views[name][columns].cpu().clone() for name, columns in used.items()}
     return tensors

@@ -74,7 +74,7 @@ class Member:
     @property
     def update(self) -> Update:
         """The next one of its row."""
-        return Update.of(self.values, self.learning_rate, self.iteration + 1)
+        return Update.of(self.values, self.learning_rate, self.iteration + 1, self.config.hidden_rate)
 
     @property
     def evaluation_due(self) -> bool:
@@ -119,7 +119,8 @@ class Trainer:
         eager = Eager(self.layout, config)
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
-        self._rows = Rows.empty(self.layout.size, dtype, self.device)
+        nobody = torch.zeros(0, self.layout.size, dtype=dtype, device=self.device)
+        self._rows = Rows.begin(nobody, len(config.optimizer.moments))
         self._on_device: Tensor | None = None
         if self.device.type != "cpu":
             self._on_device = torch.from_numpy(np.asarray(corpus.train, dtype=np.int32)).to(self.device)
@@ -129,8 +130,7 @@ class Trainer:
     def add(self, config: Config) -> Member:
         """A new member at its initial weights. Raises TunemaxError if it is not of this trainer's bucket."""
         member = Member(config, config.held())
-        theta = self.layout.start(config)[None]
-        return self._insert(member, Rows(theta, torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros(1, 1)))
+        return self._insert(member, Rows.begin(self.layout.start(config)[None], len(config.optimizer.moments)))
 
     def remove(self, member: Member) -> None:
         """Forget a member; its row is gone."""
@@ -180,7 +180,7 @@ class Trainer:
             layers = [key for key in member.values if key.startswith(f"{name}@")]
             member.values = {key: was for key, was in member.values.items() if key not in layers} | {name: checked}
         if own in forms:
-            columns = self._rows.theta[self.members.index(member), self.layout.spans["learnable"]]
+            columns = self._rows.theta[self.members.index(member), self.layout.spans["scalar"]]
             by_layer = self.layout.learnable(columns, member.config, own)  # (L, H or 1)
             by_layer[int(layer) if at else slice(None)] = to_column(checked, forms[own])
 
@@ -196,7 +196,7 @@ class Trainer:
         if not self.members:
             return
         lanes = self._lanes()
-        learnable = self.layout.spans["learnable"]
+        learnable = self.layout.spans["scalar"]
         trace: list[Tensor] = []
         for batch in self._batches(n):
             dropout = self._dropout()
@@ -339,7 +339,7 @@ class Trainer:
     def learnables_of(self, members: Sequence[Member]) -> dict[str, Tensor]:
         """The same of members of one code path, (k, L, H) or (k, L, 1)."""
         rows = [self.members.index(member) for member in members]
-        columns = self._rows.theta[rows, self.layout.spans["learnable"]].cpu()
+        columns = self._rows.theta[rows, self.layout.spans["scalar"]].cpu()
         return self._learnables(members[0], columns)
 
     # ------------------------------------------------------------------------------------------------------- inside

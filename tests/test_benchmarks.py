@@ -183,3 +183,15 @@ def test_an_evaluation_has_its_noise_and_its_share_of_the_time(data_folder: Path
     for _, _, *errors in pairs:
         assert sorted(map(float, errors), reverse=True) == list(map(float, errors))
     assert [row[0] for row in rows if row[-1].endswith("%")] == ["consmax_paper"]
+
+
+def test_each_width_has_its_best_learning_rate_with_mup_and_without(data_folder: Path, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    text = tmp_path / "words.txt"
+    text.write_text(" ".join(draw.choice(("a", "model", "gets", "wider", "and", "wider")) for _ in range(8000)))
+    out = printed("widths.py", "--data", str(text))
+    rows = [row for row in figures(out) if row[0].isdigit()]
+    assert [row[0] for row in rows] == ["16", "32"] * 2
+    assert rows[0][1:5] == rows[2][1:5], "the standard parametrisation at the base width"
+    assert rows[1][1:5] != rows[3][1:5]
+    assert out.count("For each doubling of the width") == 2

@@ -11,8 +11,9 @@ from typing import Any
 import pydantic
 import pytest
 
-from tunemax.gpt.config import PARTS, Config
+from tunemax.gpt.config import PARTS, Config, all_specs
 from tunemax.gpt.fields import shown
+from tunemax.gpt.optimizer import Optimizer
 from tunemax.gpt.parts import Part, specs_of_kinds
 from tunemax.gpt.softmax import Variant, variants
 from tunemax.search.cli.command_line import build
@@ -28,6 +29,7 @@ from tunemax.search.question.study_file import load_study_file
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 STUDY_FILES = (ROOT / "docs/study_files.md").read_text()
+OPTIMIZERS = (ROOT / "docs/optimizers.md").read_text()
 VARIANTS = (ROOT / "docs/variants.md").read_text()
 over_documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -166,6 +168,24 @@ def test_every_part_is_described_with_its_fields_and_no_other(family: type[Part]
     assert sorted(name for name in described if name not in fields) == sorted(family.kinds())
     assert all(f"`{alias}`" in text for kind in family.kinds().values() for alias in kind.aliases)
     assert all(f"`{name}`" in page for name in fields)
+
+
+# ---- optimizers ------------------------------------------------------------------------------------------------------
+
+
+def test_every_optimizer_is_described_and_no_other() -> None:
+    described = re.findall(r"^## `(.*)`$", OPTIMIZERS, flags=re.MULTILINE)
+    assert sorted(described) == sorted(Optimizer.kinds()), "give each of gpt/optimizer a section in docs/optimizers.md"
+
+
+@pytest.mark.parametrize("optimizer", Optimizer.kinds().values(), ids=lambda optimizer: optimizer.name)
+def test_an_optimizer_is_described_with_its_source_fields_and_defaults(optimizer: type[Optimizer]) -> None:
+    text = " ".join(section(OPTIMIZERS, f"`{optimizer.name}`").split())
+    assert f"Source: {optimizer.source}." in text
+    fields = text.partition("Fields: ")[2].partition(". ")[0]
+    assert re.findall(r"`(\w+)`", fields) == sorted(optimizer.model_fields, key=list(all_specs()).index)
+    defaults = [f"`{name}` {shown(value)}" for name, value in optimizer.defaults.items()]
+    assert (f"Defaults of its own: {', '.join(defaults)}." in text) == bool(defaults)
 
 
 # ---- the map ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tunemax.gpt.fields import Choices, setting
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, spread
 from tunemax.gpt.lazy import torch
-from tunemax.gpt.linear import linear, linear_parameters
+from tunemax.gpt.linear import linear, linear_parameters, scaled
 from tunemax.gpt.norm.sizes import NORMALISED
 from tunemax.gpt.parameters import Parameter
 from tunemax.gpt.parts import Part
@@ -169,6 +169,7 @@ class Attention(Part, field="attention", noun="attention kind"):
         q, k, v = (part.view(K, B, T, -1, D).transpose(2, 3) for part in torch.split(qkv, widths, dim=-1))
         q, k, v = self._normalised(q, k, v, place)  # (K, B, H, T, D), (K, B, G, T, D) twice
         q, k = (place.positions.turned(part, neighbours=counts is not None) for part in (q, k))
+        q = scaled(q, place.shape.query_scale(D))
         biases = place.positions.biases(place.shape.n_head, T, q)
         plain = counts is None and biases is None and not self.attention_sink
         out = fused(q, k, v, place) if plain else None

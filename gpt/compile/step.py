@@ -1,4 +1,4 @@
-"""One iteration of all members: loss, gradient, clip and AdamW, eager or as one compiled function.
+"""One iteration of all members: loss, gradient, clip and update, eager or as one compiled function.
 
 For a compiled one the eager code is run once with tracers in place of tensors (`make_fx`), forward, backward and
 optimizer in one flat graph, and inductor makes one C++ function of it. Nothing of Python is left in it, so there are no
@@ -31,7 +31,7 @@ from tunemax.gpt.lanes import Drop, Lane, Observer
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import losses, objective
-from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped, optimizer_of
+from tunemax.gpt.optimizer import Optimizer, Rows, Update, clip_, clipped
 from tunemax.gpt.random import Dropout
 
 TYPICAL = 8
@@ -40,7 +40,7 @@ WINDOWS = 32
 """The same of windows, in an evaluation."""
 
 PACKAGES = ("tunemax", "pydantic", "abc", "builtins")
-"""Packages whose variants and bases are known: this one's code is in every name, the others come with a release."""
+"""Packages whose classes are known: this one's code is in every name, the others come with a release."""
 
 Found = tuple[Tensor, Tensor]
 """Loss (K,) in nats a token, and the gradient (K, P) or its norm before clipping (K,)."""
@@ -66,7 +66,7 @@ class Eager:
 
     @property
     def optimizer(self) -> Optimizer:
-        return optimizer_of(self.config.train)
+        return self.config.optimizer
 
     def prepare(self, rows: Rows, tokens: Tensor, lanes: Sequence[Lane], dropout: Dropout | None) -> None:
         """Nothing has to be."""
@@ -79,7 +79,7 @@ class Eager:
         norms = clip_(grad, torch.tensor([update.clip for update in updates], dtype=grad.dtype, device=grad.device))
         with torch.no_grad():
             rows.count.add_(1)
-            self.optimizer.step_(rows, grad, self.layout.spans, updates)
+            self.optimizer.step_(rows, grad, self.layout.columns, updates)
         return loss, norms
 
     def gradient(self, theta: Tensor, tokens: Tensor, lanes: Sequence[Lane], dropout: Drop | None) -> Found:
@@ -117,7 +117,7 @@ class Graphs:
     def __init__(self, eager: Eager, key: str) -> None:
         # Each registered variant may add columns to theta, so a key tells all of them.
         columns = hashlib.sha256(repr(eager.layout.parameters).encode()).hexdigest()
-        self._eager, self._key = eager, f"{key} {type(eager.optimizer).__name__} {columns}"
+        self._eager, self._key = eager, f"{key} {eager.optimizer.name} {columns}"
         self._parts: list[_Part] = []
         share_cache_folder()
         if fault := compiler_fault():
@@ -201,7 +201,7 @@ class Graphs:
         numbers = [(update.clip or math.inf, *optimizer.coefficients(update)) for update in updates[part.rows]]
         numbers = numbers or [(0.0,) * (1 + optimizer.width)] * len(batch)  # of a trace, which looks at shapes only
         coefficients = torch.tensor(numbers, dtype=own.theta.dtype, device=own.theta.device)
-        return [own.theta, own.first, own.second, coefficients, batch, *part.numbers, *masks]
+        return [own.theta, *own.moments, coefficients, batch, *part.numbers, *masks]
 
     def _dropped(self, part: _Part, theta: Tensor, tokens: Tensor) -> list[Site]:
         """Where the model drops, in order, with the shape that a member has there; found by running it."""
@@ -219,7 +219,8 @@ class Graphs:
         """Whether there is a compiled function of this key by now; if not, a line has said why."""
         try:
             if key not in _known and key not in _failed:
-                code = [_elsewhere(type(lane.variant)) for lane in part.lanes] if part.any_number else []
+                parts = [self._eager.optimizer, *(lane.variant for lane in part.lanes)]
+                code = [_elsewhere(type(each)) for each in parts] if part.any_number else []
                 _known[key] = compiled(f"{key} {code}", trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()
@@ -231,19 +232,19 @@ class Graphs:
         """The graph of an iteration. It changes theta and the moments in place, and returns losses and norms."""
         inputs = self._inputs(key, part, rows, batch, [], drop)
         sites = [site for site, _, _ in _sites[key]] if drop else []
-        spans = self._eager.layout.spans
+        columns, optimizer = self._eager.layout.columns, self._eager.optimizer
+        kept = len(optimizer.moments)
 
-        def step(
-            theta: Tensor, first: Tensor, second: Tensor, coefficients: Tensor, tokens: Tensor, *rest: Tensor
-        ) -> Found:
-            given = iter(rest)
+        def step(theta: Tensor, *rest: Tensor) -> Found:
+            moments, (coefficients, tokens, *others) = rest[:kept], rest[kept:]
+            given = iter(others)
             lanes = [lane.with_numbers(given) for lane in part.lanes]
             masks = {site: next(given) for site in sites}
             dropped: Drop | None = (lambda x, site: x * masks[site]) if masks else None
             loss, grad = self._eager.gradient(theta, tokens, lanes, dropped)
             grad, norms = clipped(grad, coefficients[:, 0])
-            after = self._eager.optimizer.step(theta, grad, first, second, spans, coefficients[:, 1:])
-            for row, new in zip((theta, first, second), after, strict=True):
+            after = optimizer.step(theta, grad, moments, columns, coefficients[:, 1:])
+            for row, new in zip((theta, *moments), after, strict=True):
                 row.copy_(new)
             return loss, norms
 
@@ -289,16 +290,17 @@ def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], sizes: Seque
     return traced, tracers
 
 
-def _elsewhere(variant: type) -> str:
-    """The code of a variant that is defined outside this package, with its bases, but not of what these import.
+def _elsewhere(part: type) -> str:
+    """The code of a variant or an optimizer that is defined outside this package, with its bases, but not of what these
+    import.
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
-    ours = [each for each in variant.__mro__ if each.__module__.partition(".")[0] not in PACKAGES]
+    ours = [each for each in part.__mro__ if each.__module__.partition(".")[0] not in PACKAGES]
     try:
         return digest(Path(inspect.getfile(each)) for each in ours) if ours else ""
     except (TypeError, OSError):
-        raise RuntimeError(f"{variant.__name__} is defined in no file") from None
+        raise RuntimeError(f"{part.__name__} is defined in no file") from None
 
 
 def _tracers(inputs: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> tuple[Any, list[Any]]:

@@ -14,8 +14,8 @@ from tunemax.search.question.counting import counted, one_or
 THREAD = 4e9
 """Operations of an iteration for each thread. With less, a thread waits for the others longer than it works, and ten
 times as long where other processes want the cores (benchmarks/RESULTS.md)."""
-BYTES = 16
-"""Of each number that is trained: itself, its gradient and two moments."""
+BYTES = 4
+"""Of a number."""
 
 
 def threads(config: Config) -> int:
@@ -31,7 +31,8 @@ def check_room(config: Config, members: int = 1) -> None:
     """
     if config.train.device != "cpu" and hardware.has_gpu():
         return
-    weights = members * BYTES * trained(config, VOCABULARY)
+    kept = 2 + len(config.optimizer.moments)  # a number that is trained, its gradient and its moments
+    weights = members * kept * BYTES * trained(config, VOCABULARY)
     needed = max(weights, memory.estimated(config).of(members) / 2)
     if needed > (room := free()):
         layers = f"{counted(config.model.n_layer, 'layer')} × {config.model.n_embd}"

@@ -39,6 +39,8 @@ STEPS = 4
 """Iterations before a look: freed memory is not taken again as it was, so the first two say too little."""
 FLOATS = 40
 """Numbers that a training keeps for each token, layer and column, roughly."""
+BESIDE_MOMENTS = 5
+"""The same of each parameter: itself, its gradient, and what comes and goes; not what its optimizer needs."""
 PROCESS = 700e6
 """Bytes of a worker without members, roughly."""
 BESIDE = 20e6
@@ -75,7 +77,8 @@ def estimated(config: Config) -> Footprint:
     tokens = model.block_size * batch
     attention = 6 * model.n_layer * model.n_head * model.block_size
     columns = FLOATS * model.n_layer * model.n_embd
-    weights = 8 * (12 * model.n_layer * model.n_embd**2 + 512 * model.n_embd)
+    kept = BESIDE_MOMENTS + len(config.optimizer.moments) + config.optimizer.scratch
+    weights = kept * (12 * model.n_layer * model.n_embd**2 + 512 * model.n_embd)
     judged = max(TOKENS, model.block_size) * (4 * model.n_head * model.block_size + 8 * model.n_embd + 3 * 256)
     return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights), evaluation=4.0 * judged)
 
@@ -125,7 +128,7 @@ def _evaluated(buckets: list[list[Config]], count: int) -> tuple[float, float]:
     row = 0
     for group in _turns(buckets, count):
         trainer = _stacked(group)
-        row = max(row, 2 * 3 * 4 * trainer.layout.size)
+        row = max(row, 2 * (1 + len(group[0].optimizer.moments)) * 4 * trainer.layout.size)
         for _ in range(2):  # the second time it finds the memory in pieces
             trainer.step(STEPS // 2)
             trainer.evaluate()

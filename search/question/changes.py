@@ -112,8 +112,10 @@ def _space(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
     before, after = old.siblings(), new.siblings()
     lived = {field for fixed in before.values() for field in old.dimensions(fixed)}
     lived |= {field for name in before if name in after for field in new.dimensions(after[name])}
+    spaces = [(old.space_of(fixed), new.space_of(after.get(name, fixed))) for name, fixed in before.items()]
     for field in [*old.space, *(name for name in new.space if name not in old.space)]:
-        was, now = old.space.get(field), new.space.get(field)
+        pairs = [(was.get(field), now.get(field)) for was, now in spaces]
+        was, now = next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
         if was == now or field not in lived:
             continue
         why_not = "the finished trials were drawn from the other" if was else "the finished trials do not have it"

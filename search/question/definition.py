@@ -25,7 +25,7 @@ from tunemax.search.question.stages import Confirm, Confirms, Repeat
 
 ELSEWHERE = "it may be damaged, or come from a newer tunemax or a plug-in that is not installed"
 """What is said of a stored definition that is not understood."""
-INNER = ("schema_version", "fingerprint", "direction", "confirms", "repeat")
+INNER = ("schema_version", "fingerprint", "direction", "own", "confirms", "repeat")
 """Parts of a definition that no study file has."""
 
 
@@ -52,6 +52,9 @@ class StudyDefinition(pydantic.BaseModel):
     )
     compare: tuple[Value, ...] = pydantic.Field((), description="values of `per`; default: all of them")
     space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
+    own: dict[str, dict[str, Dimension]] = pydantic.Field(default_factory=dict)
+    """Where a sibling searches another range than `space` says: by its value of `per`. `space` then has the range that
+    holds all of them."""
     sampler: pydantic.SerializeAsAny[Sampler] = Tpe()
     pruner: pydantic.SerializeAsAny[Pruner] = Median()
     budget: Budget
@@ -114,7 +117,7 @@ class StudyDefinition(pydantic.BaseModel):
 
     def begin(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
         """All flat values of a sibling with these fixed ones before anything is chosen: by the defaults of its time."""
-        return {**defaults(), **defaults_of(self.schema_version), **fixed}
+        return {**defaults(fixed), **defaults_of(self.schema_version), **fixed}
 
     @property
     def rule(self) -> str | None:
@@ -136,7 +139,11 @@ class StudyDefinition(pydantic.BaseModel):
 
     def dimensions(self, fixed: Mapping[str, Value]) -> dict[str, Dimension]:
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
-        return active_dimensions(self.space, fixed)
+        return active_dimensions(self.space_of(fixed), fixed)
+
+    def space_of(self, values: Mapping[str, Value]) -> dict[str, Dimension]:
+        """The space of the sibling to which a configuration with these values belongs."""
+        return {**self.space, **self.own.get(shown(values.get(str(self.per))), {})}
 
     def make_sampler(self, study_name: str, worker: int, begun: int = 0) -> BaseSampler:
         """The sampler of one worker for one sibling study.

@@ -10,6 +10,7 @@ from typing import Any
 from tunemax.gpt.config import PARTS, all_specs
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
+from tunemax.gpt.optimizer import Optimizer
 from tunemax.search.question.counting import counted
 from tunemax.search.question.yaml_lines import Fault, Where
 
@@ -168,7 +169,7 @@ def _words(name: str, allowed: Allowed) -> str:
 
 def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> Iterator[dict[str, Value]]:
     """Every combination of some values of each dimension, inert dimensions left out, so none comes twice."""
-    start, dimensions = {**defaults(), **fixed}, list(active_dimensions(space, fixed).items())
+    start, dimensions = {**defaults(fixed), **fixed}, list(active_dimensions(space, fixed).items())
 
     def extend(chosen: dict[str, Value], rest: Sequence[tuple[str, Dimension]]) -> Iterator[dict[str, Value]]:
         if not rest:
@@ -185,9 +186,11 @@ def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> It
     return extend({}, dimensions)
 
 
-def defaults() -> dict[str, Value]:
-    """Every field at its default, those of all variants included."""
-    return {name: spec.default for name, spec in all_specs().items()}
+def defaults(beside: Mapping[str, Value]) -> dict[str, Value]:
+    """Every field at its default, those of all variants included; an optimizer that is named beside them has its own.
+    Raises TunemaxError for an unknown one."""
+    optimizer = Optimizer.find(str(beside.get("optimizer", all_specs()["optimizer"].default)))
+    return {**{name: spec.default for name, spec in all_specs().items()}, **optimizer.defaults}
 
 
 def _by_condition(space: Space) -> list[tuple[str, Dimension]]:

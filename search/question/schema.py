@@ -13,7 +13,7 @@ from tunemax.gpt.config import PARTS, all_specs
 from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import MEASURING, OWNED, Dimension
+from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, shown
 from tunemax.search.question.named import Named
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler
@@ -29,6 +29,9 @@ def study_file(definition: StudyDefinition) -> str:
     if definition.sampler.is_grid:
         del written["budget"]["trials"]  # it counts its own points
     written["space"] = {name: _written(dimension) for name, dimension in definition.space.items()}
+    spaces = {shown(value): definition.space_of({str(definition.per): value}) for value in definition.compare}
+    for name in {name for dimensions in definition.own.values() for name in dimensions}:
+        written["space"][name] = {"per": {sibling: _written(space[name]) for sibling, space in spaces.items()}}
     whole = {name: written[name] for name in StudyDefinition.model_fields if name in written}
     return yaml.dump(whole, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
@@ -116,4 +119,6 @@ def _dimension_schema(spec: FieldSpec) -> dict[str, Any]:
         step = {"type": ["number", "null"], "exclusiveMinimum": 0}
         ends = {"low": value, "high": value, "log": {"type": "boolean"}, "step": step}
         forms.append({"type": "object", "properties": ends, "minProperties": 1, "additionalProperties": False})
-    return {"description": spec.help, "anyOf": forms}
+    by_sibling = {"type": "object", "additionalProperties": {"anyOf": list(forms)}, "minProperties": 1}
+    per = {"type": "object", "properties": {"per": by_sibling}, "required": ["per"], "additionalProperties": False}
+    return {"description": spec.help, "anyOf": [*forms, per]}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +13,7 @@ import pydantic
 
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data.sources import DATASETS
-from tunemax.gpt.defaults import SCHEMA, defaults_of, searched_in
+from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value, expectation, explain
@@ -27,19 +26,18 @@ from tunemax.search.question.dimension import (
     Space,
     check_value,
     combinations,
-    default_range,
     defaults,
     extremes,
     inert_because,
     options,
     points,
-    read_dimension,
     shown,
 )
 from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
+from tunemax.search.question.space import read_space
 from tunemax.search.question.stages import MOST_SEEDS, is_name
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
@@ -48,6 +46,8 @@ SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
 CLASH_LIMIT = 400
 """Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
+ACROSS = {"parametrisation": ("optimizer",)}
+"""Fields that restrict those of another group, beside conditions."""
 
 NAME_RULE = "at most 80 letters a-z, digits, _ and -, and no - before all others"
 
@@ -97,8 +97,9 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         raise Fault(("name",), f"{shown(given['name'])}, expected {NAME_RULE}")
     schema = begun(str(given.get("name", name)))
     base = _read_base(_mapping(given, "base"), schema)
-    space = _read_space(_mapping(given, "space"), base, schema)
-    per, compare = _read_per(given, base, space)
+    searched = _fields("space", _mapping(given, "space"))
+    per, compare = _read_per(given, base, [spec.name for spec, _, _ in searched])
+    space, own = read_space(searched, base, schema, per, compare)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
             given[key] = {option: value for option, value in given[key].items() if value is not None}
@@ -108,6 +109,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         **given,
         "base": base,
         "space": space,
+        "own": own,
         "per": per,
         "compare": compare,
     }
@@ -142,7 +144,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
 def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
     """What all trials share; `eval_iters` becomes `eval_tokens` here, once, whatever batch and context a trial has."""
     base = {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
-    whole = {**defaults(), **defaults_of(schema), **base}
+    whole = {**defaults(base), **defaults_of(schema), **base}
     if "eval_iters" not in base or whole["eval_by"] == "windows":
         return base
     iters, batch, context = (int(whole[name]) for name in ("eval_iters", "batch_size", "block_size"))
@@ -153,19 +155,8 @@ def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
     return {**base, "eval_tokens": tokens}
 
 
-def _read_space(given: Mapping[str, Any], base: Mapping[str, Value], schema: int) -> dict[str, Dimension]:
-    space: dict[str, Dimension] = {}
-    since = searched_in(schema)
-    for spec, key, value in _fields("space", given):
-        if spec.name in base:
-            raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
-        declared = replace(spec.declared, search=since.get(spec.name, default_range(spec)))
-        space[spec.name] = read_dimension(replace(spec, declared=declared), value, ("space", key))
-    return space
-
-
 def _read_per(
-    given: Mapping[str, Any], base: Mapping[str, Value], space: Space
+    given: Mapping[str, Any], base: Mapping[str, Value], searched: Sequence[str]
 ) -> tuple[str | None, tuple[Value, ...]]:
     """The field that tells siblings apart, and its values."""
     if "per" not in given:
@@ -175,7 +166,7 @@ def _read_per(
     if not isinstance(given["per"], str):
         raise Fault(("per",), f"{shown(given['per'])}, expected the name of a field, such as softmax_variant")
     ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
-    for place, names in (("base", base), ("space", space)):
+    for place, names in (("base", base), ("space", searched)):
         if spec.name in names:
             remedy = f"take it out of {place}"
             raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; {remedy}")
@@ -269,15 +260,17 @@ def _check_later(definition: StudyDefinition) -> None:
 def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
-    Fields restrict each other only within a group (the model's shape, one variant's own): groups are tried one by one.
+    Fields restrict each other only within a group (the model's shape, one variant's own), but for those of ACROSS:
+    groups are tried one by one.
     """
     specs = all_specs()
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
     for group in sorted(set(groups.values())):
         names = {name for name in groups if groups[name] == group}
-        names |= {other for name in names for other in specs[name].depends_on}
+        names |= {other for name in names for other in (*specs[name].depends_on, *ACROSS.get(name, ()))}
         possible, clash = False, ""
-        for chosen in _tried({name: dimension for name, dimension in definition.space.items() if name in names}, fixed):
+        space = {name: dimension for name, dimension in definition.space_of(fixed).items() if name in names}
+        for chosen in _tried(space, fixed):
             try:
                 Config.of({**fixed, **chosen})
                 possible = True
@@ -310,7 +303,7 @@ def _grid_size(definition: StudyDefinition) -> int:
         if not points(all_specs()[name], dimension):
             raise Fault(("space", name), "a grid needs few values; list them, or give the range a step")
     sizes = {
-        name: sum(1 for _ in itertools.islice(combinations(definition.space, fixed, points), GRID_LIMIT + 1))
+        name: sum(1 for _ in itertools.islice(combinations(definition.space_of(fixed), fixed, points), GRID_LIMIT + 1))
         for name, fixed in definition.siblings().items()
     }
     if max(sizes.values()) > GRID_LIMIT:

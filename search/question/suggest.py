@@ -48,7 +48,7 @@ def known_points(definition: StudyDefinition, fixed: Mapping[str, Value]) -> lis
     when they are taken. See `tunemax.search.question.ladder`.
     """
     if definition.sampler.is_grid:
-        return list(combinations(definition.space, definition.begin(fixed), points))
+        return list(combinations(definition.space_of(fixed), definition.begin(fixed), points))
     baselines, rates = _baselines(definition, fixed), rungs(definition, fixed)
     if not rates:
         return baselines

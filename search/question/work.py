@@ -75,7 +75,9 @@ def _shapes(definition: StudyDefinition, names: set[str]) -> Iterator[Iterator[C
     """Of each sibling the configurations with all values of these fields, of ranges the ends; all others at their first
     one."""
     for fixed in definition.siblings().values():
-        start = next(combinations(definition.space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
+        start = next(
+            combinations(definition.space_of(fixed), fixed, lambda spec, dimension: extremes(spec, dimension)[:1])
+        )
         varied = {name: dim for name, dim in definition.dimensions(fixed).items() if name in _behind(names)}
         yield _possible({**fixed, **start}, combinations(varied, {**fixed, **start}, extremes))
 

@@ -50,8 +50,9 @@ def calming(name: str, config: Mapping[str, Any]) -> str:
     """
     stored = Config.stored(config)
     now, rate = stored.active(), stored.train.learning_rate
-    narrow = stored.initial_std < NARROW * GAIN / math.sqrt(stored.model.n_embd)
-    far = [f"wider initial weights (init_std 0; now {stored.initial_std:.3g})"] * narrow
+    std = stored.initial_std("hidden")
+    narrow = std < NARROW * GAIN / math.sqrt(stored.model.n_embd)
+    far = [f"wider initial weights (init_std 0; now {std:.3g})"] * narrow
     far += [calm.advice(now[calm.field]) for calm in CALM if calm.field in now and not calm.reached(now[calm.field])]
     lower = "a lower learning rate" if far else f"a lower learning rate ({rate / 2:.3g}; now {rate:.3g})"
     advice = enumerated([*far, lower], "or")

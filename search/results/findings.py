@@ -64,11 +64,12 @@ def settled(confirmed: Sequence[Confirmation]) -> frozenset[str]:
 
 def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation]) -> tuple[str, ...]:
     """What stands against the ranks, and against winners, tuned or confirmed, in sentences."""
-    space, winners = question.definition.space, {entry.name: entry.best for entry in board.entries}
+    winners = {entry.name: entry.best for entry in board.entries}
     found = [edge for entry in board.entries for edge in entry.edges]
     for frozen in {(entry.candidate, entry.trial): entry for each in confirmed for entry in each.entries}.values():
         winner = winners.get(frozen.candidate)
         if winner is None or winner.number != frozen.trial:
+            space = question.definition.space_of(frozen.config)
             found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
     return (*board.against, *sentences(found))
 

@@ -51,5 +51,5 @@ def test_three_schemas_of_configurations() -> None:
     with patch.object(defaults, "UNTIL", until):
         assert [defaults_of(schema).get("beta2") for schema in (1, 2, 3)] == [0.9, 0.95, None]
         assert [defaults_of(schema).get("eval_by") for schema in (1, 2, 3)] == ["windows", None, None]
-        assert Config.stored({"beta2": 0.97, "eval_by": "tokens"}).train.beta2 == 0.97
+        assert Config.stored({"beta2": 0.97, "eval_by": "tokens"}).flat()["beta2"] == 0.97
     assert sorted(defaults.UNTIL) == list(range(1, SCHEMA)), "each schema but the last says what has changed after it"

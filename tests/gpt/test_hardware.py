@@ -85,8 +85,8 @@ from tunemax.gpt.hardware import find_device
 from tunemax.gpt.optimizer import Rows
 hardware.keep_memory()
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
-one = Rows(*(torch.ones(1, 100_000) for _ in range(3)), torch.ones(1, 1))
-rows, beside = Rows.empty(100_000, torch.float32, torch.device("cpu")), []
+one = Rows.begin(torch.ones(1, 100_000), 2)
+rows, beside = Rows.begin(torch.zeros(0, 100_000), 2), []
 before = resident()
 for place in range(40):
     rows = rows.inserted(place, one)

@@ -44,7 +44,7 @@ def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(
     config = small(softmax_variant=variant, position=position, init_std=0.02)
     layout = Layout(parameters(config, 50))
     theta = torch.stack([layout.start(config)])
-    theta[:, layout.spans["matrix"]] *= 10  # larger weights than at the start, so that attention is not flat
+    theta[:, : layout.spans["hidden"].stop] *= 10  # larger weights than at the start, so that attention is not flat
     tokens = torch.randint(50, (1, 1, 16), generator=generator(1, "tokens"))
     changed = tokens.clone()
     changed[..., 9] = (tokens[..., 9] + 1) % 50
@@ -97,7 +97,7 @@ def test_initial_weights_follow_the_width_unless_they_are_given(small: Make) -> 
 def test_members_of_equal_seed_share_every_initial_value_they_have_in_common(small: Make) -> None:
     configs = [small(softmax_variant=variant, seed=5) for variant in variants()]
     layout = Layout(parameters(configs[0], 50))
-    common = layout.spans["learnable"].start
+    common = layout.spans["scalar"].start
     rows = [layout.start(config)[:common] for config in configs]
     assert all(torch.equal(rows[0], row) for row in rows)
     assert not torch.equal(rows[0], layout.start(small(seed=6))[:common])
@@ -157,7 +157,7 @@ def test_inert_columns_have_no_gradient(small: Make) -> None:
         used = {f"h.{layer}.constantmax.beta" for layer in range(2)} if config.softmax.name == "constantmax" else set()
         for parameter in layout.parameters:
             view = layout.split(gradient)[parameter.name]
-            if parameter.kind != "learnable":
+            if parameter.role != "scalar":
                 assert view.any()
             elif parameter.name in used:
                 assert view[:, 0].any()

@@ -143,7 +143,7 @@ def reference_losses(c: Config, corpus: Corpus, weights: Mapping[str, Tensor]) -
         {"params": own, "weight_decay": 0.0, "ratio": c.train.variant_lr_ratio},
     ]
     optimizer = torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=1.0, betas=(c.train.beta1, c.train.beta2), eps=1e-8
+        [g for g in groups if g["params"]], lr=1.0, betas=(c.flat()["beta1"], c.flat()["beta2"]), eps=1e-8
     )
     found = []
     for i in range(STEPS):

@@ -25,7 +25,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.matmul import current_route
-from tunemax.gpt.optimizer import AdamW
+from tunemax.gpt.optimizer.adamw import AdamW
 from tunemax.gpt.snapshot import Snapshot
 
 Make = Callable[..., Config]

@@ -8,6 +8,7 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.fields import Choices
 from tunemax.search.question.counting import counted
 from tunemax.search.question.definition import StudyDefinition
+from tunemax.search.question.dimension import Dimension
 from tunemax.search.question.schema import study_file
 from tunemax.search.question.stages import MARGIN
 from tunemax.search.results.findings import Findings
@@ -27,11 +28,10 @@ def configuration(definition: StudyDefinition) -> Section:
         if (value != specs[name].default or name in definition.base) and name != definition.per
     ]
     for name, dimension in definition.space.items():
-        if isinstance(dimension, Choices):
-            where = ", ".join(map(str, dimension.values))
-        else:
-            where = f"{dimension.low:g} … {dimension.high:g}{', log' if dimension.log else ''}"
-        rows.append((name, where, "searched"))
+        own = {sibling: ranges[name] for sibling, ranges in definition.own.items() if name in ranges}
+        rows += [(name, _written(each), f"searched by {sibling}") for sibling, each in own.items()]
+        if len(own) < len(definition.siblings()):
+            rows.append((name, _written(dimension), "searched by the others" if own else "searched"))
     plan = (
         f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, "
         f"{counted(definition.budget.trials, 'trial')} for each candidate of {definition.budget.words}, tuning seed "
@@ -40,6 +40,12 @@ def configuration(definition: StudyDefinition) -> Section:
     )
     table = tabulated(("field", "value", ""), rows, words=("value", ""))
     return Section("Configuration", sentences=(plan,), tables=(table,))
+
+
+def _written(dimension: Dimension) -> str:
+    if isinstance(dimension, Choices):
+        return ", ".join(map(str, dimension.values))
+    return f"{dimension.low:g} … {dimension.high:g}{', log' if dimension.log else ''}"
 
 
 def commands(findings: Findings) -> Section:

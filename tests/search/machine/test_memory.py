@@ -174,3 +174,8 @@ def _alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_an_optimizer_that_keeps_less_needs_less() -> None:
+    lion, adamw, muon = (estimated(Config.of({**SIZE, "optimizer": name})).member for name in ("lion", "adamw", "muon"))
+    assert lion < adamw < muon

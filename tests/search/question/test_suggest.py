@@ -48,6 +48,7 @@ def test_every_declared_dimension_can_be_searched(name: str) -> None:
         if not isinstance(allowed, Above)  # as by default
     }
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
+    start |= {"mup_base_width": 32}  # without it there is no muP
     budget = {"trials": 4, "horizon": 20, "equal": "iterations"}
     definition = question({name: "default"}, {**conditions, **start}, pruner="none", budget=budget)
     (fixed,) = definition.siblings().values()

@@ -18,7 +18,7 @@ from tunemax.search.question.study_file import define
 from tunemax.search.question.work import lengths
 from tunemax.search.question.yaml_lines import Fault
 
-BASE = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 32, "batch_size": 8}
+BASE = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 32, "batch_size": 8, "mup_base_width": 16}
 SEARCHABLE = [
     name
     for name, spec in all_specs().items()
@@ -76,7 +76,7 @@ def test_a_field_is_refused_exactly_if_it_changes_what_an_iteration_costs(name: 
         asked: dict[str, Any] = {"space": {name: "default"}}
     else:
         values = list(extremes(all_specs()[name], all_specs()[name].declared.search))  # type: ignore[arg-type]
-        other = "beta2" if name != "beta2" else "beta1"
+        other = "warmup_fraction" if name != "warmup_fraction" else "init_std"
         asked = {"per": name, "compare": values, "space": {other: "default"}}
     asked["base"] = conditions(name)
     if len(costs(name)) == 1:
