@@ -28,7 +28,7 @@ BROKEN = {
         3,
         "'consmax' is taken by Constantmax",
     ),
-    "twice": (f"{HEAD}{MINE}\n{MINE}", 9, "TypeError: softmax variant name 'mine' is taken by Mine"),
+    "twice": (f"{HEAD}{MINE}\n{MINE}", 9, "TypeError: variant name 'mine' is taken by Mine"),
     "no weights": (HEAD + BARE, 3, "TypeError: Mine lacks weights"),
     "no source": (HEAD + MINE.replace("    source = 'here'\n", ""), 3, "TypeError: Mine lacks source"),
     "no field": (HEAD + MINE.replace("'here'\n", "'here'\n    height: float = 1.0\n"), 3, "Mine.height: declare it as"),

@@ -100,7 +100,8 @@ def test_the_leaderboard_is_a_table_within_80_columns(done: str, capsys: pytest.
     assert "         parameters  tokens  FLOPs  best settings" in lines
     (best,) = (line for line in lines if "learning_rate" in line and line.startswith("softmax"))
     assert re.fullmatch(r"softmax +\d,\d\d\d +1\.28k +\d\S+M  learning_rate \S+", best), best
-    assert lines[-1].startswith("Tuned, not confirmed")
+    assert lines[-2].startswith("Tuned, not confirmed")
+    assert lines[-1].startswith("Confirm the winners with tunemax study confirm q")
 
 
 def test_best_prints_the_command_that_trains_it_again(done: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -428,7 +429,8 @@ def test_a_finished_question_is_not_trained_again(
     before = [[trial.datetime_complete for trial in trials] for trials in load_from(storage, "q").trials().values()]
     lines = typed(capsys, "study", "run", str(file), "--workers", "1").splitlines()
     assert lines[:2] == ["Which of two is ahead?", "q: 6 of 6 trials done, 20 iterations each"]
-    assert lines[-1].startswith("Tuned, not confirmed")
+    assert lines[-2].startswith("Tuned, not confirmed")
+    assert lines[-1].startswith("Confirm the winners with tunemax study confirm q")
     assert [
         [trial.datetime_complete for trial in trials] for trials in load_from(storage, "q").trials().values()
     ] == before
