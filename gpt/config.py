@@ -338,6 +338,11 @@ class Config(pydantic.BaseModel):
                 named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
+    @cached_property
+    def code_path(self) -> tuple[Any, ...]:
+        """That of the variant; asked for at every step of a training."""
+        return self.softmax.code_path
+
     @property
     def initial_std(self) -> float:
         """Standard deviation of the initial weights; see `TrainConfig.init_std`."""
@@ -364,6 +369,8 @@ def all_specs() -> dict[str, FieldSpec]:
 
 def resolve(name: str) -> str:
     """The canonical flat name: ``consmax.gamma`` is ``constantmax.gamma``. Raises TunemaxError for an unknown one."""
+    if name in all_specs():
+        return name
     group, dot, field = str(name).rpartition(".")
     owner = next((variant.name for variant in variants().values() if group in variant.aliases), group)
     canonical = f"{owner}{dot}{field}"
