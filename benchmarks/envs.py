@@ -6,12 +6,14 @@
 
 Prints Markdown. The batched environment runs once with one thread and once with one for each core; SubprocVecEnv has a
 process, of one thread, for each environment, and so uses every core, too. For each N all contenders take turns in every
-round.
+round. A second table has the CPU time of a step of the batched environment: of training, of looks at the loss, and of
+all that is beside them, such as controls and observations; the least of the rounds, of one episode each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 # This file is called like the package that it measures, which must be found first
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,6 +35,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 import tunemax.envs  # noqa: F401 - registers the ids
 from tunemax.envs.sb3 import SteerVecEnv
+from tunemax.gpt.trainer import Trainer
 from tunemax.search.machine.limits import cores
 
 SIZES = {"tiny": "tunemax/Tiny-v1", "small": "tunemax/Constantmax-v1"}
@@ -100,6 +104,47 @@ def measure(id: str, count: int, rounds: int, seconds: float, threads: int) -> l
     return found
 
 
+def parts(id: str, count: int, rounds: int) -> list[float]:
+    """CPU time of a step of N environments in one process, in ms: training, looks, and what is beside them."""
+    spent = {"step": 0.0, "passes": 0.0}
+
+    def timed(name: str, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*given: Any, **named: Any) -> Any:
+            start = time.process_time()
+            result = whole(*given, **named)
+            result = iter(list(result)) if name == "passes" else result
+            spent[name] += time.process_time() - start
+            return result
+
+        return measured
+
+    torch.set_num_threads(1)
+    many = gymnasium.make_vec(id, num_envs=count)
+    assert many.spec is not None
+    steps = (many.spec.max_episode_steps or 2) - 1
+    found = []
+    with contextlib.ExitStack() as patched:
+        for name in spent:
+            patched.enter_context(mock.patch.object(Trainer, name, timed(name, getattr(Trainer, name))))
+        for _ in range(rounds):
+            many.reset(seed=1)
+            spent.update(step=0.0, passes=0.0)
+            start = time.process_time()
+            for _ in range(steps):
+                many.step(many.action_space.sample())
+            whole = time.process_time() - start
+            found.append([1e3 * each / steps for each in (*spent.values(), whole - sum(spent.values()))])
+    return [min(column) for column in zip(*found, strict=True)]
+
+
+def show_parts(size: str, results: dict[int, list[float]]) -> str:
+    rows = [
+        [str(count), *(f"{part:.1f}" for part in found), f"{100 * found[-1] / sum(found):.0f} %"]
+        for count, found in results.items()
+    ]
+    return table(f"{size}: CPU time of a step, ms", ["N", "training", "looks", "beside them", "share of that"], rows)
+
+
 def show(size: str, results: dict[int, list[Contender]]) -> str:
     """Ratios are taken within each round, then their median: the round's luck cancels out."""
     rows = []
@@ -135,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for size in args.size or SIZES:
         results = {count: measure(SIZES[size], count, args.rounds, args.seconds, args.threads) for count in args.counts}
         print(show(size, results), flush=True)
+        print(show_parts(size, {count: parts(SIZES[size], count, args.rounds) for count in args.counts}), flush=True)
     print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 

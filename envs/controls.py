@@ -218,18 +218,30 @@ class Actions:
     def read(self, action: Any) -> Moves:
         """Numbers (dials,) in [-1, 1]; a box is clipped. Raises TunemaxError for a wrong shape or kind, and for NaN."""
         given = np.asarray(action)
+        one = given.reshape(1) if self.form == "discrete" and given.size == 1 else given[None]
+        moves: Moves = self.read_all(one)[0]
+        return moves
+
+    def read_all(self, actions: Any) -> Moves:
+        """The same of N actions at once: (N, dials)."""
+        given = np.asarray(actions)
         if self.form == "discrete":
             count = len(STEPS) ** self.dials
-            if given.size != 1 or given.dtype.kind not in "iu" or not 0 <= int(given.reshape(())) < count:
-                raise TunemaxError(f"action = {shown(action)}: expected one whole number from 0 to {count - 1}")
-            digits = [int(given.reshape(())) // len(STEPS) ** place % len(STEPS) for place in range(self.dials)]
-            return np.array([STEPS[digit] for digit in digits])
-        if given.shape != (self.dials,):
-            raise TunemaxError(f"action of shape {given.shape}: expected ({self.dials},), one number a control")
+            fine = given.ndim == 1 and given.dtype.kind in "iu" and (given >= 0) & (given < count)
+            _refuse(given, fine, f"one whole number from 0 to {count - 1}")
+            return np.array(STEPS)[given[:, None] // len(STEPS) ** np.arange(self.dials) % len(STEPS)]
+        if given.shape[1:] != (self.dials,):
+            raise TunemaxError(f"action of shape {given.shape[1:]}: expected ({self.dials},), one number a control")
         if self.form == "multidiscrete":
-            if given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= len(STEPS):
-                raise TunemaxError(f"action = {shown(action)}: expected whole numbers from 0 to {len(STEPS) - 1}")
-            return np.array([STEPS[digit] for digit in given.tolist()])
-        if given.dtype.kind not in "fiu" or not np.isfinite(given).all():
-            raise TunemaxError(f"action = {shown(action)}: expected finite numbers in [-1, 1]")
+            fine = given.dtype.kind in "iu" and (given >= 0) & (given < len(STEPS))
+            _refuse(given, fine, f"whole numbers from 0 to {len(STEPS) - 1}")
+            return np.asarray(np.array(STEPS)[given])
+        _refuse(given, given.dtype.kind in "fiu" and np.isfinite(given), "finite numbers in [-1, 1]")
         return np.asarray(np.clip(given.astype(np.float64), -1.0, 1.0))
+
+
+def _refuse(actions: npt.NDArray[Any], fine: bool | npt.NDArray[np.bool_], expected: str) -> None:
+    """Refuse actions (N, …) of which not all is fine, and show the first of those."""
+    if not np.all(fine):
+        wrong = ~np.broadcast_to(fine, actions.shape).reshape(len(actions), -1).all(1)
+        raise TunemaxError(f"action = {shown(actions[wrong][0])}: expected {expected}")

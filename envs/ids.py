@@ -106,9 +106,9 @@ LATEST = {
     "tunemax/MixedWidths-v1": Row(
         controls=("learning_rate",),
         summary="Steer the learning rate of trainings of several widths and depths, of which each wants its own.",
-        about="An instance is 1 or 2 layers deep and 8 or 64 wide, and its learning rate starts wrong: the best "
-        "rates of the two widths are a factor of 5 apart, and the observation says which it is. The set `larger` is "
-        "96 wide, `longer` twice as long. Everything else is as in `LearningRate`.",
+        about="An instance is 1 or 2 layers deep and 8 or 64 wide, and its learning rate starts wrong: the best rates "
+        "of the two widths are a factor of 5 apart, and the observation says which it is. The set `larger` is 96 "
+        "wide, `longer` twice as long. Everything else is as in `LearningRate`.",
         moves="the peak learning rate, a factor of 1.5 at most",
         starts="width and depth are drawn, and the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),

@@ -191,7 +191,7 @@ def _changes(trainer: Trainer, members: list[Member], before: Tensor | None) -> 
 def _constants(trainer: Trainer, members: list[Member]) -> dict[Member, Constants]:
     """Those of the members that have constantmax, of one code path at a time."""
     result: dict[Member, Constants] = {}
-    for _, group in itertools.groupby(members, key=lambda member: member.config.softmax.code_path):
+    for _, group in itertools.groupby(members, key=lambda member: member.config.code_path):
         alike = list(group)
         if GAMMA not in alike[0].values:
             continue

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, iterate
+from gymnasium.vector.utils import batch_space
 
 from tunemax.envs.environment import EnvironmentState, Steer, check_options, chosen, generator_of, state_of
 from tunemax.envs.instances import Instance, InstanceSet
@@ -98,16 +98,13 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
 
     def step(self, actions: Any) -> Batch:
         """One step of every environment. Raises TunemaxError for one that was not reset, at first or after its end."""
-        given = list(iterate(self.action_space, actions)) if np.shape(actions)[:1] == (self.num_envs,) else []
-        if len(given) != self.num_envs:
-            raise TunemaxError(
-                f"actions of shape {np.shape(actions)}: expected {self.num_envs} actions, one an environment"
-            )
+        given = np.asarray(actions)
+        if given.shape[:1] != (self.num_envs,):
+            raise TunemaxError(f"actions of shape {given.shape}: expected {self.num_envs} actions, one an environment")
         mode, everyone = self.autoreset_mode, range(self.num_envs)
         over = [i for i in everyone if self._steering.ended(i)] if mode is AutoresetMode.NEXT_STEP else []
-        done = self._steering.advance(
-            {i: self.task.actions.read(action) for i, action in enumerate(given) if i not in over}
-        )
+        rows = [i for i in everyone if i not in over]
+        done = self._steering.advance(dict(zip(rows, self.task.actions.read_all(given[rows]), strict=True)))
         rewards, ended = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         for i, transition in done.items():
             rewards[i], ended[i] = transition.reward, transition.terminated
@@ -211,8 +208,20 @@ class SteerVector(VectorEnv[Observation, Any, npt.NDArray[Any]]):
             self._seen[i] = transition.observation
         return self._seen.copy()
 
-    def _infos(self, infos: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    def _infos(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+        """What Gymnasium's vectors make of infos: for each name an array, and a mask that says who has it."""
         batched: dict[str, Any] = {}
-        for i, info in infos.items():
-            batched = self._add_info(batched, info, i)
+        for name in dict.fromkeys(name for info in infos.values() for name in info):
+            values = {i: info[name] for i, info in infos.items() if name in info}
+            rows, kind = list(values), type(next(iter(values.values())))
+            if kind is dict:
+                batched[name] = self._infos(values)
+            elif kind in (int, float, bool):
+                batched[name] = np.zeros(self.num_envs, kind)
+                batched[name][rows] = list(values.values())
+            else:
+                batched[name] = np.full(self.num_envs, None, object)
+                for i, value in values.items():
+                    batched[name][i] = value
+            batched[f"_{name}"] = np.isin(np.arange(self.num_envs), rows)
         return batched

@@ -476,6 +476,11 @@ class Config(pydantic.BaseModel):
                 named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
 
+    @cached_property
+    def code_path(self) -> tuple[Any, ...]:
+        """That of the variant; asked for at every step of a training."""
+        return self.softmax.code_path
+
     def initial_std(self, role: Role) -> float:
         """Standard deviation of the initial weights of a role; see `TrainConfig.init_std`. With muP it is what they
         have at the base width; wider hidden matrices have it divided by the root of the multiple."""
@@ -517,6 +522,8 @@ def _conditional() -> frozenset[str]:
 
 def resolve(name: str) -> str:
     """The canonical flat name: ``consmax.gamma`` is ``constantmax.gamma``. Raises TunemaxError for an unknown one."""
+    if name in all_specs():
+        return name
     group, dot, field = str(name).rpartition(".")
     owner = next((variant.name for variant in variants().values() if group in variant.aliases), group)
     canonical = f"{owner}{dot}{field}"

@@ -174,15 +174,13 @@ class Trainer:
             each = f"layers 0 to {self.model.n_layer - 1} have one each" if own in forms else "all layers share it"
             raise TunemaxError(f"{control}: no such control; {each}")
         checked = member.config.checked(member.values, name, value)
-        if at:
-            member.values[f"{name}@{layer}"] = checked
-        else:
-            layers = [key for key in member.values if key.startswith(f"{name}@")]
-            member.values = {key: was for key, was in member.values.items() if key not in layers} | {name: checked}
+        member.values[f"{name}@{layer}" if at else name] = checked
         if own in forms:
             columns = self._rows.theta[self.members.index(member), self.layout.spans["scalar"]]
             by_layer = self.layout.learnable(columns, member.config, own)  # (L, H or 1)
-            by_layer[int(layer) if at else slice(None)] = to_column(checked, forms[own])
+            by_layer[int(layer) if at else slice(None)].fill_(to_column(checked, forms[own]))
+            for passed in range(0 if at else self.model.n_layer):
+                member.values.pop(f"{name}@{passed}", None)
 
     # ------------------------------------------------------------------------------------------------------ training
 
@@ -351,8 +349,8 @@ class Trainer:
             raise TunemaxError(
                 f"{name} = {value}: members stacked here have {ours[name]}; train this configuration in another trainer"
             )
-        paths = [other.config.softmax.code_path for other in self.members]
-        path = member.config.softmax.code_path
+        paths = [other.config.code_path for other in self.members]
+        path = member.config.code_path
         row = len(paths) - paths[::-1].index(path) if path in paths else len(paths)
         with held_back():
             self._rows = self._rows.inserted(row, own)
@@ -362,7 +360,7 @@ class Trainer:
     def _lanes(self, members: list[Member] | None = None) -> list[Lane]:
         lanes, row = [], 0
         chosen = self.members if members is None else members
-        for _, group in itertools.groupby(chosen, key=lambda member: member.config.softmax.code_path):
+        for _, group in itertools.groupby(chosen, key=lambda member: member.config.code_path):
             of_lane = list(group)
             variant = of_lane[0].config.softmax
             scalars, on = {}, {}

@@ -86,11 +86,15 @@ def test_statements_are_counted_where_they_are_sent(tables: dict[str, list[dict[
 
 def test_every_way_to_step_environments_is_compared(data_folder: Path) -> None:
     out = printed("envs.py", "--size", "tiny")
-    rows = figures(out)
+    rates, times = out.split("CPU time")
+    rows = figures(rates)
     assert [row[:2] for row in rows] == [
         [name, count] for count in ("1", "4") for name in ("SubprocVecEnv", "DummyVecEnv", "batched, 1 thread")
     ]
     assert all(float(row[2].split()[0]) > 0 for row in rows)
+    parts = [line.strip("|").split("|") for line in times.splitlines() if re.match(r"\| \d", line)]
+    assert [int(count) for count, *_ in parts] == [1, 4]
+    assert all(float(each) > 0 for _, *row, _ in parts for each in row)
 
 
 def test_the_whole_machine_is_compared_with_plain_loops(data_folder: Path, tmp_path: Path) -> None:
