@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.cli import steer
+from tunemax.search.cli import headroom, steer
 from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
 from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of, scene_words
@@ -52,6 +52,8 @@ def register(commands: Subcommands) -> None:
     parser.add_argument("--policy", metavar="A,B", help="only these baselines (default: all that mean something here)")
     count_flag(parser, "--member-steps", "for each baseline (default: what the dearest agent has cost)")
     storage_flag(parser)
+
+    headroom.register(actions)
 
     parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
     scene_flags(parser)
