@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,10 +187,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.envs.instances import find_set
     from tunemax.gpt.paths import inside
     from tunemax.search.cli.common import print_json
+    from tunemax.search.rl import score
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
+    from tunemax.search.rl.gains import Headroom
     from tunemax.search.rl.report import explained, tables, write
-    from tunemax.search.rl.trials import as_begun, find_study, finished_folders, study_name
+    from tunemax.search.rl.trials import as_begun, find_study, finished_folders, headroom_folder, study_name
     from tunemax.search.rl.verdict import judge
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
@@ -224,20 +226,25 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(others, file=sys.stderr)
     folder = Path(arguments.out) if arguments.out else study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
+    headroom = Headroom.of(scene, headroom_folder(storage, scene))
     found = []
     for name in names:
         place = inside(folder, f"{name}-{arguments.instances}")
         try:
-            verdict = judge(hold(scene, agents, tuned, name, arguments.instances, place / "runs", report))
+            contest = hold(scene, agents, tuned, name, arguments.instances, place / "runs", report)
+            verdict, scores = judge(contest), score.scores(contest, headroom)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
         write(verdict, place)
-        found.append(verdict.to_json())
+        found.append({**verdict.to_json(), "scores": [asdict(each) for each in scores]})
         if not arguments.json:
             for table in tables(verdict):
                 print("\n".join(["", *aligned(table)]))
             print()
-            for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
+            if scores:
+                print("\n".join([*aligned(score.table(scores)), ""]))
+            scored = score.explained(scores, headroom)
+            for sentence in (*explained(verdict), *scored, "", *verdict.sentences, "", *verdict.remarks):
                 print("\n".join(wrapped(sentence)))
             print(f"\nThe report is in {place}", flush=True)
     if arguments.json:

@@ -138,13 +138,14 @@ class Headroom(pydantic.BaseModel):
         return folder / FILE
 
     @classmethod
-    def read(cls, folder: Path) -> Headroom | None:
-        """What was written there, None if nothing was. Raises TunemaxError for a damaged file."""
+    def of(cls, scene: Scene, folder: Path) -> Headroom | None:
+        """What was written there of a scene, None if nothing was. Raises TunemaxError for a damaged file."""
         path = folder / FILE
         try:
-            return cls.model_validate_json(path.read_bytes()) if path.exists() else None
+            found = cls.model_validate_json(path.read_bytes()) if path.exists() else None
         except (ValueError, OSError) as error:
             raise TunemaxError(f"{path}: no headroom can be read from it; remove it, and measure again") from error
+        return found if found is None or found.scene == scene.moves else None
 
 
 def shares(reference: Sequence[float], losses: Sequence[float]) -> list[float]:
