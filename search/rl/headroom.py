@@ -40,7 +40,7 @@ NEAR = 0.35
 """How far a quarter of the settings is from the best at most, in places between a dial's bounds; the last one half."""
 WANDER = 0.6
 """How far the ends of a schedule are from the best setting, in a dial's own coordinate: a standard deviation."""
-TOGETHER = 16
+TOGETHER = 32
 """Instances of a batch that is kept as a whole."""
 BOTH = ", "
 """Between the names of fields by which a way chooses together."""
@@ -223,11 +223,10 @@ def _run(task: Task, policy: Policy, instances: Sequence[Instance]) -> Sequence[
 
 def _begun_at(task: Task, instance: Instance, setting: Places) -> Instance:
     """The same training, but for where its controls begin."""
-    held = instance.config(task).held()
+    held, controls = instance.config(task).held(), dict(instance.controls)
     for dial, place in zip(task.dials, setting, strict=True):
-        held |= dial.fields(dial.at(place), held)
-    controls = {name: held[name] for dial in task.dials for name in dial.moves}
-    return replace(instance, controls={**instance.controls, **controls})
+        controls |= dial.fields(dial.at(place), {**held, **controls})
+    return replace(instance, controls=controls)
 
 
 def _places(point: npt.ArrayLike) -> Places:
@@ -247,23 +246,27 @@ def _even(count: int, dimensions: int) -> npt.NDArray[np.float64]:
 # --------------------------------------------------------------------------------------------------------- to choose
 
 
-def _log_loss(kept: Kept) -> float:
-    return math.log(kept.loss)
+def _loss(kept: Kept) -> float:
+    """What choices look at: a validation loss."""
+    return kept.loss
+
+
+def _mean(runs: Sequence[Kept]) -> float:
+    return fmean(math.log(_loss(kept)) for kept in runs)
 
 
 def _best(tried: Tried) -> Places:
     """What has the lowest validation loss, in the mean of its logarithm; the first of equals."""
-    return min(tried, key=lambda places: fmean(map(_log_loss, tried[places])))
+    return min(tried, key=lambda places: _mean(tried[places]))
 
 
 def _liked(tried: Tried, most: int) -> list[Places]:
     """Settings worth a look on test instances: the best, then what most validation instances like best, then in order
     of their losses."""
-    likes = Counter(min(tried, key=lambda places: tried[places][i].loss) for i in range(len(tried[_best(tried)])))
     single = _best(tried)
-    return sorted(tried, key=lambda places: (places != single, -likes[places], fmean(map(_log_loss, tried[places]))))[
-        :most
-    ]
+    likes = Counter(min(tried, key=lambda places: _loss(tried[places][i])) for i in range(len(tried[single])))
+    ranks = {places: (places != single, -likes[places], _mean(runs)) for places, runs in tried.items()}
+    return sorted(ranks, key=ranks.__getitem__)[:most]
 
 
 def _chosen(tried: Tried, settings: Sequence[Places]) -> list[Kept]:
@@ -274,7 +277,7 @@ def _chosen(tried: Tried, settings: Sequence[Places]) -> list[Kept]:
 def _own(tried: Tried) -> list[Kept]:
     """Each instance under what its own validation loss likes best, at the price of all."""
     rows = list(zip(*tried.values(), strict=True))
-    return [replace(min(row, key=_log_loss), member_steps=sum(kept.member_steps for kept in row)) for row in rows]
+    return [replace(min(row, key=_loss), member_steps=sum(kept.member_steps for kept in row)) for row in rows]
 
 
 def _of_class(tried: Tried, labels: Sequence[str], label: str) -> Tried:

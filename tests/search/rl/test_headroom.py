@@ -105,7 +105,9 @@ def test_a_schedule_can_be_the_oracle_and_a_width_a_part_of_it(monkeypatch: pyte
 def test_where_one_setting_is_best_for_all_nothing_is_to_be_won(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    found = bowl_measured(monkeypatch, tmp_path, lambda each: 0.05, noise=0.02)
+    found = bowl_measured(monkeypatch, tmp_path, lambda each: 0.05, noise=0.2)
+    gains = {gain.way.name: gain for gain in found.gains}
+    assert gains["by training"].relative == (0, 0, 0), "no choice looks at test losses"
     assert not found.any
     assert found.sentence.startswith("Nothing is to be won here by choosing for each training: ")
     assert found.setting["learning_rate"] == pytest.approx(0.05, rel=0.2)
@@ -286,6 +288,14 @@ def test_there_is_no_score_where_nothing_is_known_to_win() -> None:
     assert score.scores(losses, None) == ()
     assert score.explained((), None) == ()
     assert score.scores(contest("larger", sac=[[1.9] * 3]), known([2.0] * 3, [1.8] * 3)) == ()
+
+
+def test_the_oracle_is_what_gains_most_on_validation_whatever_comes_of_it() -> None:
+    room = known([2.0, 2.0], [1.8, 1.8])
+    schedule = Way(name="schedule", validation=0.2, losses=(1.9, 1.9), diverged=0, choosing=1, training=1)
+    other = room.model_copy(update={"ways": (*room.ways, schedule)})
+    assert (room.oracle.way.name, other.oracle.way.name) == ("by training", "schedule")
+    assert other.sentence.startswith("At most 5.0 % (5.0 … 5.0 %) is to be won here")
 
 
 def test_the_interval_of_a_score_covers_as_often_as_it_says() -> None:
