@@ -253,7 +253,7 @@ def _written(row: Row, task: Task) -> str:
     """The docstring of an id, in Gymnasium's sections; that of `Steer` is the class's own."""
     numbers = len(Features(task.dials, task.varied).all)
     sections = {
-        "Description": row.about,
+        "Description": f"{row.about} {row.headroom}".rstrip(),
         "Action Space": f"`Box(-1, 1, ({len(row.controls)},), float32)`: {row.moves}.",
         "Observation Space": f"`Box(-10, 10, ({numbers},), float32)`, see `Steer`.",
         "Rewards": f"{row.reward_scale:g} times the fall of log L in the step; a return in nats is the sum over that.",

@@ -29,7 +29,8 @@ class Row:
     """An id: default arguments of `Steer` (config on top of SMALL; None leaves the task's own), and words about them.
 
     summary and about: what is steered. moves: what each number of an action moves. starts: what an instance has wrong
-    at first. versions: its history. The sizes of spaces and episodes follow from the arguments.
+    at first. headroom: what there is to be won, as `tunemax rl headroom` says it. versions: its history. The sizes of
+    spaces and episodes follow from the arguments.
     schema: whose defaults hold for fields that nobody names, see `tunemax.gpt.defaults`; None for today's.
     """
 
@@ -38,6 +39,7 @@ class Row:
     about: str = ""
     moves: str = ""
     starts: str = ""
+    headroom: str = ""
     versions: tuple[str, ...] = (V1, V0)
     config: Mapping[str, Any] = field(default_factory=dict)
     horizon: int = 400
@@ -141,7 +143,7 @@ LATEST = {
 
 def _before(row: Row) -> Row:
     """What the row was as v0, for agents of that time and whoever compares with them."""
-    return replace(row, reward_scale=1.0, schema=2, versions=(V0,))
+    return replace(row, reward_scale=1.0, schema=2, versions=(V0,), headroom="")
 
 
 IDS = {**LATEST, **{id.replace("-v1", "-v0"): _before(row) for id, row in LATEST.items() if V0 in row.versions}}

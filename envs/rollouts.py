@@ -1,4 +1,5 @@
-"""What becomes of instances under a policy, under SGD alone, and in a population; no environment is needed."""
+"""What becomes of instances under a policy, under SGD alone, in a population, and by looking ahead; no environment is
+needed."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from tunemax.envs.policies import Policy, Static
 from tunemax.envs.steering import Episode, Past, Steering
 from tunemax.envs.task import Task
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.random import key
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,11 @@ class Outcome:
 
 def run(task: Task, instances: Sequence[Instance], policy: Policy, slots: int = 16) -> list[Outcome]:
     """Every instance from start to end under one policy, in the order given; `slots` of them at once."""
-    steering = Steering(task, max(1, min(slots, len(instances))))
+    return steered(Steering(task, max(1, min(slots, len(instances)))), instances, policy)
+
+
+def steered(steering: Steering, instances: Sequence[Instance], policy: Policy) -> list[Outcome]:
+    """The same in the slots of a steering, whatever was there."""
     waiting = list(enumerate(instances))[::-1]
     seen: dict[int, tuple[int, Any]] = {}
     outcomes: dict[int, Outcome] = {}
@@ -105,3 +111,52 @@ def population(
                 explore.add(slot)
     winner = min(range(size), key=lambda slot: steering.episode(slot).loss)
     return Outcome.of(steering.episode(winner), spent)
+
+
+def lookahead(
+    task: Task, instances: Sequence[Instance], depth: int, breadth: int, seed: int, slots: int = 16
+) -> list[Outcome]:
+    """Every instance steered by trying: its training is forked into `breadth` copies, each goes another way for `depth`
+    steps, and the one with the lowest validation loss goes on, forked anew.
+
+    A way is an action that is held for the whole look: the first copy leaves every control alone, the others draw
+    uniformly from [-1, 1]. What is drawn is a function of seed and instance, not of `slots`, the copies at once.
+    Greedy: what pays only after the look is not seen. Costs `breadth` times the member-steps of one training.
+    """
+    if task.action == "absolute":
+        raise TunemaxError("action = absolute: a look ahead tries moves; use action = box")
+    if depth < 1 or breadth < 2:
+        raise TunemaxError(f"a look of {depth} steps in {breadth} ways: expected at least 1 step, and 2 ways")
+    together = max(1, slots // breadth)
+    groups = [instances[place : place + together] for place in range(0, len(instances), together)]
+    return [outcome for group in groups for outcome in _looking(task, group, depth, breadth, seed)]
+
+
+def _looking(task: Task, instances: Sequence[Instance], depth: int, breadth: int, seed: int) -> list[Outcome]:
+    """Those of one group, the copies of an instance side by side."""
+    steering = Steering(task, breadth * len(instances))
+    copies = [range(first, first + breadth) for first in range(0, steering.size, breadth)]
+    draws = [np.random.default_rng(key(seed, "lookahead", instance.name)) for instance in instances]
+    spent = [0] * len(instances)
+    steering.start({slot: instance for instance, slots in zip(instances, copies, strict=True) for slot in slots})
+    while any(steering.running(slot) for slot in range(steering.size)):
+        ways = np.concatenate([generator.uniform(-1, 1, (breadth, len(task.dials))) for generator in draws])
+        ways[::breadth] = 0.0
+        for _ in range(depth):
+            running = [slot for slot in range(steering.size) if steering.running(slot)]
+            steering.advance({slot: ways[slot] for slot in running})
+            for slot in running:
+                spent[slot // breadth] += task.frame_skip
+        for slots in copies:
+            best = _best(steering, slots)
+            if steering.running(best):  # else all have ended
+                state = steering.state(best)
+                for slot in set(slots) - {best}:
+                    steering.put(slot, state)
+    winners = (steering.episode(_best(steering, slots)) for slots in copies)
+    return [Outcome.of(episode, steps) for episode, steps in zip(winners, spent, strict=True)]
+
+
+def _best(steering: Steering, slots: Sequence[int]) -> int:
+    """The training with the lowest validation loss; the first of equals."""
+    return min(slots, key=lambda slot: steering.episode(slot).loss)

@@ -186,11 +186,15 @@ class Steering:
         before = {}
         for trainer in self._trainers(moves):
             before[trainer] = trainer.rows()
-            trainer.step(self.task.frame_skip)
+            self.train(trainer)
         found = self._measured(list(moves), before)
         for slot in moves:
             self._judge(self._slot(slot), found[slot], actions[slot])
         return self._transitions(list(moves), found)
+
+    def train(self, trainer: Trainer) -> None:
+        """What a step does to the members of a trainer, once their dials are where they are wanted."""
+        trainer.step(self.task.frame_skip)
 
     # ----------------------------------------------------------------------------------------------------- states
 

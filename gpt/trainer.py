@@ -117,6 +117,7 @@ class Trainer:
         self.device = find_device(config.train.device)
         self.layout = Layout(parameters(config, corpus.manifest.vocab_size))
         eager = Eager(self.layout, config)
+        self._eager = eager
         self._way = Graphs(eager, f"{self.bucket} {corpus.manifest.vocab_size}") if config.train.compile else eager
         self.members: list[Member] = []
         nobody = torch.zeros(0, self.layout.size, dtype=dtype, device=self.device)
@@ -315,6 +316,13 @@ class Trainer:
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
         return self._rows.theta.clone()
+
+    def gradients(self) -> Tensor:
+        """The gradient of every member on the batch of its next iteration, before clipping: (K, P), as `rows`.
+
+        Training is not affected. It is computed as in eager mode, and costs as much as an iteration.
+        """
+        return self._eager.gradient(self._rows.theta, next(self._batches(1)), self._lanes(), self._dropout())[1]
 
     @property
     def arithmetic(self) -> str:

@@ -9,14 +9,14 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.paths import folder_named
-from tunemax.search.cli import steer
+from tunemax.search.cli import headroom, steer
 from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
 from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of
@@ -60,6 +60,8 @@ def register(commands: Subcommands) -> None:
     count_flag(parser, "--member-steps", "for each tuning (default: what the dearest agent has cost)")
     count_flag(parser, "--tunings", "of each baseline, those that are there included (default 8)", default=8)
     storage_flag(parser)
+
+    headroom.register(actions)
 
     parser = add_command(actions, "evaluate", "compare agents and baselines on held-out instances", evaluate)
     scene_flags(parser)
@@ -202,10 +204,19 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.envs.instances import find_set
     from tunemax.gpt.paths import inside
     from tunemax.search.cli.common import print_json
+    from tunemax.search.rl import score
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
+    from tunemax.search.rl.gains import Headroom
     from tunemax.search.rl.report import explained, tables, write
-    from tunemax.search.rl.trials import as_begun, find_study, finished_folders, scene_words, study_name
+    from tunemax.search.rl.trials import (
+        as_begun,
+        find_study,
+        finished_folders,
+        headroom_folder,
+        scene_words,
+        study_name,
+    )
     from tunemax.search.rl.verdict import MARGIN, judge
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
@@ -240,21 +251,26 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(others, file=sys.stderr)
     folder = arguments.out or study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
+    headroom = Headroom.of(scene, headroom_folder(storage, scene))
     found = []
     for name, count in counts.items():
         place = inside(folder, f"{name}-{count}")
         try:
             contest = hold(scene, agents, tuned, name, count, place / "runs", where, report)
             verdict = judge(contest, MARGIN if arguments.margin is None else arguments.margin)
+            scores = score.scores(contest, headroom)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
         write(verdict, place)
-        found.append(verdict.to_json())
+        found.append({**verdict.to_json(), "scores": [asdict(each) for each in scores]})
         if not arguments.json:
             for table in tables(verdict):
                 print("\n".join(["", *aligned(table)] if table.of else []))
             print()
-            for sentence in (*explained(verdict), "", *verdict.sentences, "", *verdict.remarks):
+            if scores:
+                print("\n".join([*aligned(score.table(scores)), ""]))
+            scored = score.explained(scores, headroom)
+            for sentence in (*explained(verdict), *scored, "", *verdict.sentences, "", *verdict.remarks):
                 print("\n".join(wrapped(sentence)))
             print(f"\nThe report is in {place}", flush=True)
     if arguments.json:

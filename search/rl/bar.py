@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tunemax.gpt.visible import visible
+from tunemax.search.results.durations import about
 from tunemax.search.views.live.view import can_draw
+
+
+class Pace:
+    """How far something has come, in words, and how long it will still take.
+
+    total: member-steps of all. What was kept from before counts as done, but says nothing about the pace.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self._now, self._begun = total, 0, 0, time.monotonic()
+
+    def add(self, steps: int, before: bool = False) -> None:
+        self.done += steps
+        self._now += 0 if before else steps
+
+    def __str__(self) -> str:
+        left = (self.total - self.done) * (time.monotonic() - self._begun) / self._now if self._now else None
+        words = f"{self.done:,}/{self.total:,} member-steps"
+        return words if left is None or left <= 0 else f"{words}, {about(left)} left"
 
 
 @contextlib.contextmanager

@@ -20,9 +20,10 @@ from tunemax.envs.agents.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, 
 from tunemax.envs.agents.agent import BEST, Agent
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.training import last_of
+from tunemax.envs.hypergradient import RATE, hypergradient
 from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.policies import Policy, Random, Static
-from tunemax.envs.rollouts import Outcome, left_to_sgd, population, run
+from tunemax.envs.rollouts import Outcome, left_to_sgd, lookahead, population, run
 from tunemax.envs.steering import Past, corpus_of
 from tunemax.envs.task import Task
 from tunemax.gpt.compile.library import digest
@@ -38,6 +39,8 @@ UNTUNED = ("static", "random", "left_to_sgd", "population")
 """Baselines that need no tuning."""
 POPULATION = 4
 """Trainings of population based training, for each instance."""
+LOOK = (4, 4)
+"""Steps of a look ahead, and ways that it tries: as much as POPULATION costs."""
 ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
 CODE = digest(path for package in (envs, gpt) for path in Path(inspect.getfile(package)).parent.rglob("*.py"))
 VERSIONS = {"tunemax": version("tunemax"), "torch": version("torch"), "code": CODE[:16]}
@@ -142,6 +145,10 @@ def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
         yield _baseline("left_to_sgd", lambda instances: left_to_sgd(task, instances))
     together = _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
     yield replace(together, most=FEW)
+    seed = key(0, "contest") % 2**32
+    yield _baseline("lookahead", lambda instances: lookahead(task, instances, *LOOK, seed), identity=str(LOOK))
+    if "learning_rate" in task.controls:
+        yield _baseline("hypergradient", lambda instances: hypergradient(task, instances), identity=str(RATE))
     for each in tuned:
         steered = _under(task, each.policy(task))
         yield _Run(each.kind, "baseline", each.label, each.member_steps, json.dumps(each.vector), steered)

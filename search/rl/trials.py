@@ -73,6 +73,11 @@ def agent_folder(storage: RDBStorage, scene: Scene, algorithm: str, seed: int) -
     return study_folder(str(storage.url), f"{study_name(scene)}/{algorithm}-{seed}")
 
 
+def headroom_folder(storage: RDBStorage, scene: Scene) -> Path:
+    """Where a scene's headroom is kept unless `--out` says otherwise; it is the same for all forms of actions."""
+    return study_folder(str(storage.url), f"{study_name(scene.moves)}/headroom")
+
+
 def open_study(
     storage: RDBStorage, scene: Scene, policy: str | None = None, sampler: BaseSampler | None = None
 ) -> optuna.Study:
