@@ -80,6 +80,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_numbers(
 def test_what_was_spent_counts_learning_and_looking(trained: Trained) -> None:
     assert trained.spent.learning == 48 * 4
     assert trained.spent.validation == 4 * 2 * 12
+    assert trained.spent.check == 2 * 64 * 12
     assert [each.steps for each in trained.evaluations] == [12, 24, 36, 48]
 
 
@@ -149,7 +150,7 @@ def test_an_agent_is_refused_for_other_controls(trained: Trained) -> None:
         agent.check(Scene.of("Constantmax-v1").task)
     with pytest.raises(TunemaxError, match="trained with action = box"):
         agent.check(Scene.of("Tiny-v1", action="absolute").task)
-    agent.check(Scene.of("Joint-v1", controls=["learning_rate", "gain"]).task)
+    agent.check(Scene.of("Joint-v1", controls=["learning_rate", "gain"], reward_scale=20).task)
 
 
 def test_an_agent_of_another_version_is_refused(trained: Trained) -> None:

@@ -66,10 +66,10 @@ def test_a_training_is_a_trial_with_its_returns_and_its_price(capsys: pytest.Cap
     assert trial.params == {"algorithm": "ppo", "seed": 1}
     assert list(trial.intermediate_values) == [12, 24]
     assert trial.value == max(trial.intermediate_values.values())
-    assert trial.user_attrs[attributes.ITERATIONS] == 24 * 4 + 2 * 16 * 12
+    assert trial.user_attrs[attributes.ITERATIONS] == 24 * 4 + 2 * 64 * 12 + 2 * 64 * 12
     assert (Path(trial.user_attrs[attributes.FOLDER]) / "best.safetensors").is_file()
     assert f"best: validation return {trial.value:.4f}" in said
-    assert "96 member-steps of learning and 384 of validation" in said
+    assert "96 member-steps of learning, 1,536 of validation, 1,536 of the check" in said
 
 
 @pytest.mark.parametrize("lost", ["everything", "its last report", "its end"])
