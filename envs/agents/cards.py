@@ -26,13 +26,23 @@ PUBLISHED = Path(__file__).parent / "published"
 NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 
 
+class Score(pydantic.BaseModel):
+    """Where an agent stands between the best static setting, 0, and an oracle, 1, with its 95 % interval."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+
 class Card(pydantic.BaseModel):
     """What should be known of an agent before it steers anything.
 
     environment: with its arguments, and the version in its id. controls: what it moves. seed: of this one; seeds: of
-    all that were judged with it. steps: of the environment when it was saved. validation_return: in nats. score: 0 is
-    the best static setting, 1 an oracle. verdict: what was said of it on held-out instances. compute: member-steps of
-    its training. versions: of what it was made with.
+    all that were judged with it. steps: of the environment when it was saved. validation_return: in nats. score and
+    verdict: of all seeds, on held-out instances. compute: member-steps of its training. versions: of what it was made
+    with.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +56,7 @@ class Card(pydantic.BaseModel):
     steps: int
     validation_return: float
     learning: Learning
-    score: Any = None
+    score: Score | None = None
     verdict: tuple[str, ...] = ()
     compute: Spent
     versions: dict[str, str]
@@ -55,7 +65,7 @@ class Card(pydantic.BaseModel):
 def publish(folder: Path, name: str, out: Path, verdict: Mapping[str, Any] | None = None) -> Card:
     """Write the best agent of a training's folder as `name.safetensors`, its policy alone, and its card `name.json`.
 
-    verdict: what `tunemax rl evaluate --json` says of a set, for score, seeds and sentences. Raises TunemaxError for a
+    verdict: what `tunemax rl evaluate --json` says of a set, for seeds, score and sentences. Raises TunemaxError for a
     name that is none or is taken, and for an agent that has not learned.
     """
     if not NAME.fullmatch(name):
@@ -66,21 +76,20 @@ def publish(folder: Path, name: str, out: Path, verdict: Mapping[str, Any] | Non
         found = learning.sentence if learning else "nobody has checked whether it has learned; run its training again"
         raise TunemaxError(f"{folder}: {found}; nothing is published")
     spent = (last_of(folder) or header).spent  # the best is as dear as the whole training that it was found in
-    line = _line(verdict, f"{folder.resolve().name.removesuffix(f'-{header.seed}')}", header.seed)
+    contender = folder.resolve().name.removesuffix(f"-{header.seed}")
+    judged = {"seeds": (header.seed,), **(_judged(verdict, contender) if verdict else {})}
     card = Card(
         name=name,
         environment=header.scene,
         controls=header.controls,
         algorithm=header.algorithm,
         seed=header.seed,
-        seeds=tuple(line.get("seeds", (header.seed,))),
         steps=header.steps,
         validation_return=best_of(header.evaluations).total,
         learning=learning,
-        score=line.get("score"),
-        verdict=tuple(line.get("sentences", ())),
         compute=spent,
         versions=header.versions,
+        **judged,
     )
     paths = [out / f"{name}.safetensors", out / f"{name}.json"]
     if there := [path for path in paths if path.exists()]:
@@ -122,19 +131,16 @@ def find(given: str) -> Path:
     raise TunemaxError(f"{given}: no agent here; train one with tunemax rl train, or see tunemax rl agents{near}")
 
 
-def _line(verdict: Mapping[str, Any] | None, contender: str, seed: int) -> dict[str, Any]:
-    """What a verdict says of a contender. Raises TunemaxError if it says nothing."""
-    if verdict is None:
-        return {}
+def _judged(verdict: Mapping[str, Any], contender: str) -> dict[str, Any]:
+    """What a verdict says of an agent's contender. Raises TunemaxError if it says nothing."""
     lines = {line["name"]: line for line in verdict["lines"] if line["role"] == "agent"}
     if contender not in lines:
         raise TunemaxError(f"verdict: has no agent {contender}{did_you_mean(contender, lines)}")
-    line = lines[contender]
-    runs = line.get("by_run") or line.get("by_seed") or {f"{contender} {seed}": 0.0}
+    runs = lines[contender].get("by_run") or lines[contender].get("by_seed") or {}
+    scores = {score["name"]: Score.model_validate(score) for score in verdict.get("scores", ())}
+    of_it = re.compile(rf"\b{re.escape(contender)}\b")
     return {
-        "seeds": [int(label.rpartition(" ")[2]) for label in runs],
-        "score": line.get("score"),
-        "sentences": [
-            sentence for sentence in verdict["sentences"] if re.search(rf"\b{re.escape(contender)}\b", sentence)
-        ],
+        "seeds": tuple(int(label.rpartition(" ")[2]) for label in runs),
+        "score": scores.get(contender),
+        "verdict": tuple(sentence for sentence in verdict["sentences"] if of_it.search(sentence)),
     }

@@ -22,7 +22,7 @@ def register(actions: Subcommands) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder of a finished training")
     parser.add_argument("--name", required=True, metavar="NAME", help="how it is called")
     parser.add_argument(
-        "--verdict", metavar="FILE", help="verdict.json of a contest that it was in, for score, seeds and sentences"
+        "--verdict", metavar="FILE", help="what rl evaluate --json has printed, for seeds, score and sentences"
     )
     parser.add_argument(
         "--out", default=".", metavar="DIR", help="where NAME.safetensors and NAME.json go (default: here)"
@@ -33,19 +33,21 @@ def agents(arguments: argparse.Namespace) -> None:
     """A row each, and what was said of it."""
     from tunemax.envs.agents.cards import cards
     from tunemax.search.views.document import tabulated
+    from tunemax.search.views.rounding import NONE
     from tunemax.search.views.writers.terminal import aligned, wrapped
 
     found = cards()
     if arguments.json:
         print_json([card.model_dump(mode="json") for card in found])
         return
-    heads = ("", "environment", "moves", "algorithm", "seeds", "member-steps")
+    heads = ("", "environment", "moves", "algorithm", "score, 95 %", "seeds", "member-steps")
     rows = [
         (
             card.name,
             card.environment.id,
             ", ".join(card.controls),
             card.algorithm,
+            f"{card.score.value:.2f} ({card.score.low:.2f} … {card.score.high:.2f})" if card.score else NONE,
             str(len(card.seeds)),
             f"{card.compute.member_steps:,}",
         )
@@ -70,13 +72,14 @@ def make(arguments: argparse.Namespace) -> None:
 
 
 def _read(path: Path) -> Any:
-    """A verdict. Raises TunemaxError for what is none."""
+    """A verdict; the first, of several sets. Raises TunemaxError for what is none."""
     import json
 
     try:
-        verdict = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
+        verdict = content[0] if isinstance(content, list) else content
         if isinstance(verdict["lines"], list) and isinstance(verdict["sentences"], list):
             return verdict
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         pass
-    raise TunemaxError(f"{path}: not the verdict.json of tunemax rl evaluate; give one")
+    raise TunemaxError(f"{path}: not what tunemax rl evaluate --json prints; give a file of that")

@@ -121,16 +121,16 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained
     from tunemax.search.rl.train import learn, state_of
     from tunemax.search.storage.urls import storage_errors
 
-    total, before = plan.rounds * plan.round_steps, last_of(folder)
+    name, total, before = f"{plan.algorithm} {plan.seed}", plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
     try:
         print(f"{plan.scene.id}: {plan.algorithm} with seed {plan.seed}, {begun}; {folder}", flush=True)
-        with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
+        with storage_errors(storage.url), bar(name, total, "steps") as (move, say):
 
             def report(found: Evaluation, spent: int) -> None:
                 lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-                steps = f"steps {found.steps:,}/{total:,}"
+                steps = f"{name}: steps {found.steps:,}/{total:,}"
                 say(f"{steps}  validation return {found.total:.4f}{lost}  {state_of(found)}  {spent:,} member-steps")
 
             trained = learn(storage, plan, folder, report, move)
@@ -142,9 +142,9 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained
     spent = (
         f"{costs.learning:,} member-steps of learning, {costs.validation:,} of validation, {costs.check:,} of the check"
     )
-    print(f"best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")
+    print(f"{name} best: validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}")
     if trained.learning:
-        print(trained.learning.sentence, flush=True)
+        print(f"{name} {trained.learning.sentence}", flush=True)
     return trained
 
 

@@ -22,27 +22,6 @@ from tunemax.envs.rollouts import run
 from tunemax.gpt.defaults import UNTIL
 from tunemax.gpt.errors import TunemaxError
 
-QUICK: dict[str, Any] = {"batch_size": 16}
-OFF_POLICY: dict[str, Any] = {**QUICK, "warmup_episodes": 4, "buffer_size": 60}
-"""The buffer wraps within four rounds."""
-
-
-@pytest.fixture
-def plan(short: dict[str, Any]) -> Callable[..., Plan]:
-    """Four rounds of four trainings of three steps; keywords change it."""
-
-    def make(algorithm: str = "sac", scene: dict[str, Any] | None = None, **changes: Any) -> Plan:
-        action = "discrete" if algorithm == "dqn" else "box"
-        preset = hyperparameters.load(algorithm).changed(**(QUICK if algorithm == "ppo" else OFF_POLICY))
-        made = {"seed": 1, "steps": 48, "envs": 4, "round": 1, "validation": 2, "preset": preset, **changes}
-        return Plan(
-            Scene.of("Tiny-v1", **{"action": action, **short, **(scene or {})}),
-            hyperparameters.checked(algorithm),
-            **made,
-        )
-
-    return make
-
 
 @pytest.fixture
 def trained(plan: Callable[..., Plan], tmp_path: Path) -> Trained:
