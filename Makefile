@@ -3,7 +3,7 @@
 # make test-services, make test-long     the tests that start servers; those that compile, build and measure for real
 # make mutants  put faults into copies of the sources, one at a time, and see that the tests notice each (MUTANTS='clip 3 17-20': some)
 # make bounds   install every dependency at its lower bound into .venv-bounds, and try what tunemax does (BOUNDS=torch: all but torch)
-# make rl       train a small agent, tune what it has to beat, and compare them (under 10 minutes on 2 cores)
+# make rl       train small agents, tune what they have to beat, and compare them (under 10 minutes on 2 cores)
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
@@ -26,15 +26,20 @@ study: .venv/installed
 	  '  tunemax study best softmax_variants    # the winner, and the command that trains it' \
 	  '  tunemax study files                    # more questions, each run by its name'
 
-# A learning rate that starts wrong, in a training of a second: an agent learns to mend it, and what was tuned for the same price does too.
-RL_SCENE = --env LearningRate-v1 --horizon 80 --frame-skip 8 --set n_layer=1 --set n_embd=16 --set block_size=16 --set batch_size=4
+# A learning rate that starts wrong, in trainings of six sizes, each of a second: agents learn to mend it, and what is tuned for the same
+# price puts all of them to one value. Fewer than five seeds and as many tunings get no verdict. RL_JOBS at once: what they train is one thread.
+RL_SCENE = --env MixedWidths-v1 --horizon 80 --frame-skip 8 --set block_size=16 --set batch_size=4
 RL = $(BIN)/tunemax rl
+RL_SEEDS ?= 1 2 3 4 5
+RL_JOBS ?= 2
+RL_EACH = xargs -P $(RL_JOBS) -I EACH
 
 rl: .venv/installed
 	@mkdir -p runs
-	$(RL) train $(RL_SCENE) --algo sac --seed 1 --steps 5600 --storage runs/rl.db
-	$(RL) tune $(RL_SCENE) --policy constant,spline,log_linear --tunings 1 --storage runs/rl.db
-	$(RL) evaluate $(RL_SCENE) --instances 64 --storage runs/rl.db
+	printf '%s\n' $(RL_SEEDS) | $(RL_EACH) $(RL) train $(RL_SCENE) --algo sac --seed EACH --steps 1600 --storage runs/rl.db
+	printf '%s\n' constant spline | $(RL_EACH) $(RL) tune $(RL_SCENE) --policy EACH --tunings $(words $(RL_SEEDS)) --storage runs/rl.db
+	$(RL) headroom $(RL_SCENE) --storage runs/rl.db
+	$(RL) evaluate $(RL_SCENE) --instances 32 --storage runs/rl.db
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

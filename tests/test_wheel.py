@@ -71,7 +71,8 @@ def elsewhere(tmp_path: Path) -> Path:
 def test_a_wheel_has_the_packages_their_data_and_nothing_else(wheel: Path) -> None:
     files = [name for name in zipfile.ZipFile(wheel).namelist() if not name.partition("/")[0].endswith(".dist-info")]
     sources = [path for floor in ("gpt", "envs", "search") for path in (ROOT / floor).rglob("*.py")]
-    data = [*(ROOT / "studies").glob("*.yaml"), *(ROOT / "envs/agents/presets").glob("*.yaml")]
+    data = [*(ROOT / "studies").glob("*.yaml"), *(ROOT / "envs/agents/presets").rglob("*.yaml")]
+    data += (ROOT / "envs/agents/published").iterdir()
     expected = {f"tunemax/{path.relative_to(ROOT)}" for path in (*sources, *data)}
     assert set(files) == expected | {"tunemax/__init__.py", "tunemax/__main__.py", "tunemax/py.typed"}
 

@@ -1,6 +1,7 @@
 """Agents: what stable-baselines3 has learned, as a policy, and the way from its parts to a file and back.
 
-An agent is rebuilt from its header and filled through `set_parameters`; the file has all that a training goes on from.
+An agent is rebuilt from its header and filled through `set_parameters`. A training's file has all that it goes on from;
+a published one the parts that act, and no more.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ from tunemax.envs.variation import Varied
 from tunemax.gpt.errors import TunemaxError
 
 CLASSES: dict[Algorithm, type[BaseAlgorithm]] = {"sac": SAC, "ppo": PPO, "tqc": TQC, "dqn": DQN}
+ACTING: dict[Algorithm, tuple[str, ...]] = {
+    "sac": ("actor.",),
+    "tqc": ("actor.",),
+    "ppo": ("mlp_extractor.policy_net.", "action_net.", "log_std"),
+    "dqn": ("q_net.",),
+}
+"""How the names of the tensors begin that an algorithm's policy needs to act."""
 COUNTS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")
 """What algorithms count beside their parameters; those that one of them has."""
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -52,6 +60,11 @@ class Agent:
         """Algorithm and seed: `sac 1`."""
         return f"{self.header.algorithm} {self.header.seed}"
 
+    @property
+    def learned(self) -> bool | None:
+        """Whether it does better than controls that are left alone, on training instances; None: not known."""
+        return self.header.learning.learned if self.header.learning else None
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read an agent: a file, or the best in a folder. Raises TunemaxError if missing, damaged or outdated."""
@@ -63,27 +76,43 @@ class Agent:
         fill(model, header, tensors, path)
         return cls(header, model)
 
+    def acting(self) -> tuple[Any, dict[str, Tensor]]:
+        """The parts that it acts with: their tree, and its tensors."""
+        tensors: dict[str, Tensor] = {}
+        return file.packed({"acting": _acting(self._model, self.header.algorithm)}, "agent", tensors), tensors
+
     def act(self, observation: npt.ArrayLike) -> Action:
         action, _ = self._model.predict(np.asarray(observation, dtype=np.float32), deterministic=True)
         return self.task.actions.read(action)
 
-    def check(self, task: Task, varied: Mapping[str, Varied] | None = None) -> None:
-        """Refuse a task that this agent cannot steer: one with other controls, another form of actions, or whose
-        instances differ in other fields, which an agent is shown; `varied` are those that it will be shown, by default
-        the task's.
+    def check(self, task: Task) -> None:
+        """Refuse a task that this agent cannot be judged on: one that it cannot steer, that shows it other things, or
+        has rewards of another scale.
 
         Size, text and horizon may differ from what it was trained on.
         """
+        self.check_moves(task)
+        name = f"agent {self.name} of {self.header.scene.id}"
+        if task.varied != self.task.varied:
+            own, others = (_differ_in(each) for each in (self.task.varied, task.varied))
+            raise TunemaxError(f"{name}: its instances {own}, and these {others}; train one for these")
+        if self.header.features != features_of(task):
+            seen, shown = ({feature for feature, _, _ in each} for each in (self.header.features, features_of(task)))
+            other = min(seen ^ shown, default="things at another scale")
+            what = f"does not see {other}, which is shown here" if other in shown else f"sees {other}, not shown here"
+            raise TunemaxError(f"{name}: {what}; train one on this environment")
+        if self.header.reward_scale != task.reward_scale:
+            scales = f"reward_scale = {self.header.reward_scale:g}, not {task.reward_scale:g}"
+            raise TunemaxError(f"{name}: has learned by {scales}; train one on this environment")
+
+    def check_moves(self, task: Task) -> None:
+        """Refuse a task with other controls, or another form of actions."""
         name = f"agent {self.name} of {self.header.scene.id}"
         if task.controls != self.header.controls:
             own, others = ", ".join(self.header.controls), ", ".join(task.controls)
             raise TunemaxError(f"{name}: moves {own}, not {others}; train one for these controls")
         if (task.action == "absolute") != (self.task.action == "absolute"):
             raise TunemaxError(f"{name}: trained with action = {self.task.action}; make the environment with the same")
-        shown = task.varied if varied is None else varied
-        if shown != self.task.varied:
-            own, others = (_differ_in(each) for each in (self.task.varied, shown))
-            raise TunemaxError(f"{name}: its instances {own}, and these {others}; train one for these")
 
 
 def _differ_in(varied: Mapping[str, Varied]) -> str:
@@ -116,10 +145,16 @@ def versions() -> dict[str, str]:
 
 def check_version(header: Header, path: Path) -> None:
     """Refuse an agent whose environment is another one in this version of tunemax."""
-    task = header.scene.task
+    try:
+        task = header.scene.task
+    except TunemaxError as error:  # a file may say anything
+        raise TunemaxError(f"{path}: {error}") from error
+    then = f"in tunemax {header.versions.get('tunemax', '?')}, which made it"
     if header.controls != task.controls or header.features != features_of(task):
-        then = f"in tunemax {header.versions.get('tunemax', '?')}, which made it"
         raise TunemaxError(f"{path}: {header.scene.id} shows or moves other things now than {then}; train again")
+    if header.reward_scale != task.reward_scale:
+        scales = f"reward_scale = {task.reward_scale:g} now, and had {header.reward_scale:g}"
+        raise TunemaxError(f"{path}: {header.scene.id} has {scales} {then}; train again")
 
 
 # ------------------------------------------------------------------------------------------------------------ parts
@@ -146,15 +181,13 @@ def fill(model: BaseAlgorithm, header: Header, tensors: Mapping[str, Tensor], pa
     """
     try:
         tree = file.unpacked(header.state, tensors)
-        model.set_parameters(tree["parameters"], exact_match=True, device="cpu")
-        with torch.no_grad():
-            for name, value in tree["variables"].items():
-                getattr(model, name).copy_(value)
-        for name in COUNTS:
-            if name in header.counts:
-                setattr(model, name, header.counts[name])
-        if "buffer" in tree and model.n_envs == header.envs:
-            _refill(model, tree["buffer"], int(header.counts["pos"]))
+        if "acting" in tree:
+            whole, own = model.policy.state_dict(), _acting(model, header.algorithm)
+            if tree["acting"].keys() != own.keys():
+                raise KeyError(min(tree["acting"].keys() ^ own.keys()))
+            model.policy.load_state_dict({**whole, **tree["acting"]})
+        else:
+            _fill_whole(model, header, tree)
     except (KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TunemaxError(
@@ -163,6 +196,22 @@ def fill(model: BaseAlgorithm, header: Header, tensors: Mapping[str, Tensor], pa
     bad = [name for name, values in model.policy.state_dict().items() if not torch.isfinite(values).all()]
     if bad:
         raise TunemaxError(f"{path}: damaged, {bad[0]} is not finite; train again or use another copy")
+
+
+def _acting(model: BaseAlgorithm, algorithm: Algorithm) -> dict[str, Tensor]:
+    return {name: values for name, values in model.policy.state_dict().items() if name.startswith(ACTING[algorithm])}
+
+
+def _fill_whole(model: BaseAlgorithm, header: Header, tree: Any) -> None:
+    model.set_parameters(tree["parameters"], exact_match=True, device="cpu")
+    with torch.no_grad():
+        for name, value in tree["variables"].items():
+            getattr(model, name).copy_(value)
+    for name in COUNTS:
+        if name in header.counts:
+            setattr(model, name, header.counts[name])
+    if "buffer" in tree and model.n_envs == header.envs:
+        _refill(model, tree["buffer"], int(header.counts["pos"]))
 
 
 def _refill(model: BaseAlgorithm, arrays: Mapping[str, Tensor], pos: int) -> None:

@@ -40,7 +40,7 @@ class Pilot:
             action=learned.action,
             windows=learned.windows,
         )
-        agent.check(self.task, learned.varied)
+        agent.check_moves(self.task)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
         self.every = every or max(1, horizon // learned.steps(learned.horizon))
         self._agent, self._features = agent, Features(self.task.dials, learned.varied)

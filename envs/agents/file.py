@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +22,93 @@ Tree = Any
 
 
 class Evaluation(pydantic.BaseModel):
-    """An agent on validation instances, without noise. steps: of the environment. total: mean sum of rewards."""
+    """An agent on validation instances, without noise, and how its algorithm is.
+
+    steps: of the environment. total: mean return, in nats. diverged: share of the instances. entropy, entropy_share,
+    losses: see `tunemax.envs.agents.vitals`; of agents of before, unknown.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True)
 
     steps: int
     total: float
     diverged: float
-    """The share of the instances that diverged."""
+    entropy: float | None = None
+    entropy_share: float | None = None
+    losses: dict[str, float] = {}
+
+
+def best_of(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The one with the highest return; of equals the latest, which has seen most."""
+    return max(evaluations, key=lambda each: (each.total, each.steps))
+
+
+class Learning(pydantic.BaseModel):
+    """An agent's returns on training instances beyond those of controls that are left alone (`static`), in nats.
+
+    gain: the mean over instances, which is the mean difference of log losses. low, high: its 95 % interval.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    instances: int
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def learned(self) -> bool:
+        """Better than doing nothing, and by more than chance."""
+        return self.low > 0
+
+    @property
+    def sentence(self) -> str:
+        """What is to be said of it. Percent: how much lower the loss is."""
+        gain, low, high = (f"{100 * -math.expm1(-value):+.1f}" for value in (self.gain, self.low, self.high))
+        of = f"on static, {self.instances} training instances"
+        return f"{'learned' if self.learned else 'did not learn'}: {gain} % (95 % interval {low} … {high} %) {of}"
 
 
 class Spent(pydantic.BaseModel):
-    """Iterations of training a GPT that an agent has cost so far: where it learned, and where it was looked at."""
+    """Iterations of training a GPT that an agent has cost so far: where it learned, where it was looked at to choose
+    the best save, and where that was checked for having learned."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
     learning: int = 0
     validation: int = 0
+    check: int = 0
 
     @property
     def member_steps(self) -> int:
-        return self.learning + self.validation
+        return self.learning + self.validation + self.check
 
 
 class Header(checkpoint.Formatted):
     """What an agent says of itself.
 
     controls: of its scene, in the order of its actions. features: name, centre and scale of every number that it sees.
-    data: fingerprint of the text. preset: its hyperparameters. state: where in the algorithm's parts each tensor
-    belongs. counts: what the algorithm counts. versions: of what it was made with.
+    data: fingerprint of the text. reward_scale: that it has learned by. preset: its hyperparameters. validation:
+    instances of a look. learning: whether it has learned, once its training has ended. state: where in the algorithm's
+    parts each tensor belongs. counts: what the algorithm counts. versions: of what it was made with. What has a default
+    was not there in older files.
     """
 
     scene: Scene
     controls: tuple[str, ...]
     features: tuple[tuple[str, float, float], ...]
     data: str
+    reward_scale: float = 1.0
     algorithm: Algorithm
     preset: dict[str, Any]
     seed: int
     envs: int
     round: int
+    validation: int = 16
     steps: int
     spent: Spent
     evaluations: tuple[Evaluation, ...]
+    learning: Learning | None = None
     versions: dict[str, str]
     state: Tree
     counts: dict[str, int | float]

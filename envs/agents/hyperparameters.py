@@ -1,6 +1,7 @@
 """Hyperparameters of agents, by algorithm: checked, and with the place that they come from.
 
-A preset is a YAML file in `presets` here, or one of your own. Episodes are turned into steps for the task at hand.
+A preset is a YAML file in `presets` here, or one of your own. Those in `presets/v0` are of the time when rewards were
+in nats, a tenth of today's or less. Episodes are turned into steps for the task at hand.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tunemax.gpt.paths import inside
 
 Algorithm = Literal["sac", "ppo", "tqc", "dqn"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+PRESETS = Path(__file__).parent / "presets"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -109,10 +112,16 @@ def checked(algorithm: str) -> Algorithm:
     raise TunemaxError(f"algorithm = {algorithm}: no such algorithm{did_you_mean(str(algorithm), ALGORITHMS)}")
 
 
+def usual(algorithm: str, id: str) -> Preset:
+    """Our preset for an environment. Raises TunemaxError for an unknown algorithm."""
+    version = "v0" if id.endswith("-v0") else ""
+    return load(algorithm, inside(PRESETS / version, f"{checked(algorithm)}.yaml"))
+
+
 def load(algorithm: str, path: Path | None = None) -> Preset:
     """The preset of an algorithm: ours, or a file's. Raises TunemaxError for what is missing, unknown or impossible."""
     kind = KINDS[checked(algorithm)]
-    path = path or inside(Path(__file__).parent / "presets", f"{algorithm}.yaml")
+    path = path or inside(PRESETS, f"{algorithm}.yaml")
     try:
         plain = yaml.safe_load(path.read_text())
     except FileNotFoundError:

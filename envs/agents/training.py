@@ -1,4 +1,4 @@
-"""The training of an agent, in rounds: learn, look at validation instances, save, report.
+"""The training of an agent, in rounds: learn, look at validation instances, save, report; then, whether it has learned.
 
 Every round begins with new episodes and with seeds of its own, so a training that was killed goes on from its last save
 to the same numbers as one that was not.
@@ -7,7 +7,7 @@ to the same numbers as one that was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from tunemax.envs.agents import file
+from tunemax.envs.agents.ablations import Recorded
 from tunemax.envs.agents.agent import BEST, LAST, Agent, build, check_version, features_of, fill, parts, versions
-from tunemax.envs.agents.file import Evaluation, Header, Spent
+from tunemax.envs.agents.file import Evaluation, Header, Learning, Spent, best_of
 from tunemax.envs.agents.global_rng import borrowed
-from tunemax.envs.agents.hyperparameters import Algorithm, OnPolicy, Preset
+from tunemax.envs.agents.hyperparameters import KINDS, Algorithm, OnPolicy, Preset, read
+from tunemax.envs.agents.learned import check
 from tunemax.envs.agents.scene import Scene
+from tunemax.envs.agents.vitals import entropy_of, losses_of
 from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
 from tunemax.envs.steering import begun_with, corpus_of
@@ -33,6 +36,9 @@ from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.random import key
 
 LOCK = ".lock"
+ROUND = 10
+BEGUN = ("preset", "envs", "round", "validation")
+"""Of a plan, what a training that goes on may leave to how it was begun."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Plan:
     """What is to be trained.
 
     steps: of the environment, all trainings together, rounded up to whole rounds. envs: trainings at once.
-    round: episodes of each of them between two looks. validation: instances of a look.
+    round: episodes of each of them between two looks. validation: instances of a look, the first so many of their set.
+    With 16 trainings, the default costs 40 % as much to look as to learn; fewer instances choose by luck.
     """
 
     scene: Scene
@@ -49,8 +56,8 @@ class Plan:
     seed: int
     steps: int
     envs: int = 16
-    round: int = 5
-    validation: int = 16
+    round: int = ROUND
+    validation: int = 64
 
     def __post_init__(self) -> None:
         for name in ("steps", "envs", "round", "validation"):
@@ -78,20 +85,52 @@ class Plan:
     def rounds(self) -> int:
         return math.ceil(self.steps / self.round_steps)
 
+    def as_begun(self, folder: Path, unsaid: Collection[str]) -> Plan:
+        """The same to go on with in a folder: what nobody has said, of BEGUN, is as the training there was begun.
+
+        Defaults and presets may have changed since.
+        """
+        before = last_of(folder)
+        if before is None or before.algorithm != self.algorithm:
+            return self
+        preset = read(KINDS[before.algorithm], before.preset, str(folder / LAST))
+        begun: dict[str, Any] = {
+            "preset": preset,
+            "envs": before.envs,
+            "round": before.round,
+            "validation": before.validation,
+        }
+        return replace(self, **{name: begun[name] for name in unsaid})
+
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended. best: the file of the agent with the highest validation return. stopped: by a report."""
+    """How a training ended. best: the file of the agent with the highest validation return, of equals the latest.
+    learning: whether it has learned, None if a report has stopped it."""
 
     best: Path
     last: Path
     spent: Spent
     evaluations: tuple[Evaluation, ...]
-    stopped: bool
+    learning: Learning | None
+
+    @property
+    def stopped(self) -> bool:
+        return self.learning is None
 
     @property
     def best_evaluation(self) -> Evaluation:
-        return max(self.evaluations, key=lambda each: each.total)
+        return best_of(self.evaluations)
+
+    def to_json(self) -> dict[str, Any]:
+        found = {"learned": self.learning.learned, **self.learning.model_dump()} if self.learning else None
+        return {
+            "agent": str(self.best),
+            "best": self.best_evaluation.model_dump(),
+            "learning": found,
+            "spent": self.spent.model_dump(),
+            "evaluations": [each.model_dump() for each in self.evaluations],
+        }
 
 
 def train_agent(
@@ -139,6 +178,7 @@ class _Training:
         self.model = build(plan.scene, plan.algorithm, plan.preset, plan.seed, plan.envs)
         self.spent = Spent()
         self.evaluations: tuple[Evaluation, ...] = ()
+        self.learning: Learning | None = None
         self.round = 0
         if (folder / LAST).exists():
             self._go_on()
@@ -153,15 +193,16 @@ class _Training:
             while self.round < self.plan.rounds and not stopped:
                 self._learn(stepped)
                 evaluation = self._evaluate()
-                looked = {"validation/return": evaluation.total, "validation/diverged": evaluation.diverged}
-                loggers.log(looked, evaluation.steps)
+                loggers.log(_curves(evaluation), evaluation.steps)
                 with held_back():
                     self._save()
                 stopped = report(evaluation)
+            if not stopped and self.learning is None:
+                self._check(loggers)
         finally:
             loggers.close()
             self.model.get_env().close()  # type: ignore[union-attr]
-        return Trained(self.folder / BEST, self.folder / LAST, self.spent, self.evaluations, stopped)
+        return Trained(self.folder / BEST, self.folder / LAST, self.spent, self.evaluations, self.learning)
 
     def _learn(self, stepped: Callable[[int], None]) -> None:
         """One round, with seeds that are a function of the plan's seed and the round alone."""
@@ -173,18 +214,28 @@ class _Training:
             interval = 1 if isinstance(plan.preset, OnPolicy) else plan.envs
             self.model.learn(plan.round_steps, steps, log_interval=interval, reset_num_timesteps=False)
         self.round += 1
+        self.learning = None
         learned = (self.model.num_timesteps - before) * plan.scene.task.frame_skip
         self.spent = self.spent.model_copy(update={"learning": self.spent.learning + learned})
 
     def _evaluate(self) -> Evaluation:
         task = self.plan.scene.task
         instances = [find_set("validation").draw(task, index) for index in range(self.plan.validation)]
-        outcomes = run(task, instances, Agent(self._header({}, {}), self.model))
+        agent = Recorded(Agent(self._header({}, {}), self.model))
+        outcomes = run(task, instances, agent)
         steps = sum(outcome.member_steps for outcome in outcomes)
         self.spent = self.spent.model_copy(update={"validation": self.spent.validation + steps})
         total = float(np.mean([outcome.total for outcome in outcomes]))
         diverged = float(np.mean([outcome.diverged for outcome in outcomes]))
-        evaluation = Evaluation(steps=self.model.num_timesteps, total=total, diverged=diverged)
+        entropy, share = entropy_of(self.model, np.stack(agent.seen), task.steps(task.horizon))
+        evaluation = Evaluation(
+            steps=self.model.num_timesteps,
+            total=total,
+            diverged=diverged,
+            entropy=entropy,
+            entropy_share=share,
+            losses=losses_of(self.model),
+        )
         self.evaluations = (*self.evaluations, evaluation)
         return evaluation
 
@@ -192,9 +243,25 @@ class _Training:
         """The best first: cut short in between, the round is learned again, to the same agent."""
         state, counts, tensors = parts(self.model)
         header = self._header(state, counts)
-        if self.evaluations[-1].total >= max(each.total for each in self.evaluations):
+        if self.evaluations[-1] == best_of(self.evaluations):
             file.save(header, tensors, self.folder / BEST)
         file.save(header, tensors, self.folder / LAST)
+
+    def _check(self, loggers: Loggers) -> None:
+        """Whether the best has learned, written into both files; cut short, it is found out again, to the same."""
+        best, tensors = file.load(self.folder / BEST)
+        self.learning = best.learning  # of before the training was prolonged, and no later save was better
+        cost = max(self.spent.check, best.spent.check)
+        if self.learning is None:
+            self.learning, steps = check(Agent.load(self.folder / BEST))
+            cost += steps
+            checked = {"learning": self.learning, "spent": best.spent.model_copy(update={"check": cost})}
+            file.save(best.model_copy(update=checked), tensors, self.folder / BEST)
+        self.spent = self.spent.model_copy(update={"check": cost})
+        last, tensors = file.load(self.folder / LAST)
+        file.save(last.model_copy(update={"learning": self.learning, "spent": self.spent}), tensors, self.folder / LAST)
+        found = {"gain": self.learning.gain, "low": self.learning.low, "high": self.learning.high}
+        loggers.log({f"learning/{name}": value for name, value in found.items()}, best.steps)
 
     def _header(self, state: Any, counts: dict[str, int | float]) -> Header:
         plan, task = self.plan, self.plan.scene.task
@@ -204,14 +271,17 @@ class _Training:
             controls=task.controls,
             features=features_of(task),
             data=corpus_of(task.config.train.dataset).manifest.fingerprint,
+            reward_scale=task.reward_scale,
             algorithm=plan.algorithm,
             preset=plan.preset.model_dump(mode="json"),
             seed=plan.seed,
             envs=plan.envs,
             round=plan.round,
+            validation=plan.validation,
             steps=self.model.num_timesteps,
             spent=self.spent,
             evaluations=self.evaluations,
+            learning=self.learning,
             versions=versions(),
             state=state,
             counts=counts,
@@ -222,8 +292,10 @@ class _Training:
         path = self.folder / LAST
         header, tensors = file.load(path)
         check_version(header, path)
+        if not header.counts:
+            raise TunemaxError(f"{path}: a published agent, which acts and cannot learn on; choose another --out")
         asked = self._header({}, {})
-        for name in ("scene", "algorithm", "seed", "envs", "round", "preset", "data"):
+        for name in ("scene", "algorithm", "seed", "envs", "round", "validation", "preset", "data"):
             was, now = getattr(header, name), getattr(asked, name)
             if name == "preset":  # where its values come from may be told in other words since
                 was, now = ({**each, "source": ""} for each in (was, now))
@@ -232,8 +304,19 @@ class _Training:
                 remedy = "go on as it was begun, or choose another --out"
                 raise TunemaxError(f"{self.folder}: holds an agent of another {other}; {remedy}")
         fill(self.model, header, tensors, path)
-        self.spent, self.evaluations = header.spent, header.evaluations
+        self.spent, self.evaluations, self.learning = header.spent, header.evaluations, header.learning
         self.round = len(self.evaluations)
+
+
+def _curves(evaluation: Evaluation) -> dict[str, float]:
+    """What TensorBoard is shown of a look."""
+    known = {
+        "return": evaluation.total,
+        "diverged": evaluation.diverged,
+        "entropy": evaluation.entropy,
+        "entropy_share": evaluation.entropy_share,
+    }
+    return {f"validation/{name}": value for name, value in known.items() if value is not None}
 
 
 class _Steps(BaseCallback):

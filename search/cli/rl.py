@@ -9,6 +9,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.paths import folder_named
-from tunemax.search.cli import headroom, steer
-from tunemax.search.cli.common import count_flag, storage_flag, whole
+from tunemax.search.cli import headroom, published, steer
+from tunemax.search.cli.common import count_flag, print_json, storage_flag, whole
 from tunemax.search.cli.parser import add_command
 from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of
 from tunemax.search.question.counting import counted
@@ -26,7 +27,7 @@ from tunemax.search.storage.paths import default_storage
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-    from tunemax.envs.agents.training import Plan
+    from tunemax.envs.agents.training import Plan, Trained
     from tunemax.search.cli.parser import Subcommands
 
 ALGORITHMS = ("sac", "ppo", "tqc", "dqn")
@@ -45,14 +46,14 @@ def register(commands: Subcommands) -> None:
         "--seed", type=_seed, default=1, metavar="N", help="of networks, instances and exploration (default 1)"
     )
     count_flag(parser, "--steps", "of the environment, all trainings together, up to whole rounds", required=True)
-    count_flag(parser, "--envs", "trainings at once, as one model (default 16)", default=16)
-    count_flag(parser, "--round", "episodes of each between two looks at validation (default 5)", default=5)
+    count_flag(parser, "--envs", "trainings at once, as one model (default 16)")
+    count_flag(parser, "--round", "episodes of each between two looks at validation (default 10)")
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
     parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)")
     parser.add_argument(
         "--out", type=folder_named, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
     )
-    storage_flag(parser)
+    storage_flag(parser, as_json=True)
 
     parser = add_command(actions, "tune", "tune the baselines that agents are compared with", tune)
     scene_flags(parser)
@@ -69,7 +70,7 @@ def register(commands: Subcommands) -> None:
         "agents",
         nargs="*",
         metavar="AGENT",
-        help="folders or files (default: all finished agents of the environment in the folder of runs)",
+        help="folders, files or names (default: all finished agents of the environment in the folder of runs)",
     )
     parser.add_argument(
         "--sets", default="test", metavar="A,B", help="of instances: test, larger, longer (default test)"
@@ -88,14 +89,15 @@ def register(commands: Subcommands) -> None:
     storage_flag(parser)
 
     steer.register(actions)
+    published.register(actions)
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train an agent as a trial of its environment's study."""
+    """Train an agent as a trial of its environment's study. What is not said of one that goes on is as it was begun."""
     import torch
 
-    from tunemax.envs.agents.hyperparameters import checked, load
-    from tunemax.envs.agents.training import Plan
+    from tunemax.envs.agents.hyperparameters import checked, load, usual
+    from tunemax.envs.agents.training import BEGUN, ROUND, Plan
     from tunemax.search.machine.alone import check_room
     from tunemax.search.rl.trials import agent_folder, as_begun, scene_words
     from tunemax.search.storage.commands import typed
@@ -105,52 +107,61 @@ def train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     algorithm = checked(arguments.algo)
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
-    preset = load(algorithm, Path(arguments.preset) if arguments.preset else None)
-    size = (arguments.steps, arguments.envs, arguments.round)
-    plan = Plan(scene_of(arguments, action), algorithm, preset, arguments.seed, *size)
+    scene = scene_of(arguments, action)
+    preset = load(algorithm, Path(arguments.preset)) if arguments.preset else usual(algorithm, scene.id)
+    size = (arguments.steps, arguments.envs or 16, arguments.round or ROUND)
+    plan = Plan(scene, algorithm, preset, arguments.seed, *size)
     check_room(plan.scene.task.config, plan.envs)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on
     plan = replace(plan, scene=as_begun(storage, plan.scene))
     folder = arguments.out or agent_folder(storage, plan.scene, algorithm, plan.seed)
+    plan = plan.as_begun(folder, [name for name in BEGUN if not getattr(arguments, name, None)])
     words = [*scene_words(plan.scene), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
-    for flag, value, usual in (("--envs", plan.envs, 16), ("--round", plan.round, 5)):
-        words += [flag, str(value)] if value != usual else []
     words += ["--absolute"] * arguments.absolute
-    words += flags_of(arguments, "preset", "out")
-    _train(plan, folder, storage, typed(where, "rl", "train", *words))
+    words += flags_of(arguments, "envs", "round", "preset", "out")
+    with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
+        trained = _train(plan, folder, storage, typed(where, "rl", "train", *words))
+    if arguments.json:
+        print_json(trained.to_json())
 
 
-def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> None:
+def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained:
     from tunemax.envs.agents.file import Evaluation
     from tunemax.envs.agents.training import last_of
     from tunemax.search.rl.bar import bar
-    from tunemax.search.rl.train import learn
+    from tunemax.search.rl.train import learn, state_of
     from tunemax.search.storage.urls import storage_errors
     from tunemax.search.views.writers.terminal import hanging
 
-    total, before = plan.rounds * plan.round_steps, last_of(folder)
+    name, total, before = f"{plan.algorithm} {plan.seed}", plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
     begun = f"trained for {before.steps:,} steps already, asked for {total:,}" if before else rounds
     try:
         how = f"{plan.algorithm} with seed {plan.seed}, {begun}; {folder}"
         print(hanging(f"{plan.scene.id}: ", how), flush=True)
-        with storage_errors(storage.url), bar(f"{plan.algorithm} {plan.seed}", total, "steps") as (move, say):
+        with storage_errors(storage.url), bar(name, total, "steps") as (move, say):
 
             def report(found: Evaluation, spent: int) -> None:
                 lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-                steps = f"steps {found.steps:,}/{total:,}"
-                say(f"{steps}  validation return {found.total:.4f}{lost}  {spent:,} member-steps")
+                steps = f"{name}: steps {found.steps:,}/{total:,}"
+                say(f"{steps}  validation return {found.total:.4f}{lost}  {state_of(found)}  {spent:,} member-steps")
 
             trained = learn(storage, plan, folder, report, move)
     except KeyboardInterrupt:
         kept = "the last save is kept; go on" if last_of(folder) else "nothing was saved yet; begin again"
         raise KeyboardInterrupt(f"{kept} with {again}") from None
     best = trained.best_evaluation
-    spent = f"{trained.spent.learning:,} member-steps of learning and {trained.spent.validation:,} of validation"
+    costs = trained.spent
+    spent = (
+        f"{costs.learning:,} member-steps of learning, {costs.validation:,} of validation, {costs.check:,} of the check"
+    )
     found = f"validation return {best.total:.4f} after {best.steps:,} steps; {spent}; {trained.best}"
-    print(hanging("best: ", found))
+    print(hanging(f"{name} best: ", found))
+    if trained.learning:
+        print(hanging(f"{name} ", trained.learning.sentence), flush=True)
+    return trained
 
 
 def tune(arguments: argparse.Namespace) -> None:
@@ -201,9 +212,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     import torch
 
     from tunemax.envs.agents.agent import BEST, Agent
+    from tunemax.envs.agents.cards import find
     from tunemax.envs.instances import find_set
     from tunemax.gpt.paths import inside
-    from tunemax.search.cli.common import print_json
     from tunemax.search.rl import score
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
@@ -234,7 +245,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     storage = open_storage(where, create=False)
     scene = as_begun(storage, scene)
     study = find_study(storage, scene)
-    folders, elsewhere = [Path(given) for given in arguments.agents], list[Path]()
+    folders, elsewhere = [find(given) for given in arguments.agents], list[Path]()
     if study and not folders:
         folders, elsewhere = finished_folders(storage, study)
     others = (

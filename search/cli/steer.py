@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.search.cli.common import count_flag
@@ -24,7 +23,7 @@ def _fill(parser: Parser) -> None:
     from tunemax.gpt.config import all_specs
     from tunemax.search.cli.flags import add_field_flags
 
-    parser.add_argument("agent", metavar="AGENT", help="folder of an agent, or its file")
+    parser.add_argument("agent", metavar="AGENT", help="folder of an agent, its file, or the name of a published one")
     every = "iterations between two moves (default: as many moves as in the agent's episodes)"
     count_flag(parser, "--every", every)
     add_field_flags(parser, list(all_specs().values()))
@@ -33,13 +32,14 @@ def _fill(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train with the agent's own fields, and those that were given over them."""
     from tunemax.envs.agents.agent import Agent
+    from tunemax.envs.agents.cards import find
     from tunemax.envs.agents.controller import Pilot
     from tunemax.gpt import run as runs
     from tunemax.search.cli.flags import config_from
     from tunemax.search.views.writers.terminal import hanging
 
     given = config_from(arguments)
-    pilot = Pilot(Agent.load(Path(arguments.agent)), given, arguments.every)
+    pilot = Pilot(Agent.load(find(arguments.agent)), given, arguments.every)
     check_evaluation(pilot.config, given)
     set_up_for(pilot.config)
     train = pilot.config.train

@@ -20,9 +20,9 @@ from optuna.trial import TrialState
 from pydantic import Field
 
 from tunemax.envs.agents.file import Evaluation
-from tunemax.envs.agents.hyperparameters import Algorithm, Preset, load
+from tunemax.envs.agents.hyperparameters import Algorithm, Preset, usual
 from tunemax.envs.agents.scene import Scene
-from tunemax.envs.agents.training import Plan, last_of, train_agent
+from tunemax.envs.agents.training import BEGUN, ROUND, Plan, last_of, train_agent
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
@@ -75,7 +75,7 @@ class AgentStudy(pydantic.BaseModel):
     algorithm: Algorithm
     steps: Count
     envs: Count = 16
-    round: Count = 5
+    round: Count = ROUND
     seed: Annotated[int, Field(ge=0)] = 1
     trials: Count
     startup: Count = 4
@@ -92,12 +92,11 @@ def read(path: Path) -> AgentStudy:
         study = AgentStudy.model_validate(read_yaml(path).data)
     except pydantic.ValidationError as error:
         raise TunemaxError(f"{path}: {explain(error)}") from error
-    preset = load(study.algorithm)
+    preset = usual(study.algorithm, study.scene.id)
     for name in study.space:
         if name not in type(preset).model_fields or name == "source":
             near = did_you_mean(name, type(preset).model_fields)
             raise TunemaxError(f"{path}: space.{name}: no such hyperparameter{near}")
-    assert study.scene
     return study
 
 
@@ -140,9 +139,10 @@ def _train(
     say: told how far it is.
     """
     folder = trial_folder(str(storage.url), trial.study.study_name, trial.number)
-    preset = load(asked.algorithm)
+    preset = usual(asked.algorithm, scene.id)
     preset = preset.changed(**{name: _suggested(trial, preset, name, within) for name, within in asked.space.items()})
     plan = Plan(scene, asked.algorithm, preset, asked.seed, asked.steps, asked.envs, asked.round)
+    plan = plan.as_begun(folder, set(BEGUN) - asked.model_fields_set)
     trial.set_user_attr(attributes.FOLDER, str(folder.absolute()))
 
     def report(evaluation: Evaluation) -> bool:
@@ -177,7 +177,7 @@ def _preset(storage: RDBStorage, study: optuna.Study, asked: AgentStudy) -> Path
     best = study.best_trial
     result = f"trial {best.number} of {study.study_name}, return {best.value:.4f} on validation instances"
     source = f"{result}; best of {asked.trials} of {asked.steps} steps"
-    values = load(asked.algorithm).changed(**best.params, source=source)
+    values = usual(asked.algorithm, asked.scene.id).changed(**best.params, source=source)
     path = study_folder(str(storage.url), f"{study.study_name}/{PRESET}")
     write_whole(path, yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode())
     return path

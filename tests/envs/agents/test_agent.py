@@ -22,27 +22,6 @@ from tunemax.envs.rollouts import run
 from tunemax.gpt.defaults import UNTIL
 from tunemax.gpt.errors import TunemaxError
 
-QUICK: dict[str, Any] = {"batch_size": 16}
-OFF_POLICY: dict[str, Any] = {**QUICK, "warmup_episodes": 4, "buffer_size": 60}
-"""The buffer wraps within four rounds."""
-
-
-@pytest.fixture
-def plan(short: dict[str, Any]) -> Callable[..., Plan]:
-    """Four rounds of four trainings of three steps; keywords change it."""
-
-    def make(algorithm: str = "sac", scene: dict[str, Any] | None = None, **changes: Any) -> Plan:
-        action = "discrete" if algorithm == "dqn" else "box"
-        preset = hyperparameters.load(algorithm).changed(**(QUICK if algorithm == "ppo" else OFF_POLICY))
-        made = {"seed": 1, "steps": 48, "envs": 4, "round": 1, "validation": 2, "preset": preset, **changes}
-        return Plan(
-            Scene.of("Tiny-v1", **{"action": action, **short, **(scene or {})}),
-            hyperparameters.checked(algorithm),
-            **made,
-        )
-
-    return make
-
 
 @pytest.fixture
 def trained(plan: Callable[..., Plan], tmp_path: Path) -> Trained:
@@ -80,6 +59,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_numbers(
 def test_what_was_spent_counts_learning_and_looking(trained: Trained) -> None:
     assert trained.spent.learning == 48 * 4
     assert trained.spent.validation == 4 * 2 * 12
+    assert trained.spent.check == 2 * 64 * 12
     assert [each.steps for each in trained.evaluations] == [12, 24, 36, 48]
 
 
@@ -149,7 +129,7 @@ def test_an_agent_is_refused_for_other_controls(trained: Trained) -> None:
         agent.check(Scene.of("Constantmax-v1").task)
     with pytest.raises(TunemaxError, match="trained with action = box"):
         agent.check(Scene.of("Tiny-v1", action="absolute").task)
-    agent.check(Scene.of("Joint-v1", controls=["learning_rate", "gain"]).task)
+    agent.check(Scene.of("Joint-v1", controls=["learning_rate", "gain"], reward_scale=20).task)
 
 
 def test_an_agent_of_another_version_is_refused(trained: Trained) -> None:

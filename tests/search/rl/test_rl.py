@@ -66,10 +66,10 @@ def test_a_training_is_a_trial_with_its_returns_and_its_price(capsys: pytest.Cap
     assert trial.params == {"algorithm": "ppo", "seed": 1}
     assert list(trial.intermediate_values) == [12, 24]
     assert trial.value == max(trial.intermediate_values.values())
-    assert trial.user_attrs[attributes.ITERATIONS] == 24 * 4 + 2 * 16 * 12
+    assert trial.user_attrs[attributes.ITERATIONS] == 24 * 4 + 2 * 64 * 12 + 2 * 64 * 12
     assert (Path(trial.user_attrs[attributes.FOLDER]) / "best.safetensors").is_file()
     assert f"best: validation return {trial.value:.4f}" in said
-    assert "96 member-steps of learning and 384 of validation" in said
+    assert "96 member-steps of learning, 1,536 of validation, 1,536 of the check" in said
 
 
 @pytest.mark.parametrize("lost", ["everything", "its last report", "its end"])
@@ -255,6 +255,72 @@ def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixtu
     assert "such a run cannot be resumed" in capsys.readouterr().err
     assert main(["rl", "steer", "nowhere"]) == 2
     assert "nowhere: no agent here; train one with tunemax rl train" in capsys.readouterr().err
+
+
+def test_a_published_agent_steers_a_run_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "agents"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"^mixed_widths +tunemax/MixedWidths-v1 +learning_rate +sac ", listed, re.MULTILINE)
+    assert "mixed_widths learned: +" in listed
+    assert main(["rl", "agents", "--json"]) == 0
+    (card,) = [card for card in json.loads(capsys.readouterr().out) if card["name"] == "mixed_widths"]
+    assert card["environment"]["id"] == "tunemax/MixedWidths-v1"
+    asked = "--n_layer 1 --n_embd 8 --block_size 16 --batch_size 4 --max_iters 40 --eval_interval 20 --out_dir steered"
+    assert main(["rl", "steer", "mixed_widths", *asked.split()]) == 0
+    said = capsys.readouterr().out
+    assert "of tunemax/MixedWidths-v1 moves learning_rate every 2 of 40 iterations" in said
+    assert "finished at iteration 40; the run is in steered" in said
+    assert main(["rl", "steer", "mixed_width"]) == 2
+    assert "mixed_width: no agent here" in (said := capsys.readouterr().err)
+    assert "did you mean `mixed_widths`?" in said
+
+
+def test_a_training_says_in_json_whether_it_has_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--json") == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert told["learning"].keys() == {"learned", "instances", "gain", "low", "high"}
+    assert [look["steps"] for look in told["evaluations"]] == [12, 24]
+    assert {"entropy", "entropy_share", "losses"} <= told["best"].keys()
+    (trial,) = the_study()
+    assert trial.user_attrs["learned"] == told["learning"]["learned"]
+    assert trial.user_attrs["learning"] in captured.err
+    assert re.search(r"validation return \d\.\d{4}  entropy 2\.\d\d  .*value loss", captured.err)
+
+
+def test_what_is_not_said_of_a_training_that_goes_on_is_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("source: mine\nlearning_rate: 0.01\nbatch_size: 8\nn_epochs: 1\n")
+    assert train("--preset", "mine.yaml") == 0
+    again = ["rl", "train", *SHORT, "--algo", "ppo"]
+    assert main([*again, "--steps", "36"]) == 0
+    assert list(the_study()[-1].intermediate_values) == [12, 24, 36]
+    assert main([*again, "--steps", "48", "--envs", "4"]) == 2
+    assert "holds an agent of another envs (2, not 4)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "--name", "mine"], "nowhere/best.safetensors: no agent here; train one"),
+        (["nowhere", "--name", "../mine"], "name = ../mine: expected small letters and digits"),
+        (
+            ["nowhere", "--name", "mine", "--verdict", "nowhere.json"],
+            "nowhere.json: not what tunemax rl evaluate --json prints",
+        ),
+        (["nowhere", "--name", "mine", "--verdict", "empty.json"], "empty.json: not what tunemax rl evaluate --json"),
+        (
+            ["nowhere", "--name", "mine", "--verdict", "odd.json"],
+            "odd.json: not what tunemax rl evaluate --json prints",
+        ),
+    ],
+)
+def test_mistakes_in_publishing_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.json").write_text("[1]")
+    Path("empty.json").write_text("[]")
+    assert main(["rl", "publish", *words]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
 
 
 def test_agents_of_the_absolute_form_are_compared_with_the_same_baselines(capsys: pytest.CaptureFixture[str]) -> None:
