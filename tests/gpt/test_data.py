@@ -315,7 +315,7 @@ def test_unknown_dataset(root: Path) -> None:
     assert "did you mean `python_stdlib`?" in refusal(open_data, "python_stdlb")
     assert "dataset = /no/such/file.txt" in refusal(open_data, "/no/such/file.txt")
     assert "dataset = :" in refusal(open_data, "")
-    assert "known: python_stdlib, shakespeare_char" in refusal(open_data, "a\0b")
+    assert "known: python_docstrings, python_stdlib, shakespeare_char" in refusal(open_data, "a\0b")
     assert visible(root) == []
 
 
@@ -458,3 +458,14 @@ def test_failure_while_writing_leaves_nothing(root: Path, book: Path, monkeypatc
     monkeypatch.setattr("tunemax.gpt.data.preparation.write_through", full)
     assert "No space left on device" in refusal(prepare, str(book))
     assert list(root.iterdir()) == []
+
+
+def test_docstrings_are_prose_where_the_library_is_code(stdlib: Corpus) -> None:
+    prose = open_data("python_docstrings")
+    assert prose.manifest.vocab_size == stdlib.manifest.vocab_size
+    assert len(prose.train) > 5e5
+    assert all(leak < 0.01 for leak in prose.leaks().values())
+    for words, more in ((b"def ", stdlib), (b" the ", prose)):
+        shares = [bytes(each.train.astype(np.uint8)).count(words) / len(each.train) for each in (prose, stdlib)]
+        assert (shares[0] > 3 * shares[1]) == (more is prose)
+        assert max(shares) > 3 * min(shares)
