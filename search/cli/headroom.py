@@ -47,7 +47,7 @@ def headroom(arguments: argparse.Namespace) -> None:
     from tunemax.search.cli.common import print_json
     from tunemax.search.machine.alone import check_room
     from tunemax.search.rl.gains import table
-    from tunemax.search.rl.headroom import TOGETHER, Plan, measure
+    from tunemax.search.rl.headroom import BREADTH, TOGETHER, Plan, measure
     from tunemax.search.rl.journal import Journal
     from tunemax.search.rl.trials import as_begun, headroom_folder, scene_words
     from tunemax.search.storage.commands import typed
@@ -56,7 +56,7 @@ def headroom(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
-    check_room(scene.task.config, TOGETHER)
+    check_room(scene.task.config, BREADTH * min(TOGETHER, arguments.instances))
     plan = Plan.within(scene, arguments.instances, arguments.member_steps, arguments.seed)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)

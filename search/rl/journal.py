@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Journal:
             self._lines[key] = batch
         return self._lines[key]
 
-    @property
+    @cached_property
     def _texts(self) -> list[str]:
         """What the texts are that its trainings may see."""
         task = self._scene.task
