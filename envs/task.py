@@ -159,6 +159,14 @@ class Task:
         """Of training, validation and test."""
         return tuple(map(int, self.varied[HORIZON].values)) if HORIZON in self.varied else (self.horizon,)
 
+    def drawn(self, name: str) -> tuple[Any, ...]:
+        """What instances of training, validation and test have of a field: the one that the task gives it, unless it
+        varies. Of a range, its ends."""
+        each = self.varied.get(name)
+        if each is None:
+            return (self.config.flat()[name],)
+        return each.values or (each.low, each.high)
+
     def held_out(self, name: str) -> tuple[Any, ...]:
         """What transfer sets draw of a field, nothing if nothing is held out."""
         return self.varied[name].held_out if name in self.varied else ()

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,7 @@ from tunemax.search.question.counting import counted
 from tunemax.search.rl.baselines import KINDS, SCHEDULES, Tuned
 
 Role = Literal["agent", "baseline", "ablation"]
-UNTUNED = ("static", "random", "left_to_sgd", "population")
+UNTUNED = ("static", "random", "left_to_sgd", "population", "lookahead", "hypergradient")
 """Baselines that need no tuning."""
 POPULATION = 4
 """Trainings of population based training, for each instance."""
@@ -64,6 +64,9 @@ class Contender:
     role: Role
     cost: int
     runs: Mapping[str, Sequence[Outcome]]
+    learned: Mapping[str, bool] = field(default_factory=dict)
+    """Of an agent's runs, by their labels, whether they do better than nothing where they were trained, if that was
+    checked."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class _Run:
     outcomes: Steered
     most: int | None = None
     """Of the instances, the first so many; None: all."""
+    learned: bool | None = None
+    """See `Contender`; None if nobody has checked."""
 
 
 def hold(
@@ -133,7 +138,10 @@ def hold(
         before = found.get(each.name)
         runs = {**(before.runs if before else {}), each.label: outcomes}
         costs = [before.cost] * len(before.runs) if before else []
-        found[each.name] = Contender(each.name, each.role, round(sum([*costs, each.cost]) / len(runs)), runs)
+        learned = dict(before.learned) if before else {}
+        learned |= {} if each.learned is None else {each.label: each.learned}
+        cost = round(sum([*costs, each.cost]) / len(runs))
+        found[each.name] = Contender(each.name, each.role, cost, runs, learned)
     return Contest(scene, set, instances, list(found.values()), tuned, storage)
 
 
@@ -177,7 +185,7 @@ def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run
         # The best agent is as dear as the whole training that it was found in
         cost = (last or agent.header).spent.member_steps
         identity = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        yield _Run(name, "agent", label, cost, identity, _under(task, agent))
+        yield _Run(name, "agent", label, cost, identity, _under(task, agent), learned=agent.learned)
         for what in ABLATIONS:
             ablated = _without(task, agent, what)
             yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, ablated, FEW)

@@ -27,9 +27,13 @@ from tunemax.search.storage.commands import typed
 
 STATIC = "constant"
 """The best static setting."""
+UNSTEERED = "static"
+"""Controls that stay where an instance starts them."""
 MARGIN = 0.01
 """Two contenders tie if they are shown to differ by less than this share of the loss: a third of the least headroom of
 an environment that is worth steering."""
+
+NOT_LEARNED = "did not learn"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,13 @@ class Line:
     ahead_of_static: tuple[float, float, float] | None
     """The probability of improvement, with its interval."""
     reach: Reach | None
+    learned: Mapping[str, bool]
+    """Whether runs of an agent do better than nothing where they were trained, as far as that was checked."""
+
+    @property
+    def has_learned(self) -> bool:
+        """Not if most of an agent's runs have not: what is measured of it elsewhere would be chance."""
+        return 2 * sum(self.learned.values()) >= len(self.learned)
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class Primary:
 
     versus: Versus
     contrast: Contrast
+    learned: bool
 
     @property
     def name(self) -> str:
@@ -78,11 +90,13 @@ class Primary:
 
     @property
     def p(self) -> float | None:
-        return None if self.contrast.verdict == "no verdict" else self.contrast.p
+        return self.contrast.p if self.learned and self.contrast.verdict != "no verdict" else None
 
     @property
     def verdict(self) -> str:
         """In a word, with what must not be left out of it."""
+        if not self.learned:
+            return NOT_LEARNED
         rider = ", diverges more" if self.versus.diverged.more else ""
         return self.contrast.verdict + rider
 
@@ -90,7 +104,7 @@ class Primary:
         return {
             "name": self.name,
             "reference": self.reference,
-            "verdict": self.contrast.verdict,
+            "verdict": self.contrast.verdict if self.learned else NOT_LEARNED,
             "diverges_more": self.versus.diverged.more,
             "relative": list(self.relative),
             "confidence": 1 - self.contrast.alpha,
@@ -119,9 +133,12 @@ class Verdict:
     @cached_property
     def where(self) -> str:
         task = self.contest.scene.task
-        model, data = task.config.model, task.config.train.dataset.rstrip("/").rpartition("/")[2]
-        size = f"{model.n_layer}×{model.n_embd}"
-        trained = f"at {task.horizon:,} iterations of a {size} model on {data}"
+        data = task.config.train.dataset.rstrip("/").rpartition("/")[2]
+        horizon, *sizes = (
+            "–".join(f"{value:,}" for value in dict.fromkeys((min(each), max(each))))
+            for each in (task.horizons, task.drawn("n_layer"), task.drawn("n_embd"))
+        )
+        trained = f"at {horizon} iterations of a {'×'.join(sizes)} model on {data}"
         return trained if self.contest.set == "test" else f"on the transfer set {self.contest.set}, trained {trained}"
 
     @property
@@ -130,10 +147,21 @@ class Verdict:
         sentences: list[str] = []
         for line in self.lines:
             if line.role == "agent":
-                claims = [self._claim(each) for each in self.primaries if each.name == line.name]
-                sentences += claims or [f"Nothing can be claimed of {line.name} without a tuned baseline."]
+                sentences += self._claims(line)
                 sentences.append(self._price(line))
         return tuple(sentences) or ("Nothing can be said without an agent and a tuned baseline.",)
+
+    def _claims(self, line: Line) -> list[str]:
+        checked, learned = len(line.learned), sum(line.learned.values())
+        which = f"{checked - learned} of {counted(checked, 'seed')}"
+        if not line.has_learned:
+            why = f"{which} are no better than {UNSTEERED} on the instances that they were trained on"
+            return [f"{line.name} {NOT_LEARNED}: {why}, so what is measured elsewhere is no verdict on steering."]
+        claims = [self._claim(each) for each in self.primaries if each.name == line.name]
+        if not claims:
+            return [f"Nothing can be claimed of {line.name} without a tuned baseline."]
+        rider = [f"{which} of {line.name} {NOT_LEARNED}, and are in these figures."] if learned < checked else []
+        return claims + rider
 
     def _claim(self, primary: Primary) -> str:
         name, other, contrast = primary.name, primary.reference, primary.contrast
@@ -183,7 +211,7 @@ class Verdict:
 
     def break_even(self, line: Line) -> int | None:
         """Runs after which the saved iterations have paid for its training; None if not better than the best static."""
-        better = any(
+        better = line.has_learned and any(
             each.name == line.name and each.reference == STATIC and each.contrast.verdict == "better"
             for each in self.primaries
         )
@@ -261,7 +289,8 @@ def judge(contest: Contest, margin: float = MARGIN) -> Verdict:
         each for line in lines if line.role == "agent" for each in (line.versus_static, line.versus_schedule) if each
     ]
     found = judged({f"{each.name} {each.reference}": (each.difference, each.instances) for each in beside}, margin)
-    primaries = [Primary(each, found[f"{each.name} {each.reference}"]) for each in beside]
+    learned = {line.name: line.has_learned for line in lines}
+    primaries = [Primary(each, found[f"{each.name} {each.reference}"], learned[each.name]) for each in beside]
     worth = [
         versus_itself(each, agent)
         for agent in contest.contenders
@@ -297,6 +326,7 @@ def _line(each: Contender, contest: Contest) -> Line:
         versus_schedule=versus(each, schedule) if schedule else None,
         ahead_of_static=ahead(each, static) if static else None,
         reach=reach(each, static, [instance.horizon for instance in contest.instances]) if static else None,
+        learned=each.learned,
     )
 
 

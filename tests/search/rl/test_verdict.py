@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,30 @@ def test_without_a_tuned_baseline_nothing_is_claimed() -> None:
     assert "constant has 0 tunings, spline has 0 tunings, and a verdict needs 5: add more with" in found.missing[0]
 
 
+def test_an_agent_that_did_not_learn_gets_no_other_verdict() -> None:
+    """However low its losses on test instances are."""
+    baselines = (contender("constant", 2.0), contender("spline", 1.9))
+    agent = contender("sac", 1.8, "agent")
+    few, most = ({label: i < count for i, label in enumerate(agent.runs)} for count in (3, 6))
+    found = verdict(*baselines, replace(agent, learned=few))
+    assert [each.verdict for each in found.primaries] == ["did not learn"] * 2
+    assert all(each.p is None and each.to_json()["verdict"] == "did not learn" for each in found.primaries)
+    first, price = found.sentences
+    assert first.startswith("sac did not learn: 5 of 8 seeds are no better than static on the instances")
+    assert "never paid back" in price
+    mixed = verdict(*baselines, replace(agent, learned=most))
+    assert [each.verdict for each in mixed.primaries] == ["better"] * 2
+    assert "2 of 8 seeds of sac did not learn, and are in these figures." in mixed.sentences
+    assert verdict(*baselines, agent).sentences[0].startswith("sac is "), "nobody has checked"
+
+
+def test_the_sentence_names_every_size_that_was_trained() -> None:
+    scene = Scene.of("MixedWidths-v1")
+    found = verdict(contender("constant", 2.0), contender("spline", 1.9), contender("sac", 1.8, "agent"))
+    mixed = replace(found, contest=replace(found.contest, scene=scene))
+    assert "at 200 iterations of a 1–2×8–64 model on python_stdlib" in mixed.where
+
+
 def test_the_report_has_every_run(tmp_path: Path) -> None:
     found = verdict(contender("constant", 2.0), contender("spline", 1.9), contender("sac", 1.8, "agent"))
     paths = {path.name: path for path in write(found, tmp_path)}
@@ -323,11 +348,11 @@ def test_evaluate_compares_what_is_there_and_goes_on_where_it_was_cut(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("was run already")
 
-    for name in ("run", "left_to_sgd", "population"):
+    for name in ("run", "left_to_sgd", "population", "lookahead", "hypergradient"):
         monkeypatch.setattr(contest, name, never)
     assert main([*asked, "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
-    assert told["lines"][0]["cost"] == 12 * 4 + 16 * 12
+    assert told["lines"][0]["cost"] == 12 * 4 + 64 * 12 + 2 * 64 * 12, "learning, looks and the check"
     assert [(each["reference"], each["verdict"], each["runs"]) for each in told["primary"]] == [
         ("constant", "no verdict", [1, 2])
     ]
