@@ -44,11 +44,13 @@ def objective(
     """The mean loss of each member, (K,), and what training minimises: that, and z_loss (ln Z)² (PaLM, arXiv
     2204.02311, section 5). tokens: (K, B, T + 1)."""
     logits, targets = predicted(views, tokens, config, lanes, dropout)
-    loss = CrossEntropy.apply(logits, targets).mean(-1).mean(1)  # type: ignore[no-untyped-call]
+    of_tokens = CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call]
+    loss = of_tokens.mean(-1).mean(1)
     z_loss = amounts(lanes, "z_loss")
     if z_loss is None:
         return loss, loss
-    return loss, loss + z_loss * logits.logsumexp(-1).square().mean(-1).mean(1)
+    log_z = of_tokens + logits.gather(-1, targets[..., None]).squeeze(-1)
+    return loss, loss + z_loss * log_z.square().mean(-1).mean(1)
 
 
 def predicted(

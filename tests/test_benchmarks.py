@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tunemax.gpt.config import PARTS, all_specs
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 pytestmark = pytest.mark.long
 
@@ -139,6 +141,17 @@ def test_the_memory_of_a_worker_is_compared_with_what_was_predicted(data_folder:
     predicted, actual, error = map(float, row[2:])
     assert min(predicted, actual) > 50
     assert error == pytest.approx(100 * (predicted / actual - 1), abs=1.5)
+
+
+def test_every_part_is_compared_with_the_default_model(data_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("a stack of members trains in lockstep " * 2000)
+    rows = figures(printed("parts.py", "--data", str(text)))
+    names = [row[0] for row in rows]
+    for field, family in PARTS.items():
+        kinds = [kind for kind in family.kinds() if kind != all_specs()[field].default and field != "softmax_variant"]
+        assert {f"{field} {kind}" for kind in kinds} <= set(names)
+    assert all(float(row[2]) > 0 for row in rows if row[0] != "parts")
 
 
 def test_every_landscape_is_searched_for_orders_that_a_repeat_would_change() -> None:

@@ -75,11 +75,12 @@ def estimated(config: Config) -> Footprint:
     """A guess without a measurement, right within a factor of two: it says whether one is worth its seconds."""
     model, batch = config.model, config.train.batch_size
     tokens = model.block_size * batch
-    attention = 6 * model.n_layer * model.n_head * model.block_size
+    softmaxes = sum(config.attention.softmaxes(model) or [1] * model.n_head)
+    attention = 6 * model.n_layer * softmaxes * model.block_size
     columns = FLOATS * model.n_layer * model.n_embd
     kept = BESIDE_MOMENTS + len(config.optimizer.moments) + config.optimizer.scratch
     weights = kept * (12 * model.n_layer * model.n_embd**2 + 512 * model.n_embd)
-    judged = max(TOKENS, model.block_size) * (4 * model.n_head * model.block_size + 8 * model.n_embd + 3 * 256)
+    judged = max(TOKENS, model.block_size) * (4 * softmaxes * model.block_size + 8 * model.n_embd + 3 * 256)
     return Footprint(PROCESS, 4.0 * (tokens * (attention + columns + 3 * 256) + weights), evaluation=4.0 * judged)
 
 
