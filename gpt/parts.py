@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC
+from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.gpt.fields import Fields, FieldSpec, specs_of
+from tunemax.gpt.fields import Condition, Fields, FieldSpec, specs_of
 
 
 class Part(Fields, ABC):
@@ -62,8 +63,6 @@ def specs_of_kinds(family: type[Part]) -> list[FieldSpec]:
         for spec in specs_of(kind, family.group):
             owners = having[spec.name]
             everywhere = len(owners) == len(family.kinds())
-            when = {} if everywhere else {family.field: tuple(owner.name for owner in owners)}
-            specs.setdefault(
-                spec.name, FieldSpec(spec.name, family.group, spec.info, spec.declared, {**when, **spec.when})
-            )
+            when: Condition = {} if everywhere else {family.field: tuple(owner.name for owner in owners)}
+            specs.setdefault(spec.name, replace(spec, when={**when, **spec.when}))
     return list(specs.values())
