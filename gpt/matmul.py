@@ -78,7 +78,10 @@ def route_for(config: Config) -> Route:
     member with smaller products would have other bits beside few neighbours than beside many.
     """
     tokens, width = config.model.block_size, config.model.n_embd
-    return choose().route if tokens * width * min(tokens, width) > SMALLEST else "default"
+    products = [tokens * width * min(tokens, width)]
+    if config.optimizer.multiplies:  # the smallest may be keys' with one head
+        products.append(width * config.attention.head_width(config.model) ** 2)
+    return choose().route if min(products) > SMALLEST else "default"
 
 
 def take(route: Route) -> None:

@@ -135,6 +135,8 @@ class Optimizer(Part, field="optimizer", noun="optimizer"):
     """Where the formula comes from."""
     moments: ClassVar[tuple[Moment, ...]] = ("first",)
     """What it keeps of each parameter."""
+    multiplies: ClassVar[bool] = False
+    """Whether an update has products of hidden matrices."""
     scratch: ClassVar[int] = 1
     """Numbers of each parameter that come and go in an update, roughly."""
     width: ClassVar[int]

@@ -37,6 +37,7 @@ class Muon(WithMomentum, Averaging, name="muon"):
 
     source = "Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024"
     moments = AdamW.moments
+    multiplies = True
     scratch = 5
     width = AdamW.width + 3
     defaults: ClassVar[Mapping[str, Value]] = {"learning_rate": 1e-2, "momentum": 0.95}
