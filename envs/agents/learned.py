@@ -13,15 +13,14 @@ from tunemax.envs.instances import find_set
 from tunemax.envs.policies import Static
 from tunemax.envs.rollouts import run
 
-INSTANCES = 64
-"""Of the training set, the first so many: the same for every agent of a scene."""
 RESAMPLES = 10_000
 
 
-def check(agent: Agent, count: int = INSTANCES) -> tuple[Learning, int]:
+def check(agent: Agent, count: int) -> tuple[Learning, int]:
     """The agent, without noise, against action 0 for ever, paired by instance; and the member-steps that it has cost.
 
-    The interval is a percentile bootstrap over instances, of the same draws every time.
+    count: of instances, the first ones of the set, the same for every agent of a scene. The interval is a percentile
+    bootstrap over instances, of the same draws every time.
     """
     task, still = agent.task, agent.header.scene.moves.task  # with places as actions, 0 would be one of them
     instances = [find_set("train").draw(task, index) for index in range(count)]

@@ -47,7 +47,8 @@ class Plan:
 
     steps: of the environment, all trainings together, rounded up to whole rounds. envs: trainings at once.
     round: episodes of each of them between two looks. validation: instances of a look, the first so many of their set.
-    With 16 trainings, the default costs 40 % as much to look as to learn; fewer instances choose by luck.
+    With 16 trainings, the default costs 40 % as much to look as to learn; fewer instances choose by luck. checked:
+    training instances of the learning check.
     """
 
     scene: Scene
@@ -58,14 +59,16 @@ class Plan:
     envs: int = 16
     round: int = ROUND
     validation: int = 64
+    checked: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("steps", "envs", "round", "validation"):
+        for name in ("steps", "envs", "round", "validation", "checked"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise TunemaxError(f"{name} = {value}: expected a whole number of at least 1")
-        if self.validation > find_set("validation").count:
-            raise TunemaxError(f"validation = {self.validation}: the set has {find_set('validation').count} instances")
+        for name, count, of in (("validation", self.validation, "validation"), ("checked", self.checked, "train")):
+            if count > find_set(of).count:
+                raise TunemaxError(f"{name} = {count}: the set has {find_set(of).count} instances")
         discrete = self.scene.action in ("discrete", "multidiscrete")
         if self.algorithm == "dqn" and self.scene.action != "discrete":
             raise TunemaxError(f"dqn: cannot act with action = {self.scene.action}; it needs action = discrete")
@@ -253,7 +256,7 @@ class _Training:
         self.learning = best.learning  # of before the training was prolonged, and no later save was better
         cost = max(self.spent.check, best.spent.check)
         if self.learning is None:
-            self.learning, steps = check(Agent.load(self.folder / BEST))
+            self.learning, steps = check(Agent.load(self.folder / BEST), self.plan.checked)
             cost += steps
             checked = {"learning": self.learning, "spent": best.spent.model_copy(update={"check": cost})}
             file.save(best.model_copy(update=checked), tensors, self.folder / BEST)

@@ -23,7 +23,16 @@ def plan(short: dict[str, Any]) -> Callable[..., Plan]:
     def make(algorithm: str = "sac", scene: dict[str, Any] | None = None, **changes: Any) -> Plan:
         action = "discrete" if algorithm == "dqn" else "box"
         preset = hyperparameters.load(algorithm).changed(**(QUICK if algorithm == "ppo" else OFF_POLICY))
-        made = {"seed": 1, "steps": 48, "envs": 4, "round": 1, "validation": 2, "preset": preset, **changes}
+        made = {
+            "seed": 1,
+            "steps": 48,
+            "envs": 4,
+            "round": 1,
+            "validation": 2,
+            "checked": 2,
+            "preset": preset,
+            **changes,
+        }
         return Plan(
             Scene.of("Tiny-v1", **{"action": action, **short, **(scene or {})}),
             hyperparameters.checked(algorithm),

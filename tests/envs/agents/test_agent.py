@@ -59,7 +59,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_numbers(
 def test_what_was_spent_counts_learning_and_looking(trained: Trained) -> None:
     assert trained.spent.learning == 48 * 4
     assert trained.spent.validation == 4 * 2 * 12
-    assert trained.spent.check == 2 * 64 * 12
+    assert trained.spent.check == 2 * 2 * 12
     assert [each.steps for each in trained.evaluations] == [12, 24, 36, 48]
 
 
@@ -203,7 +203,8 @@ def test_two_processes_do_not_train_in_one_folder(plan: Callable[..., Plan], tmp
     [
         ("sac", {"steps": 0}, "steps = 0: expected a whole number"),
         ("sac", {"envs": True}, "envs = True: expected a whole number"),
-        ("sac", {"validation": 65}, "the set has 64 instances"),
+        ("sac", {"validation": 65}, "validation = 65: the set has 64 instances"),
+        ("sac", {"checked": 4097}, "checked = 4097: the set has 4096 instances"),
         ("sac", {"scene": {"action": "discrete"}}, "it needs box or absolute"),
         ("dqn", {"scene": {"action": "box"}}, "it needs action = discrete"),
         ("ppo", {"preset": hyperparameters.load("ppo").changed(episodes=2)}, "not a multiple of episodes = 2"),

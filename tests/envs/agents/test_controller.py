@@ -33,6 +33,7 @@ def agent(short: dict[str, Any], tmp_path: Path) -> Agent:
         envs=4,
         round=1,
         validation=1,
+        checked=1,
     )
     return Agent.load(train_agent(plan, tmp_path / "agent").best)
 

@@ -24,14 +24,14 @@ SEEN = np.random.default_rng(1).normal(size=(50, 24)).astype(np.float32)
 
 def test_an_agent_learns_and_says_so(tmp_path: Path) -> None:
     scene = Scene.of("Tiny-v1")
-    plan = Plan(scene, "ppo", hyperparameters.load("ppo"), seed=1, steps=800, round=5, validation=8)
+    plan = Plan(scene, "ppo", hyperparameters.load("ppo"), seed=1, steps=800, round=5, validation=8, checked=16)
     trained = train_agent(plan, tmp_path)
     assert trained.learning is not None
     assert trained.learning.sentence.startswith("learned: +")
     assert trained.learning.low > 0.02
     assert Agent.load(trained.best).learned is True
     assert {file.load(tmp_path / name)[0].learning for name in (BEST, LAST)} == {trained.learning}
-    assert trained.spent.check == 2 * 64 * 20
+    assert trained.spent.check == 2 * 16 * 20
 
 
 @pytest.mark.parametrize(("bias", "worse"), [(0.0, False), (-5.0, True)])
@@ -83,9 +83,9 @@ def test_the_check_is_made_once_and_again_for_another_best(
 ) -> None:
     checked: list[int] = []
 
-    def counted(agent: Agent) -> tuple[Learning, int]:
+    def counted(agent: Agent, count: int) -> tuple[Learning, int]:
         checked.append(agent.header.steps)
-        return Learning(instances=64, gain=0.1, low=0.05, high=0.2), 100
+        return Learning(instances=count, gain=0.1, low=0.05, high=0.2), 100
 
     monkeypatch.setattr(training, "check", counted)
     first = train_agent(plan(), tmp_path)
@@ -205,6 +205,6 @@ def test_an_agent_of_another_scale_of_rewards_is_refused(plan: Callable[..., Pla
 
 def test_an_agent_that_sees_other_things_is_refused(plan: Callable[..., Plan], tmp_path: Path) -> None:
     agent = Agent.load(train_agent(plan("ppo", steps=12), tmp_path).best)
-    varied = Scene.of("Tiny-v1", vary={"n_embd": [4, 8]}).task
+    varied = Scene.of("Tiny-v1", vary={"n_embd": [8, 16]}).task
     with pytest.raises(TunemaxError, match=r"does not see is/n_embd, which is shown here"):
         agent.check(varied)
