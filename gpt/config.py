@@ -410,7 +410,8 @@ class Config(pydantic.BaseModel):
             optimizer=optimizer,
             log=_group(LogConfig, "", checked),
         )
-        inert = (_conditional() & checked.keys()) - config.active().keys() if _conditional() & checked.keys() else ()
+        conditional = [name for name in _conditional() & checked.keys() if checked[name] != specs[name].default]
+        inert = {name for name in conditional if not specs[name].active(config.flat())}
         return cls.of({name: value for name, value in checked.items() if name not in inert}) if inert else config
 
     @classmethod

@@ -21,7 +21,12 @@ class Shape(Fields):
 
     n_layer: int = setting(4, "transformer blocks", ge=1, le=96, search=Range(1, 8, step=1), shared=True)
     n_head: int = setting(
-        4, "attention heads; must divide n_embd", ge=1, le=128, search=Choices((1, 2, 4, 8)), shared=True
+        4,
+        "attention heads; must divide n_embd, or head_dim says how wide they are",
+        ge=1,
+        le=128,
+        search=Choices((1, 2, 4, 8)),
+        shared=True,
     )
     n_embd: int = setting(
         64, "width of the residual stream", ge=1, le=16384, search=Choices((32, 64, 128, 256)), shared=True

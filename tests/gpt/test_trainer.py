@@ -298,8 +298,9 @@ def test_a_gradient_that_is_not_finite_is_told_though_the_loss_is_fine(
 ) -> None:
     objective = tunemax.gpt.compile.step.objective
 
-    def flawed(views: dict[str, torch.Tensor], *rest: Any) -> torch.Tensor:
-        return objective(views, *rest) + (views["wte"].sum() * 0).sqrt()
+    def flawed(views: dict[str, torch.Tensor], *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, minimised = objective(views, *rest)
+        return loss, minimised + (views["wte"].sum() * 0).sqrt()
 
     monkeypatch.setattr(tunemax.gpt.compile.step, "objective", flawed)
     _, member = started(small(), corpus, steps=1)
