@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -50,8 +51,8 @@ class _Hypergradient(Steering):
     def __init__(self, task: Task, slots: int, rate: float) -> None:
         super().__init__(task, slots)
         self._rate = rate
-        self._moved: dict[Member, Tensor] = {}
-        """The last move of each running member's weights, (P,)."""
+        self._moved: WeakKeyDictionary[Member, Tensor] = WeakKeyDictionary()
+        """The last move of each member's weights, (P,), as long as it runs."""
 
     def train(self, trainer: Trainer) -> None:
         for _ in range(self.task.frame_skip):
@@ -61,8 +62,7 @@ class _Hypergradient(Steering):
                 if member in self._moved:
                     self._adapt(trainer, member, gradient)
             trainer.step()
-            self._moved |= dict(zip(trainer.members, trainer.rows() - before, strict=True))
-        self._moved = {member: moved for member, moved in self._moved.items() if member.event is None}
+            self._moved.update(zip(trainer.members, trainer.rows() - before, strict=True))
 
     def _adapt(self, trainer: Trainer, member: Member, gradient: Tensor) -> None:
         alignment = torch.nn.functional.cosine_similarity(gradient, self._moved[member], dim=0).item()

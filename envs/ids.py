@@ -80,6 +80,7 @@ LATEST = {
         about="The schedule stays what it is (a warm-up, then a decay); the action moves its peak. β and γ of "
         "constantmax are learned by SGD. Everything that is not said here is as in `Constantmax`.",
         moves="the peak learning rate, a factor of 1.5 at most",
+        headroom="Nothing is to be won here by choosing for each training: schedule gains -0.13 % (-0.43 … 0.17 %).",
         starts="the learning rate is wrong by up to a factor of 10 either way",
     ),
     "tunemax/Joint-v1": Row(
@@ -97,6 +98,7 @@ LATEST = {
         "core. The learning rate and the gain of constantmax are steered. What is learned here says nothing about "
         "larger models. Everything else is as in `Steer`.",
         moves="the peak learning rate (a factor of 1.5 at most), g (additive, ln 1.5 at most)",
+        headroom="At most 1.2 % (0.9 … 1.5 %) is to be won here by choosing for each training (by training).",
         starts="the learning rate is wrong by up to a factor of 10 either way, g by up to ln 10",
         config={"n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 8, "batch_size": 4, "learning_rate": 3e-2},
         horizon=20,
@@ -112,6 +114,8 @@ LATEST = {
         "of the two widths are a factor of 5 apart, and the observation says which it is. The set `larger` is 96 "
         "wide, `longer` twice as long. Everything else is as in `LearningRate`.",
         moves="the peak learning rate, a factor of 1.5 at most",
+        headroom="At most 0.63 % (0.41 … 0.91 %) is to be won here by choosing for each training (by training); 0.41"
+        " % of it by n_embd alone.",
         starts="width and depth are drawn, and the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),
         config={"n_head": 4},
@@ -130,6 +134,7 @@ LATEST = {
         "loss is measured on: `python_docstrings`, after `python_stdlib`. Nothing says so but the losses. A GPT of 1 "
         "layer, 32 wide, is trained for 200 iterations, 10 a step. Everything else is as in `LearningRate`.",
         moves="the peak learning rate, a factor of 1.5 at most",
+        headroom="Nothing is to be won here by choosing for each training: by training gains 0.00 % (-0.07 … 0.07 %).",
         starts="the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),
         config={"n_layer": 1},
