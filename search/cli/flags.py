@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tunemax.gpt.config import all_specs
-from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Condition, FieldSpec, shown, shown_condition
 from tunemax.gpt.softmax import variants
 from tunemax.search.cli.parser import HelpAll, Parser
