@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tunemax.gpt.numbers import MOST
+
 SPAN = 64
 """Bytes of text whose tokens are evaluated together; targets are taken in such spans, spread over the slice. Shorter
 ones say more a token, since neighbours are alike; longer ones are cheaper for a long context: benchmarks/RESULTS.md."""
@@ -14,8 +16,9 @@ LOOK = 16
 
 
 def tokens_of(eval_iters: int, batch_size: int, block_size: int) -> int:
-    """What so many batches of validation windows are as `eval_tokens`, up to whole spans; 0 stays all of the slice."""
-    return -(-eval_iters * batch_size * block_size // SPAN) * SPAN
+    """What so many batches of validation windows are as `eval_tokens`, up to whole spans; 0 stays all of the slice, and
+    what no text has becomes the most that the field holds."""
+    return min(-(-eval_iters * batch_size * block_size // SPAN) * SPAN, MOST)
 
 
 def chosen_itself(given: Mapping[str, Any]) -> bool:

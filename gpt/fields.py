@@ -19,7 +19,7 @@ import annotated_types
 import pydantic
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.numbers import whole_number
+from tunemax.gpt.numbers import MOST, whole_number
 
 Value = bool | int | float | str
 
@@ -211,14 +211,27 @@ class FieldSpec:
             checked = self._adapter.validate_python(value)
         except pydantic.ValidationError as error:
             raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.valid()}") from error
+        if self._too_many(checked):
+            raise TunemaxError(f"{self.name} = {shown(value)}: expected {self.expected(checked)}")
         # -0.0 trains what 0.0 does, so it is written the same
         return checked + 0.0 if self.annotation is float else checked
+
+    def _too_many(self, value: Any) -> bool:
+        """Whether it exceeds what no count does; fields that say themselves how much is too much have their own."""
+        if self.annotation is not int or not isinstance(value, int) or value <= MOST:
+            return False
+        return not any(isinstance(bound, annotated_types.Le) for bound in self.info.metadata)
 
     @cached_property
     def _adapter(self) -> pydantic.TypeAdapter[Any]:
         # A type known only at run time
         annotated = operator.getitem(cast(Any, typing.Annotated), (self.annotation, self.info))
         return pydantic.TypeAdapter(annotated, config=pydantic.ConfigDict(allow_inf_nan=False))
+
+    def expected(self, value: Any) -> str:
+        """What a message says was expected instead of a value: as `valid`, and what no count exceeds if this does."""
+        number = whole_number(value) if isinstance(value, str) else value
+        return f"{self.valid()}, and no more than {MOST:,}" if self._too_many(number) else self.valid()
 
     def valid(self) -> str:
         """The valid values in words: ``a number > 0``, ``one of fp32, bf16``, ``true or false``."""

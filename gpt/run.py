@@ -158,7 +158,7 @@ def train(config: Config, report: Callable[[Row], None], controller: Controller 
             _record(config, trainer, folder, controller.name if controller else "")
             return _go_on(trainer, member, folder, report, controller=controller)
         except KeyboardInterrupt as interrupt:
-            nothing = f"nothing was trained yet; {_again(folder, controller is not None)}"
+            nothing = f"nothing was trained yet; {way_on(folder, controller is not None)}"
             raise (interrupt if interrupt.args else KeyboardInterrupt(nothing)) from None
 
 
@@ -298,8 +298,8 @@ def _go_on(
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None, member.stability)
 
 
-def _again(folder: Path, steered: bool) -> str:
-    """How an interrupted run goes on."""
+def way_on(folder: Path, steered: bool) -> str:
+    """How an interrupted run goes on, once its folder holds it."""
     resume = shlex.join(["tunemax", "train", "--resume", str(folder)])
     return "a steered run starts again, in another --out_dir" if steered else f"continue with {resume}"
 
@@ -333,7 +333,7 @@ class _Journal:
             if kind is not None and issubclass(kind, KeyboardInterrupt):
                 if self._member.event is None:
                     self._save()
-                again = _again(self._folder, self._steered)
+                again = way_on(self._folder, self._steered)
                 raise KeyboardInterrupt(f"saved at iteration {self._member.iteration}; {again}") from None
 
     def write(self, tokens_per_s: float) -> Row:

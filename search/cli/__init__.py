@@ -43,9 +43,10 @@ def _interrupted(interrupt: KeyboardInterrupt, given: Sequence[str]) -> int:
 
 
 def _say(fate: str, given: Sequence[str]) -> None:
+    from tunemax.search.cli.interrupts import way_on
     from tunemax.search.storage.secrets import typed_again
 
-    _print(f"{fate}; go on with {typed_again(given)}" if given else fate, given)
+    _print(f"{fate}; {way_on() or f'go on with {typed_again(given)}'}" if given else fate, given)
 
 
 def _print(line: str, given: Sequence[str]) -> None:

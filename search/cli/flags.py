@@ -6,10 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tunemax.gpt.config import all_specs
-from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Condition, FieldSpec, shown, shown_condition
-from tunemax.gpt.numbers import MOST
 from tunemax.gpt.softmax import variants
 from tunemax.search.cli.parser import HelpAll, Parser
 
@@ -56,14 +53,8 @@ def sections(specs: Iterable[FieldSpec]) -> list[tuple[str, list[FieldSpec]]]:
 
 
 def config_from(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The flat fields that were given on the command line, with their values as they were typed. Raises TunemaxError
-    for a count that nothing here can reach."""
-    given = {key.removeprefix(_DEST): value for key, value in vars(arguments).items() if key.startswith(_DEST)}
-    for name, value in given.items():
-        spec = all_specs()[name]
-        if spec.annotation is int and (number := spec.check(value)) > MOST and "≤" not in spec.valid():
-            raise TunemaxError(f"{name} = {shown(number)}: expected {spec.valid()}, and no more than {MOST:,}")
-    return given
+    """The flat fields that were given on the command line, with their values as they were typed."""
+    return {key.removeprefix(_DEST): value for key, value in vars(arguments).items() if key.startswith(_DEST)}
 
 
 def explained(spec: FieldSpec) -> str:

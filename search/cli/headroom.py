@@ -67,7 +67,7 @@ def headroom(arguments: argparse.Namespace) -> None:
         with _progress(plan.member_steps, arguments.json) as report:
             found = measure(plan, journal, report)
     except KeyboardInterrupt:
-        words = [*scene_words(plan.scene), *flags_of(arguments, "instances", "member-steps", "seed", "out")]
+        words = [*scene_words(plan.scene), *flags_of(arguments, "instances", "member-steps", "seed", "out", "json")]
         again = typed(where, "rl", "headroom", *words)
         raise KeyboardInterrupt(f"what has been trained is kept; go on with {again}") from None
     path = found.write(folder)

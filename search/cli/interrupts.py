@@ -19,6 +19,8 @@ AGAIN = 0.3
 """Seconds within which a second signal is the first one once more: a wrapper passes on what the whole group gets."""
 RETRY = 0.05
 """Seconds until an interrupt that was dropped is raised anew."""
+_ways: list[Callable[[], str]] = []
+"""How the command that runs would go on, the innermost last; signals are for the whole process, and so is this."""
 STOPPING = "tunemax: stopping once what runs is saved; Ctrl-C again ends it at once"
 INTERRUPTED = 130
 """Exit status, as shells have it."""
@@ -51,6 +53,21 @@ def listening(*, for_good: bool, say: Callable[[str], None]) -> Iterator[None]:
         finally:
             for number, handler in before.items():
                 signal.signal(number, _leave if for_good else handler)
+
+
+@contextlib.contextmanager
+def going_on(how: Callable[[], str]) -> Iterator[None]:
+    """What is said, if this block is ended at once, of how to go on. how: empty where the words that were typed do."""
+    _ways.append(how)
+    try:
+        yield
+    finally:
+        _ways.remove(how)
+
+
+def way_on() -> str:
+    """How the command that runs would go on; empty if the words that were typed do."""
+    return _ways[-1]() if _ways else ""
 
 
 class _Listener:

@@ -119,8 +119,7 @@ def train(arguments: argparse.Namespace) -> None:
     folder = arguments.out or agent_folder(storage, plan.scene, algorithm, plan.seed)
     plan = plan.as_begun(folder, [name for name in BEGUN if not getattr(arguments, name, None)])
     words = [*scene_words(plan.scene), "--algo", algorithm, "--seed", str(plan.seed), "--steps", str(plan.steps)]
-    words += ["--absolute"] * arguments.absolute
-    words += flags_of(arguments, "envs", "round", "preset", "out")
+    words += flags_of(arguments, "absolute", "envs", "round", "preset", "out", "json")
     with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
         trained = _train(plan, folder, storage, typed(where, "rl", "train", *words))
     if arguments.json:
@@ -254,15 +253,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
     paths = [folder / BEST if folder.is_dir() else folder for folder in folders]
     tuned = [each for kind in kinds_for(scene.task) for each in chosen(storage, scene.moves, kind)]
     if not paths and not tuned:
-        again = typed(where, "rl", "train", *scene_words(scene), "--algo", "sac", "--steps", "N")
+        begin = typed(where, "rl", "train", *scene_words(scene), "--algo", "sac", "--steps", "N")
         nothing = "neither an agent nor a tuned baseline is there to be compared"
-        raise TunemaxError(f"{scene.id}: {nothing}; {others if elsewhere else f'begin with {again}'}")
+        raise TunemaxError(f"{scene.id}: {nothing}; {others if elsewhere else f'begin with {begin}'}")
     agents = [(Agent.load(path), path) for path in paths]
     if elsewhere:
         print(others, file=sys.stderr)
     folder = arguments.out or study_folder(str(storage.url), f"{study_name(scene)}/verdict")
     report = partial(print, file=sys.stderr, flush=True)
     headroom = Headroom.of(scene, headroom_folder(storage, scene))
+    words = [
+        *arguments.agents,
+        *scene_words(scene),
+        *flags_of(arguments, "sets", "instances", "absolute", "out", "json"),
+    ]
+    words += ["--margin", f"{100 * arguments.margin:g}"] if arguments.margin is not None else []
+    again = typed(where, "rl", "evaluate", *words)
     found = []
     for name, count in counts.items():
         place = inside(folder, f"{name}-{count}")
@@ -271,7 +277,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             verdict = judge(contest, MARGIN if arguments.margin is None else arguments.margin)
             scores = score.scores(contest, headroom)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("what has run is kept; the same command goes on") from None
+            raise KeyboardInterrupt(f"what has run is kept; go on with {again}") from None
         write(verdict, place)
         found.append({**verdict.to_json(), "scores": [asdict(each) for each in scores]})
         if not arguments.json:

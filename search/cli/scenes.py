@@ -59,6 +59,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
 
 
 def flags_of(arguments: argparse.Namespace, *names: str) -> list[str]:
-    """Those of some flags that were given, with their values."""
+    """Those of some flags that were given, with their values unless they are switches."""
     values = {f"--{name}": getattr(arguments, name.replace("-", "_")) for name in names}
-    return [word for flag, value in values.items() if value for word in (flag, str(value))]
+    given = {flag: value for flag, value in values.items() if value is not None and value is not False}
+    return [word for flag, value in given.items() for word in (flag, *([] if value is True else [str(value)]))]

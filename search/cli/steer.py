@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tunemax.search.cli.common import count_flag
+from tunemax.search.cli.interrupts import going_on
 from tunemax.search.cli.parser import Parser, add_command
-from tunemax.search.cli.train import check_evaluation, say_end, saying, set_up_for
+from tunemax.search.cli.train import check_evaluation, say_end, saying, set_up_for, way_of
 from tunemax.search.question.counting import counted
 
 if TYPE_CHECKING:
@@ -46,5 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
     controls = ", ".join(pilot.task.controls)
     every = f"every {pilot.every} of {counted(train.max_iters, 'iteration')}"
     print(hanging("", f"{pilot.name} moves {controls} {every}"), flush=True)
-    result = runs.train(pilot.config, saying(train.max_iters), pilot)
+    with going_on(way_of(pilot.config, steered=True)):
+        result = runs.train(pilot.config, saying(train.max_iters), pilot)
     say_end(result)

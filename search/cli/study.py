@@ -303,7 +303,7 @@ def best(arguments: argparse.Namespace) -> None:
         return
     frozen = [(each, each.entry(own.name)) for each in confirmations(question)]
     sure = [
-        f"{each.name} ({won.verdict}, to {each.reference})" if won.verdict else each.name
+        f"{each.name}: {won.verdict}, compared with {each.reference}" if won.verdict else each.name
         for each, won in frozen
         if won and won.trial == found.number and won.estimate
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import whole
+from tunemax.search.cli.interrupts import going_on
 from tunemax.search.cli.parser import Parser, add_command
 from tunemax.search.question.counting import counted
 from tunemax.search.results.durations import about
@@ -82,8 +83,17 @@ def run(arguments: argparse.Namespace) -> None:
             note(overlap)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             note(fault)
-        result = runs.train(config, saying(config.train.max_iters))
+        with going_on(way_of(config)):
+            result = runs.train(config, saying(config.train.max_iters))
     say_end(result)
+
+
+def way_of(config: Config, *, steered: bool = False) -> Callable[[], str]:
+    """How a new run would go on if it was ended at once: it holds its folder from some moment on."""
+    from tunemax.gpt import run as runs
+
+    folder = runs.run_folder(config)
+    return lambda: runs.way_on(folder, steered) if (folder / runs.CONFIG).exists() else ""
 
 
 def set_up_for(config: Config) -> None:

@@ -66,7 +66,7 @@ def check_value(spec: FieldSpec, value: Any, where: Where) -> Value:
         return checked
     except TunemaxError:
         near = did_you_mean(str(value), map(str, spec.options)) if spec.options else ""
-        raise Fault(where, f"{shown(value)}, expected {spec.valid()}{near if '`' in near else ''}") from None
+        raise Fault(where, f"{shown(value)}, expected {spec.expected(value)}{near if '`' in near else ''}") from None
 
 
 def shown(value: Any) -> str:

@@ -1,13 +1,26 @@
-"""What would settle what a confirmation has left open: how many seeds, what they take, and by which command."""
+"""What would settle what is open: to confirm what is tuned, or more seeds, with what they take, by which command."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from tunemax.search.question.stages import MOST_SEEDS, comparisons
 from tunemax.search.results.comparison import Comparison
 from tunemax.search.results.confirmation import Confirmation
 from tunemax.search.results.durations import about
+from tunemax.search.results.leaderboard import Leaderboard
 from tunemax.search.results.seeds import runs_per_second, too_few
 from tunemax.search.storage.commands import typed
+from tunemax.search.storage.questions import Question
+
+
+def confirming(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation]) -> tuple[str, str] | None:
+    """What to do with winners once all of them are tuned and none is confirmed: a sentence, and the command at its
+    end."""
+    if confirmed or board.left or not any(entry.best for entry in board.entries):
+        return None
+    begin = "Confirm it with" if len(board.entries) < 2 else "Confirm the winners with"
+    return begin, typed(question.storage.url, "study", "confirm", question.name)
 
 
 def remedies(found: Confirmation) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from tunemax.search.question.counting import counted
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
 from tunemax.search.results.leaderboard import Leaderboard
-from tunemax.search.results.remedies import remedies
+from tunemax.search.results.remedies import confirming, remedies
 from tunemax.search.results.repeats import Repeats
 from tunemax.search.storage.commands import typed
 from tunemax.search.views import tables
@@ -71,16 +71,8 @@ def _tuned(findings: Findings) -> list[str]:
     verdict = findings.order if findings.confirmations else board.sentence
     rule = findings.question.definition.rule
     said = [f"Budget spent: {', '.join(spent)}.", *findings.cautions, verdict, rule]
-    return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said)), *_confirmable(findings)]
-
-
-def _confirmable(findings: Findings) -> list[str]:
-    """How winners are confirmed, once all of them are tuned and none is."""
-    board, question = findings.board, findings.question
-    if findings.confirmations or board.left or not any(entry.best for entry in board.entries):
-        return []
-    confirm = typed(question.storage.url, "study", "confirm", question.name)
-    return [with_command("Confirm it with" if len(board.entries) < 2 else "Confirm the winners with", confirm)]
+    way = confirming(findings.question, board, findings.confirmations)
+    return [*lines, "", *wrapped(tables.RANKED), *wrapped(*filter(None, said)), *([with_command(*way)] if way else [])]
 
 
 def _renewal(found: Confirmation, candidates: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from tunemax.search.charts.picture import Picture
 from tunemax.search.question.counting import counted, one_or
 from tunemax.search.results.confirmation import Confirmation, changed
 from tunemax.search.results.findings import Findings
-from tunemax.search.results.remedies import remedies
+from tunemax.search.results.remedies import confirming, remedies
 from tunemax.search.views import tables
 from tunemax.search.views.claims import claims
 from tunemax.search.views.document import Section, tabulated
@@ -44,7 +44,8 @@ def _answer(findings: Findings) -> Section:
         more += [" ".join(each) for each in longer]
     elif board.any_complete:
         lead = board.sentence
-        more = [f"A best trial is partly the luckiest. To claim a difference: tunemax study confirm {board.name}"]
+        way = confirming(findings.question, board, confirmations)
+        more = ["A best trial is partly the luckiest.", *([" ".join(way)] if way else [])]
     else:
         running = sum(entry.running for entry in board.entries)
         still, trained = (one_or(count, "is", "are") for count in (board.left, running))

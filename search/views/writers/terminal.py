@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import shutil
 import textwrap
@@ -79,10 +80,7 @@ def hanging(head: str, text: str) -> str:
     if len(head) + len(text) <= room():
         return head + text
     width, under = int(room()), " " * min(len(head), 24)
-    lines = textwrap.wrap(
-        text, width, initial_indent=head, subsequent_indent=under, break_long_words=False, break_on_hyphens=False
-    )
-    return "\n".join(lines)
+    return "\n".join(_broken(text, width, head, under))
 
 
 def side_by_side(*parts: str) -> str:
@@ -99,26 +97,56 @@ def side_by_side(*parts: str) -> str:
 
 def command(words: Sequence[str]) -> str:
     """A command to be copied: where a terminal is too narrow it goes on in the next line, as a shell reads it."""
-    lines = [""]
-    for word in map(shlex.quote, words):
-        line = f"{lines[-1]} {word}" if lines[-1] else word
-        if len(line) + len(" \\") > room() and lines[-1]:
-            lines.append(f"  {word}")
-        else:
-            lines[-1] = line
-    return " \\\n".join(lines)
+    return "\n".join(_shell_lines([shlex.quote(word) for word in words], room(), "  "))
 
 
 def with_command(text: str, command: str) -> str:
     """A text that ends with a command, which stands below where a terminal is too narrow for both."""
     if len(text) + len(command) < room():
         return f"{text} {command}"
-    return "\n".join([*_filled(text), f"  {command}"])
+    return "\n".join([*_filled(text), *_filled(command, "  ", "  ")])
 
 
 def _filled(text: str, first: str = "", then: str = "") -> list[str]:
     """Lines of a text, no wider than the terminal. first, then: what the first one and the others begin with."""
-    width = int(min(WIDEST, room()))
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=then, break_long_words=False, break_on_hyphens=False
+    return _broken(text, int(min(WIDEST, room())), first, then)
+
+
+_WORD = r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+"
+_COMMAND = re.compile(
+    r"(?<!\S)(?:tunemax (?:study|train|rl|report|dashboard|clean|prepare|fields|doctor)|optuna [a-z-]+)"
+    rf"(?: (?!\(){_WORD}?)*(?=[;:,.]?(?: \(|$)|[;:,.] )"
+)
+"""A command that is named in a sentence: up to a mark behind a word, a bracket, or the end."""
+_BETWEEN, _WITHIN = "\0", "\1"
+"""Stand for the spaces between and within the words of a command while lines are made."""
+
+
+def _broken(text: str, width: int, first: str, then: str) -> list[str]:
+    """Lines of so many characters. A command is not broken, so that it can be copied; one that is wider than a line
+    goes on in the next as a shell reads it."""
+    lines = textwrap.wrap(
+        _COMMAND.sub(_in_one, text),
+        width,
+        initial_indent=first,
+        subsequent_indent=then,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    parts = (part for line in lines for part in _shell_lines(line.split(_BETWEEN), width, f"{then}  "))
+    return [part.replace(_WITHIN, " ") for part in parts]
+
+
+def _in_one(command: re.Match[str]) -> str:
+    return _BETWEEN.join(word.replace(" ", _WITHIN) for word in re.findall(_WORD, command[0]))
+
+
+def _shell_lines(words: Sequence[str], width: float, under: str) -> list[str]:
+    """Words of a shell on lines of so many characters, each but the last with the mark that it goes on."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) + len("  \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{under if lines else ''}{word}")
+    return [*(f"{line} \\" for line in lines[:-1]), *lines[-1:]]

@@ -17,7 +17,7 @@ from waiting import PATIENCE
 
 from tunemax.gpt import run as runs
 from tunemax.gpt.interrupt import held_back
-from tunemax.search.cli import interrupts, main
+from tunemax.search.cli import _say, interrupts, main
 from tunemax.search.cli.interrupts import STOPPING
 from tunemax.search.views.dashboard import publish
 
@@ -150,6 +150,32 @@ def test_pressed_again_it_ends_at_once(number: signal.Signals, tmp_path: Path) -
     process.send_signal(number)
     _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (130, "tunemax: ended at once; go on with tunemax fields\n")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "again"),
+    [(True, "continue with tunemax train --resume r"), (False, "go on with tunemax {}")],
+    ids=["its folder is there", "nothing is there"],
+)
+def test_pressed_again_a_run_says_how_it_goes_on_from_its_folder(
+    recorded: bool,
+    again: str,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", *SMALL, f"--dataset={text}", "--max_iters=3", "--out_dir=r"]
+
+    def ended(*_: Any, **__: Any) -> None:
+        _say("ended at once", words)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "_go_on" if recorded else "_record", ended)
+    assert main(words) == 130
+    assert capsys.readouterr().err.splitlines()[0] == f"tunemax: ended at once; {again.format(' '.join(words))}"
+    assert interrupts.way_on() == ""
 
 
 def test_who_ignores_ctrl_c_goes_on_ignoring_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,11 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli import main
 from tunemax.search.question.stages import Confirm
 from tunemax.search.results.confirmation import confirmations
+from tunemax.search.results.findings import gather
 from tunemax.search.results.leaderboard import leaderboard
 from tunemax.search.results.winners import confirm
 from tunemax.search.storage.questions import Question
+from tunemax.search.views.answer import answer
 from tunemax.search.views.report import write
 from tunemax.search.workers.events import Event
 
@@ -65,6 +67,17 @@ def test_every_number_of_the_leaderboard_stands_in_all_three(confirmed: Question
             assert rows[entry.name]["confirmed_1x_verdict"] == winner.versus.verdict
     assert found.verdict.replace(" %", "\u00a0%") in html
     assert found.verdict.replace("_", r"\_") in markdown
+
+
+def test_what_is_tuned_only_says_how_it_is_confirmed_wherever_it_is_read(
+    tuned: Question, work: Work, tmp_path: Path
+) -> None:
+    begin = "Confirm the winners with tunemax study confirm q --storage"
+    read = [texts(tuned, tmp_path)[1], " ".join(answer(gather(tuned)).split())]
+    assert [begin in text for text in read] == [True, True]
+    work(confirm(tuned, Confirm(seeds=3)))
+    read = [texts(tuned, tmp_path)[1], answer(gather(tuned))]
+    assert ["Confirm the winners" in text for text in read] == [False, False]
 
 
 def test_a_report_says_where_learnables_ended_and_how_to_do_it_again(confirmed: Question, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tunemax.search.views.writers.terminal import (
     aligned,
     annotated,
     command,
+    hanging,
     listed,
     side_by_side,
     with_command,
@@ -84,6 +85,31 @@ def test_a_command_is_read_by_a_shell_as_it_was(words: list[str], columns: int) 
         patch.setenv("COLUMNS", str(columns))
         text = command(words)
     assert shlex.split(text.replace(" \\\n", " ")) == words
+
+
+NAMED = [
+    "tunemax study confirm q --top 1 --seeds 40 --longer 4 --storage 'my folder/studies of mine.db'",
+    "tunemax rl tune --env Constantmax-v1 --policy constant,spline --member-steps 5000 --set n_layer=1 --set n_embd=16",
+    "optuna delete-study --storage sqlite:///studies.db --study-name 'q of mine'",
+    "tunemax study run q.yaml",
+]
+
+
+@given(
+    st.lists(WORDS, max_size=20).map(" ".join),
+    st.sampled_from(NAMED),
+    st.sampled_from(["", ".", ", its study file", "; more of it", " (with TUNEMAX_STORAGE set)"]),
+    st.integers(50, 150),
+)
+def test_a_command_in_a_sentence_can_be_copied(text: str, named: str, behind: str, columns: int) -> None:
+    sentence = f"it's {text} with {named}{behind}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        for lines in (wrapped(sentence), listed(sentence), hanging("q: ", sentence).splitlines()):
+            assert max(map(len, lines)) < columns
+            assert named in re.sub(r" \\\n +", " ", "\n".join(lines)), (
+                "a shell goes on behind that mark, and nowhere else"
+            )
 
 
 def test_a_command_that_does_not_fit_stands_below(monkeypatch: pytest.MonkeyPatch) -> None:
