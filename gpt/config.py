@@ -396,7 +396,7 @@ class Config(pydantic.BaseModel):
             raise TunemaxError(f"optimizer = {kind.name}: {reason}; take one of {able}")
         try:
             attention.check(model)
-            positions.check(attention.head_width(model))
+            positions.check(attention.head_width(model), max(attention.softmaxes(model) or [1]))
         except ValueError as error:
             raise TunemaxError(str(error)) from error
         config = cls(
@@ -429,6 +429,11 @@ class Config(pydantic.BaseModel):
         parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
         variant = (f"{self.softmax.name}.", self.softmax)
         return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What members of a stack share, softmax variants left out."""
+        return self.attention, self.positions, self.norm, self.mlp, self.optimizer
 
     def active(self) -> dict[str, Any]:
         """The flat fields that mean something in this configuration."""
