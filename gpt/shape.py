@@ -113,13 +113,10 @@ class Shape(Fields):
         """What logits are multiplied with: with muP, the wider a model the less, since it learns to agree with them."""
         return self.mup_output_scale / self.width_multiple if self.parametrisation == "mup" else 1.0
 
-    def query_scale(self, head_width: int) -> float:
-        """What queries are multiplied with for heads of this width D, beside 1 / √D.
-
-        With muP logits are q · k √D_base / D, since queries and keys learn to agree; D_base is the width of a head in
-        the model that was tuned.
-        """
+    def query_scale(self, head_width: int, base: float) -> float:
+        """What queries of heads of this width D are multiplied with beside 1 / √D: with muP logits are q · k √base / D,
+        since queries and keys learn to agree. base: the width of a head in the model that was tuned, if
+        `mup_base_head_width` does not say it."""
         if self.parametrisation == "standard":
             return 1.0
-        base = self.mup_base_head_width or head_width / self.width_multiple
-        return math.sqrt(base / head_width)
+        return math.sqrt((self.mup_base_head_width or base) / head_width)

@@ -147,6 +147,11 @@ class Attention(Part, field="attention", noun="attention kind"):
         queries, keys = (heads * self.head_width(shape) for heads in (shape.n_head, self.kv_heads(shape)))
         return [queries, keys, keys]
 
+    def query_scale(self, shape: Shape) -> float:
+        """What queries are multiplied with beside 1 / √D, at this width. A cosine does not grow with it."""
+        D = self.head_width(shape)
+        return 1.0 if self.qk_norm == "l2" else shape.query_scale(D, D if self.head_dim else D / shape.width_multiple)
+
     def weights(self, shape: Shape) -> int:
         """Numbers in the matrices of one layer."""
         return sum(p.size for p in self.parameters("", shape) if p.role == "hidden")
@@ -169,7 +174,7 @@ class Attention(Part, field="attention", noun="attention kind"):
         q, k, v = (part.view(K, B, T, -1, D).transpose(2, 3) for part in torch.split(qkv, widths, dim=-1))
         q, k, v = self._normalised(q, k, v, place)  # (K, B, H, T, D), (K, B, G, T, D) twice
         q, k = (place.positions.turned(part, neighbours=counts is not None) for part in (q, k))
-        q = scaled(q, place.shape.query_scale(D))
+        q = scaled(q, self.query_scale(place.shape))
         biases = place.positions.biases(place.shape.n_head, T, q)
         plain = counts is None and biases is None and not self.attention_sink
         out = fused(q, k, v, place) if plain else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 import tunemax.gpt.attention.base
 import tunemax.gpt.linear
 import tunemax.gpt.mlp.base
-import tunemax.gpt.mlp.gelu
+import tunemax.gpt.mlp.gated
 import tunemax.gpt.model
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
@@ -36,6 +35,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "muon, spectral": {"optimizer": "muon", "muon_scale": "spectral", "learning_rate": 0.1},
     "adamw, untied": {"optimizer": "adamw", "tie_weights": False},
     "adamw, heads of one width": {"optimizer": "adamw", "heads": 16},
+    **{f"adamw, {norm}": {"optimizer": "adamw", "qk_norm": norm} for norm in ("l2", "rms")},
+    "adamw, other parts": {"attention": "grouped_query", "mlp": "swiglu", "norm": "rms", "norm_position": "peri"},
 }
 
 
@@ -53,8 +54,8 @@ def activations(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
         seen["logits"] = forward(*arguments)
         return seen["logits"]
 
-    for user in (tunemax.gpt.attention.base, tunemax.gpt.mlp.base, tunemax.gpt.mlp.gelu):
-        monkeypatch.setattr(user, "linear", seen_linear, raising=False)
+    for user in (tunemax.gpt.attention.base, tunemax.gpt.mlp.base, tunemax.gpt.mlp.gated):
+        monkeypatch.setattr(user, "linear", seen_linear)
     monkeypatch.setattr(tunemax.gpt.model, "forward", seen_forward)
     return seen
 
@@ -140,8 +141,11 @@ def test_what_width_does_to_each_role(small: Make) -> None:
     assert small(**mup, mup_output_scale=2, mup_input_scale=3).model.output_scale == 0.5
     assert small(**mup, mup_output_scale=2, mup_input_scale=3).model.input_scale == 3
     # logits of attention are q · k √D_base / D in place of q · k / √D
-    assert config.model.query_scale(32) == math.sqrt(8 / 32)
-    assert small(**mup, mup_base_head_width=32).model.query_scale(32) == 1
+    scales = {"": 0.5, "mup_base_head_width": 1, "head_dim": 1}
+    for field, scale in scales.items():
+        other = small(**mup, **({field: 32} if field else {}))
+        assert other.attention.query_scale(other.model) == scale
+    assert other.replace({"qk_norm": "l2", "head_dim": 0}).attention.query_scale(other.model) == 1
     shares = {"adamw": 0.25, "lion": 0.25, "muon": 0.5}
     for kind, share in shares.items():
         config = small(**mup, optimizer=kind, warmup_fraction=0.0, learning_rate=0.1, weight_decay=0.2)
