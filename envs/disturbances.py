@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tunemax.gpt.snapshot import Snapshot
 
 RATE = "learning_rate"
-MOMENTS = ("first", "second")
 
 Uniform = Callable[[str], float]
 """A number in [0, 1) for a word."""
@@ -131,12 +130,12 @@ class Restart(Disturbance):
             raise TunemaxError(f"restart of layer {self.layer}: the model has layers 0 to {layers - 1}")
 
     def after(self, snapshot: Snapshot, layout: Layout) -> Snapshot:
-        start = layout.split(layout.start(snapshot.config))
+        start, moments = layout.split(layout.start(snapshot.config)), snapshot.config.optimizer.moments
         anew = dict(snapshot.tensors)
         for name, part in layout.used(snapshot.config).items():
             if name.startswith(f"h.{self.layer}."):
                 weights = start[name][part].to(anew[f"theta/{name}"].dtype)
-                anew |= {f"theta/{name}": weights, **{f"{moment}/{name}": weights * 0 for moment in MOMENTS}}
+                anew |= {f"theta/{name}": weights, **{f"{moment}/{name}": weights * 0 for moment in moments}}
         return replace(snapshot, tensors=anew)
 
 

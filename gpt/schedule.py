@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tunemax.gpt.config import TrainConfig
+from tunemax.gpt.train_config import TrainConfig
 
 
 def lr_factor(train: TrainConfig, iteration: int) -> float:

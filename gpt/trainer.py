@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.compile.step import Eager, Graphs
-from tunemax.gpt.config import Config, TrainConfig, all_specs, resolve
+from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data.corpus import Corpus
 from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.data.targets import Asked, Targets
@@ -32,6 +32,7 @@ from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
 from tunemax.gpt.snapshot import Snapshot, by_name
 from tunemax.gpt.softmax import Variant, from_column, to_column
+from tunemax.gpt.train_config import TrainConfig
 
 EVAL_WINDOWS = 32
 """Windows a forward pass of an evaluation: fixed, so that a loss does not depend on who else is evaluated."""

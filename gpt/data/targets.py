@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tunemax.gpt.config import TrainConfig
 from tunemax.gpt.data.manifest import Ids, Tokenizer, Tokens
 from tunemax.gpt.evaluation import LOOK, SPAN
+from tunemax.gpt.train_config import TrainConfig
 
 
 @dataclass(frozen=True)

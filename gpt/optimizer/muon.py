@@ -119,7 +119,9 @@ class Muon(WithMomentum, Averaging, name="muon"):
                 inputs, outputs = parts[place].shape[1:]
                 moves[place] = (move.mT if place in turned else move) * self.size(inputs, outputs)
         back = iter(moves)
-        return torch.cat([torch.cat([next(back) for _ in pieces], dim=2).flatten(1) for pieces in whole], dim=1)
+        beside = [[next(back) for _ in pieces] for pieces in whole]
+        # Inductor takes a cat of one for nothing, and then cannot flatten what is turned
+        return torch.cat([(b[0] if len(b) == 1 else torch.cat(b, dim=2)).flatten(1) for b in beside], dim=1)
 
     def size(self, inputs: int, outputs: int) -> float:
         """What an orthogonal matrix is multiplied with to be a move."""

@@ -64,9 +64,9 @@ def say_astray(question: Question) -> None:
 def say_how_measured(question: Question) -> None:
     """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
     as."""
-    from tunemax.gpt.config import TrainConfig
     from tunemax.gpt.evaluation import converted
     from tunemax.gpt.schedule import overlapping
+    from tunemax.gpt.train_config import TrainConfig
     from tunemax.search.question.phases import SHAPE
     from tunemax.search.views.writers.terminal import hanging
 

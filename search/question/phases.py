@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from tunemax.gpt.config import Config, TrainConfig
+from tunemax.gpt.config import Config
 from tunemax.gpt.fields import Value
 from tunemax.gpt.schedule import decay_start, lr_factor, warmup_end
+from tunemax.gpt.train_config import TrainConfig
 from tunemax.search.question.budget import SHARES, VOCABULARY
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, extremes, shown

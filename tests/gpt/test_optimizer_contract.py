@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tunemax.gpt import matmul
 from tunemax.gpt.checkpoint import load, save
-from tunemax.gpt.compile import step
+from tunemax.gpt.compile import library, step
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
@@ -289,6 +289,24 @@ def test_what_is_compiled_is_what_eager_mode_computes(
     for eager, other in zip(*ends, strict=True):
         for key, tensor in eager.items():
             torch.testing.assert_close(other[key], tensor, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@over_optimizers
+def test_it_is_compiled_and_trains_as_it_does_eagerly(
+    name: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(library.CACHE, str(tmp_path / "compiled"))
+    ends = []
+    for compiled in (False, True):
+        configs = several(small, name, compile=compiled, n_layer=1, n_embd=8, block_size=8)
+        trainer = Trainer(configs[0], corpus)
+        members = [trainer.add(config) for config in configs]
+        trainer.step(5)
+        assert trainer.arithmetic.startswith("compiled" if compiled else "eager")
+        ends.append([trainer.evaluate()[member] for member in members])
+    assert ends[1] == pytest.approx(ends[0], abs=1e-3)
 
 
 @over_optimizers

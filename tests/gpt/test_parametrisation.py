@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 import tunemax.gpt.attention.base
 import tunemax.gpt.linear
 import tunemax.gpt.mlp.base
-import tunemax.gpt.mlp.gelu
+import tunemax.gpt.mlp.gated
 import tunemax.gpt.model
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
@@ -36,6 +35,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "muon, spectral": {"optimizer": "muon", "muon_scale": "spectral", "learning_rate": 0.1},
     "adamw, untied": {"optimizer": "adamw", "tie_weights": False},
     "adamw, heads of one width": {"optimizer": "adamw", "heads": 16},
+    **{f"adamw, {norm}": {"optimizer": "adamw", "qk_norm": norm} for norm in ("l2", "rms")},
+    "adamw, other parts": {"attention": "grouped_query", "mlp": "swiglu", "norm": "rms", "norm_position": "peri"},
 }
 
 
@@ -53,8 +54,8 @@ def activations(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
         seen["logits"] = forward(*arguments)
         return seen["logits"]
 
-    for user in (tunemax.gpt.attention.base, tunemax.gpt.mlp.base, tunemax.gpt.mlp.gelu):
-        monkeypatch.setattr(user, "linear", seen_linear, raising=False)
+    for user in (tunemax.gpt.attention.base, tunemax.gpt.mlp.base, tunemax.gpt.mlp.gated):
+        monkeypatch.setattr(user, "linear", seen_linear)
     monkeypatch.setattr(tunemax.gpt.model, "forward", seen_forward)
     return seen
 

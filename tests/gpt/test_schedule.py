@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunemax.gpt.config import TrainConfig
 from tunemax.gpt.schedule import lr_factor
+from tunemax.gpt.train_config import TrainConfig
 
 fractions = st.floats(0, 1)
 trains = st.builds(
