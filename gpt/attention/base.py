@@ -159,11 +159,6 @@ class Attention(Part, field="attention", noun="attention kind"):
         queries, keys = (heads * self.head_width(shape) for heads in (shape.n_head, self.kv_heads(shape)))
         return [queries, keys, keys]
 
-    def query_scale(self, shape: Shape) -> float:
-        """What queries are multiplied with beside 1 / √D, at this width. A cosine does not grow with it."""
-        D = self.head_width(shape)
-        return 1.0 if self.qk_norm == "l2" else shape.query_scale(D, D if self.head_dim else D / shape.width_multiple)
-
     def weights(self, shape: Shape) -> int:
         """Numbers in the matrices of one layer."""
         return sum(p.size for p in self.parameters("", shape) if p.role == "hidden")
