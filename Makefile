@@ -26,7 +26,7 @@ study: .venv/installed
 	  '  tunemax study best softmax_variants    # the winner, and the command that trains it' \
 	  '  tunemax study files                    # more questions, each run by its name'
 
-# A learning rate that starts wrong, in trainings of six sizes, each of a second: agents learn to mend it, and what is tuned for the same
+# A learning rate that starts wrong, in trainings of four sizes, each of a second: agents learn to mend it, and what is tuned for the same
 # price puts all of them to one value. Fewer than five seeds and as many tunings get no verdict. RL_JOBS at once: what they train is one thread.
 RL_SCENE = --env MixedWidths-v1 --horizon 80 --frame-skip 8 --set block_size=16 --set batch_size=4
 RL = $(BIN)/tunemax rl
