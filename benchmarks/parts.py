@@ -117,7 +117,7 @@ def main() -> None:
     corpus = open_data(arguments.data)
     print("\n".join(environment()), end="\n\n")
     rounds, seconds = (1, 0.01) if arguments.quick else (arguments.rounds, arguments.seconds)
-    header = ["parts", "", "member-steps/s", "to the default (min-max)", "FLOPs to the default"]
+    header = ["parts", "way", "member-steps/s", "to the default (min-max)", "FLOPs to the default"]
     for name in arguments.shapes[:1] if arguments.quick else arguments.shapes:
         for compiled in (False, True)[: 2 if arguments.compiled else 1]:
             shape = {**SHAPES[name], "n_head": SHAPES[name]["n_embd"] // HEAD}
