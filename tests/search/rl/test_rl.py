@@ -254,7 +254,7 @@ def test_a_training_says_in_json_whether_it_has_learned(capsys: pytest.CaptureFi
 
 
 def test_what_is_not_said_of_a_training_that_goes_on_is_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.yaml").write_text("source: mine\nlearning_rate: 0.01\nbatch_size: 2\nn_epochs: 1\n")
+    Path("mine.yaml").write_text("source: mine\nlearning_rate: 0.01\nbatch_size: 3\nn_epochs: 1\n")
     assert train("--preset", "mine.yaml") == 0
     again = ["rl", "train", *SHORT, "--algo", "ppo"]
     assert main([*again, "--steps", "36"]) == 0
