@@ -47,8 +47,8 @@ class Plan:
 
     steps: of the environment, all trainings together, rounded up to whole rounds. envs: trainings at once.
     round: episodes of each of them between two looks. validation: instances of a look, the first so many of their set.
-    With 16 trainings, the default costs 40 % as much to look as to learn; fewer instances choose by luck. checked:
-    training instances of the learning check.
+    With 16 trainings, looking costs 40 % of what learning does by default; a quarter of the instances would have twice
+    the error. checked: training instances of the learning check.
     """
 
     scene: Scene

@@ -268,7 +268,7 @@ def test_a_published_agent_steers_a_run_by_its_name(capsys: pytest.CaptureFixtur
     asked = "--n_layer 1 --n_embd 8 --block_size 16 --batch_size 4 --max_iters 40 --eval_interval 20 --out_dir steered"
     assert main(["rl", "steer", "mixed_widths", *asked.split()]) == 0
     said = capsys.readouterr().out
-    assert "of tunemax/MixedWidths-v1 moves learning_rate every 2 of 40 iterations" in said
+    assert "of tunemax/MixedWidths-v1 moves learning_rate every 4 of 40 iterations" in said
     assert "finished at iteration 40; the run is in steered" in said
     assert main(["rl", "steer", "mixed_width"]) == 2
     assert "mixed_width: no agent here" in (said := capsys.readouterr().err)
@@ -289,7 +289,7 @@ def test_a_training_says_in_json_whether_it_has_learned(capsys: pytest.CaptureFi
 
 
 def test_what_is_not_said_of_a_training_that_goes_on_is_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.yaml").write_text("source: mine\nlearning_rate: 0.01\nbatch_size: 8\nn_epochs: 1\n")
+    Path("mine.yaml").write_text("source: mine\nlearning_rate: 0.01\nbatch_size: 3\nn_epochs: 1\n")
     assert train("--preset", "mine.yaml") == 0
     again = ["rl", "train", *SHORT, "--algo", "ppo"]
     assert main([*again, "--steps", "36"]) == 0
@@ -301,7 +301,7 @@ def test_what_is_not_said_of_a_training_that_goes_on_is_as_it_was_begun(capsys: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere", "--name", "mine"], "nowhere/best.safetensors: no agent here; train one"),
+        (["nowhere", "--name", "mine"], "nowhere: no agent here; train one"),
         (["nowhere", "--name", "../mine"], "name = ../mine: expected small letters and digits"),
         (
             ["nowhere", "--name", "mine", "--verdict", "nowhere.json"],
