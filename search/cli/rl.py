@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.paths import folder_named
+from tunemax.gpt.paths import path_typed
 from tunemax.search.cli import headroom, published, steer
 from tunemax.search.cli.common import count_flag, print_json, storage_flag, whole
 from tunemax.search.cli.parser import add_command
@@ -49,9 +49,11 @@ def register(commands: Subcommands) -> None:
     count_flag(parser, "--envs", "trainings at once, as one model (default 16)")
     count_flag(parser, "--round", "episodes of each between two looks at validation (default 10)")
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
-    parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)")
     parser.add_argument(
-        "--out", type=folder_named, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
+        "--preset", type=path_typed, metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)"
+    )
+    parser.add_argument(
+        "--out", type=path_typed, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
     )
     storage_flag(parser, as_json=True)
 
@@ -80,7 +82,7 @@ def register(commands: Subcommands) -> None:
         "--margin", type=_margin, metavar="PERCENT", help="what differs by less than this of the loss ties (default 1)"
     )
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
-    parser.add_argument("--out", type=folder_named, metavar="DIR", help="of the report (default: beside the agents)")
+    parser.add_argument("--out", type=path_typed, metavar="DIR", help="of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     storage_flag(parser)
 
@@ -108,7 +110,7 @@ def train(arguments: argparse.Namespace) -> None:
     algorithm = checked(arguments.algo)
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     scene = scene_of(arguments, action)
-    preset = load(algorithm, Path(arguments.preset)) if arguments.preset else usual(algorithm, scene.id)
+    preset = load(algorithm, arguments.preset) if arguments.preset else usual(algorithm, scene.id)
     size = (arguments.steps, arguments.envs or 16, arguments.round or ROUND)
     plan = Plan(scene, algorithm, preset, arguments.seed, *size)
     check_room(plan.scene.task.config, plan.envs)
