@@ -134,7 +134,7 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.train import learn, state_of
     from tunemax.search.storage.urls import storage_errors
-    from tunemax.search.views.writers.terminal import hanging
+    from tunemax.search.views.writers.terminal import hanging, side_by_side
 
     name, total, before = f"{plan.algorithm} {plan.seed}", plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
@@ -145,9 +145,10 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained
         with storage_errors(storage.url), bar(name, total, "steps") as (move, say):
 
             def report(found: Evaluation, spent: int) -> None:
-                lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-                steps = f"{name}: steps {found.steps:,}/{total:,}"
-                say(f"{steps}  validation return {found.total:.4f}{lost}  {state_of(found)}  {spent:,} member-steps")
+                lost = f"{found.diverged:.0%} diverged" if found.diverged else ""
+                steps, total_return = f"{name}: steps {found.steps:,}/{total:,}", f"validation return {found.total:.4f}"
+                state = state_of(found).split("  ")
+                say(side_by_side(steps, total_return, lost, *state, f"{spent:,} member-steps"))
 
             trained = learn(storage, plan, folder, report, move)
     except KeyboardInterrupt:
