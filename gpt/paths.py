@@ -22,12 +22,12 @@ def caches() -> Path:
     return inside(named if named.is_absolute() else Path(os.path.expanduser("~/.cache")), "tunemax")
 
 
-def folder_named(text: str) -> Path:
-    """The folder that somebody has named, ``~`` being his home. Raises TunemaxError for the home of nobody."""
+def path_typed(text: str) -> Path:
+    """The path that somebody has typed, ``~`` being his home. Raises TunemaxError for the home of nobody."""
     path = os.path.expanduser(text)
     if path.startswith("~"):
         user = path.partition("/")[0]
-        raise TunemaxError(f"{visible(text)}: no user has the home {visible(user)}; a folder of this name is ./{user}")
+        raise TunemaxError(f"{visible(text)}: no user has the home {visible(user)}; what is called so here is ./{user}")
     return Path(path)
 
 

@@ -27,7 +27,7 @@ from tunemax.gpt.files import write_whole
 from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
-from tunemax.gpt.paths import folder_named, inside
+from tunemax.gpt.paths import inside, path_typed
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.gpt.visible import visible
@@ -132,7 +132,7 @@ class Controller(Protocol):
 def run_folder(config: Config) -> Path:
     """`out_dir`, or a name made of data, variant and identity."""
     if config.log.out_dir:
-        return folder_named(config.log.out_dir)
+        return path_typed(config.log.out_dir)
     try:
         return inside(Path("runs"), f"{Path(config.train.dataset).name}-{config.softmax.name}-{config.identity}")
     except TunemaxError as error:

@@ -21,6 +21,7 @@ from tunemax.envs.agents.training import last_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.paths import path_typed
 
 PUBLISHED = Path(__file__).parent / "published"
 NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
@@ -119,7 +120,7 @@ def find(given: str) -> Path:
 
     Raises TunemaxError if there is none.
     """
-    path = Path(given)
+    path = path_typed(given)
     if path.is_dir():
         return path / BEST
     if path.exists():

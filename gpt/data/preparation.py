@@ -31,13 +31,13 @@ from tunemax.gpt.data.manifest import (
 from tunemax.gpt.data.sources import DATASETS, Source, find_source
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import partial_folder, write_through, write_whole
-from tunemax.gpt.paths import caches, inside
+from tunemax.gpt.paths import caches, inside, path_typed
 
 
 def data_root() -> Path:
     """Where prepared data lies: as TUNEMAX_DATA says, else tunemax/data in XDG_CACHE_HOME, else in ~/.cache."""
     if named := os.environ.get("TUNEMAX_DATA"):
-        return Path(os.path.expanduser(named))
+        return path_typed(named)
     return caches() / "data"
 
 
@@ -56,7 +56,7 @@ def prepare(dataset: str, folder: Path | None = None, fingerprint: str | None = 
     A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing
     half-written.
     """
-    given = Path(os.path.expanduser(dataset))
+    given = path_typed(dataset)
     root = Path(folder) if folder else data_root()
     try:
         if dataset and dataset not in DATASETS and is_prepared(given):

@@ -24,6 +24,7 @@ from tunemax.gpt.data.manifest import PARTS, is_prepared
 from tunemax.gpt.data.splits import Keep, Split, by_file, by_path, by_position
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.paths import path_typed
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -66,7 +67,7 @@ def find_source(name: str, root: Path) -> Source:
     """The source of a dataset's name or path; `root` is the folder where a download may lie. Raises TunemaxError."""
     if name in DATASETS:
         return DATASETS[name](root)
-    path = Path(os.path.expanduser(name))
+    path = path_typed(name)
     if name and path.is_file():
         return text_file(path.resolve())
     if name and path.is_dir():
@@ -158,7 +159,7 @@ def _shakespeare(root: Path) -> bytes:
     kept = root / SHAKESPEARE_FILE
     own = os.environ.get("TUNEMAX_SHAKESPEARE")
     if own or kept.is_file():
-        path = Path(os.path.expanduser(own)) if own else kept
+        path = path_typed(own) if own else kept
         if not path.is_file():
             raise TunemaxError(f"TUNEMAX_SHAKESPEARE = {own}: no such file; expected a copy of {SHAKESPEARE_URL}")
         return _verified(

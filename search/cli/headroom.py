@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tunemax.gpt.paths import folder_named
+from tunemax.gpt.paths import path_typed
 from tunemax.search.cli.common import count_flag, storage_flag, whole
 from tunemax.search.cli.parser import add_command
 from tunemax.search.cli.scenes import flags_of, scene_flags, scene_of
@@ -34,7 +34,7 @@ def register(actions: Subcommands) -> None:
         "--seed", type=whole("--seed", 0), default=1, metavar="N", help="of schedules and looks (default 1)"
     )
     parser.add_argument(
-        "--out", type=folder_named, metavar="DIR", help="folder of the result (default: beside the agents)"
+        "--out", type=path_typed, metavar="DIR", help="folder of the result (default: beside the agents)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     storage_flag(parser)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.paths import path_typed
 from tunemax.search.cli.common import print_json
 from tunemax.search.cli.parser import add_command
 
@@ -19,13 +20,20 @@ def register(actions: Subcommands) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
     parser = add_command(actions, "publish", "make a small agent and its card of the folder of a training", make)
-    parser.add_argument("folder", metavar="DIR", help="folder of a finished training")
+    parser.add_argument("folder", type=path_typed, metavar="DIR", help="folder of a finished training")
     parser.add_argument("--name", required=True, metavar="NAME", help="how it is called")
     parser.add_argument(
-        "--verdict", metavar="FILE", help="what rl evaluate --json has printed, for seeds, score and sentences"
+        "--verdict",
+        type=path_typed,
+        metavar="FILE",
+        help="what rl evaluate --json has printed, for seeds, score and sentences",
     )
     parser.add_argument(
-        "--out", default=".", metavar="DIR", help="where NAME.safetensors and NAME.json go (default: here)"
+        "--out",
+        type=path_typed,
+        default=".",
+        metavar="DIR",
+        help="where NAME.safetensors and NAME.json go (default: here)",
     )
 
 
@@ -39,6 +47,9 @@ def agents(arguments: argparse.Namespace) -> None:
     found = cards()
     if arguments.json:
         print_json([card.model_dump(mode="json") for card in found])
+        return
+    if not found:
+        print("no agent comes with this version; train one with tunemax rl train")
         return
     heads = ("", "environment", "moves", "algorithm", "score, 95 %", "seeds", "member-steps")
     rows = [
@@ -64,9 +75,9 @@ def make(arguments: argparse.Namespace) -> None:
     """Write both files."""
     from tunemax.envs.agents.cards import publish
 
-    out = Path(arguments.out)
-    verdict = _read(Path(arguments.verdict)) if arguments.verdict else None
-    card = publish(Path(arguments.folder), arguments.name, out, verdict)
+    out = arguments.out
+    verdict = _read(arguments.verdict) if arguments.verdict else None
+    card = publish(arguments.folder, arguments.name, out, verdict)
     path = out / f"{card.name}.safetensors"
     print(f"{path}: {path.stat().st_size:,} bytes; its card is {out / card.name}.json")
 

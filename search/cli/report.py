@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tunemax.gpt.paths import folder_named
+from tunemax.gpt.paths import path_typed
 from tunemax.search.cli.common import revived, storage_flag
 from tunemax.search.cli.parser import add_command
 
@@ -20,7 +20,7 @@ def register(commands: Subcommands) -> None:
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument(
         "--out",
-        type=folder_named,
+        type=path_typed,
         metavar="FOLDER",
         help="where to (default: report/ in the question's runs)",
     )

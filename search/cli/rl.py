@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.paths import folder_named
+from tunemax.gpt.paths import path_typed
 from tunemax.search.cli import headroom, published, steer
 from tunemax.search.cli.common import count_flag, print_json, storage_flag, whole
 from tunemax.search.cli.parser import add_command
@@ -49,9 +49,11 @@ def register(commands: Subcommands) -> None:
     count_flag(parser, "--envs", "trainings at once, as one model (default 16)")
     count_flag(parser, "--round", "episodes of each between two looks at validation (default 10)")
     parser.add_argument("--absolute", action="store_true", help="actions are places between bounds instead of moves")
-    parser.add_argument("--preset", metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)")
     parser.add_argument(
-        "--out", type=folder_named, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
+        "--preset", type=path_typed, metavar="FILE", help="hyperparameters (default: ours in envs/agents/presets)"
+    )
+    parser.add_argument(
+        "--out", type=path_typed, metavar="DIR", help="of the agent (default: in runs/rl/ beside the storage)"
     )
     storage_flag(parser, as_json=True)
 
@@ -80,7 +82,7 @@ def register(commands: Subcommands) -> None:
         "--margin", type=_margin, metavar="PERCENT", help="what differs by less than this of the loss ties (default 1)"
     )
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
-    parser.add_argument("--out", type=folder_named, metavar="DIR", help="of the report (default: beside the agents)")
+    parser.add_argument("--out", type=path_typed, metavar="DIR", help="of the report (default: beside the agents)")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     storage_flag(parser)
 
@@ -108,7 +110,7 @@ def train(arguments: argparse.Namespace) -> None:
     algorithm = checked(arguments.algo)
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     scene = scene_of(arguments, action)
-    preset = load(algorithm, Path(arguments.preset)) if arguments.preset else usual(algorithm, scene.id)
+    preset = load(algorithm, arguments.preset) if arguments.preset else usual(algorithm, scene.id)
     size = (arguments.steps, arguments.envs or 16, arguments.round or ROUND)
     plan = Plan(scene, algorithm, preset, arguments.seed, *size)
     check_room(plan.scene.task.config, plan.envs)
@@ -132,7 +134,7 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.train import learn, state_of
     from tunemax.search.storage.urls import storage_errors
-    from tunemax.search.views.writers.terminal import hanging
+    from tunemax.search.views.writers.terminal import hanging, side_by_side
 
     name, total, before = f"{plan.algorithm} {plan.seed}", plan.rounds * plan.round_steps, last_of(folder)
     rounds = f"{counted(total, 'step')} in {counted(plan.rounds, 'round')} of {plan.round_steps:,}"
@@ -143,9 +145,10 @@ def _train(plan: Plan, folder: Path, storage: RDBStorage, again: str) -> Trained
         with storage_errors(storage.url), bar(name, total, "steps") as (move, say):
 
             def report(found: Evaluation, spent: int) -> None:
-                lost = f"  {found.diverged:.0%} diverged" if found.diverged else ""
-                steps = f"{name}: steps {found.steps:,}/{total:,}"
-                say(f"{steps}  validation return {found.total:.4f}{lost}  {state_of(found)}  {spent:,} member-steps")
+                lost = f"{found.diverged:.0%} diverged" if found.diverged else ""
+                steps, total_return = f"{name}: steps {found.steps:,}/{total:,}", f"validation return {found.total:.4f}"
+                state = state_of(found).split("  ")
+                say(side_by_side(steps, total_return, lost, *state, f"{spent:,} member-steps"))
 
             trained = learn(storage, plan, folder, report, move)
     except KeyboardInterrupt:

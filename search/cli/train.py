@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.paths import path_typed
 from tunemax.search.cli.common import whole
 from tunemax.search.cli.interrupts import going_on
 from tunemax.search.cli.parser import Parser, add_command
@@ -36,9 +37,10 @@ def _fill(parser: Parser) -> None:
     from tunemax.search.cli.flags import add_field_flags
 
     start = parser.add_argument_group("start")
-    start.add_argument("--resume", metavar="RUN", help="folder of a run to go on with")
+    start.add_argument("--resume", type=path_typed, metavar="RUN", help="folder of a run to go on with")
     start.add_argument(
         "--config",
+        type=path_typed,
         metavar="FILE",
         help="take the fields of a run (its folder), or of a YAML or JSON file; flags change them",
     )
@@ -69,13 +71,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.study and (arguments.trial is not None or arguments.storage):
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     if arguments.resume:
-        before = Config.stored(runs.recorded(Path(arguments.resume)).config)
+        before = Config.stored(runs.recorded(arguments.resume).config)
         check_means_something(before, given)
         set_up_for(before)
         horizon = all_specs()["max_iters"].check(given.get("max_iters", before.train.max_iters))
-        result = runs.resume(Path(arguments.resume), given, saying(int(horizon)), note)
+        result = runs.resume(arguments.resume, given, saying(int(horizon)), note)
     else:
-        begun = configured(Path(arguments.config)) if arguments.config else _trial(arguments)
+        begun = configured(arguments.config) if arguments.config else _trial(arguments)
         config = Config.of(changed(begun, given))
         check_evaluation(config, given)
         set_up_for(config)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tunemax.gpt.paths import Misnamed, inside
+from tunemax.gpt.paths import Misnamed, inside, path_typed
 
 STUDIES, HERE = Path("studies"), Path()
 DATABASE = "tunemax.db"
@@ -47,7 +47,7 @@ def runs_folder(storage_url: str) -> Path:
     It is `runs/` for tunemax.db and `other.runs/` for other.db, so that databases in one folder do not share it.
     """
     if named := os.environ.get("TUNEMAX_RUNS"):
-        return Path(named)
+        return path_typed(named)
     from sqlalchemy.engine import make_url  # not above: who asks for help needs no database
 
     url = make_url(storage_url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.paths import path_typed
 from tunemax.search.storage.secrets import HIDDEN, is_token, redacted
 
 PACKAGES = {
@@ -42,7 +42,7 @@ def storage_url(where: str | Path) -> URL:
     if "://" not in text:
         if _NO_PATH.match(text):  # it may hold a password
             raise TunemaxError(f"storage: neither a path nor a URL of the form {_FORM}")
-        file = str(Path(os.path.expanduser(text)).absolute())
+        file = str(path_typed(text).absolute())
         return URL.create("sqlite", database=file, query={"timeout": f"{TIMEOUT:g}"})
     scheme = text.split("://")[0]
     try:
@@ -56,7 +56,7 @@ def storage_url(where: str | Path) -> URL:
         return url
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise TunemaxError("storage sqlite: workers need a file they can share; give its path")
-    path = str(Path(os.path.expanduser(url.database)).absolute())
+    path = str(path_typed(url.database).absolute())
     return url.set(database=path).update_query_dict({"timeout": _timeout(url)})
 
 

@@ -66,7 +66,7 @@ def _tuned(findings: Findings) -> list[str]:
     if again:
         every = f"in all {counted(len(again.names), 'repeat')}"
         spent.append(f"{every} {again.member_steps:,} ({counted(again.tokens, 'token')})")
-    spent += [f"confirmation at {each.work} {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirmation {each.member_steps:,} at {each.work}" for each in findings.confirmations]
     spent += [f"confirmation of the other repeats {again.confirming:,}"] if again and again.confirming else []
     verdict = findings.order if findings.confirmations else board.sentence
     rule = findings.question.definition.rule

@@ -16,6 +16,7 @@ from tunemax.gpt.visible import visible
 from tunemax.search.views.live.picture import picture
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.views.words import line, status, summary
+from tunemax.search.views.writers.terminal import side_by_side
 from tunemax.search.workers.events import Event, Finished, Note
 
 REFRESH = 4
@@ -46,7 +47,7 @@ def shown(progress: Progress) -> Iterator[Callable[[Event], None]]:
     ):
         yield take
     if progress.recent:
-        print(summary(progress), flush=True)
+        _say(summary(progress))
 
 
 @contextlib.contextmanager
@@ -63,12 +64,17 @@ def _lines(progress: Progress) -> Iterator[Callable[[Event], None]]:
         if isinstance(event, Note):
             print(event.text, file=sys.stderr, flush=True)
         elif isinstance(event, Finished):
-            print(f"{line(event)}  [{progress.done}/{progress.total}]", flush=True)
+            _say(f"{line(event)}  [{progress.done}/{progress.total}]")
         if progress.now() - said >= STATUS and progress.done < progress.total:
             said = progress.now()
-            print(status(progress), flush=True)
+            _say(status(progress))
 
     yield take
+
+
+def _say(parts: str) -> None:
+    """Print what stands in parts, two spaces between them; below each other where a line is too narrow."""
+    print(side_by_side(*parts.split("  ")), flush=True)
 
 
 @contextlib.contextmanager

@@ -145,5 +145,5 @@ def _pruning(findings: Findings) -> Section:
 
 def _budget(findings: Findings) -> Section:
     spent = [f"Tuning took {counted(findings.board.member_steps, 'member-step')}"]
-    spent += [f"confirming at {each.work} {each.member_steps:,}" for each in findings.confirmations]
+    spent += [f"confirming {each.member_steps:,} at {each.work}" for each in findings.confirmations]
     return Section("Budget", sentences=(f"{', '.join(spent)}.",), tables=(tables.budget(findings.board),))

@@ -271,6 +271,21 @@ def test_gc_removes_what_no_trial_needs(interrupted: Question, where: str, capsy
     )
 
 
+def test_gc_of_one_question_leaves_the_others_alone(
+    interrupted: Question, where: str, capsys: pytest.CaptureFixture[str], ask: Ask
+) -> None:
+    other = ask(name="other")
+    left = [trial_folder(question.storage.url, f"{question.name}/softmax", 0) for question in (interrupted, other)]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / FILE).write_bytes(b"x" * 2_000_000)
+    other.study("other/softmax").tell(other.study("other/softmax").ask(), 1.0)
+    assert typed(capsys, "study", "gc", "q", "--storage", where) == "removed 1 snapshot, 2.0 MB\n"
+    assert [folder.exists() for folder in left] == [False, True]
+    assert typed(capsys, "study", "gc", "other", "q", "--storage", where) == "removed 1 snapshot, 2.0 MB\n"
+    assert [folder.exists() for folder in left] == [False, False]
+
+
 # ---- interrupted, and run again --------------------------------------------------------------------------------------
 
 
@@ -409,7 +424,7 @@ def test_words_that_are_wrong(
         "study delete qq --yes": "qq: no such question in this storage; did you mean `q`?",
         "study resum q": "resum: no such command; did you mean `resume`?",
         "study resume q --slots 0": "--slots = 0: expected a whole number ≥ 1",
-        "study gc q": "q: nothing more was expected; see `tunemax study gc --help`",
+        "study gc qq": "qq: no such question in this storage; did you mean `q`?",
     }
     for words, line in lines.items():
         assert refused(capsys, *words.split()) == line

@@ -131,7 +131,7 @@ def test_from_the_command_line_everything_is_run_shown_and_deleted(
     assert "repeat 1" in out
     assert "repeat 2" in out
     assert "polymax to softmax, confirmed after each of them: " in out
-    spent = "Budget spent: tuning 40 member-steps (2,560 tokens), in all 2 repeats 80 (5,120 tokens), confirmation at"
+    spent = "Budget spent: tuning 40 member-steps (2,560 tokens), in all 2 repeats 80 (5,120 tokens), confirmation "
     assert spent in " ".join(out.split())
     assert "confirmation of the other repeats 240." in " ".join(out.split())
     assert main(["study", "leaderboard", "q", "--storage", storage, "--json"]) == 0

@@ -257,6 +257,24 @@ def test_an_agent_steers_a_run_from_the_command_line(capsys: pytest.CaptureFixtu
     assert "nowhere: no agent here; train one with tunemax rl train" in capsys.readouterr().err
 
 
+def test_the_lines_of_a_training_fit_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert train("--out", "a") == 0
+    said = capsys.readouterr().out
+    assert "validation return" in said
+    assert max(map(len, said.splitlines())) < 80
+
+
+def test_that_no_agent_is_published_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tunemax.envs.agents.cards.PUBLISHED", tmp_path)
+    assert main(["rl", "agents"]) == 0
+    assert capsys.readouterr().out == "no agent comes with this version; train one with tunemax rl train\n"
+
+
 def test_a_published_agent_steers_a_run_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "agents"]) == 0
     listed = capsys.readouterr().out

@@ -195,3 +195,15 @@ def test_forced_colours_do_not_make_a_file_a_terminal(
     with shown(Progress({"q/softmax": Candidate(8)})) as view:
         view(Finished(0, "q/softmax", 0, 40, "complete", 3.0))
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_lines_fit_a_narrow_place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    study = "a_question.confirmed/constantmax"
+    progress = Progress({study: Candidate(30)})
+    with shown(progress) as take:
+        take(Started(0, study, 12, 40))
+        take(Finished(0, study, 12, 40, "complete", 3.25))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) < 70
+    assert f"{study} trial 12: complete at iteration 40 loss 3.2500 [1/30] 1/30 trials: " in " ".join(said.split())
