@@ -48,11 +48,11 @@ class Shape(Fields):
     )
     mup_base_head_width: int = setting(
         0,
-        "width of a head at mup_base_width; 0 for as many heads there as here. Where heads of one width become more, "
-        "it is that width",
+        "width of a head at mup_base_width; 0 for as many heads there as here, or for head_dim if it is given. Where "
+        "heads of one width become more, it is that width",
         ge=0,
         le=16384,
-        when=MUP,
+        when={**MUP, "qk_norm": ("none", "rms")},
         shared=True,
         neutral=0,
     )
@@ -112,14 +112,3 @@ class Shape(Fields):
     def output_scale(self) -> float:
         """What logits are multiplied with: with muP, the wider a model the less, since it learns to agree with them."""
         return self.mup_output_scale / self.width_multiple if self.parametrisation == "mup" else 1.0
-
-    def query_scale(self, head_width: int) -> float:
-        """What queries are multiplied with for heads of this width D, beside 1 / √D.
-
-        With muP logits are q · k √D_base / D, since queries and keys learn to agree; D_base is the width of a head in
-        the model that was tuned.
-        """
-        if self.parametrisation == "standard":
-            return 1.0
-        base = self.mup_base_head_width or head_width / self.width_multiple
-        return math.sqrt(base / head_width)

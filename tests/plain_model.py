@@ -22,6 +22,7 @@ def logits(w: Weights, c: Config, tokens: Tensor) -> Tensor:
     x = w["wte"][tokens]
     if flat["position"] == "learned":
         x = x + w["wpe"][: len(tokens)]
+    x = x * (flat["mup_input_scale"] if multiple(c) else 1)
     for layer in range(flat["n_layer"]):
         for number, part in (("1", attention), ("2", mlp)):
             norm = f"h.{layer}.ln_{number}"
@@ -34,8 +35,15 @@ def logits(w: Weights, c: Config, tokens: Tensor) -> Tensor:
     if flat["norm_position"] != "post":
         x = normed(w, c, "ln_f", x)
     out = x @ (w["wte"] if flat["tie_weights"] else w["lm_head"]).T
+    out = out * flat["mup_output_scale"] / multiple(c) if multiple(c) else out
     cap = flat["logit_softcap"]
     return cap * torch.tanh(out / cap) if cap else out
+
+
+def multiple(c: Config) -> float:
+    """How much wider the model is than the one that was tuned; 0 without muP."""
+    flat = c.flat()
+    return flat["n_embd"] / flat["mup_base_width"] if flat["parametrisation"] == "mup" else 0
 
 
 def minimised(w: Weights, c: Config, tokens: Tensor) -> Tensor:
@@ -129,6 +137,9 @@ def attention(w: Weights, c: Config, layer: int, x: Tensor) -> Tensor:
         v = qkv[:, (H + G + group) * D : (H + G + group + 1) * D]
         q, k, v = sized(flat["qk_norm"], q), sized(flat["qk_norm"], k), sized(flat["v_norm"], v)
         factor = 1 / math.sqrt(D)
+        if multiple(c):
+            base = flat["mup_base_head_width"] or flat["head_dim"] or flat["mup_base_width"] / H
+            factor = math.sqrt(base) / D
         if flat["qk_norm"] == "l2":
             factor = math.log2(flat["block_size"] ** 2 - flat["block_size"])
         if flat["qk_norm_scale"]:

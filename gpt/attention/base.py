@@ -142,6 +142,18 @@ class Attention(Part, field="attention", noun="attention kind"):
         """D."""
         return self.head_dim or shape.n_embd // shape.n_head
 
+    def query_scale(self, shape: Shape) -> float:
+        """What queries are multiplied with, beside 1 / √D.
+
+        With muP logits are q · k √D_base / D, since queries and keys learn to agree; D_base is the width of a head in
+        the model that was tuned. Cosines are what they are at every width.
+        """
+        if shape.parametrisation == "standard" or self.qk_norm == "l2":
+            return 1.0
+        width = self.head_width(shape)
+        base = shape.mup_base_head_width or self.head_dim or width / shape.width_multiple
+        return math.sqrt(base / width)
+
     def _widths(self, shape: Shape) -> list[int]:
         """Of all queries, all keys and all values side by side."""
         queries, keys = (heads * self.head_width(shape) for heads in (shape.n_head, self.kv_heads(shape)))
@@ -169,7 +181,7 @@ class Attention(Part, field="attention", noun="attention kind"):
         q, k, v = (part.view(K, B, T, -1, D).transpose(2, 3) for part in torch.split(qkv, widths, dim=-1))
         q, k, v = self._normalised(q, k, v, place)  # (K, B, H, T, D), (K, B, G, T, D) twice
         q, k = (place.positions.turned(part, neighbours=counts is not None) for part in (q, k))
-        q = scaled(q, place.shape.query_scale(D))
+        q = scaled(q, self.query_scale(place.shape))
         biases = place.positions.biases(place.shape.n_head, T, q)
         plain = counts is None and biases is None and not self.attention_sink
         out = fused(q, k, v, place) if plain else None

@@ -140,8 +140,12 @@ def test_what_width_does_to_each_role(small: Make) -> None:
     assert small(**mup, mup_output_scale=2, mup_input_scale=3).model.output_scale == 0.5
     assert small(**mup, mup_output_scale=2, mup_input_scale=3).model.input_scale == 3
     # logits of attention are q · k √D_base / D in place of q · k / √D
-    assert config.model.query_scale(32) == math.sqrt(8 / 32)
-    assert small(**mup, mup_base_head_width=32).model.query_scale(32) == 1
+    assert config.attention.query_scale(config.model) == math.sqrt(8 / 32)
+    for more in ({"mup_base_head_width": 32}, {"head_dim": 16}, {"qk_norm": "l2"}):  # nothing that grows with the width
+        config = small(**mup, **more)
+        assert config.attention.query_scale(config.model) == 1
+    config = small(**mup, qk_norm="rms", mup_base_head_width=2)
+    assert config.attention.query_scale(config.model) == 0.25
     shares = {"adamw": 0.25, "lion": 0.25, "muon": 0.5}
     for kind, share in shares.items():
         config = small(**mup, optimizer=kind, warmup_fraction=0.0, learning_rate=0.1, weight_decay=0.2)

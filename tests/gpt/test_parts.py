@@ -42,6 +42,12 @@ TOGETHER: list[Setting] = [
     {"norm_position": "peri", "bias": True, "mlp": "geglu", "mlp_ratio": 2.0, "logit_softcap": 3.0, "z_loss": 0.01},
     {"norm": "none", "position": "none", "mlp": "silu", "window": 1},
     {"head_dim": 6, "position": "rotary", "rope_base": 100.0, "rope_share": 2 / 3, "mlp": "relu", **CONSTANTMAX},
+    {"parametrisation": "mup", "mup_base_width": 4, "mup_input_scale": 2.0, "mup_output_scale": 0.5, "qk_norm": "rms",
+     "qk_norm_scale": True, "attention_sink": True, "position": "alibi", "tie_weights": False, "optimizer": "muon"},
+    {"parametrisation": "mup", "mup_base_width": 4, "qk_norm": "l2", "attention": "fractal", "n_embd": 24,
+     "optimizer": "lion", "mlp": "swiglu"},
+    {"parametrisation": "mup", "mup_base_width": 4, "mup_base_head_width": 2, "head_dim": 8, "attention": "multi_query",
+     "norm_position": "peri", "optimizer": "muon", "muon_scale": "spectral"},
 ]  # fmt: skip
 
 
