@@ -396,7 +396,7 @@ class Config(pydantic.BaseModel):
             raise TunemaxError(f"optimizer = {kind.name}: {reason}; take one of {able}")
         try:
             attention.check(model)
-            positions.check(attention.head_width(model))
+            positions.check(attention.head_width(model), max(attention.softmaxes(model) or [1]))
         except ValueError as error:
             raise TunemaxError(str(error)) from error
         config = cls(

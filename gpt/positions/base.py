@@ -20,8 +20,8 @@ class Positions(Part, field="position", noun="position"):
     Whatever a kind does not override tells nothing.
     """
 
-    def check(self, head_width: int) -> None:
-        """Raise ValueError for heads that it cannot do."""
+    def check(self, head_width: int, slices: int = 1) -> None:
+        """Raise ValueError for heads that it cannot do. slices: into how many attention cuts one of them, at most."""
 
     def parameters(self, shape: Shape) -> Iterator[Parameter]:
         """Of a member."""

@@ -34,12 +34,17 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
         neutral=1.0,
     )
 
-    def check(self, head_width: int) -> None:
+    def check(self, head_width: int, slices: int = 1) -> None:
         turned = self.rope_share * head_width
         if abs(turned - 2 * round(turned / 2)) > 1e-6:
             share = f"rope_share = {shown(self.rope_share)} of it is {turned:g}; " if self.rope_share < 1 else ""
             raise ValueError(
                 f"a head's width is {head_width}; {share}rotary positions turn pairs of numbers: choose an even width"
+            )
+        if slices > 1 and head_width % (2 * slices):
+            raise ValueError(
+                f"a head's width is {head_width}, and attention cuts a head into {slices} slices; rotary positions "
+                f"turn pairs of numbers, which no cut may part: choose a head_dim that is a multiple of {2 * slices}"
             )
 
     def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:

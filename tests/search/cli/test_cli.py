@@ -145,6 +145,11 @@ def test_the_long_help_of_train_explains_every_field(
             "width is 8; choose fewer heads, or a head_dim that is a multiple of 256",
         ),
         (
+            "train --attention fractal --n_head 3 --head_dim 12 --position rotary",
+            "a head's width is 12, and attention cuts a head into 4 slices; rotary positions turn pairs of numbers, "
+            "which no cut may part: choose a head_dim that is a multiple of 8",
+        ),
+        (
             "train --position rotary --rope_share 0.3",
             "a head's width is 16; rope_share = 0.3 of it is 4.8; rotary positions turn pairs of numbers: choose an "
             "even width",
