@@ -429,6 +429,11 @@ class Config(pydantic.BaseModel):
         variant = (f"{self.softmax.name}.", self.softmax)
         return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What members of a stack share, softmax variants left out."""
+        return self.attention, self.positions, self.norm, self.mlp, self.optimizer
+
     def active(self) -> dict[str, Any]:
         """The flat fields that mean something in this configuration."""
         values = self.flat()

@@ -219,7 +219,7 @@ class Graphs:
         """Whether there is a compiled function of this key by now; if not, a line has said why."""
         try:
             if key not in _known and key not in _failed:
-                parts = [self._eager.optimizer, *(lane.variant for lane in part.lanes)]
+                parts = [*self._eager.config.parts, *(lane.variant for lane in part.lanes)]
                 code = [_elsewhere(type(each)) for each in parts] if part.any_number else []
                 _known[key] = compiled(f"{key} {code}", trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
@@ -291,8 +291,7 @@ def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], sizes: Seque
 
 
 def _elsewhere(part: type) -> str:
-    """The code of a variant or an optimizer that is defined outside this package, with its bases, but not of what these
-    import.
+    """The code of a part that is defined outside this package, with its bases, but not of what these import.
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """

@@ -3,6 +3,7 @@ be compiled."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tunemax.gpt.compile import library, step
-from tunemax.gpt.config import Config
+from tunemax.gpt.config import PARTS, Config
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.snapshot import Snapshot
@@ -256,4 +257,33 @@ def test_a_variant_more_changes_every_key(small: Make, corpus: Corpus, monkeypat
 
     monkeypatch.setattr(step.Layout, "__init__", wider)
     trained([small(n_layer=1, compile=True)], corpus, 1)
+    assert len(set(keys)) == len(keys) == 2
+
+
+ELSEWHERE = {
+    "attention": "attention.multi_query.MultiQuery",
+    "position": "positions.alibi.Alibi",
+    "norm": "norm.rms.RmsNorm",
+    "mlp": "mlp.relu2.Relu2",
+}
+
+
+@pytest.mark.parametrize("field", ELSEWHERE)
+def test_a_part_from_elsewhere_is_compiled_anew_when_its_file_has_changed(
+    field: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its code is in no release of this package, whose number would tell."""
+    keys: list[str] = []
+    monkeypatch.setattr(step, "compiled", lambda key, trace: keys.append(key) or trace()[0])
+    monkeypatch.setattr(PARTS[field], "registry", dict(PARTS[field].registry))
+    monkeypatch.syspath_prepend(tmp_path)
+    module, _, name = f"tunemax.gpt.{ELSEWHERE[field]}".rpartition(".")
+    file = tmp_path / f"elsewhere_{field}.py"
+    file.write_text(f"from {module} import {name}\nclass Mine({name}, name='mine'):\n    pass\n")
+    importlib.import_module(file.stem)
+    for _ in range(2):
+        monkeypatch.setattr(step, "_known", {})
+        trained([small(n_layer=1, compile=True, **{field: "mine"})], corpus, 1)
+        with file.open("a") as more:
+            more.write("\n")
     assert len(set(keys)) == len(keys) == 2
