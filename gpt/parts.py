@@ -25,6 +25,8 @@ class Part(Fields, ABC):
     """Where its fields are listed."""
     name: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
+    by_member: ClassVar[bool] = False
+    """Whether members of a stack may have different values of its fields; else each field is declared as shared."""
     registry: ClassVar[dict[str, type[Part]]]
     """Of its family: every kind by its name and its aliases."""
 
@@ -45,6 +47,10 @@ class Part(Fields, ABC):
         """Raise an error, whichever it is, if no member could have this kind."""
         if missing := sorted(cls.__abstractmethods__):
             raise TypeError(f"{cls.__qualname__} lacks {', '.join(missing)}")
+        for spec in [] if cls.by_member else specs_of(cls, cls.group):
+            if not spec.declared.shared:
+                reason = f"members of a stack have one {cls.noun} for all"
+                raise TypeError(f"{cls.__qualname__}.{spec.name}: declare it with shared=True, since {reason}")
 
     @classmethod
     def kinds(cls) -> dict[str, type[Self]]:

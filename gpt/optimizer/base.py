@@ -131,6 +131,7 @@ class Optimizer(Part, field="optimizer", noun="optimizer"):
     """
 
     group = "training"
+    by_member = True
     source: ClassVar[str]
     """Where the formula comes from."""
     moments: ClassVar[tuple[Moment, ...]] = ("first",)

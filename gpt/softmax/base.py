@@ -27,6 +27,7 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     A subclass registers itself by being defined with a name; the contract tests then run over it.
     """
 
+    by_member = True
     source: ClassVar[str]
     """Where the formula comes from (paper and equation)."""
     baselines: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)

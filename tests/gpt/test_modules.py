@@ -102,6 +102,23 @@ def test_every_command_says_so(words: str, tree: Path) -> None:
         file.unlink()
 
 
+@pytest.mark.parametrize(("folder", "base"), [("norm", "rms.RmsNorm"), ("attention", "multi_head.MultiHead")])
+def test_a_field_that_a_stack_would_take_from_its_first_member_is_one_line(folder: str, base: str, tree: Path) -> None:
+    module, _, name = base.partition(".")
+    file = tree / f"tunemax/gpt/{folder}/mine.py"
+    file.write_text(
+        f"from tunemax.gpt.fields import setting\nfrom tunemax.gpt.{folder}.{module} import {name}\n"
+        f"class Mine({name}, name='mine'):\n    depth: float = setting(2.0, 'd')\n"
+    )
+    try:
+        status, said = tunemax(tree, "fields")
+    finally:
+        file.unlink()
+    assert status == 2, said
+    assert said.startswith(f"tunemax: {file}:3: TypeError: Mine.depth: declare it with shared=True"), said
+    assert said.count("\n") == 1
+
+
 def test_a_broken_logger_is_one_line(tree: Path) -> None:
     file = tree / "tunemax/gpt/loggers/mine.py"
     file.write_text("from tunemax.gpt.loggers.base import Loger\n")
