@@ -16,6 +16,7 @@ class Alibi(Positions, name="alibi"):
     et al., arXiv 2108.12409)."""
 
     def biases(self, heads: int, T: int, like: Tensor) -> Tensor | None:
-        number = torch.arange(1, heads + 1, device=like.device, dtype=like.dtype)
-        places = torch.arange(T, device=like.device, dtype=like.dtype)
+        dtype = torch.promote_types(like.dtype, torch.float32)  # in bf16 place 257 is 256
+        number = torch.arange(1, heads + 1, device=like.device, dtype=dtype)
+        places = torch.arange(T, device=like.device, dtype=dtype)
         return torch.exp2(-8 * number / heads)[:, None, None] * (places - places[:, None])

@@ -285,3 +285,10 @@ def test_what_means_nothing_is_dropped(fields: Setting, inert: Setting, make: Ma
 def test_configurations_of_before_are_known(fields: Setting, identity: str) -> None:
     """As they were before there were parts to choose from."""
     assert Config.of(fields).identity == identity
+
+
+def test_the_bias_of_a_far_key_is_exact_in_bf16() -> None:
+    """Which has eight bits: the place of token 257 is none of its numbers."""
+    biases = PARTS["position"].find("alibi")().biases(2, 600, torch.zeros(1, dtype=torch.bfloat16))
+    far = torch.arange(600.0) - 599
+    torch.testing.assert_close(biases[:, -1], torch.stack((far / 2**4, far / 2**8)), rtol=0, atol=0)
