@@ -113,7 +113,7 @@ def configured(file: Path) -> dict[str, Any]:
 
     Where a run's files went is left out. Raises TunemaxError for what is neither.
     """
-    from tunemax.gpt.config import PLACES, all_specs, resolve
+    from tunemax.gpt.config import PARTS, PLACES, all_specs, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
     from tunemax.search.question.yaml_lines import read_yaml
@@ -129,7 +129,9 @@ def configured(file: Path) -> dict[str, Any]:
     fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
     for name, value in fields.items():
         try:
-            all_specs()[resolve(name)].check(value)
+            checked = all_specs()[resolve(name)].check(value)
+            if name in PARTS:
+                PARTS[name].find(checked)
         except TunemaxError as error:
             line = located.line(("config", name) if is_run else (name,))
             raise TunemaxError(f"{written}:{line}: {error}") from None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tunemax.gpt.config import PARTS
 from tunemax.search.cli import main
 from tunemax.search.question.study_file import load_study_file
 from tunemax.search.storage.questions import Question, load_from
@@ -63,6 +64,10 @@ def test_a_run_is_trained_again_elsewhere(what: str, text: Path) -> None:
         ("n_layer: {a: 1}", "n_layer = "),
         ("n_layer: [", "mine.yaml:"),
         ("learning_rate: fast", "learning_rate = fast: expected a number > 0"),
+        *(
+            (f"n_layer: 1\n{name}: mine", f"mine.yaml:2: {name} = mine: no such {family.noun}")
+            for name, family in PARTS.items()
+        ),
     ],
 )
 def test_a_wrong_file_is_one_line(content: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
