@@ -63,6 +63,8 @@ LATEST = {
         "has another unit and other bounds, and nothing else; `ConstantmaxGain` has one axis. A GPT of 2 layers, 32 "
         "wide, is trained for 400 iterations, 20 a step. Everything that is not said here is as in `Steer`.",
         moves="β (additive, ln 1.5 at most), γ (a factor of 1.5 at most)",
+        headroom="As of `ConstantmaxGain`, since only g matters: cannot say yet whether anything is to be won here: "
+        "look-ahead 4 gains 0.3 % (-0.5 … 1.2 %); measure more --instances.",
         starts="γ is wrong by up to a factor of 10 either way, β by up to ln 10",
     ),
     "tunemax/ConstantmaxGain-v1": Row(
@@ -72,6 +74,8 @@ LATEST = {
         "the action moves g; β stays where it is and γ follows. Everything that is not said here is as in "
         "`Constantmax`.",
         moves="g, additive, ln 1.5 at most",
+        headroom="Cannot say yet whether anything is to be won here: look-ahead 4 gains 0.3 % (-0.5 … 1.2 %); "
+        "measure more --instances.",
         starts="g is wrong by up to ln 10 either way",
     ),
     "tunemax/LearningRate-v1": Row(
@@ -89,6 +93,7 @@ LATEST = {
         about="`LearningRate` and `Constantmax` in one: what is right for β and γ depends on how fast the rest moves. "
         "Everything that is not said here is as in `Constantmax`.",
         moves="peak learning rate (a factor of 1.5 at most), β (additive, ln 1.5), γ (a factor of 1.5)",
+        headroom="Nothing is to be won here by choosing for each training: schedule gains -0.03 % (-0.58 … 0.51 %).",
         starts="learning rate and γ are wrong by up to a factor of 10 either way, β by up to ln 10",
     ),
     "tunemax/Tiny-v1": Row(

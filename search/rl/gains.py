@@ -20,6 +20,8 @@ from tunemax.search.views.document import Column, Table, at
 
 REFERENCE = "one setting"
 """The best single setting, held from start to end: what all else is compared with."""
+WORTH = 0.01
+"""Nothing is to be won where the oracle's interval ends below this share of the loss, and holds 0."""
 FILE = "headroom.json"
 
 
@@ -108,7 +110,10 @@ class Headroom(pydantic.BaseModel):
         within = f"({low:z.{digits}f} … {high:z.{digits}f} %)"
         extent = f"{100 * oracle.mean:z.{digits}f} % {within}"
         if not self.any:
-            return f"Nothing is to be won here by choosing for each training: {oracle.way.name} gains {extent}."
+            gains = f"{oracle.way.name} gains {extent}"
+            if oracle.high < WORTH:
+                return f"Nothing is to be won here by choosing for each training: {gains}."
+            return f"Cannot say yet whether anything is to be won here: {gains}; measure more --instances."
         alone = [gain for gain in self.gains if gain.way.name in self.fields and gain is not oracle and gain.low > 0]
         most = max(alone, key=lambda gain: gain.way.validation, default=None)
         part = f"; {100 * most.mean:.{digits}f} % of it {most.way.name} alone" if most else ""
