@@ -6,16 +6,13 @@ Every contender's run is kept, so a contest that is cut short goes on. What anot
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from tunemax import envs, gpt
 from tunemax.envs.agents.ablations import FEEDBACK, PROGRESS, Hidden, Recorded, Shuffled
 from tunemax.envs.agents.agent import BEST, Agent
 from tunemax.envs.agents.scene import Scene
@@ -26,13 +23,13 @@ from tunemax.envs.policies import Policy, Random, Static
 from tunemax.envs.rollouts import Outcome, left_to_sgd, lookahead, population, run
 from tunemax.envs.steering import Past, corpus_of
 from tunemax.envs.task import Task
-from tunemax.gpt.compile.library import digest
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.paths import inside
 from tunemax.gpt.random import key
 from tunemax.search.question.counting import counted
 from tunemax.search.rl.baselines import KINDS, SCHEDULES, Tuned
+from tunemax.search.rl.journal import VERSIONS
 
 Role = Literal["agent", "baseline", "ablation"]
 UNTUNED = ("static", "random", "left_to_sgd", "population", "lookahead", "hypergradient")
@@ -42,11 +39,8 @@ POPULATION = 4
 LOOK = (4, 4)
 """Steps of a look ahead, and ways that it tries: as much as POPULATION costs."""
 ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
-CODE = digest(path for package in (envs, gpt) for path in Path(inspect.getfile(package)).parent.rglob("*.py"))
-VERSIONS = {"tunemax": version("tunemax"), "torch": version("torch"), "code": CODE[:16]}
-"""What outcomes depend on beside what is run. code: of all that trains and steers, as it was imported."""
 FEW = 32
-"""Instances, the first ones, of ablations and populations: they are dear, and nothing is claimed of them."""
+"""Instances, the first ones, of ablations, populations and looks ahead: dear, and nothing is claimed of them."""
 Report = Callable[[str], None]
 Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
@@ -154,7 +148,8 @@ def _baselines(task: Task, tuned: Sequence[Tuned]) -> Iterator[_Run]:
     together = _baseline("population", lambda instances: _populations(task, instances), identity=str(POPULATION))
     yield replace(together, most=FEW)
     seed = key(0, "contest") % 2**32
-    yield _baseline("lookahead", lambda instances: lookahead(task, instances, *LOOK, seed), identity=str(LOOK))
+    ahead = _baseline("lookahead", lambda instances: lookahead(task, instances, *LOOK, seed), identity=str(LOOK))
+    yield replace(ahead, most=FEW)
     if "learning_rate" in task.controls:
         yield _baseline("hypergradient", lambda instances: hypergradient(task, instances), identity=str(RATE))
     for each in tuned:

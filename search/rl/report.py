@@ -61,7 +61,7 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     seeds = {line.name: len(line.by_run) for line in verdict.lines if line.role == "agent"}
     told = ", ".join(f"{counted(count, 'seed')} of {name}" for name, count in seeds.items())
     instances = counted(len(contest.instances), "instance")
-    few = f"; the population and ablations have the first {FEW}" if len(contest.instances) > FEW else ""
+    few = f"; population, lookahead and ablations have the first {FEW}" if len(contest.instances) > FEW else ""
     return (
         f"{instances} of {contest.set}; {told or 'no agent'}. Primary contrasts: each agent with the best static "
         f"setting ({STATIC}) and the {schedule}. Seeds, tunings and instances are all random; p is corrected for all "
