@@ -95,7 +95,7 @@ def test_the_gain_moves_gamma_against_it(base: float) -> None:
 
 
 def test_every_field_that_is_a_control_has_a_dial() -> None:
-    extra = {"strongermax.maximum": "guess", "strongermax.clamp": True, "strongermax.obo": 1.0}
+    extra = {"strongermax.maximum": "guess", "strongermax.clamp": True, "strongermax.obo": 1.0, "tie_weights": False}
     for name, spec in all_specs().items():
         if spec.declared.control:
             config = Config.of({"softmax_variant": name.partition(".")[0] if "." in name else "constantmax", **extra})

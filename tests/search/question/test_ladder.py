@@ -137,7 +137,7 @@ def test_a_definition_from_before_keeps_its_known_points(schema: int) -> None:
     assert known(narrow) == [{"constantmax.beta": 2.5}]
 
 
-def test_each_of_three_schemas_has_the_defaults_of_its_time() -> None:
+def test_each_schema_has_the_defaults_of_its_time() -> None:
     """In what siblings fix, in known points, and in the scenes of agents."""
     until = {1: {"beta2": 0.9, "weight_decay": 0.3}, 2: {"beta2": 0.95, "learning_rate": 2e-3}}
     now = Config.of({}).flat()
@@ -146,10 +146,10 @@ def test_each_of_three_schemas_has_the_defaults_of_its_time() -> None:
             of(schema, question({"learning_rate": RATES, "weight_decay": "default"})) for schema in range(1, SCHEMA + 1)
         ]
         fixed = [next(iter(each.siblings().values())) for each in definitions]
-        assert [values.get("beta2") for values in fixed] == [0.9, 0.95, None]
+        assert [values.get("beta2") for values in fixed] == [0.9, 0.95, None, None]
         first = [known(each)[0] for each in definitions]
-        assert [point["weight_decay"] for point in first] == [0.3, now["weight_decay"], now["weight_decay"]]
-        assert [point["learning_rate"] for point in first] == [2e-3, 2e-3, 0.00316]
+        assert [point["weight_decay"] for point in first] == [0.3, *[now["weight_decay"]] * 3]
+        assert [point["learning_rate"] for point in first] == [2e-3, 2e-3, 0.00316, 0.00316]
         scene = Scene.of("Tiny-v1")
         trained = [scene.at(schema).task.config.flat() for schema in (1, 2, 3)]
         assert [(each["beta2"], each["weight_decay"]) for each in trained] == [

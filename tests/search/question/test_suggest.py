@@ -49,6 +49,7 @@ def test_every_declared_dimension_can_be_searched(name: str) -> None:
     }
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
     start |= {"mup_base_width": 32}  # without it there is no muP
+    start |= {"n_head": 2} if name == "fractal_split" else {}  # four heads of 16 cannot be cut into fours
     budget = {"trials": 4, "horizon": 20, "equal": "iterations"}
     definition = question({name: "default"}, {**conditions, **start}, pruner="none", budget=budget)
     (fixed,) = definition.siblings().values()
