@@ -103,9 +103,10 @@ def publish(folder: Path, name: str, out: Path, verdict: Mapping[str, Any] | Non
     return card
 
 
-def cards(folder: Path = PUBLISHED) -> list[Card]:
-    """Of all agents in a folder, by name. Raises TunemaxError for a card that is damaged."""
-    return [card_of(path) for path in sorted(folder.glob("*.json"))]
+def cards(folder: Path | None = None) -> list[Card]:
+    """Of all agents in a folder, by default of those that come with tunemax, by name. Raises TunemaxError for a card
+    that is damaged."""
+    return [card_of(path) for path in sorted((folder or PUBLISHED).glob("*.json"))]
 
 
 def card_of(path: Path) -> Card:

@@ -253,7 +253,7 @@ def contest(set: str = "test", **runs: Sequence[Sequence[float]]) -> Contest:
         )
         for name, rows in runs.items()
     ]
-    return Contest(SCENE, set, [], contenders, {})  # type: ignore[call-arg,arg-type,unused-ignore]
+    return Contest(SCENE, set, [], contenders, [], "studies.db")
 
 
 def test_a_score_is_a_ratio_of_gains() -> None:
