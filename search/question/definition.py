@@ -219,5 +219,6 @@ def _check_names(definition: StudyDefinition) -> None:
     for winner in definition.confirms.winners.values() if definition.confirms else ():
         given += winner.fields.items()
     for name, value in given:
-        if value is not None and (family := PARTS.get(resolve(name))):
+        family = PARTS.get(resolve(name))
+        if family and value is not None:
             family.find(str(value))

@@ -135,7 +135,7 @@ def test_a_confirmation_that_cannot_be_read_is_told_and_left_out(
     }
     damage(where, how, "q.confirmed")
     assert main(["study", "leaderboard", "q", "--storage", where]) == 0
-    told = " ".join(capsys.readouterr().out.split())
+    told = " ".join(capsys.readouterr().out.replace("\\\n", " ").split())
     assert "q.confirmed: its definition cannot be read" in told
     assert f"delete it with tunemax study delete q.confirmed --yes --storage {where}" in told
     assert main(["study", "delete", "q.confirmed", "--yes", "--storage", where]) == 0
@@ -170,10 +170,12 @@ def test_a_question_that_was_once_extended_beyond_the_limit_goes_on(
     ("words", "line"),
     [
         ("study extend q --trials 10000", "q: --trials = 10000: 1 trial of each candidate and so many more are above"),
-        ("study extend q --trials 999999999999999999", "q: --trials = 999999999999999999: 1 trial of each"),
+        ("study extend q --trials 999999999999999", "q: --trials = 999999999999999: 1 trial of each"),
+        ("study extend q --trials 999999999999999999", "--trials = 999999999999999999: expected a whole number ≥ 1"),
         (f"study extend q --trials {'9' * 5000}", "--trials = 999"),
         ("study confirm q --longer 50000001", "q.confirmed-50000001x: budget.horizon = 1000000020: expected"),
-        (f"study confirm q --longer {'9' * 18}", "q.confirmed-999999999999999999x: budget.horizon = "),
+        (f"study confirm q --longer {'9' * 15}", "q.confirmed-999999999999999x: budget.horizon = "),
+        (f"study confirm q --longer {'9' * 18}", "--longer = 999999999999999999: expected a whole number ≥ 1"),
         ("study confirm q --seeds 1001", "--seeds = 1001: expected 2 to 1000"),
         ("study confirm q --runs 1000001", "--runs = 1000001: expected at most 1000000"),
     ],
