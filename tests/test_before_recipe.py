@@ -83,9 +83,18 @@ def test_an_agent_steers_and_learns_on(before: Path) -> None:
 
 
 def test_the_tuning_of_a_baseline_goes_on(before: Path) -> None:
+    """With the candidates of then. What they come to is another thing now: a schedule is there in one step, and its
+    warm-up, which walked at most a factor of 1.5 a step, begins at the bottom."""
     expected = EXPECTED["tuned"]
-    assert main(["rl", "tune", *SCENE, "--policy", "warmup_cosine", "--member-steps", "3500"]) == 0
     study = optuna.load_study(study_name=expected["study"], storage=f"sqlite:///{STORAGE}")
-    for trial, then in zip(study.get_trials(deepcopy=False), expected["trials"], strict=True):
-        assert trial.params == pytest.approx(then["params"], rel=1e-6)
-        assert trial.value == pytest.approx(then["value"], abs=0.02)
+    there = len([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
+    words = ["--policy", "warmup_cosine", "--tunings", "1", "--member-steps", "3500"]
+    assert main(["rl", "tune", *SCENE, *words]) == 0
+    trials = study.get_trials(deepcopy=False)
+    assert 0 < there < len(trials)
+    for number, (trial, then) in enumerate(zip(trials, expected["trials"], strict=True)):
+        assert trial.value is not None
+        if number <= there:  # later ones follow from the values of these
+            assert trial.params == pytest.approx(then["params"], rel=1e-6)
+        if number < there:
+            assert trial.value == pytest.approx(then["value"], abs=0.02)

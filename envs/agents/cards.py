@@ -21,7 +21,7 @@ from tunemax.envs.agents.training import last_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
-from tunemax.gpt.paths import path_typed
+from tunemax.gpt.paths import inside, path_typed
 
 PUBLISHED = Path(__file__).parent / "published"
 NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
@@ -92,7 +92,7 @@ def publish(folder: Path, name: str, out: Path, verdict: Mapping[str, Any] | Non
         versions=header.versions,
         **judged,
     )
-    paths = [out / f"{name}.safetensors", out / f"{name}.json"]
+    paths = [inside(out, f"{name}.safetensors"), inside(out, f"{name}.json")]
     if there := [path for path in paths if path.exists()]:
         raise TunemaxError(f"{there[0]}: exists; take another name, or remove it")
     out.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def find(given: str) -> Path:
         return path
     names = [known.stem for known in PUBLISHED.glob("*.safetensors")]
     if given in names:
-        return PUBLISHED / f"{given}.safetensors"
+        return inside(PUBLISHED, f"{given}.safetensors")
     near = did_you_mean(given, names)
     raise TunemaxError(f"{given}: no agent here; train one with tunemax rl train, or see tunemax rl agents{near}")
 

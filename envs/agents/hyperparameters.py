@@ -114,8 +114,8 @@ def checked(algorithm: str) -> Algorithm:
 
 def usual(algorithm: str, id: str) -> Preset:
     """Our preset for an environment. Raises TunemaxError for an unknown algorithm."""
-    version = "v0" if id.endswith("-v0") else ""
-    return load(algorithm, inside(PRESETS / version, f"{checked(algorithm)}.yaml"))
+    presets = PRESETS / "v0" if id.endswith("-v0") else PRESETS
+    return load(algorithm, inside(presets, f"{checked(algorithm)}.yaml"))
 
 
 def load(algorithm: str, path: Path | None = None) -> Preset:
