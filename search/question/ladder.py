@@ -40,5 +40,6 @@ def _rung(share: float, over: Range) -> float:
     start, end = math.log(over.low), math.log(over.high)
     rate = math.exp(start + share * (end - start))
     if over.step is not None:
-        return over.low + round((rate - over.low) / over.step) * over.step
+        steps = min(round((rate - over.low) / over.step), math.floor((over.high - over.low) / over.step + 1e-9))
+        return min(over.low + steps * over.step, over.high)  # 0.032 + 2 · 0.002 is more than 0.036
     return min(max(float(f"{rate:.3g}"), over.low), over.high)

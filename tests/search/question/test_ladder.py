@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution
 
@@ -110,6 +110,7 @@ def test_rungs_lie_in_the_range_and_apart_in_its_logarithm(low: float, factor: f
 
 
 @given(low=st.integers(1, 100), step=st.integers(1, 100), steps=st.integers(2, 90), trials=st.integers(1, 40))
+@example(low=32, step=2, steps=2, trials=9)
 def test_rungs_of_a_stepped_range_lie_on_its_steps(low: int, step: int, steps: int, trials: int) -> None:
     over = {"low": low / 1000, "high": (low + steps * step) / 1000, "step": step / 1000, "log": False}
     rates, distribution = climbed(over, trials)
