@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import math
 import os
 import select
 import signal
@@ -115,10 +116,11 @@ class _Listener:
 
     def _listen(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the main thread may hold them back, too
-        first, said = 0.0, False
+        first, said, heard = 0.0, False, select.poll()  # select itself knows the first 1,024 files only
+        heard.register(self._reading, select.POLLIN)
         while True:
             left = max(0.0, first + WORD - time.monotonic()) if first and not said else None
-            if not select.select([self._reading], [], [], left)[0]:
+            if not heard.poll(None if left is None else math.ceil(1000 * left)):
                 said = True
                 if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # else it is on its last steps
                     print(STOPPING, file=sys.stderr, flush=True)

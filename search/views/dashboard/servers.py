@@ -26,7 +26,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -78,7 +78,7 @@ class Server:
     def address(self) -> str | None:
         """Its URL; None before it listens."""
         said = self._process.stdout
-        if self._port is None and said and select.select([said], [], [], 0)[0] and (line := said.readline()):
+        if self._port is None and said and _has_more(said) and (line := said.readline()):
             self._port = int(line)
         return None if self._port is None else address(self._host, self._port)
 
@@ -119,6 +119,13 @@ class Server:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # macOS answers the second for a group of zombies
             os.killpg(self._process.pid, number)
+
+
+def _has_more(pipe: IO[bytes]) -> bool:
+    """Whether a pipe has something to read, or has ended. `select` knows the first 1,024 files of a process only."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def address(host: str, port: int) -> str:

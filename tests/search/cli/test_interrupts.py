@@ -227,3 +227,26 @@ def test_an_interrupted_run_says_nothing_of_a_dashboard_that_is_not_up_to_date(
     with pytest.raises(KeyboardInterrupt), publish.publishing("studies.db", "q"):
         raise KeyboardInterrupt
     assert capsys.readouterr().err == ""
+
+
+MANY_FILES = """
+import os, resource, signal, sys, time
+from tunemax.search.cli.interrupts import listening
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+with listening(for_good=False, say=lambda what: print(what, file=sys.stderr, flush=True)):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        for _ in range(20):
+            time.sleep(0.5)
+            signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_second_press_is_heard_however_many_files_are_open(tmp_path: Path) -> None:
+    """`select` knows the first 1,024 only."""
+    process = python(MANY_FILES, cwd=tmp_path)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert [line for line in err.splitlines() if line != STOPPING] == ["ended at once"]
