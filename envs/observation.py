@@ -86,12 +86,12 @@ class Features:
         self._scales = np.array([feature.scale for feature in self.all])
 
     def of_config(self, config: Config) -> dict[str, float]:
-        """What a training is of the fields that vary, raw; 0 for a field that it does not have."""
+        """What a training is of the fields that vary, raw; the middle for a field that it does not have."""
         held = {**config.held(), HORIZON: config.train.max_iters}
         raw: dict[str, float] = {}
         for name, each in self._varied.items():
             if each.numeric:
-                raw[f"is/{name}"] = each.unit(held[name]) if name in held else 0.0
+                raw[f"is/{name}"] = each.place(held[name]) if name in held else each.range[0]
             else:
                 raw |= {f"is/{name}={shown(value)}": float(held.get(name) == value) for value in each.values}
         return raw
@@ -115,7 +115,8 @@ class Features:
 
 def _features_of(name: str, varied: Varied) -> list[Feature]:
     if varied.numeric:
-        return [Feature(f"is/{name}", f"where {name} lies in what training draws, in [-1, 1], mostly by its logarithm")]
+        about = f"where {name} lies in what training draws, in [-1, 1], mostly by its logarithm"
+        return [Feature(f"is/{name}", about, *varied.range)]
     return [Feature(f"is/{name}={shown(value)}", f"1 if {name} is that") for value in varied.values]
 
 

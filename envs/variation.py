@@ -87,13 +87,20 @@ class Varied:
         values = self.held_out if transfer and self.held_out else self.values
         if values:
             return values[int(place * len(values))]
-        return self._from(self._to(self.low) + place * (self._to(self.high) - self._to(self.low)))
+        return self._from(self.place(self.low) + place * (self.place(self.high) - self.place(self.low)))
 
     def unit(self, value: Any) -> float:
         """Where a number lies in what training draws from, in [-1, 1], by its logarithm if all are above 0."""
-        ends = [self._to(each) for each in (self.values or (self.low, self.high))]
+        middle, half = self.range
+        return (self.place(value) - middle) / half
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Middle and half width of what training draws from, as `place` has them; a single value is 1 wide to either
+        side. Rounded, since they are compared, and logarithms differ in their last digits from machine to machine."""
+        ends = [self.place(each) for each in (self.values or (self.low, self.high))]
         middle, half = (min(ends) + max(ends)) / 2, (max(ends) - min(ends)) / 2
-        return (self._to(value) - middle) / (half or 1.0)
+        return float(f"{middle:.13g}"), float(f"{half:.13g}") or 1.0
 
     @property
     def _log(self) -> bool:
@@ -101,7 +108,8 @@ class Varied:
             float(each) > 0 for each in (*self.values, *self.held_out, *([] if self.low is None else [self.low]))
         )
 
-    def _to(self, value: Any) -> float:
+    def place(self, value: Any) -> float:
+        """A number by its logarithm, if all that are drawn are above 0."""
         return math.log(value) if self._log else float(value)
 
     def _from(self, place: float) -> float:

@@ -109,7 +109,7 @@ def test_an_agent_of_instances_that_differ_steers_whatever_run(short: dict[str, 
     plan = Plan(scene, "ppo", hyperparameters.load("ppo"), seed=1, steps=12, envs=4, round=1, validation=2)
     agent = Agent.load(train_agent(plan, tmp_path / "agent").best)
     assert agent.header.features[-3:] == (
-        ("is/n_embd", 0.0, 1.0),
+        ("is/n_embd", 2.42601513196, 0.34657359028),  # ln 8 and ln 16: their middle, and half of what is between
         ("is/softmax_variant=constantmax", 0.0, 1.0),
         ("is/softmax_variant=softmax", 0.0, 1.0),
     )

@@ -208,3 +208,15 @@ def test_an_agent_that_sees_other_things_is_refused(plan: Callable[..., Plan], t
     varied = Scene.of("Tiny-v1", vary={"n_embd": [8, 16]}).task
     with pytest.raises(TunemaxError, match=r"its instances differ in no field, and these differ in n_embd \(8, 16\)"):
         agent.check(varied)
+
+
+def test_an_agent_of_an_id_that_draws_other_values_now_is_refused(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """It would take a width for another one: what it is shown is a place among what is drawn."""
+    best = train_agent(plan("ppo", {"vary": {"n_embd": [8, 16]}}, steps=12), tmp_path).best
+    header, tensors = file.load(best)
+    arguments = {**header.scene.arguments, "vary": {"n_embd": [8, 32]}}
+    file.save(
+        header.model_copy(update={"scene": header.scene.model_copy(update={"arguments": arguments})}), tensors, best
+    )
+    with pytest.raises(TunemaxError, match=r"shows or moves other things now .*; train again"):
+        Agent.load(best)
