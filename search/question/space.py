@@ -32,21 +32,20 @@ def read_space(
         if spec.name in base:
             raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
     siblings = [shown(value) for value in compare]
-    optimizers = _optimizers(fields, base, compare if per == "optimizer" else ())
-    of_sibling = dict(zip(siblings, optimizers if per == "optimizer" else optimizers[:1] * len(siblings), strict=True))
+    optimizers = {name: _optimizers(fields, base, per, name) for name in siblings or [""]}
     space: dict[str, Dimension] = {}
     own: dict[str, dict[str, Dimension]] = {}
     for spec, key, written in fields:
-        where: Where = ("space", key)
-        if isinstance(written, dict) and "per" in written:
-            parts = _by_sibling(written, siblings, where)
-            found = [read_dimension(_searched(spec, of_sibling[name], schema), part, at) for name, part, at in parts]
-        else:
-            found = [read_dimension(_searched(spec, optimizer, schema), written, where) for optimizer in optimizers]
-        space[spec.name] = around(found)
-        for sibling, dimension in zip(siblings, found, strict=False):
-            if dimension != space[spec.name]:
-                own.setdefault(sibling, {})[spec.name] = dimension
+        found = {
+            name: around(
+                [read_dimension(_searched(spec, optimizer, schema), part, at) for optimizer in optimizers[name]]
+            )
+            for name, part, at in _parts(written, siblings, ("space", key))
+        }
+        space[spec.name] = around(list(found.values()))
+        for sibling in siblings:
+            if found[sibling] != space[spec.name]:
+                own.setdefault(sibling, {})[spec.name] = found[sibling]
     return space, own
 
 
@@ -61,13 +60,15 @@ def around(dimensions: Sequence[Dimension]) -> Dimension:
     return Range(min(each.low for each in ranges), max(each.high for each in ranges), all(each.log for each in ranges))
 
 
-def _optimizers(fields: Sequence[Written], base: Mapping[str, Value], compared: Sequence[Value]) -> list[str]:
-    """Those that trials may have."""
+def _optimizers(fields: Sequence[Written], base: Mapping[str, Value], per: str | None, sibling: str) -> Sequence[str]:
+    """Those that this sibling's trials may have."""
+    if per == "optimizer":
+        return [sibling]
     searched = next((item for item in fields if item[0].name == "optimizer"), None)
-    if searched:
-        dimension = read_dimension(searched[0], searched[2], ("space", searched[1]))
-        compared = dimension.values if isinstance(dimension, Choices) else ()
-    return [str(value) for value in compared or [{**defaults({}), **base}["optimizer"]]]
+    dimension = read_dimension(searched[0], searched[2], ("space", searched[1])) if searched else None
+    if isinstance(dimension, Choices):
+        return [str(value) for value in dimension.values]
+    return [str({**defaults({}), **base}["optimizer"])]
 
 
 def _searched(spec: FieldSpec, optimizer: str, schema: int) -> FieldSpec:
@@ -76,8 +77,11 @@ def _searched(spec: FieldSpec, optimizer: str, schema: int) -> FieldSpec:
     return replace(spec, declared=replace(spec.declared, search=search))
 
 
-def _by_sibling(written: dict[str, Any], siblings: Sequence[str], where: Where) -> Iterator[tuple[str, Any, Where]]:
-    """What a dimension says of each sibling, in their order."""
+def _parts(written: Any, siblings: Sequence[str], where: Where) -> Iterator[tuple[str, Any, Where]]:
+    """What a dimension says of each sibling, in their order; of "" where there are none."""
+    if not (isinstance(written, dict) and "per" in written):
+        yield from ((sibling, written, where) for sibling in siblings or [""])
+        return
     parts = written["per"]
     if not siblings:
         raise Fault(where, "`per` gives siblings ranges of their own, and there are none; write one range")

@@ -60,6 +60,25 @@ def test_where_optimizers_are_a_choice_the_range_holds_those_of_all() -> None:
     assert searched(definition)["q"] == Range(LION.low, RATE.high, log=True)
 
 
+@pytest.mark.parametrize(
+    "siblings", [{}, {"softmax": 1}, dict.fromkeys(("softmax", "constantmax", "polymax"), 1)], ids=len
+)
+@pytest.mark.parametrize(
+    "optimizers", [["adamw", "sgd"], ["lion", "muon", "sgd"], ["adamw", "lion", "muon", "sgd"]], ids=len
+)
+def test_what_a_choice_of_optimizers_widens_is_no_siblings_own(siblings: dict[str, Any], optimizers: list[str]) -> None:
+    compared = {"per": "softmax_variant", "compare": [*siblings]} if siblings else {}
+    ranges = [Optimizer.find(name).ranges.get("learning_rate", RATE) for name in optimizers]
+    widest = Range(min(each.low for each in ranges), max(each.high for each in ranges), log=True)
+    definition = question({"learning_rate": "default", "optimizer": optimizers}, **compared)
+    assert not definition.own
+    assert set(searched(definition).values()) == {widest}
+    assert define(parse_yaml(study_file(definition)).data, name="q") == definition
+    if siblings:  # a sibling's `default` is of all optimizers too
+        written = {"per": dict.fromkeys(siblings, "default")}
+        assert question({"learning_rate": written, "optimizer": optimizers}, **compared) == definition
+
+
 def test_siblings_may_be_given_ranges_of_their_own() -> None:
     parts = {"softmax": [0.01, 0.02], "constantmax": {"low": 1e-3, "high": 1e-2}}
     definition = question({"learning_rate": {"per": parts}}, per="softmax_variant", compare=[*parts])
