@@ -32,6 +32,7 @@ class Row:
     at first. headroom: what there is to be won, as `tunemax rl headroom` says it. versions: its history. The sizes of
     spaces and episodes follow from the arguments.
     schema: whose defaults hold for fields that nobody names, see `tunemax.gpt.defaults`; None for today's.
+    whole_slices: as `Task` has it.
     """
 
     controls: tuple[str, ...]
@@ -51,6 +52,7 @@ class Row:
     reward_scale: float = 10.0
     """A step's fall of the log loss has a standard deviation of about 0.1 under random actions; in `Tiny` of 0.05."""
     schema: int | None = None
+    whole_slices: bool = False
 
 
 LATEST = {
@@ -108,8 +110,8 @@ LATEST = {
         config={"n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 8, "batch_size": 4, "learning_rate": 3e-2},
         horizon=20,
         frame_skip=2,
-        windows=16,
-        test_windows=64,
+        windows=32,
+        test_windows=128,
         reward_scale=20.0,
     ),
     "tunemax/MixedWidths-v1": Row(
@@ -175,7 +177,9 @@ LATEST = {
 
 def _before(row: Row) -> Row:
     """What the row was as v0, for agents of that time and whoever compares with them."""
-    return replace(row, reward_scale=1.0, schema=2, versions=(V0,), headroom="")
+    windows, tested = (16, 64) if row is LATEST["tunemax/Tiny-v1"] else (32, 128)
+    then = replace(row, reward_scale=1.0, schema=2, versions=(V0,), headroom="")
+    return replace(then, windows=windows, test_windows=tested, whole_slices=True)
 
 
 IDS = {**LATEST, **{id.replace("-v1", "-v0"): _before(row) for id, row in LATEST.items() if V0 in row.versions}}
