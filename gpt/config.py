@@ -264,13 +264,16 @@ class Config(pydantic.BaseModel):
     def identity(self) -> str:
         """Sixteen hexadecimal digits; equal exactly if the same thing would be trained and measured.
 
-        Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay
-        out, so a field added to tunemax leaves every older identity as it was.
+        Groups of fields are in their canonical form. Inert fields, fields that only say where and how often to write,
+        and later fields at their neutral value stay out, so a field added to tunemax leaves every older identity as it
+        was.
         """
-        active, named = self.active(), {}
+        values, specs, named = self.flat(), all_specs(), {}
+        for prefix, group in self._groups():
+            values |= {prefix + name: value for name, value in group.canonical(self).items()}
         for name in self.flat():
-            declared = all_specs()[name].declared
-            value = active.get(name, declared.inert_as)
+            declared = specs[name].declared
+            value = values[name] if specs[name].active(values) else declared.inert_as
             if declared.identity and value is not None and value != declared.neutral:
                 named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
@@ -280,10 +283,27 @@ class Config(pydantic.BaseModel):
         """That of the variant; asked for at every step of a training."""
         return self.softmax.code_path
 
+    @property
+    def roles(self) -> set[Role]:
+        """Those of the model's parameters, learnables of its variant left out."""
+        model = self.model
+        of_layers = (
+            *self.positions.parameters(model),
+            *self.norm.parameters("", model),
+            *self.attention.parameters("", model),
+            *self.mlp.parameters("", model, self.attention.weights(model)),
+        )
+        return {"input", *(parameter.role for parameter in of_layers), *(() if model.tie_weights else ("output",))}
+
+    @property
+    def derived_std(self) -> float:
+        """What `init_std` is where it is not given."""
+        return GAIN / math.sqrt(self.model.base_width)
+
     def initial_std(self, role: Role) -> float:
         """Standard deviation of the initial weights of a role; see `TrainConfig.init_std`. With muP it is what they
         have at the base width; wider hidden matrices have it divided by the root of the multiple."""
-        std = self.train.init_std or GAIN / math.sqrt(self.model.base_width)
+        std = self.train.init_std or self.derived_std
         return std / math.sqrt(self.model.width_multiple) if role == "hidden" else std
 
     @cached_property

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from tunemax.gpt.fields import Choices, Condition, Control, Range, setting
+from tunemax.gpt.fields import Choices, Condition, Control, Range, Value, setting
 from tunemax.gpt.softmax.base import Form, Variant
 from tunemax.gpt.softmax.numerics import capped_exp, guard, number, wide
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tunemax.gpt.config import Config
 
 
 class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
@@ -85,6 +88,9 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
         if self.learn_gamma:
             forms["gamma"] = self.gamma_form
         return forms
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        return {"sharing": "layer"} if config.model.n_head == 1 else {}
 
     @property
     def per_head(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
 
-from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
+from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, Value, setting
 from tunemax.gpt.lazy import F, torch
 from tunemax.gpt.softmax.base import Form, Variant
 from tunemax.gpt.softmax.numerics import (
@@ -22,6 +23,8 @@ from tunemax.gpt.softmax.numerics import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tunemax.gpt.config import Config
 
 
 M_MATTERS: tuple[Condition, ...] = ({"divide_by_sum": (False,)}, {"obo": Above(0)})
@@ -191,6 +194,9 @@ class Strongermax(Variant, name="strongermax"):
         if self.learn_obo and self.divide_by_sum:
             forms["obo"] = "softplus"
         return forms
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        return {"sharing": "layer"} if config.model.n_head == 1 else {}
 
     @property
     def per_head(self) -> bool:
