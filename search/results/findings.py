@@ -69,7 +69,7 @@ def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirm
     for frozen in {(entry.candidate, entry.trial): entry for each in confirmed for entry in each.entries}.values():
         winner = winners.get(frozen.candidate)
         if winner is None or winner.number != frozen.trial:
-            space = question.definition.space_of(frozen.config)
+            space = question.definition.space_in(frozen.source)
             found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
     return (*board.against, *sentences(found))
 
