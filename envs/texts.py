@@ -1,16 +1,40 @@
-"""Whether a text has enough of everything that an instance needs of it."""
+"""The texts that trainings are made of, and whether they have enough of everything that an instance needs."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
 
-from tunemax.envs.instances import WHOLE, Instance
+from tunemax.envs.instances import WHOLE, Instance, find_set
 from tunemax.envs.task import Task
 from tunemax.gpt.config import Config
-from tunemax.gpt.data import Corpus
+from tunemax.gpt.data import Corpus, data_root, open_data
 from tunemax.gpt.errors import TunemaxError
 
 REWARD_SLICE, TEST_SLICE = "tuning", "test"
+
+
+def texts_of(task: Task) -> list[str]:
+    """The datasets that trainings of a task may see, each once."""
+    drawn = map(str, task.drawn("dataset"))
+    return list(dict.fromkeys([*drawn, *task.events.get("text", ())]))
+
+
+def check_sets(task: Task, sets: Iterable[str]) -> None:
+    """Refuse, before anything is trained, a task whose texts are too short for one of these sets.
+
+    Raises TunemaxError also for a set for which the task holds nothing out.
+    """
+    for name in sets:
+        instance = find_set(name).draw(task, 0)
+        for dataset in texts_of(task):
+            config = instance.config(task)
+            longest = max(config.model.block_size, *map(int, (*task.drawn("block_size"), *task.held_out("block_size"))))
+            check_text(task, instance, config.replace({"dataset": dataset, "block_size": longest}), corpus_of(dataset))
 
 
 def check_text(task: Task, instance: Instance, config: Config, corpus: Corpus) -> None:
@@ -37,3 +61,26 @@ def check_text(task: Task, instance: Instance, config: Config, corpus: Corpus) -
             few = f"{name} = {wanted}: its part of {train.dataset} has {there} of {length} tokens"
             remedy = f"take a text of about {whole:,} tokens, fewer {name} or a smaller block_size"
             raise TunemaxError(f"instance {instance.name}: {few}; {remedy}")
+
+
+def corpus_of(dataset: str) -> Corpus:
+    """The tokens of a dataset, opened once a process: environments of one dataset share them."""
+    return _opened(dataset, data_root(), _begun_with.get())
+
+
+@contextlib.contextmanager
+def begun_with(fingerprint: str | None) -> Iterator[None]:
+    """Inside, a dataset is prepared by the rules that lead to this fingerprint, if any do: what was begun goes on."""
+    token = _begun_with.set(fingerprint)
+    try:
+        yield
+    finally:
+        _begun_with.reset(token)
+
+
+_begun_with: ContextVar[str | None] = ContextVar("begun_with", default=None)
+
+
+@lru_cache(maxsize=8)
+def _opened(dataset: str, root: Path, fingerprint: str | None) -> Corpus:
+    return open_data(dataset, fingerprint)

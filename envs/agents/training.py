@@ -27,7 +27,7 @@ from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.vitals import entropy_of, losses_of
 from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
-from tunemax.envs.steering import begun_with, corpus_of
+from tunemax.envs.texts import begun_with, corpus_of
 from tunemax.gpt.checkpoint import FORMAT
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import held_back

@@ -21,7 +21,7 @@ from tunemax.search.results.crossed import crossed, interquartile
 from tunemax.search.results.statistics import ALPHA, Array, Share, percent_digits, share, signed
 from tunemax.search.rl.baselines import TUNINGS
 from tunemax.search.rl.contest import Contender, Contest
-from tunemax.search.rl.trials import scene_words
+from tunemax.search.rl.flags import scene_words
 from tunemax.search.rl.versus import Rates, Reach, Versus, ahead, log_losses, reach, versus, versus_itself
 from tunemax.search.storage.commands import typed
 

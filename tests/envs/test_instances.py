@@ -13,8 +13,9 @@ import gymnasium
 import pytest
 
 from tunemax.envs.instances import SETS, WRONG, Instance, find_set
-from tunemax.envs.steering import Steering, corpus_of
+from tunemax.envs.steering import Steering
 from tunemax.envs.task import Task, task_of
+from tunemax.envs.texts import corpus_of
 from tunemax.gpt.errors import TunemaxError
 
 Make = Callable[..., Task]
