@@ -224,6 +224,11 @@ class Task:
             raise TunemaxError(f"horizon = {horizon}: not a multiple of frame_skip = {skip}; change one of them")
         return horizon // self.frame_skip
 
+    @property
+    def mean_steps(self) -> int:
+        """Steps of an episode of training, validation and test; on average, up to a whole one, where horizons vary."""
+        return math.ceil(sum(map(self.steps, self.horizons)) / len(self.horizons))
+
     def left_to_sgd(self) -> Task:
         """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
         return replace(self, controls=(), action="box", disturb={})  # an instance has its own

@@ -43,7 +43,7 @@ class Pilot:
         )
         agent.check_moves(self.task)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
-        self.every = every or max(1, horizon // learned.steps(learned.horizon))
+        self.every = every or max(1, horizon // learned.mean_steps)
         self._agent, self._features = agent, Features(self.task.dials, learned.varied)
         self._watch = Watch()
         self._action = np.zeros(len(self.task.dials))

@@ -93,7 +93,7 @@ def disturb_of(texts: Sequence[str]) -> dict[str, Any]:
             raise TunemaxError(f"--disturb {kind}: given twice; keep one")
         if isinstance(value, list):
             value = [_scalar(each) if isinstance(each, str) else each for each in value]
-            value = value[0] if value in ([True], [False]) else value  # what needs no list
+            value = value[0] if [type(each) for each in value] == [bool] else value  # which needs no list
         found[kind] = value
     return found
 
