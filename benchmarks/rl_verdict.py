@@ -288,9 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=4000, help="contests of each cell (default 4000)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--contest", type=Path, metavar="DIR", help="a report of tunemax rl evaluate to take variances of"
-    )
+    parser.add_argument("--contest", type=Path, metavar="DIR", help="a report of tunemax rl evaluate")
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     arguments = parser.parse_args()
     repeats = 20 if arguments.quick else arguments.repeats

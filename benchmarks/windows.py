@@ -28,7 +28,7 @@ from tunemax.envs.texts import TEST_SLICE, corpus_of
 from tunemax.gpt.pool import Pool
 
 RATES = (0.01, 0.015, 0.03)
-SHORT = {"horizon": 80, "frame_skip": 8, "config": {"block_size": 16, "batch_size": 4}}
+SHORT: dict[str, Any] = {"horizon": 80, "frame_skip": 8, "config": {"block_size": 16, "batch_size": 4}}
 TASKS: Mapping[str, tuple[Task, tuple[float, ...]]] = {
     "MixedWidths-v1, context 32": (task_of("MixedWidths-v1"), RATES),
     "the same as make rl has it, context 16": (task_of("MixedWidths-v1", **SHORT), RATES),

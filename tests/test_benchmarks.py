@@ -201,7 +201,7 @@ def test_the_variances_of_a_contest_are_read_from_its_report(tmp_path: Path) -> 
                 loss = 3 * (1 + 0.01 * (luck + draw.gauss(0, 1)))
                 rows.append(f"{name},{role},{name} {run},test/{instance},{loss},{loss},0.5,{instance == 7},80")
     (tmp_path / "runs.csv").write_text("\n".join(rows))
-    rows_of = figures(printed("rl_verdict.py", "--contest", str(tmp_path)))
+    _, *rows_of = figures(printed("rl_verdict.py", "--contest", str(tmp_path)))
     assert len(rows_of) == 2
     for (about, *shares), size in zip(rows_of, ("5 × 5 × 32", "8 × 8 × 256"), strict=True):
         assert about.startswith(f"{size}, sac and constant: instances 1.")
@@ -209,7 +209,7 @@ def test_the_variances_of_a_contest_are_read_from_its_report(tmp_path: Path) -> 
 
 
 def test_windows_alone_move_a_difference_by_so_much() -> None:
-    rows = figures(printed("windows.py"))
+    _, *rows = figures(printed("windows.py"))
     assert len(rows) == 3
     for _, _, _, *cells in rows:
         on_an_instance = [float(cell.partition(" / ")[0]) for cell in cells]
