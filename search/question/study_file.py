@@ -13,7 +13,7 @@ import pydantic
 
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data.sources import DATASETS
-from tunemax.gpt.defaults import SCHEMA, defaults_of
+from tunemax.gpt.defaults import SCHEMA, defaults_of, searched_in
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
 from tunemax.gpt.fields import Choices, FieldSpec, Value, expectation, explain
@@ -98,7 +98,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     schema = begun(str(given.get("name", name)))
     base = _read_base(_mapping(given, "base"), schema)
     searched = _fields("space", _mapping(given, "space"))
-    per, compare = _read_per(given, base, [spec.name for spec, _, _ in searched])
+    per, compare = _read_per(given, base, schema, [spec.name for spec, _, _ in searched])
     space, own = read_space(searched, base, schema, per, compare)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
@@ -156,9 +156,9 @@ def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
 
 
 def _read_per(
-    given: Mapping[str, Any], base: Mapping[str, Value], searched: Sequence[str]
+    given: Mapping[str, Any], base: Mapping[str, Value], schema: int, searched: Sequence[str]
 ) -> tuple[str | None, tuple[Value, ...]]:
-    """The field that tells siblings apart, and its values."""
+    """The field that tells siblings apart, and its values: those that are given, or all that there were at a schema."""
     if "per" not in given:
         if "compare" in given:
             raise Fault(("compare",), "needs `per`, the field whose values are compared; add per: softmax_variant")
@@ -172,7 +172,8 @@ def _read_per(
             raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; {remedy}")
     if not spec.declared.identity:
         raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
-    values = given.get("compare", list(options(spec)))
+    known = searched_in(schema).get(spec.name)
+    values = given.get("compare", list(known.values if isinstance(known, Choices) else options(spec)))
     if not isinstance(values, list) or not values:
         raise Fault(("compare",), f"expected a list of values of {spec.name} ({spec.valid()})")
     compare = tuple(check_value(spec, value, ("compare", index)) for index, value in enumerate(values))
