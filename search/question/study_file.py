@@ -96,7 +96,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     base = _read_base(_mapping(given, "base"), schema)
     searched = read_fields(("space",), _mapping(given, "space"))
     candidates = read_candidates(data)
-    per, compare = read_per(given, base, [spec.name for spec, _, _ in searched])
+    per, compare = read_per(given, base, schema, [spec.name for spec, _, _ in searched])
     space, own = read_space(searched, base, schema, bundles(per, compare) if per else candidates)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
