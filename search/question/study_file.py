@@ -216,18 +216,20 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value],
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
     Fields restrict each other only within a group (the model's shape, one variant's own), but for those of ACROSS:
-    groups are tried one by one.
+    groups are tried one by one, each beside the first values of the others.
     """
     specs = all_specs()
+    first = next(combinations(definition.space_of(fixed), fixed, lambda spec, dim: extremes(spec, dim)[:1]))
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
     for group in sorted(set(groups.values())):
         names = {name for name in groups if groups[name] == group}
         names |= {other for name in names for other in (*specs[name].depends_on, *ACROSS.get(name, ()))}
         possible, clash = False, ""
         space = {name: dimension for name, dimension in definition.space_of(fixed).items() if name in names}
-        for chosen in _tried(space, fixed):
+        others = {name: value for name, value in first.items() if name not in names}
+        for chosen in _tried(space, {**fixed, **others}):
             try:
-                Config.of({**fixed, **chosen})
+                Config.of({**fixed, **others, **chosen})
                 possible = True
             except TunemaxError as error:
                 clash = clash or str(error)

@@ -60,7 +60,7 @@ class Confirmed:
 
     @property
     def verdict(self) -> str:
-        """better, worse, equal, tie or mixed; without a comparison *diverged* if no run was left, else empty."""
+        """better, worse, equal, undecided or mixed; without a comparison *diverged* if no run was left, else empty."""
         if self.versus:
             return self.versus.verdict
         return "diverged" if self.diverged and not self.losses else ""
@@ -71,7 +71,7 @@ class Confirmed:
         return len(self.losses) + len(self.diverged)
 
 
-RANK = {"better": 0, "equal": 2, "mixed": 3, "tie": 3, "worse": 4}
+RANK = {"better": 0, "equal": 2, "mixed": 3, "undecided": 3, "worse": 4}
 """The order of verdicts. The reference stands at 1, and what has none yet comes last."""
 
 
@@ -111,7 +111,7 @@ class Confirmation:
     def open(self) -> tuple[Confirmed, ...]:
         """The candidates of which nothing is settled."""
         others = (entry for entry in self.entries if entry.candidate != self.reference)
-        return tuple(entry for entry in others if not (entry.versus and entry.versus.typically != "tie"))
+        return tuple(entry for entry in others if not (entry.versus and entry.versus.typically != "undecided"))
 
     @property
     def settled(self) -> tuple[Confirmed, ...]:
@@ -190,7 +190,7 @@ class Confirmation:
         """Where each candidate stands, in few words."""
         said = {
             "equal": f"equal within {percent(self.margin)}",
-            "tie": "a tie",
+            "undecided": "undecided",
             "mixed": "mixed (see reliability)",
             "worse": "worse",
             "diverged": "all runs diverged",
