@@ -19,7 +19,6 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, defaults, points, read_dimension
 from tunemax.search.question.exploration.sweep import Sweep
 from tunemax.search.question.study_file import define
-from tunemax.search.question.work import changing
 from tunemax.search.question.yaml_lines import Fault
 
 MOST_CANDIDATES = 100
@@ -51,18 +50,17 @@ def study(sweep: Sweep, *, name: str, source: str) -> StudyDefinition:
     }
     if found.seed is not None:
         common["seed"] = found.seed
-    horizon = sweep.trainings[0].fields["max_iters"]
-    unequal = any(all_specs()[field].declared.shared for field in found.varied)
-    common["budget"] = {"horizon": horizon, **({"equal": "iterations"} if unequal else {})}
-    definition = _defined(found, common)
-    if unequal and not changing(definition):
-        definition = _defined(found, {**common, "budget": {"horizon": horizon}})
-    return definition
-
-
-def _defined(found: _Trainings, common: dict[str, Any]) -> StudyDefinition:
+    budget = {"horizon": sweep.trainings[0].fields["max_iters"]}
     if len(found.points) > GRID_LIMIT:
-        common |= {"sampler": "tpe", "budget": {**common["budget"], "trials": TRIALS}}
+        common |= {"sampler": "tpe"}
+        budget |= {"trials": TRIALS}
+    try:
+        return _defined(found, {**common, "budget": budget})
+    except Fault:  # maybe iterations are no equal work; the sandbox has counted them all the same
+        return _defined(found, {**common, "budget": {**budget, "equal": "iterations"}})
+
+
+def _defined(found: _Trainings, common: Mapping[str, Any]) -> StudyDefinition:
     space = found.space(found.varied)
     if not found.is_product:
         free, bundles = found.bundles()
@@ -70,7 +68,7 @@ def _defined(found: _Trainings, common: dict[str, Any]) -> StudyDefinition:
             reason = f"{len(bundles)} bundles of fields that are not all combinations of some lists"
             raise Fault((), f"{reason}, and a study compares {MOST_CANDIDATES} at most; make several files")
         return define({**common, "candidates": bundles, "space": found.space(free)}, name="")
-    for field in PARTS:
+    for field in dict.fromkeys(("softmax_variant", *PARTS)):
         if field in space:
             rest = {name: dimension for name, dimension in space.items() if name != field}
             try:
