@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tunemax.envs.agents.agent import Agent
 from tunemax.envs.observation import Features, Watch, measure
-from tunemax.envs.steering import REWARD_SLICE, move
+from tunemax.envs.steering import move
 from tunemax.envs.task import Task
+from tunemax.envs.texts import REWARD_SLICE
 from tunemax.gpt.config import Config
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.trainer import Member, Trainer

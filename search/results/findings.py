@@ -53,11 +53,11 @@ class Findings:
 
 
 def settled(confirmed: Sequence[Confirmation]) -> frozenset[str]:
-    """Candidates of which a confirmation has the last word; the reference is one if none ties with it."""
+    """Candidates of which a confirmation has the last word; the reference is one if it is told apart from all."""
     names: set[str] = set()
     for each in confirmed:
         others = [entry for entry in each.entries if entry.candidate != each.reference]
-        known = {entry.candidate for entry in others if entry.verdict not in ("", "tie")}
+        known = {entry.candidate for entry in others if entry.verdict not in ("", "undecided")}
         names |= known | ({each.reference} if known and len(known) == len(others) else set())
     return frozenset(names)
 

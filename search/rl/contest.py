@@ -41,6 +41,8 @@ LOOK = (4, 4)
 ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
 FEW = 32
 """Instances, the first ones, of ablations, populations and looks ahead: dear, and nothing is claimed of them."""
+TOGETHER = 64
+"""Trainings side by side, a fifth faster than 16; their numbers do not depend on their neighbours."""
 Report = Callable[[str], None]
 Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
@@ -193,7 +195,7 @@ def name_of(agent: Agent, path: Path) -> str:
 
 
 def _under(task: Task, policy: Policy) -> Steered:
-    return lambda own: run(task, own, policy)
+    return lambda own: run(task, own, policy, TOGETHER)
 
 
 def _populations(task: Task, instances: Sequence[Instance]) -> list[Outcome]:
@@ -201,7 +203,7 @@ def _populations(task: Task, instances: Sequence[Instance]) -> list[Outcome]:
 
 
 def _without(task: Task, agent: Agent, what: str) -> Steered:
-    return lambda own: run(task, own, _ablated(task, agent, what, own))
+    return lambda own: run(task, own, _ablated(task, agent, what, own), TOGETHER)
 
 
 def _ablated(task: Task, agent: Agent, what: str, instances: Sequence[Instance]) -> Policy:
@@ -209,7 +211,7 @@ def _ablated(task: Task, agent: Agent, what: str, instances: Sequence[Instance])
     if what.startswith("without"):
         return Hidden(agent, names, FEEDBACK if what == "without feedback" else PROGRESS)
     recorded = Recorded(agent)
-    run(task, instances, recorded)
+    run(task, instances, recorded, TOGETHER)
     return Shuffled(agent, recorded.seen, key(agent.header.seed, "shuffled") % 2**32)
 
 
