@@ -114,11 +114,9 @@ def check_absent(name: str, value: Any) -> None:
     neutral = NEUTRAL.get(name, (None, False) if switch else (None,))
     off = any(same(value, each) for each in neutral)
     if not off and not (switch and name.endswith(("_bits", "_method"))):
-        raise Impossible(name, f"{name} = {shown(_text(value))}: the sandbox has it, tunemax has not; leave it out")
-
-
-def _text(value: Any) -> Any:
-    return " ".join(value) if isinstance(value, tuple) else value
+        raise Impossible(
+            name, f"{name} = {shown(names.said(value))}: the sandbox has it, tunemax has not; leave it out"
+        )
 
 
 def _length(settings: Settings) -> dict[str, Value]:

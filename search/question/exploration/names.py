@@ -294,13 +294,18 @@ def known(name: str, where: Where) -> None:
         raise Fault(where, str(error)) from None
 
 
+def said(value: Any) -> Any:
+    """A value as a message shows it: several words of one value stand side by side."""
+    return " ".join(value) if isinstance(value, tuple) else value
+
+
 def read(name: str, value: Any, where: Where) -> Value:
     """A value of a setting that is translated, as its type. Raises Fault."""
     kind = NAMES[name].kind
     found = _read(kind, value)
     if found is None:
         expected = {bool: "true or false", int: "a whole number", float: "a number", str: "one name"}[kind]
-        raise Fault(where, f"{name} = {shown(value)}: expected {expected}")
+        raise Fault(where, f"{name} = {shown(said(value))}: expected {expected}")
     return found
 
 

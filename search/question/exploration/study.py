@@ -39,6 +39,8 @@ def study(sweep: Sweep, *, name: str, source: str) -> StudyDefinition:
 
     name: the study's. source: the file's.
     """
+    if len(sweep.trainings) == 1:
+        raise Fault((), "one training, which is no study")
     found = _Trainings(sweep)
     common: dict[str, Any] = {
         "question": f"Which of the {len(sweep.trainings):,} trainings of {source} is best?",
@@ -56,7 +58,7 @@ def study(sweep: Sweep, *, name: str, source: str) -> StudyDefinition:
         budget |= {"trials": TRIALS}
     try:
         return _defined(found, {**common, "budget": budget})
-    except Fault:  # maybe iterations are no equal work; the sandbox has counted them all the same
+    except Fault:  # if iterations are no equal work: the sandbox counts them all the same
         return _defined(found, {**common, "budget": {**budget, "equal": "iterations"}})
 
 
@@ -64,6 +66,9 @@ def _defined(found: _Trainings, common: Mapping[str, Any]) -> StudyDefinition:
     space = found.space(found.varied)
     if not found.is_product:
         free, bundles = found.bundles()
+        if any("seed" in bundle for bundle in bundles.values()):
+            reason = "not the same for all combinations, and a study trains all on the same ones"
+            raise Fault((), f"seed: {reason}; list the same seeds for all, or make several files")
         if len(bundles) > MOST_CANDIDATES:
             reason = f"{len(bundles)} bundles of fields that are not all combinations of some lists"
             raise Fault((), f"{reason}, and a study compares {MOST_CANDIDATES} at most; make several files")
