@@ -89,9 +89,10 @@ def _said(located: Located, found: Sweep) -> Iterator[str]:
 
 def _asked(definition: StudyDefinition) -> str:
     """What kind of a study it has become."""
-    size = counted(definition.budget.trials, "trial")
-    kind = "a grid of" if definition.sampler.is_grid else f"too many for a grid; {definition.sampler.name} chooses"
-    return f"{definition.name}: {counted(len(definition.siblings()), 'study')}, each {kind} {size}"
+    grid, trials = definition.sampler.is_grid, counted(definition.budget.trials, "trial")
+    kind = f"a grid of {trials}" if grid else f"{trials}, since it is too large for a grid"
+    studies = len(definition.siblings())
+    return f"{definition.name}: {counted(studies, 'study')}, {'each ' * (studies > 1)}{kind}"
 
 
 def _name(file: Path) -> str:

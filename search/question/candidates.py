@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunemax.gpt.config import all_specs
-from tunemax.gpt.fields import Value
+from tunemax.gpt.defaults import searched_in
+from tunemax.gpt.fields import Choices, Value
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import (
     check_value,
@@ -26,9 +27,12 @@ TAKEN = "report"
 
 
 def read_per(
-    given: Mapping[str, Any], base: Mapping[str, Value], searched: Sequence[str]
+    given: Mapping[str, Any], base: Mapping[str, Value], schema: int, searched: Sequence[str]
 ) -> tuple[str | None, tuple[Value, ...]]:
-    """The field that tells siblings apart, and its values. Raises Fault."""
+    """The field that tells siblings apart, and its values: those that are given, or all that there were at a schema.
+
+    Raises Fault.
+    """
     if "per" not in given:
         if "compare" in given:
             raise Fault(("compare",), "needs `per`, the field whose values are compared; add per: softmax_variant")
@@ -42,7 +46,8 @@ def read_per(
             raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; {remedy}")
     if not spec.declared.identity:
         raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
-    values = given.get("compare", list(options(spec)))
+    known = searched_in(schema).get(spec.name)
+    values = given.get("compare", list(known.values if isinstance(known, Choices) else options(spec)))
     if not isinstance(values, list) or not values:
         raise Fault(("compare",), f"expected a list of values of {spec.name} ({spec.valid()})")
     compare = tuple(check_value(spec, value, ("compare", index)) for index, value in enumerate(values))

@@ -56,7 +56,7 @@ class StudyDefinition(pydantic.BaseModel):
         description="named alternatives of any fields, one sibling study each; what a candidate names holds in it in "
         "place of what base and space say",
     )
-    space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
+    space: dict[str, Dimension] = pydantic.Field(description="fields to search, each with its range")
     own: dict[str, dict[str, Dimension]] = pydantic.Field(default_factory=dict)
     """Where a candidate searches another range than `space` says: by its name. `space` then has the range that holds
     all of them."""

@@ -96,7 +96,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     base = _read_base(_mapping(given, "base"), schema)
     searched = read_fields(("space",), _mapping(given, "space"))
     candidates = read_candidates(data)
-    per, compare = read_per(given, base, [spec.name for spec, _, _ in searched])
+    per, compare = read_per(given, base, schema, [spec.name for spec, _, _ in searched])
     space, own = read_space(searched, base, schema, bundles(per, compare) if per else candidates)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
@@ -124,6 +124,10 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     if Sampler.chosen(named.get("sampler")).is_grid and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _checked(named)
+    if not space and not (definition.sampler.is_grid and definition.compared):
+        raise Fault(
+            ("space",), "missing or empty; at least one is needed, unless a grid compares candidates as they are"
+        )
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
@@ -219,17 +223,17 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value],
     groups are tried one by one, each beside the first values of the others.
     """
     specs = all_specs()
-    first = next(combinations(definition.space_of(fixed), fixed, lambda spec, dim: extremes(spec, dim)[:1]))
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
     for group in sorted(set(groups.values())):
         names = {name for name in groups if groups[name] == group}
         names |= {other for name in names for other in (*specs[name].depends_on, *ACROSS.get(name, ()))}
         possible, clash = False, ""
-        space = {name: dimension for name, dimension in definition.space_of(fixed).items() if name in names}
-        others = {name: value for name, value in first.items() if name not in names}
-        for chosen in _tried(space, {**fixed, **others}):
+        space = definition.space_of(fixed)
+        own = {name: dimension for name, dimension in space.items() if name in names}
+        others = {name: dimension for name, dimension in space.items() if name not in names}
+        for chosen in _tried(own, _beside(others, fixed)):
             try:
-                Config.of({**fixed, **others, **chosen})
+                Config.of({**_beside(others, {**fixed, **chosen}), **chosen})
                 possible = True
             except TunemaxError as error:
                 clash = clash or str(error)
@@ -237,6 +241,12 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value],
                 raise Fault(("space",), f"{clash}; every combination of values must be possible")
         if clash:
             raise Fault(where, clash)
+
+
+def _beside(space: Space, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """These fixed values, with the first one of each dimension that means something beside them."""
+    first = next(combinations(space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
+    return {**fixed, **first}
 
 
 def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:

@@ -25,6 +25,7 @@ from tunemax.search.question.stages import MARGIN, Frozen, confirmation_name
 from tunemax.search.results.calming import calming
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.leaderboard import Leaderboard
+from tunemax.search.results.order import enumerated
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
 from tunemax.search.storage.questions import Question, load, openable, questions
@@ -171,7 +172,7 @@ class Confirmation:
         better = [entry for entry in others if entry.verdict == "better"]
         if not better:
             none = f"None of {counted(len(others), 'candidate')} is shown to be better than {self.reference}"
-            return [f"{none}, {self.where(others[0])}: {self._standing(others)}."]
+            return [f"{none}, {self.where(*others)}: {self._standing(others)}."]
         also = ", ".join(entry.candidate for entry in better[1:])
         too = [f"Better than {self.reference}, too: {also}."] if also else []
         rest = [entry for entry in others if entry not in better and entry.verdict]
@@ -231,10 +232,12 @@ class Confirmation:
         told = sides if entry is first else sides[:1]
         return [calming(side.candidate, side.config) for side, lost in told if side and lost.modes]
 
-    def where(self, entry: Confirmed) -> str:
-        """At what size of the model, after what work and on what text."""
-        data = self.data.rstrip("/").rpartition("/")[2]
-        return f"at {self.work} of a {size(entry)} model on {data}"
+    def where(self, *entries: Confirmed) -> str:
+        """At what sizes of the models, the reference's among them, after what work and on what text."""
+        reference = self.entry(self.reference)
+        sizes = list(dict.fromkeys(map(size, [*([reference] if reference else []), *entries])))
+        models = f"a {sizes[0]} model" if len(sizes) == 1 else f"models of {enumerated(sizes)}"
+        return f"at {self.work} of {models} on {self.data.rstrip('/').rpartition('/')[2]}"
 
     def to_json(self) -> dict[str, Any]:
         entries = [

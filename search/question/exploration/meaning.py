@@ -72,6 +72,7 @@ def meaning(given: Mapping[str, Value]) -> Meaning:
     """What a combination of settings that are translated trains. Raises Impossible."""
     settings = Settings(given)
     fields: dict[str, Value] = {"dataset": str(settings["dataset"]), "init_std": INIT_STD}
+    settings["eval_interval"]  # decides nothing, and is kept beside
     for name, known in NAMES.items():
         if known.field and not known.variants and known.field not in BY_OPTIMIZER:
             fields[known.field] = settings[name]
@@ -113,11 +114,9 @@ def check_absent(name: str, value: Any) -> None:
     neutral = NEUTRAL.get(name, (None, False) if switch else (None,))
     off = any(same(value, each) for each in neutral)
     if not off and not (switch and name.endswith(("_bits", "_method"))):
-        raise Impossible(name, f"{name} = {shown(_text(value))}: the sandbox has it, tunemax has not; leave it out")
-
-
-def _text(value: Any) -> Any:
-    return " ".join(value) if isinstance(value, tuple) else value
+        raise Impossible(
+            name, f"{name} = {shown(names.said(value))}: the sandbox has it, tunemax has not; leave it out"
+        )
 
 
 def _length(settings: Settings) -> dict[str, Value]:
@@ -125,7 +124,7 @@ def _length(settings: Settings) -> dict[str, Value]:
     horizon, rate = settings["max_iters"], settings["learning_rate"]
     batch = settings["batch_size"] * settings["gradient_accumulation_steps"]
     precision = names.PRECISIONS[settings.one_of("dtype", names.PRECISIONS, ())]
-    fields = {"max_iters": horizon, "batch_size": batch, "precision": precision, "eval_interval": 1}
+    fields = {"max_iters": horizon, "batch_size": batch, "precision": precision}
     if settings.one_of("lr_scheduler", names.SCHEDULERS, names.OTHER_SCHEDULERS) == "cosine":
         decay, warmup, least, by = settings["cosine_t_max"], 0, settings["cosine_eta_min"], "cosine_t_max"
     elif not settings["decay_lr"]:

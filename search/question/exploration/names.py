@@ -126,10 +126,10 @@ NAMES: Mapping[str, Name] = {
     "relumax_divisor": Name(float, 256.0, "divisor", ("relumax",)),
     "relu2max_divisor": Name(float, 256.0, "divisor", ("relu2max",)),
     "sigmoidmax_divisor": Name(float, 256.0, "divisor", ("sigmoidmax",)),
-    "softplus_divisor": Name(float, 256.0, "divisor", ("softplus",)),
+    "softplus_divisor": Name(float, 256.0, "divisor", ("softplus", "softplus2max")),
     "squareplus_divisor": Name(float, 100.0, "divisor", ("squareplus",)),
     "softshrink_attn_lambda": Name(float, 0.5, "threshold", ("softshrink",)),
-    "softshrink_attn_divisor": Name(float, 64.0, "divisor", ("softshrink",)),
+    "softshrink_attn_divisor": Name(float, 64.0, "divisor", ("softshrink", "gelumax")),
     "sigsoftmax_use_euler_base": Name(bool, True, variants=("sigsoftmax",)),
     "sigsoftmax_base": Name(float, 2.0, variants=("sigsoftmax",)),
     "softermax_use_xmax": Name(bool, True, "subtract_max", ("softermax",)),
@@ -151,20 +151,20 @@ NAMES: Mapping[str, Name] = {
 OTHER_VARIANTS = ("consmax_v2", "pfla_softmax")
 """Softmax variants of the sandbox that are called otherwise here, or are something else."""
 NORMS = {"rmsnorm": "rms", "layernorm": "layer"}
-OTHER_NORMS = ("krmsnorm", "prmsnorm", "hyperspherenorm", "dact", "identity")
+OTHER_NORMS = ("krmsnorm", "prmsnorm", "hyperspherenorm", "cappedhyperspherenorm", "dact", "identity")
 ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "squared_relu": "relu2", "silu": "silu"}
 GATES = {"gelu": "geglu", "relu": "reglu", "silu": "swiglu"}
 """MLPs with a gate, by what the sandbox's `swiglu` takes as its activation."""
 OTHER_ACTIVATIONS = _words(
     """
     celu elu gelu_shifted glu leaky_relu learned_spline mish piecewise pfla pfla_le prelu relu6 rrelu selu
-    sigmoid softplus softsign softshrink tanh identity
+    sigmoid softplus softsign softshrink tanh identity disco relu_power squared_gelu
     """
 )
 MLPS = ("mlp", "swiglu")
-OTHER_MLPS = ("kan", "dual_path", "dual_path_swiglu", "identity")
+OTHER_MLPS = ("kan", "dual_path", "dual_path_swiglu", "edgellm_asic_mlp", "identity")
 ATTENTION = ("causal", "infinite")
-OTHER_ATTENTION = ("linear", "ssm", "identity", "mla", "co4")
+OTHER_ATTENTION = ("linear", "ssm", "identity", "mla", "co4", "iqa", "edgellm_asic_attn")
 OPTIMIZERS = ("adamw", "lion", "muon", "sgd")
 OTHER_OPTIMIZERS = _words(
     """
@@ -294,13 +294,18 @@ def known(name: str, where: Where) -> None:
         raise Fault(where, str(error)) from None
 
 
+def said(value: Any) -> Any:
+    """A value as a message shows it: several words of one value stand side by side."""
+    return " ".join(value) if isinstance(value, tuple) else value
+
+
 def read(name: str, value: Any, where: Where) -> Value:
     """A value of a setting that is translated, as its type. Raises Fault."""
     kind = NAMES[name].kind
     found = _read(kind, value)
     if found is None:
         expected = {bool: "true or false", int: "a whole number", float: "a number", str: "one name"}[kind]
-        raise Fault(where, f"{name} = {shown(value)}: expected {expected}")
+        raise Fault(where, f"{name} = {shown(said(value))}: expected {expected}")
     return found
 
 

@@ -244,7 +244,7 @@ def _joined(some: Sequence[Branch], others: Sequence[Branch], where: Where) -> l
                 both = f"{shown(list(_values(before)))} and {shown(list(_values(after)))}"
                 raise Fault(where, f"{name} is {both} in one combination of groups; keep one of them")
         labels = (*one.labels, *(label for label in other.labels if label not in one.labels))
-        found.append(Branch({**other.settings, **one.settings}, labels))
+        found.append(Branch({**one.settings, **other.settings}, labels))
     return found
 
 

@@ -19,7 +19,6 @@ from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, defaults, points, read_dimension
 from tunemax.search.question.exploration.sweep import Sweep
 from tunemax.search.question.study_file import define
-from tunemax.search.question.work import changing
 from tunemax.search.question.yaml_lines import Fault
 
 MOST_CANDIDATES = 100
@@ -40,6 +39,8 @@ def study(sweep: Sweep, *, name: str, source: str) -> StudyDefinition:
 
     name: the study's. source: the file's.
     """
+    if len(sweep.trainings) == 1:
+        raise Fault((), "one training, which is no study")
     found = _Trainings(sweep)
     common: dict[str, Any] = {
         "question": f"Which of the {len(sweep.trainings):,} trainings of {source} is best?",
@@ -51,26 +52,28 @@ def study(sweep: Sweep, *, name: str, source: str) -> StudyDefinition:
     }
     if found.seed is not None:
         common["seed"] = found.seed
-    horizon = sweep.trainings[0].fields["max_iters"]
-    unequal = any(all_specs()[field].declared.shared for field in found.varied)
-    common["budget"] = {"horizon": horizon, **({"equal": "iterations"} if unequal else {})}
-    definition = _defined(found, common)
-    if unequal and not changing(definition):
-        definition = _defined(found, {**common, "budget": {"horizon": horizon}})
-    return definition
-
-
-def _defined(found: _Trainings, common: dict[str, Any]) -> StudyDefinition:
+    budget = {"horizon": sweep.trainings[0].fields["max_iters"]}
     if len(found.points) > GRID_LIMIT:
-        common |= {"sampler": "tpe", "budget": {**common["budget"], "trials": TRIALS}}
+        common |= {"sampler": "tpe"}
+        budget |= {"trials": TRIALS}
+    try:
+        return _defined(found, {**common, "budget": budget})
+    except Fault:  # if iterations are no equal work: the sandbox counts them all the same
+        return _defined(found, {**common, "budget": {**budget, "equal": "iterations"}})
+
+
+def _defined(found: _Trainings, common: Mapping[str, Any]) -> StudyDefinition:
     space = found.space(found.varied)
     if not found.is_product:
         free, bundles = found.bundles()
+        if any("seed" in bundle for bundle in bundles.values()):
+            reason = "not the same for all combinations, and a study trains all on the same ones"
+            raise Fault((), f"seed: {reason}; list the same seeds for all, or make several files")
         if len(bundles) > MOST_CANDIDATES:
             reason = f"{len(bundles)} bundles of fields that are not all combinations of some lists"
             raise Fault((), f"{reason}, and a study compares {MOST_CANDIDATES} at most; make several files")
         return define({**common, "candidates": bundles, "space": found.space(free)}, name="")
-    for field in PARTS:
+    for field in dict.fromkeys(("softmax_variant", *PARTS)):
         if field in space:
             rest = {name: dimension for name, dimension in space.items() if name != field}
             try:

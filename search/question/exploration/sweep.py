@@ -189,8 +189,13 @@ class _Collector:
                 yield Said(self._where([name]), f"{name}{why}: means nothing {often}")
 
     def _skipped(self) -> Iterator[Said]:
-        for (_, message, where), count in self._impossible.items():
-            yield Said((where,), f"{message}: {count:,} {'combination' if count == 1 else 'combinations'} left out")
+        counts = Counter[str]()
+        for (_, message, _), count in self._impossible.items():
+            counts[message] += count
+        for message, count in counts.items():
+            wheres = tuple(where for _, each, where in self._impossible if each == message)
+            noun = "combination" if count == 1 else "combinations"
+            yield Said(wheres, f"{message.partition('; ')[0]}: {count:,} {noun} left out")
 
     def _never(self) -> Iterator[Said]:
         """Settings whose conditions never hold."""
