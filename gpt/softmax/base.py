@@ -51,9 +51,10 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     by_member = True
     source: ClassVar[str]
     """Where the formula comes from (paper and equation)."""
-    formula: ClassVar[str]
+    formula: ClassVar[str] = ""
     """The weight of an allowed key with logit x: Σ over the allowed keys of its row, n of them, max the largest x."""
-    work: ClassVar[Work]
+    work: ClassVar[Work | None] = None
+    """None where nobody has said it."""
     positive: ClassVar[bool] = False
     """Whether every allowed weight is above 0, as long as it does not underflow."""
     straight_through: ClassVar[tuple[str, ...]] = ()
@@ -155,9 +156,8 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     @classmethod
     def check_declared(cls) -> None:
         super().check_declared()
-        for name, kind, what in _DECLARED:
-            if not isinstance(getattr(cls, name, None), kind):
-                raise TypeError(f"{cls.__qualname__} lacks {name}: {what}")
+        if not isinstance(getattr(cls, "source", None), str):
+            raise TypeError(f"{cls.__qualname__} lacks source: where its formula comes from, as text")
         cls.specs()
         cls.learns()
         if cls.as_output is not None:
@@ -188,13 +188,6 @@ class Variant(Part, field="softmax_variant", noun="variant"):
         specs = specs_of(cls, "model", prefix=prefix, when={OUTPUT: (cls.name,)})
         own = (spec for spec in specs if spec.name.removeprefix(prefix) in (cls.as_output or ()))
         return tuple(replace(s, declared=replace(s.declared, shared=not s.is_scalar, learnable=False)) for s in own)
-
-
-_DECLARED: tuple[tuple[str, type, str], ...] = (
-    ("source", str, "where its formula comes from, as text"),
-    ("formula", str, "the weight of a key with logit x, as text"),
-    ("work", Work, "what a weight takes, as Work(exponentials=…, divisions=…, reductions=…, comparisons=…)"),
-)
 
 
 OUTPUT = "softmax_variant_output"
