@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.attention.groups import Groups
-from tunemax.gpt.fields import Choices, setting
+from tunemax.gpt.fields import Choices, Value, setting
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tunemax.gpt.config import Config
 
 
 class Fractal(Groups, name="fractal"):
@@ -36,6 +38,15 @@ class Fractal(Groups, name="fractal"):
                 f"{slices} slices of two numbers or more, but a head's width is {width}; choose fewer heads, or a "
                 f"head_dim that is a multiple of {2 * slices}"
             )
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """The first head is not cut; where it is the only one, what is left is in which pairs positions turn it."""
+        same = dict(super().canonical(config))
+        if config.model.n_head == 1:
+            same["fractal_split"] = type(self).model_fields["fractal_split"].default
+            if not config.positions.pairs(self.head_width(config.model)):
+                same["attention"] = "multi_head"
+        return same
 
     def softmaxes(self, shape: Shape) -> Sequence[int]:
         return [self.fractal_split**head for head in range(shape.n_head)]

@@ -17,6 +17,8 @@ from tunemax.gpt.parts import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tunemax.gpt.config import Config
+
 
 @dataclass(frozen=True)
 class Work:
@@ -102,6 +104,9 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     def learned(self) -> dict[str, Form]:
         """The learnable fields that SGD moves with these parameters, and the form in which `theta` holds each."""
         return {}
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        return {"sharing": "layer"} if self.per_head and config.model.n_head == 1 else {}
 
     @property
     def per_head(self) -> bool:
