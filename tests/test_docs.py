@@ -33,7 +33,8 @@ STUDY_FILES = (ROOT / "docs/study_files.md").read_text()
 OPTIMIZERS = (ROOT / "docs/optimizers.md").read_text()
 VARIANTS = (ROOT / "docs/variants.md").read_text()
 SPEC = importlib.util.spec_from_file_location("make_variants", ROOT / "docs/make_variants.py")
-assert SPEC and SPEC.loader
+assert SPEC
+assert SPEC.loader
 make_variants = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(make_variants)
 over_documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
