@@ -212,7 +212,7 @@ def test_a_guarded_logit_has_no_effect_and_any_other_has_one(variant: Variant) -
         moved = logits.detach().clone()
         moved[..., row + 1, key] += 1e-3
         changed = bool((variant.weights(moved, mask) != weights).any())
-        acts, weight = bool(guarded[..., row + 1, key]), float(weights[..., row + 1, key])
+        acts, weight = bool(guarded[..., row + 1, key]), float(weights[..., row + 1, key].detach())
         flat = weight == 0 or (weight == 1 and not variant.positive)  # where the formula itself is
         assert not (acts and changed)
         assert acts or flat or changed or gradient[..., row + 1, key] != 0  # some changes are below rounding
@@ -257,6 +257,8 @@ def test_a_learnable_survives_its_form(form: Form) -> None:
 def test_variants_and_their_fields_explain_themselves(name: str) -> None:
     cls = variants()[name]
     assert cls.source
+    assert cls.formula
+    assert cls.work
     assert cls.__doc__
     assert all(spec.help for spec in cls.specs())
     assert all(spec.declared.search is not None for spec in cls.specs())
