@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
-from tunemax.gpt.config import all_specs
+from tunemax.gpt.config import Config
 from tunemax.gpt.defaults import searched_in
-from tunemax.gpt.fields import Choices, Value
+from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Choices, FieldSpec, Value
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import (
+    Dimension,
     check_value,
     combinations,
     extremes,
@@ -24,6 +28,8 @@ from tunemax.search.question.yaml_lines import Fault
 
 TAKEN = "report"
 """What lies beside the candidates' folders in that of a question."""
+MOST = 64
+"""Combinations of choices that are looked at to find candidates that are the same."""
 
 
 def read_per(
@@ -103,10 +109,17 @@ def check_candidates(definition: StudyDefinition) -> None:
 
 
 def _essence(definition: StudyDefinition, fixed: Mapping[str, Value]) -> tuple[frozenset[Any], ...]:
-    """What a candidate fixes that means something, and which fields it searches, whatever their ranges."""
+    """What a candidate searches, and what it trains at each choice, whatever the ranges; of many, what it fixes."""
     space = {name: definition.space[name] for name in definition.dimensions(fixed)}
-    chosen = next(combinations(space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
-    values = {**definition.begin(fixed), **chosen}
-    return frozenset(space), frozenset(
-        (name, value) for name, value in values.items() if all_specs()[name].active(values)
-    )
+    chosen = list(islice(combinations(space, fixed, _choices), MOST + 1))
+    if len(chosen) > MOST:
+        return frozenset(space), frozenset(fixed.items())
+    identities = set()
+    for values in chosen:
+        with suppress(TunemaxError):  # one that no trial can have, which is told elsewhere
+            identities.add(Config.of({**fixed, **values}).identity)
+    return frozenset(space), frozenset(identities)
+
+
+def _choices(spec: FieldSpec, dimension: Dimension) -> Sequence[Value]:
+    return extremes(spec, dimension)[: None if isinstance(dimension, Choices) else 1]
