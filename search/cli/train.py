@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
 
+USED = "--use_softmax_variant"
+"""A switch that commands for ReaLLMASIC's nanoGPT have, for which here the variant stands alone."""
+
 
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "train", "train one configuration", run, fill=_fill)
@@ -54,6 +57,8 @@ def _fill(parser: Parser) -> None:
         "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
     )
     add_field_flags(parser, list(all_specs().values()))
+    replaced = start.add_argument(USED, dest="replaced", action=argparse.BooleanOptionalAction, help=argparse.SUPPRESS)
+    parser.more[replaced] = "with --no- the plain softmax, whatever softmax_variant says, as in ReaLLMASIC's nanoGPT"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt.schedule import overlapping
     from tunemax.search.cli.flags import config_from
 
-    given = config_from(arguments)
+    given = {**config_from(arguments), **_replaced(arguments)}
     starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.study}
     if len(named := [flag for flag, value in starts.items() if value]) > 1:
         raise TunemaxError(f"{' and '.join(named)} both say where to start; give one of them")
@@ -88,6 +93,15 @@ def run(arguments: argparse.Namespace) -> None:
         with going_on(way_of(config)):
             result = runs.train(config, saying(config.train.max_iters))
     say_end(result)
+
+
+def _replaced(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the flag of another code base says of the softmax variant, beside --softmax_variant."""
+    from tunemax.search.cli.flags import config_from
+
+    if arguments.replaced and "softmax_variant" not in config_from(arguments):
+        raise TunemaxError(f"{USED}: by which variant? add --softmax_variant NAME, or leave the flag out")
+    return {"softmax_variant": "softmax"} if arguments.replaced is False else {}
 
 
 def way_of(config: Config, *, steered: bool = False) -> Callable[[], str]:

@@ -231,9 +231,12 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value],
         space = definition.space_of(fixed)
         own = {name: dimension for name, dimension in space.items() if name in names}
         others = {name: dimension for name, dimension in space.items() if name not in names}
-        for chosen in _tried(own, _beside(others, fixed)):
+        first = _beside(others, fixed)
+        linked = any(specs[name].depends_on & own.keys() for name in others)
+        for chosen in _tried(own, first):
+            beside = _beside(others, {**fixed, **chosen}) if linked else first
             try:
-                Config.of({**_beside(others, {**fixed, **chosen}), **chosen})
+                Config.of({**beside, **chosen})
                 possible = True
             except TunemaxError as error:
                 clash = clash or str(error)
