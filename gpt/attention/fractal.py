@@ -40,7 +40,7 @@ class Fractal(Groups, name="fractal"):
             )
 
     def canonical(self, config: Config) -> Mapping[str, Value]:
-        """The first head is not cut; where it is the only one, what is left is in which pairs positions turn it."""
+        """The first head is not cut; where it is the only one, what is left is how positions turn it."""
         same = dict(super().canonical(config))
         if config.model.n_head == 1:
             same["fractal_split"] = type(self).model_fields["fractal_split"].default

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,16 +21,14 @@ from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.dimension import (
     MEASURING,
     OWNED,
-    Dimension,
-    Space,
     check_value,
     combinations,
     defaults,
-    extremes,
-    inert_because,
+    inert_everywhere,
     options,
     points,
     shown,
+    tried,
 )
 from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
@@ -39,13 +36,14 @@ from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.space import read_space
 from tunemax.search.question.stages import MOST_SEEDS, is_name
+from tunemax.search.question.twins import twin_siblings
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
-CLASH_LIMIT = 400
-"""Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
+TWINS = 4
+"""The first whose files are refused for two names of one training."""
 ACROSS = {"parametrisation": ("optimizer",)}
 """Fields that restrict those of another group, beside conditions."""
 
@@ -131,6 +129,8 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     _check_later(definition)
     check_work(definition)
     check_phases(definition)
+    if definition.schema_version >= TWINS:
+        definition = _without_twins(definition, "compare" in given)
     if not definition.sampler.is_grid:
         return definition
     size = _grid_size(definition)
@@ -211,14 +211,23 @@ def _check_seeds(definition: StudyDefinition) -> None:
 
 def _check_siblings(definition: StudyDefinition) -> None:
     """Every sibling is a valid configuration, and every dimension means something in one of them at least."""
-    siblings = definition.siblings()
-    for fixed in siblings.values():
+    siblings = list(definition.siblings().values())
+    for fixed in siblings:
         _check_combinations(definition, fixed)
     for name in definition.space:
-        reasons = [inert_because(name, definition.space, fixed) for fixed in siblings.values()]
-        if None not in reasons:
-            reason = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+        if reason := inert_everywhere(name, definition.space, siblings):
             raise Fault(("space", name), f"{reason}; take it out, or change what makes it inert")
+
+
+def _without_twins(definition: StudyDefinition, listed: bool) -> StudyDefinition:
+    """Values to compare that train the same thing are refused where they are listed; of all that there are, the first
+    is taken."""
+    for place, first in (twins := twin_siblings(definition)).items():
+        if listed:
+            value, same = shown(definition.compare[place]), shown(definition.compare[first])
+            raise Fault(("compare", place), f"{value} trains the same as {same} here; keep one")
+    compare = tuple(value for place, value in enumerate(definition.compare) if place not in twins)
+    return definition.model_copy(update={"compare": compare})
 
 
 def _check_stage(definition: StudyDefinition) -> None:
@@ -270,7 +279,7 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value])
         names |= {other for name in names for other in (*specs[name].depends_on, *ACROSS.get(name, ()))}
         possible, clash = False, ""
         space = {name: dimension for name, dimension in definition.space_of(fixed).items() if name in names}
-        for chosen in _tried(space, fixed):
+        for chosen in tried(space, fixed):
             try:
                 Config.of({**fixed, **chosen})
                 possible = True
@@ -280,21 +289,6 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value])
                 raise Fault(("space",), f"{clash}; every combination of values must be possible")
         if clash:
             raise Fault(("base",), clash)
-
-
-def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """Combinations of all values of choices and short stepped ranges, and the ends of the others."""
-
-    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
-        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
-            return points(spec, dimension)
-        return extremes(spec, dimension)
-
-    first = list(itertools.islice(combinations(space, fixed, values), CLASH_LIMIT))
-    yield from first
-    draw = random.Random(0)
-    for _ in range(CLASH_LIMIT if len(first) == CLASH_LIMIT else 0):
-        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
 
 
 def _grid_size(definition: StudyDefinition) -> int:
