@@ -13,7 +13,7 @@ from tunemax.envs import disturbances
 from tunemax.envs.controls import Actions, Dial, LayerDial, find_dial
 from tunemax.envs.ids import IDS, SMALL, Row
 from tunemax.envs.variation import HORIZON, Varied, named
-from tunemax.gpt.config import Config, all_specs, changed, resolve
+from tunemax.gpt.config import SPELT, Config, all_specs, changed, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import shown
@@ -106,13 +106,12 @@ class Task:
         config = self._changed(given)
         held = config.held()
         if inert := [name for name in given if name not in held]:
-            raise TunemaxError(f"{inert[0]}: {_means_nothing(inert[0], config)}; leave it out")
+            raise TunemaxError(f"{inert[0]}: {config.why_inert(inert[0])}")
         if both := sorted(given.keys() & self._switches.keys()):
             raise TunemaxError(f"{both[0]}: actions move what SGD would; leave it out")
         for dial in self.dials:
             if dial.field not in held:
-                means = _means_nothing(dial.field, config)
-                raise TunemaxError(f"control {dial.name}: {means}; leave the control out, or what rules it out")
+                raise TunemaxError(f"control {dial.name}: {config.why_inert(dial.field)}")
         layers, now = self.config.model.n_layer, config.model.n_layer
         if self._of_layers and now != layers:
             remedy = f"let all trainings have {layers}, or all layers one control"
@@ -120,6 +119,23 @@ class Task:
         for name in values.keys() - named_as.keys():
             all_specs()[find_dial(name, config).field].check(values[name])
         return config
+
+    def meant(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some fields that mean something in one of its trainings at least."""
+        configs = [self.config, *map(self.config_of, self._variations())]
+        names = {SPELT}.union(*(config.held() for config in configs))
+        return {name: value for name, value in given.items() if resolve(name) in names}
+
+    def check_meant(self, given: Mapping[str, Any]) -> None:
+        """Raise TunemaxError if one of some fields that somebody gave would be ignored."""
+        meant, decided = self.meant(given), {**self._switches, "max_iters": self.horizon}
+        for given_name, value in given.items():
+            name = resolve(given_name)
+            if given_name not in meant:
+                raise TunemaxError(f"{name} = {shown(value)}: {self.config.why_inert(name)}")
+            if name in decided and all_specs()[name].check(value) != decided[name]:
+                why = "an episode is as long as its horizon" if name == "max_iters" else "actions move what SGD would"
+                raise TunemaxError(f"{name} = {shown(value)}: {why}, so it is {shown(decided[name])}; leave it out")
 
     def _changed(self, given: Mapping[str, Any]) -> Config:
         base = {resolve(name): value for name, value in self.fields.items()}
@@ -232,13 +248,6 @@ class Task:
     def left_to_sgd(self) -> Task:
         """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
         return replace(self, controls=(), action="box", disturb={})  # an instance has its own
-
-
-def _means_nothing(name: str, config: Config) -> str:
-    """Why a field is inert in a configuration: ``means nothing with schedule = constant``."""
-    values = config.flat()
-    reasons = [f"{other} = {shown(values[other])}" for other in sorted(all_specs()[name].depends_on & values.keys())]
-    return f"means nothing with {', '.join(reasons)}"
 
 
 def full_id(name: str) -> str:

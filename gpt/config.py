@@ -21,7 +21,19 @@ from tunemax.gpt.attention import Attention
 from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from tunemax.gpt.fields import (
+    Choices,
+    Condition,
+    Control,
+    Fields,
+    FieldSpec,
+    Range,
+    explain,
+    setting,
+    shown,
+    shown_condition,
+    specs_of,
+)
 from tunemax.gpt.mlp import Mlp
 from tunemax.gpt.norm import Norm
 from tunemax.gpt.optimizer import Optimizer
@@ -132,6 +144,10 @@ PARTS: Mapping[str, type[Part]] = {
 }
 """The families of parts that a training is made of, by the field that names a kind."""
 
+
+SPELT = "eval_iters"
+"""A field that always means something: where it is inert, `Config.of` takes it for another way to say one that is
+not."""
 
 PLACES = ("out_dir", "tensorboard_project", "tensorboard_run_name")
 """Fields that say where files go: they are for who trains, and not taken over from a trial of a database."""
@@ -268,6 +284,30 @@ class Config(pydantic.BaseModel):
         values = self.flat()
         specs = all_specs()
         return {name: value for name, value in values.items() if specs[name].can_be_active(values)}
+
+    def check_meant(self, given: Mapping[str, Any]) -> None:
+        """Raise TunemaxError if one of some flat fields that somebody gave means nothing here."""
+        active = self.active()
+        for name, value in ((resolve(name), value) for name, value in given.items()):
+            if name not in active and name != SPELT:
+                raise TunemaxError(f"{name} = {shown(value)}: {self.why_inert(name)}")
+
+    def why_inert(self, name: str) -> str:
+        """``means nothing with optimizer = adamw; leave it out, or take optimizer = sgd or muon``, of a field that is
+        inert here."""
+        values, spec = self.flat(), all_specs()[name]
+
+        def missing(condition: Condition) -> Condition:
+            """What is not met, of fields that are there at all."""
+            there = {other: allowed for other, allowed in condition.items() if other in values}
+            return {other: allowed for other, allowed in there.items() if values[other] not in allowed}
+
+        ways = [missing(spec.when)] if missing(spec.when) else list(map(missing, spec.any_of))
+        here = [way for way in ways if Variant.field not in way]
+        reasons = dict.fromkeys(f"{other} = {shown(values[other])}" for way in here or ways for other in way)
+        remedies = [" and ".join(shown_condition(*each) for each in way.items()) for way in here or ways]
+        remedy = f", or take {' or '.join(remedies)}" if here or len(ways) == 1 else ""
+        return f"means nothing with {', '.join(reasons)}; leave it out{remedy}"
 
     def replace(self, values: Mapping[str, Any]) -> Config:
         """This configuration with some flat fields changed, checked again."""

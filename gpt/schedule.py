@@ -34,9 +34,9 @@ def lr_factor(train: TrainConfig, iteration: int) -> float:
 def simplest(train: TrainConfig) -> Schedule:
     """The schedule with the fewest fields that has the same learning rate at every iteration: one that never falls is
     constant, and a wsd that is never stable is linear."""
-    warmup, ends = warmup_end(train), train.max_iters
-    start = decay_start(train, ends) if train.schedule == "wsd" else warmup
-    if train.min_lr_ratio == 1 or max(warmup, start) >= ends:
+    warmup, last = warmup_end(train), train.max_iters - 1
+    start = decay_start(train, train.max_iters) if train.schedule == "wsd" else warmup
+    if train.min_lr_ratio == 1 or max(warmup, start) >= last:
         return "constant"
     return "linear" if train.schedule == "wsd" and start <= warmup else train.schedule
 

@@ -42,6 +42,7 @@ class Pilot:
             windows=learned.windows,
         )
         agent.check_moves(self.task)
+        self.task.check_meant(fields)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
         self.every = every or max(1, horizon // learned.mean_steps)
         self._agent, self._features = agent, Features(self.task.dials, learned.varied)

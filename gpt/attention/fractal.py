@@ -31,7 +31,7 @@ class Fractal(Groups, name="fractal"):
 
     def check(self, shape: Shape) -> None:
         super().check(shape)
-        width, slices = self.head_width(shape), self.softmaxes(shape)[-1]
+        width, slices = self.head_width(shape), self.slices(shape)[-1]
         if width % slices or width < 2 * slices:
             raise ValueError(
                 f"fractal_split = {self.fractal_split} cuts the last of n_head = {shape.n_head} heads into "
@@ -40,28 +40,31 @@ class Fractal(Groups, name="fractal"):
             )
 
     def canonical(self, config: Config) -> Mapping[str, Value]:
-        """The first head is not cut; where it is the only one, what is left is in which pairs positions turn it."""
-        same = dict(super().canonical(config))
-        if config.model.n_head == 1:
-            same["fractal_split"] = type(self).model_fields["fractal_split"].default
-            if not config.positions.pairs(self.head_width(config.model)):
-                same["attention"] = "multi_head"
-        return same
+        alone: Mapping[str, Value] = {"attention": "multi_head"} if config.model.n_head == 1 else {}
+        return {**super().canonical(config), **alone}
 
-    def softmaxes(self, shape: Shape) -> Sequence[int]:
+    def slices(self, shape: Shape) -> list[int]:
+        """Into how many each head is cut."""
         return [self.fractal_split**head for head in range(shape.n_head)]
+
+    def softmaxes(self, shape: Shape) -> Sequence[int] | None:
+        return self.slices(shape) if shape.n_head > 1 else None  # the first head is not cut
 
     def logits(self, q: Tensor, k: Tensor, shape: Shape) -> Tensor:
         K, B, H, T, _ = q.shape
+        if H == 1:
+            return super().logits(q, k, shape)
         products = []
-        for head, slices in enumerate(self.softmaxes(shape)):
+        for head, slices in enumerate(self.slices(shape)):
             queries, keys = _cut(q[:, :, head], slices), _cut(k[:, :, head * k.shape[2] // H], slices)
             products.append(torch.bmm(queries, keys.mT).reshape(K, B, slices, T, T))
         return torch.cat(products, dim=2)
 
     def mixed(self, weights: Tensor, v: Tensor, shape: Shape) -> Tensor:
         K, B, G, T, D = v.shape
-        counts = list(self.softmaxes(shape))
+        counts = self.slices(shape)
+        if len(counts) == 1:
+            return super().mixed(weights, v, shape)
         heads = []
         for head, of_head in enumerate(torch.split(weights, counts, dim=2)):
             slices = counts[head]

@@ -31,10 +31,6 @@ class Positions(Part, field="position", noun="position"):
         """Embeddings (K, B, T, C) that know where they stand."""
         return x
 
-    def pairs(self, head_width: int) -> int:
-        """How many pairs of a head's numbers `turned` turns."""
-        return 0
-
     def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
         """Queries or keys (K, B, H, T, D), such that their products know how far they are apart.
 

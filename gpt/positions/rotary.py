@@ -59,6 +59,7 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
         return {"rope_share": 2 * pairs / width, **({"rope_base": default} if pairs == 1 else {})}
 
     def pairs(self, head_width: int) -> int:
+        """How many pairs of a head's numbers are turned."""
         return round(self.rope_share * head_width) // 2
 
     def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:

@@ -12,12 +12,20 @@ from typing import Literal
 import pydantic
 from optuna.samplers import BaseSampler
 
-from tunemax.gpt.config import PARTS, all_specs, resolve
+from tunemax.gpt.config import PARTS, SPELT, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
 from tunemax.search.question.budget import GRID_LIMIT, Budget
-from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, defaults, extremes, shown
+from tunemax.search.question.dimension import (
+    Dimension,
+    active_dimensions,
+    conditional,
+    defaults,
+    extremes,
+    inert_everywhere,
+    shown,
+)
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
 from tunemax.search.question.samplers import Before, Sampler, Task, Tpe
@@ -124,6 +132,14 @@ class StudyDefinition(pydantic.BaseModel):
             return None
         kept = [f"{name} {shown(value)}" for name, value in self.since.items() if name != "eval_by"]  # see `rule`
         return f"Begun when other defaults held, and goes on with those: {', '.join(kept)}." if kept else None
+
+    @property
+    def idle(self) -> list[str]:
+        """Of each field in base that means nothing in any sibling, a sentence."""
+        siblings = [(self.space_of(fixed), fixed) for fixed in self.siblings().values()]
+        named = [name for name in self.base if name != SPELT and not self.confirms]
+        reasons = {name: inert_everywhere(name, siblings) for name in named}
+        return [f"base.{name} changes nothing: it {reason}." for name, reason in reasons.items() if reason]
 
     def begin(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
         """All flat values of a sibling with these fixed ones before anything is chosen: by the defaults of its time."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +29,9 @@ Values = Callable[[FieldSpec, Dimension], Sequence[Value]]
 
 MOST_POINTS = 10_000
 """Steps of a range, at most, for its values to be listed one by one."""
+
+MOST_TRIED = 400
+"""Combinations that are tried before a study is accepted; as many are drawn besides."""
 
 MOST_STEPS = 1e6
 """Above it a step is a mistake, and floats no longer tell one from the next."""
@@ -178,6 +183,15 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
     return f"means something only if {' or '.join(near or missing[:1])}"
 
 
+def inert_everywhere(name: str, siblings: Sequence[tuple[Space, Mapping[str, Value]]]) -> str | None:
+    """Why a field means nothing in any of several siblings, each its dimensions and fixed values; None if it can in
+    one."""
+    reasons = [inert_because(name, space, fixed) for space, fixed in siblings]
+    if None in reasons:
+        return None
+    return next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+
+
 def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
     for other, allowed in condition.items():
         searched = other in space and inert_because(other, space, fixed) is None
@@ -217,6 +231,22 @@ def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> It
             yield from extend({**chosen, name: value}, others)
 
     return extend({}, dimensions)
+
+
+def tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Combinations of all values of choices and short stepped ranges, and the ends of the others: the first so many,
+    and as many that are drawn if there are more."""
+
+    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
+        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
+            return points(spec, dimension)
+        return extremes(spec, dimension)
+
+    first = list(itertools.islice(combinations(space, fixed, values), MOST_TRIED))
+    yield from first
+    draw = random.Random(0)
+    for _ in range(MOST_TRIED if len(first) == MOST_TRIED else 0):
+        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
 
 
 def defaults(beside: Mapping[str, Value]) -> dict[str, Value]:

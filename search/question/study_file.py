@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,21 +15,21 @@ from tunemax.gpt.data.sources import DATASETS
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, FieldSpec, Value, expectation, explain
+from tunemax.gpt.fields import Choices, Value, expectation, explain
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.candidates import check_candidates, read_candidates, read_per
 from tunemax.search.question.definition import INNER, StudyDefinition, bundles
 from tunemax.search.question.dimension import (
-    Dimension,
     Space,
     combinations,
     defaults,
     extremes,
-    inert_because,
+    inert_everywhere,
     points,
     read_fields,
     read_values,
     shown,
+    tried,
 )
 from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
@@ -38,13 +37,14 @@ from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.space import read_space
 from tunemax.search.question.stages import MOST_SEEDS, NAME_RULE, is_name
+from tunemax.search.question.twins import twin_siblings
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
-CLASH_LIMIT = 400
-"""Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
+TWINS = 4
+"""The first whose files are refused for two names of one training."""
 ACROSS = {"parametrisation": ("optimizer",)}
 """Fields that restrict those of another group, beside conditions."""
 
@@ -134,6 +134,8 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     _check_later(definition)
     check_work(definition)
     check_phases(definition)
+    if definition.schema_version >= TWINS:
+        definition = _without_twins(definition, "compare" in given)
     if not definition.sampler.is_grid:
         return definition
     size = _grid_size(definition)
@@ -172,12 +174,21 @@ def _check_siblings(definition: StudyDefinition) -> None:
         candidate = ("candidates", study.rpartition("/")[2])
         _check_combinations(definition, fixed, candidate if definition.candidates else ("base",))
     check_candidates(definition)
+    spaces = [(definition.space_of(fixed), fixed) for fixed in siblings.values()]
     for name in definition.space:
-        spaces = [(definition.space_of(fixed), fixed) for fixed in siblings.values()]
-        reasons = [inert_because(name, space, fixed) for space, fixed in spaces if name in space]
-        if None not in reasons:
-            reason = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+        if reason := inert_everywhere(name, [(space, fixed) for space, fixed in spaces if name in space]):
             raise Fault(("space", name), f"{reason}; take it out, or change what makes it inert")
+
+
+def _without_twins(definition: StudyDefinition, listed: bool) -> StudyDefinition:
+    """Values to compare that train the same thing are refused where they are listed; of all that there are, the first
+    is taken."""
+    for place, first in (twins := twin_siblings(definition)).items():
+        if listed:
+            value, same = shown(definition.compare[place]), shown(definition.compare[first])
+            raise Fault(("compare", place), f"{value} trains the same as {same} here; keep one")
+    compare = tuple(value for place, value in enumerate(definition.compare) if place not in twins)
+    return definition.model_copy(update={"compare": compare})
 
 
 def _check_stage(definition: StudyDefinition) -> None:
@@ -233,7 +244,7 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value],
         others = {name: dimension for name, dimension in space.items() if name not in names}
         first = _beside(others, fixed)
         linked = any(specs[name].depends_on & own.keys() for name in others)
-        for chosen in _tried(own, first):
+        for chosen in tried(own, first):
             beside = _beside(others, {**fixed, **chosen}) if linked else first
             try:
                 Config.of({**beside, **chosen})
@@ -250,21 +261,6 @@ def _beside(space: Space, fixed: Mapping[str, Value]) -> dict[str, Value]:
     """These fixed values, with the first one of each dimension that means something beside them."""
     first = next(combinations(space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
     return {**fixed, **first}
-
-
-def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """Combinations of all values of choices and short stepped ranges, and the ends of the others."""
-
-    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
-        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
-            return points(spec, dimension)
-        return extremes(spec, dimension)
-
-    first = list(itertools.islice(combinations(space, fixed, values), CLASH_LIMIT))
-    yield from first
-    draw = random.Random(0)
-    for _ in range(CLASH_LIMIT if len(first) == CLASH_LIMIT else 0):
-        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
 
 
 def _grid_size(definition: StudyDefinition) -> int:
