@@ -22,6 +22,7 @@ from tunemax.search.results.durations import about
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
     from tunemax.gpt.divergence import Stability
+    from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
 
@@ -113,6 +114,7 @@ def configured(file: Path) -> dict[str, Any]:
 
     Where a run's files went is left out. Raises TunemaxError for what is neither.
     """
+    from tunemax.gpt import plugins
     from tunemax.gpt.config import PARTS, PLACES, all_specs, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
@@ -126,6 +128,8 @@ def configured(file: Path) -> dict[str, Any]:
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
     if "question" in data:
         raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
+    if is_run and (reasons := plugins.missing(_records(data.get("plugins")))):
+        raise TunemaxError(f"{file}: {reasons[0]}")
     fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
     for name, value in fields.items():
         try:
@@ -136,6 +140,18 @@ def configured(file: Path) -> dict[str, Any]:
             line = located.line(("config", name) if is_run else (name,))
             raise TunemaxError(f"{written}:{line}: {error}") from None
     return fields
+
+
+def _records(written: Any) -> tuple[PluginRecord, ...]:
+    """The plug-ins of a run; what cannot be read says nothing."""
+    import pydantic
+
+    from tunemax.gpt.plugins import PluginRecord
+
+    try:
+        return pydantic.TypeAdapter(tuple[PluginRecord, ...]).validate_python(written or ())
+    except pydantic.ValidationError:
+        return ()
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
