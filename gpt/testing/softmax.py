@@ -34,7 +34,7 @@ def masked_keys_weigh_nothing_and_move_nothing(variant: Variant) -> None:
         logits = normal(B, H, T, T, scale=5, dtype=dtype).requires_grad_()
         columns = columns_of(variant, torch.float32)
         weights = bound(variant, columns).weights(logits, mask)
-        weights.backward(normal(*weights.shape, seed=2, dtype=dtype))
+        torch.autograd.backward(weights, normal(*weights.shape, seed=2, dtype=dtype))
         assert weights.shape == logits.shape
         assert weights.dtype == logits.dtype
         assert (weights.masked_select(~mask) == 0).all()
@@ -72,7 +72,7 @@ def huge_logits_stay_finite(variant: Variant) -> None:
         v = normal(*logits.shape[:-1], D, seed=5, dtype=dtype).requires_grad_()
         columns = columns_of(variant, torch.float32)
         output = bound(variant, columns).weights(logits, mask) @ v
-        output.backward(normal(*output.shape, seed=6, dtype=dtype))
+        torch.autograd.backward(output, normal(*output.shape, seed=6, dtype=dtype))
         assert output.isfinite().all()
         for leaf in (logits, v, *columns.values()):
             assert leaf.grad is not None
@@ -97,7 +97,7 @@ def learnables_get_gradients(variant: Variant) -> None:
     if not columns:
         return
     weights = bound(variant, columns).weights(normal(B, H, T, T, dtype=torch.float32), CAUSAL)
-    (weights @ normal(B, H, T, D, seed=1, dtype=torch.float32)).square().sum().backward()
+    torch.autograd.backward((weights @ normal(B, H, T, D, seed=1, dtype=torch.float32)).square().sum())
     for field, column in columns.items():
         assert column.grad is not None
         assert (column.grad != 0).all(), field
