@@ -266,7 +266,12 @@ class Config(pydantic.BaseModel):
     @property
     def plugins(self) -> tuple[PluginRecord, ...]:
         """Those that its parts come from."""
-        return plugins.records(map(type, (*self.parts, self.softmax)))
+        return plugins.records(self.kinds)
+
+    @property
+    def kinds(self) -> tuple[type[Part], ...]:
+        """Of all its parts."""
+        return tuple(map(type, (*self.parts, self.softmax)))
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -69,13 +69,13 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
 
+    as_output: ClassVar[tuple[str, ...] | None] = None
+    """The fields that it has where it is the distribution of the next token; None if it cannot be: see `scores`."""
+
     def __init_subclass__(cls, name: str = "", family: bool = False, **kwargs: Any) -> None:
         if not (name or family):
             raise TypeError(f"{cls.__qualname__} has no name: give it one, class {cls.__qualname__}(Variant, name=…)")
         super().__init_subclass__(name=name, **kwargs)
-
-    as_output: ClassVar[tuple[str, ...] | None] = None
-    """The fields that it has where it is the distribution of the next token; None if it cannot be: see `scores`."""
 
     @abstractmethod
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:

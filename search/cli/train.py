@@ -23,6 +23,7 @@ from tunemax.search.results.durations import about
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
     from tunemax.gpt.divergence import Stability
+    from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
 
@@ -129,6 +130,7 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     Where a run's files went is left out. given: what will stand over them. Raises TunemaxError for what is neither, and
     for a field that means nothing, unless a run has it or what is given has ruled it out.
     """
+    from tunemax.gpt import plugins
     from tunemax.gpt.config import PARTS, PLACES, Config, all_specs, changed, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
@@ -142,6 +144,8 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
     if "question" in data:
         raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
+    if is_run and (reasons := plugins.missing(_records(data.get("plugins")))):
+        raise TunemaxError(f"{file}: {reasons[0]}")
     fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
 
     @contextmanager
@@ -164,6 +168,18 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
                 if not all_specs()[resolve(name)].depends_on & over:
                     config.check_meant({name: value})
     return fields
+
+
+def _records(written: Any) -> tuple[PluginRecord, ...]:
+    """The plug-ins of a run; what cannot be read says nothing."""
+    import pydantic
+
+    from tunemax.gpt.plugins import PluginRecord
+
+    try:
+        return pydantic.TypeAdapter(tuple[PluginRecord, ...]).validate_python(written or ())
+    except pydantic.ValidationError:
+        return ()
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:

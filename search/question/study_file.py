@@ -34,6 +34,8 @@ from tunemax.search.question.dimension import (
 from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
+from tunemax.search.question.plugins import KEY as PLUGINS
+from tunemax.search.question.plugins import without_plugins
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.space import read_space
 from tunemax.search.question.stages import MOST_SEEDS, NAME_RULE, is_name
@@ -64,7 +66,7 @@ def load_study_file(file: str | Path, begun: Begun = not_begun) -> StudyDefiniti
     path = Path(file)
     located = read_yaml(path)
     try:
-        definition = define(located.data, name=path.stem, begun=begun)
+        definition = define(without_plugins(path, located), name=path.stem, begun=begun)
     except Fault as fault:
         raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
     return definition.model_copy(update={"data": placed(definition.data, path.parent)})
@@ -86,7 +88,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {content}")
     for key in data:
         if key not in known:
-            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
+            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), [*known, PLUGINS])}")
     given = {key: value for key, value in data.items() if value is not None}
     if "name" not in given and not is_name(name):
         raise Fault((), f"the file's name {name} cannot name a study; add `name:` with {NAME_RULE}")
