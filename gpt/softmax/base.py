@@ -68,7 +68,6 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     """Known settings that a study tries first, as changes to the defaults; `{}` is the defaults."""
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
-
     as_output: ClassVar[tuple[str, ...] | None] = None
     """The fields that it has where it is the distribution of the next token; None if it cannot be: see `scores`."""
 
