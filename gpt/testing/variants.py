@@ -50,7 +50,7 @@ def spread(cls: type[Variant]) -> Iterator[dict[str, Any]]:
     starts = {s.name: search_ends(s)[-1] for s in specs if s.declared.learnable}
     choices = [(s.name, {**conditions(s), s.name: option}) for s in specs for option in s.options]
     yield from ({**starts, **choice} for _, choice in choices)
-    of_others = {name for base in cls.__mro__[1:] if base in variants().values() for name in base.model_fields}
+    of_others = {name for base in variants().values() if base in cls.__mro__[1:] for name in base.model_fields}
     for (one, choice), (other, beside) in itertools.combinations(choices, 2):
         if not {one, other} <= of_others:
             yield {**starts, **choice, **beside}
