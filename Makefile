@@ -48,7 +48,7 @@ RESULTS_WIDTHS = --env MixedWidths-v1 --horizon 60 --frame-skip 4 --set n_layer=
 RESULTS_UNSCHEDULED = --env Unscheduled-v1
 RESULTS_RUNS = 1 2 3 4 5 6 7 8
 RESULTS_STEPS = 2400
-RESULTS_INSTANCES = 128
+RESULTS_INSTANCES = 96
 RESULTS_EACH = for scene in '$(RESULTS_WIDTHS)' '$(RESULTS_UNSCHEDULED)'; do
 RESULTS_DO = | xargs -P $(RL_JOBS) -L 1 $(RL)
 RESULTS_IN = --storage runs/rl_results.db
@@ -59,7 +59,7 @@ rl-results: .venv/installed
 	  echo train $$scene --algo $$algo --seed $$seed --steps $(RESULTS_STEPS) $(RESULTS_IN); done; done; done $(RESULTS_DO)
 	for policy in constant spline; do $(RESULTS_EACH) \
 	  echo tune $$scene --policy $$policy --tunings $(words $(RESULTS_RUNS)) $(RESULTS_IN); done; done $(RESULTS_DO)
-	$(RESULTS_EACH) echo headroom $$scene --instances 64 $(RESULTS_IN); done $(RESULTS_DO)
+	$(RESULTS_EACH) echo headroom $$scene --instances 64 --member-steps 166000 $(RESULTS_IN); done $(RESULTS_DO)
 	$(RESULTS_EACH) echo evaluate $$scene --instances $(RESULTS_INSTANCES) $(RESULTS_IN); done $(RESULTS_DO)
 
 test: .venv/installed-test

@@ -41,7 +41,9 @@ LOOK = (4, 4)
 """Steps of a look ahead, and ways that it tries: as much as POPULATION costs."""
 ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
 FEW = 32
-"""Instances, the first ones, of ablations, populations and looks ahead: dear, and nothing is claimed of them."""
+"""Instances, the first ones, of populations and looks ahead: dear, and nothing is claimed of them."""
+ABLATED = 16
+"""The same of ablations, of which every seed of every agent has three."""
 TOGETHER = 64
 """Trainings side by side, a fifth faster than 16; their numbers do not depend on their neighbours."""
 Report = Callable[[str], None]
@@ -54,7 +56,7 @@ class Contender:
 
     name: of agents, see `name_of`, or a baseline. cost: member-steps before its first run, the mean over its seeds or
     tunings. runs: for each seed, or tuning, or the one of what has neither, the outcome of the instances in their
-    order, of some the first FEW of them.
+    order, of some the first FEW or ABLATED of them.
     """
 
     name: str
@@ -186,7 +188,7 @@ def _agents(scene: Scene, agents: Sequence[tuple[Agent, Path]]) -> Iterator[_Run
         yield _Run(name, "agent", label, cost, identity, _under(task, agent), learned=agent.learned)
         for what in ABLATIONS:
             ablated = _without(task, agent, what)
-            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, ablated, FEW)
+            yield _Run(f"{name} {what}", "ablation", f"{label} {what}", cost, identity, ablated, ABLATED)
 
 
 def name_of(agent: Agent, path: Path) -> str:

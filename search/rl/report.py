@@ -12,7 +12,7 @@ from tunemax.search.charts import svg
 from tunemax.search.question.counting import counted
 from tunemax.search.results.statistics import finite
 from tunemax.search.rl.charts import pictures
-from tunemax.search.rl.contest import FEW
+from tunemax.search.rl.contest import ABLATED, FEW
 from tunemax.search.rl.verdict import STATIC, Line, Primary, Verdict
 from tunemax.search.views import rounding
 from tunemax.search.views.document import Column, Section, Table, at, tabulated
@@ -61,7 +61,9 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     seeds = {line.name: len(line.by_run) for line in verdict.lines if line.role == "agent"}
     told = ", ".join(f"{counted(count, 'seed')} of {name}" for name, count in seeds.items())
     instances = counted(len(contest.instances), "instance")
-    few = f"; population, lookahead and ablations have the first {FEW}" if len(contest.instances) > FEW else ""
+    dear = {"population and lookahead": FEW, "ablations": ABLATED}
+    first = [f"{what} have the first {most}" for what, most in dear.items() if len(contest.instances) > most]
+    few = "".join(f"; {each}" for each in first)
     return (
         f"{instances} of {contest.set}; {told or 'no agent'}. Primary contrasts: each agent with the best static "
         f"setting ({STATIC}) and the {schedule}. Seeds, tunings and instances are all random; p is corrected for all "

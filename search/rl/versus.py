@@ -131,7 +131,7 @@ def _rate(contender: Contender) -> float:
 
 
 def _cut(own: Array, other: Array) -> tuple[Array, Array]:
-    """The instances that both have: the first ones, see `contest.FEW`."""
+    """The instances that both have: the first ones, see `contest.FEW` and `contest.ABLATED`."""
     count = min(own.shape[-1], other.shape[-1])
     return own[:, :count], other[:, :count]
 
