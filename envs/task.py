@@ -33,8 +33,10 @@ class Task:
     fields: the configuration of a training by flat names. A learnable that is controlled is taken away from SGD.
     horizon: iterations of an episode, unless an instance has its own. frame_skip: of one step; divides the horizon.
     action: how an action is written, see `Actions`.
-    windows: validation windows, always the same, that the reward is measured on.
-    test_windows: windows of the test slice for the loss at the end of an episode; 0 does not measure it.
+    windows: of the validation slice, on which the reward is measured: always the same ones for a set of instances.
+    test_windows: of the test slice, for the loss at the end of an episode; 0 does not measure it. How far the loss
+    depends on which windows these are is in docs/environments.md.
+    whole_slices: every set is measured on the same windows of whole slices, as the ids of before are.
     vary: what instances differ in, by flat name or `horizon`: a list of values, or what `Varied` has; see there.
     disturb: what happens on the way: `text`, datasets to shift to; `rate`, the least and the largest factor of the
     learning rate; `layer`, true restarts one. One of each comes in every episode; see `disturbances`.
@@ -50,10 +52,11 @@ class Task:
     frame_skip: int = 20
     action: str = "box"
     windows: int = 32
-    test_windows: int = 128
+    test_windows: int = 256
     vary: Mapping[str, Any] = field(default_factory=dict)
     disturb: Mapping[str, Any] = field(default_factory=dict)
     reward_scale: float = 1.0
+    whole_slices: bool = False
 
     def __post_init__(self) -> None:
         scale = self.reward_scale
@@ -237,6 +240,11 @@ class Task:
             raise TunemaxError(f"horizon = {horizon}: not a multiple of frame_skip = {skip}; change one of them")
         return horizon // self.frame_skip
 
+    @property
+    def mean_steps(self) -> int:
+        """Steps of an episode of training, validation and test; on average, up to a whole one, where horizons vary."""
+        return math.ceil(sum(map(self.steps, self.horizons)) / len(self.horizons))
+
     def left_to_sgd(self) -> Task:
         """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
         return replace(self, controls=(), action="box", disturb={})  # an instance has its own
@@ -263,7 +271,7 @@ def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "b
     A field that `config` says, or a `horizon`, varies no more where the id varies it. Raises TunemaxError.
     """
     row = find_row(name)
-    changed = {key: getattr(row, key) for key in OF_A_ROW}
+    changed = {key: getattr(row, key) for key in (*OF_A_ROW, "whole_slices")}
     changed |= {key: value for key, value in given.items() if value is not None}
     controls = changed.pop("controls")
     names = (controls,) if isinstance(controls, str) else tuple(controls)

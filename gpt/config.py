@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
+from tunemax.gpt import plugins
 from tunemax.gpt.attention import Attention
 from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -38,6 +39,7 @@ from tunemax.gpt.norm import Norm
 from tunemax.gpt.optimizer import Optimizer
 from tunemax.gpt.parameters import Role
 from tunemax.gpt.parts import Part, specs_of_kinds
+from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.positions import Positions
 from tunemax.gpt.shape import Shape
 from tunemax.gpt.softmax import Variant, find_variant, variants
@@ -63,30 +65,34 @@ class ModelConfig(Shape):
     attention: str = setting(
         "multi_head",
         "how heads share queries, keys and values",
-        search=Choices(tuple(Attention.kinds())),
+        search=lambda: Choices(tuple(Attention.kinds())),
         shared=True,
         neutral="multi_head",
     )
     position: str = setting(
         "learned",
         "position information: a learned table, or rotary (RoPE)",
-        search=Choices(tuple(Positions.kinds())),
+        search=lambda: Choices(tuple(Positions.kinds())),
         shared=True,
     )
     norm: str = setting(
-        "layer", "what normalises activations", search=Choices(tuple(Norm.kinds())), shared=True, neutral="layer"
+        "layer",
+        "what normalises activations",
+        search=lambda: Choices(tuple(Norm.kinds())),
+        shared=True,
+        neutral="layer",
     )
     norm_position: Literal["pre", "post", "peri"] = setting(
         "pre",
         "norm before each sublayer, after the residual sum, or before and after each sublayer",
-        when={"norm": tuple(name for name in Norm.kinds() if name != "none")},
+        when=lambda: {"norm": tuple(name for name in Norm.kinds() if name != "none")},
         search=Choices(("pre", "post", "peri")),
         shared=True,
     )
     mlp: str = setting(
         "gelu",
         "activation of the MLP; a name with glu has a gate",
-        search=Choices(tuple(Mlp.kinds())),
+        search=lambda: Choices(tuple(Mlp.kinds())),
         shared=True,
         neutral="gelu",
     )
@@ -103,7 +109,7 @@ class ModelConfig(Shape):
         neutral=0.0,
     )
     softmax_variant: str = setting(
-        "softmax", "what replaces the softmax of attention", search=Choices(tuple(variants()))
+        "softmax", "what replaces the softmax of attention", search=lambda: Choices(tuple(variants()))
     )
 
     @pydantic.field_validator("attention", "position", "norm", "mlp", "softmax_variant", mode="after")
@@ -219,7 +225,9 @@ class Config(pydantic.BaseModel):
             optimizer=optimizer,
             log=_group(LogConfig, "", checked),
         )
-        conditional = [name for name in _conditional() & checked.keys() if checked[name] != specs[name].default]
+        conditional = [
+            name for name in _conditional(Part.generation) & checked.keys() if checked[name] != specs[name].default
+        ]
         inert = {name for name in conditional if not specs[name].active(config.flat())}
         return cls.of({name: value for name, value in checked.items() if name not in inert}) if inert else config
 
@@ -238,6 +246,11 @@ class Config(pydantic.BaseModel):
         parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
         variant = (f"{self.softmax.name}.", self.softmax)
         return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
+
+    @property
+    def plugins(self) -> tuple[PluginRecord, ...]:
+        """Those that its parts come from."""
+        return plugins.records(map(type, (*self.parts, self.softmax)))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -359,9 +372,13 @@ class Config(pydantic.BaseModel):
         return tuple((name, value) for name, value in agreed if value is not None)
 
 
-@lru_cache(maxsize=1)
 def all_specs() -> dict[str, FieldSpec]:
     """Every field by its flat name, in groups model (each variant's own fields behind it), training, logging."""
+    return _specs(Part.generation)
+
+
+@lru_cache(maxsize=1)
+def _specs(_generation: int) -> dict[str, FieldSpec]:
     groups = [
         specs_of(ModelConfig, "model"),
         *(specs_of_kinds(family) for family in PARTS.values() if family.group == "model" and family is not Variant),
@@ -374,7 +391,7 @@ def all_specs() -> dict[str, FieldSpec]:
 
 
 @lru_cache(maxsize=1)
-def _conditional() -> frozenset[str]:
+def _conditional(_generation: int) -> frozenset[str]:
     """Fields that stacked members must agree on and that mean something only beside some values of others."""
     return frozenset(name for name, spec in all_specs().items() if spec.declared.shared and spec.depends_on)
 
@@ -405,3 +422,7 @@ def _group(fields: type[F], prefix: str, values: Mapping[str, Any]) -> F:
         return fields(**own)
     except pydantic.ValidationError as error:
         raise TunemaxError(explain(error, prefix.rstrip("."))) from error
+
+
+Part.reserved = frozenset(name for group in (ModelConfig, TrainConfig, LogConfig) for name in group.model_fields)
+plugins.load_named()  # what this process was told to register, now that there is everything that it could add to

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 import pydantic
 
-from tunemax.gpt import checkpoint
+from tunemax.gpt import checkpoint, plugins
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import open_data
 from tunemax.gpt.divergence import Stability, divergence_cap
@@ -28,6 +28,7 @@ from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.paths import inside, path_typed
+from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.probe import probe
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.gpt.visible import visible
@@ -45,6 +46,8 @@ class Record(pydantic.BaseModel):
     """`Trainer.arithmetic`; empty in runs of older versions."""
     steered: str = ""
     """Who moved controls meanwhile; empty for nobody."""
+    plugins: tuple[PluginRecord, ...] = ()
+    """Those that its parts come from."""
 
 
 @dataclass(frozen=True)
@@ -223,17 +226,20 @@ def _resume(
 
 
 def recorded(folder: Path) -> Record:
-    """What a run's folder says of it. Raises TunemaxError if it holds no run, or one that cannot be read."""
+    """What a run's folder says of it. Raises TunemaxError if it holds no run, one that cannot be read, or one that
+    was made with a plug-in that is not here, or is another."""
     if not (folder / CONFIG).is_file():
         raise TunemaxError(
             f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}"
         )
     try:
-        return Record.model_validate_json((folder / CONFIG).read_bytes())
+        record = Record.model_validate_json((folder / CONFIG).read_bytes())
     except pydantic.ValidationError as error:
         raise TunemaxError(
             f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run"
         ) from error
+    plugins.check(record.plugins, str(folder))
+    return record
 
 
 def _check_free(folder: Path, controller: Controller | None) -> None:
@@ -259,7 +265,14 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
     data = trainer.corpus.manifest.fingerprint
-    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.arithmetic, steered=steered)
+    record = Record(
+        config=config.flat(),
+        identity=config.identity,
+        data=data,
+        path=trainer.arithmetic,
+        steered=steered,
+        plugins=config.plugins,
+    )
     write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
 
 

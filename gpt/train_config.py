@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import pydantic
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from tunemax.gpt.config import Config
 
 
-def by_optimizer(name: str) -> str:
-    """How a field's help says which optimizers have another default for it."""
-    kinds = Optimizer.kinds().values()
-    others = [f"{shown(kind.defaults[name])} with {kind.name}" for kind in kinds if name in kind.defaults]
-    return f"; by default {', '.join(others)}" if others else ""
+def by_optimizer(name: str, help: str) -> Callable[[], str]:
+    """The help of a field, with the optimizers that have another default for it."""
+
+    def said() -> str:
+        kinds = Optimizer.kinds().values()
+        others = [f"{shown(kind.defaults[name])} with {kind.name}" for kind in kinds if name in kind.defaults]
+        return f"{help}; by default {', '.join(others)}" if others else help
+
+    return said
 
 
 class TrainConfig(Fields):
@@ -47,13 +51,13 @@ class TrainConfig(Fields):
     optimizer: str = setting(
         "adamw",
         "how gradients become updates",
-        search=Choices(tuple(Optimizer.kinds())),
+        search=lambda: Choices(tuple(Optimizer.kinds())),
         shared=True,
         neutral="adamw",
     )
     learning_rate: float = setting(
         5e-3,
-        f"peak learning rate{by_optimizer('learning_rate')}",
+        by_optimizer("learning_rate", "peak learning rate"),
         gt=0,
         le=10,
         search=Range(1e-3, 3e-2, log=True),
@@ -65,7 +69,7 @@ class TrainConfig(Fields):
         ge=0,
         le=1e4,
         search=Range(0.1, 100, log=True),
-        any_of=[condition for variant in variants().values() for condition in variant.learns()],
+        any_of=lambda: [condition for variant in variants().values() for condition in variant.learns()],
         control=Control("multiplicative", 1e-3, 1e4),
     )
     input_lr_ratio: float = setting(
@@ -132,7 +136,7 @@ class TrainConfig(Fields):
     )
     weight_decay: float = setting(
         0.1,
-        f"decoupled weight decay, on matrices unless vector_decay_ratio says otherwise{by_optimizer('weight_decay')}",
+        by_optimizer("weight_decay", "decoupled weight decay, on matrices unless vector_decay_ratio says otherwise"),
         ge=0,
         le=100,
         search=Range(1e-3, 1.0, log=True),

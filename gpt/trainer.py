@@ -340,14 +340,16 @@ class Trainer:
         return f"{member.before}{THEN}{self.arithmetic}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
-        """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
+        """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ); of one of n numbers
+        their mean."""
         return {name: values[0] for name, values in self.learnables_of([member]).items()}
 
     def learnables_of(self, members: Sequence[Member]) -> dict[str, Tensor]:
         """The same of members of one code path, (k, L, H) or (k, L, 1)."""
         rows = [self.members.index(member) for member in members]
         columns = self._rows.theta[rows, self.layout.spans["scalar"]].cpu()
-        return self._learnables(members[0], columns)
+        values = self._learnables(members[0], columns)
+        return {name: value if value.dim() == 3 else value.mean(-1) for name, value in values.items()}
 
     # ------------------------------------------------------------------------------------------------------- inside
 
@@ -415,6 +417,7 @@ class Trainer:
                 member.stability = spiked(member.stability, cap, begin, loss)
 
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
-        """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
+        """The learnables that SGD moves, (..., L, H or 1), or (..., L, H or 1, n) of one of n numbers, from learnable
+        columns (..., columns)."""
         forms, used = member.config.softmax.learned(), partial(self.layout.learnable, columns, member.config)
         return {name: from_column(used(name), form) for name, form in forms.items()}

@@ -97,7 +97,7 @@ class Attention(Part, field="attention", noun="attention kind"):
     attention_sink: bool = setting(
         False,
         "a learned logit, one a head, of attending to nothing, beside those of keys",
-        any_of=[condition for variant in variants().values() for condition in variant.divides_by_sum()],
+        any_of=lambda: [condition for variant in variants().values() for condition in variant.divides_by_sum()],
         search=Choices((False, True)),
         shared=True,
         neutral=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
@@ -15,6 +16,23 @@ from tunemax.gpt.parts import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tunemax.gpt.config import Config
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one weight takes at a variant's defaults, beside additions and products: a proxy of what hardware for it
+    costs. What constants can be merged into is not counted."""
+
+    exponentials: int = 0
+    """Exponentials, logarithms and error functions."""
+    divisions: int = 0
+    """By what is not a constant; roots, too."""
+    reductions: int = 0
+    """Passes over the whole row before its first weight is known."""
+    comparisons: int = 0
+    """With constants or other weights, those of a row maximum left out."""
+
 
 class Variant(Part, field="softmax_variant", noun="variant"):
     """One replacement of the attention softmax: its parameters are its fields, its formula is `weights`.
@@ -24,19 +42,33 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     such a number; every other field chooses a code path, which all members of a lane share. Half-precision logits are
     computed in fp32 (`numerics.wide`) and may be met by bound values in fp32.
 
-    A subclass registers itself by being defined with a name; the contract tests then run over it.
+    A subclass registers itself by being defined with a name; the contract tests then run over it. One that only holds
+    what several variants have in common is defined with `family=True`.
+
+    Some names mean the same in every variant: SGD moves a learnable field `x` where a boolean field `learn_x` is on,
+    and holds one a head instead of one a layer where a field `sharing` is "head".
     """
 
     by_member = True
     source: ClassVar[str]
     """Where the formula comes from (paper and equation)."""
+    formula: ClassVar[str]
+    """The weight of an allowed key with logit x: Σ over the allowed keys of its row, n of them, max the largest x."""
+    work: ClassVar[Work]
+    positive: ClassVar[bool] = False
+    """Whether every allowed weight is above 0, as long as it does not underflow."""
+    straight_through: ClassVar[tuple[str, ...]] = ()
+    """Of the logits (`logits`) and the learnables: those that are rounded, and whose gradient passes that by."""
+    sizes: ClassVar[Mapping[str, int]] = {}
+    """How many numbers SGD moves of a learnable, where it is not one; all start at the field's value. Bound, they are
+    the last dimension."""
     baselines: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
     """Known settings that a study tries first, as changes to the defaults; `{}` is the defaults."""
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
 
-    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
-        if not name:
+    def __init_subclass__(cls, name: str = "", family: bool = False, **kwargs: Any) -> None:
+        if not (name or family):
             raise TypeError(f"{cls.__qualname__} has no name: give it one, class {cls.__qualname__}(Variant, name=…)")
         super().__init_subclass__(name=name, **kwargs)
 
@@ -63,9 +95,17 @@ class Variant(Part, field="softmax_variant", noun="variant"):
         """The learnable fields that SGD moves with these parameters, and the form in which `theta` holds each."""
         return {}
 
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        return {"sharing": "layer"} if self.per_head and config.model.n_head == 1 else {}
+
     @property
     def per_head(self) -> bool:
         """Whether learnables are one a head, or one a layer."""
+        return dict(self).get("sharing") == "head"
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the weights of every row that may attend to something add up to 1."""
         return False
 
     def bind(self, values: Mapping[str, Tensor]) -> Self:
@@ -100,8 +140,9 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     @classmethod
     def check_declared(cls) -> None:
         super().check_declared()
-        if not isinstance(getattr(cls, "source", None), str):
-            raise TypeError(f"{cls.__qualname__} lacks source: where its formula comes from, as text")
+        for name, kind, what in _DECLARED:
+            if not isinstance(getattr(cls, name, None), kind):
+                raise TypeError(f"{cls.__qualname__} lacks {name}: {what}")
         cls.specs()
         cls.learns()
         for baseline in cls.baselines:
@@ -117,6 +158,13 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     def specs(cls) -> tuple[FieldSpec, ...]:
         """Its fields by their flat names; asked for at every step of a training."""
         return tuple(specs_of(cls, "model", prefix=f"{cls.name}.", when={cls.field: (cls.name,)}))
+
+
+_DECLARED: tuple[tuple[str, type, str], ...] = (
+    ("source", str, "where its formula comes from, as text"),
+    ("formula", str, "the weight of a key with logit x, as text"),
+    ("work", Work, "what a weight takes, as Work(exponentials=…, divisions=…, reductions=…, comparisons=…)"),
+)
 
 
 @cache

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
 
-from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, Value, setting
+from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
 from tunemax.gpt.lazy import F, torch
-from tunemax.gpt.softmax.base import Form, Variant
+from tunemax.gpt.softmax.base import Form, Variant, Work
 from tunemax.gpt.softmax.numerics import (
     allowed_keys,
     capped_exp,
@@ -23,8 +22,6 @@ from tunemax.gpt.softmax.numerics import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 
 M_MATTERS: tuple[Condition, ...] = ({"divide_by_sum": (False,)}, {"obo": Above(0)})
@@ -45,6 +42,9 @@ class Strongermax(Variant, name="strongermax"):
     """
 
     source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax"
+    formula = "s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor"
+    work = Work(exponentials=1, divisions=1, reductions=2)
+    positive = True
     baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
 
     strength: float = setting(
@@ -195,9 +195,6 @@ class Strongermax(Variant, name="strongermax"):
             forms["obo"] = "softplus"
         return forms
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
-        return {"sharing": "layer"} if config.model.n_head == 1 else {}
-
     @property
-    def per_head(self) -> bool:
-        return self.sharing == "head"
+    def normalised(self) -> bool:
+        return self.divide_by_sum and self.divisor == 1 and self.obo == 0 and not self.div_by_seq_len

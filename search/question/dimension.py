@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tunemax.gpt.config import PARTS, all_specs
+from tunemax.gpt.config import PARTS, all_specs, resolve
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
 from tunemax.gpt.optimizer import Optimizer
@@ -20,6 +20,9 @@ Dimension = Range | Choices
 
 Space = Mapping[str, Dimension]
 """Dimensions by flat field name."""
+
+Written = tuple[FieldSpec, str, Any]
+"""A field that a file names, its name as it is written, and what is written of it."""
 
 Values = Callable[[FieldSpec, Dimension], Sequence[Value]]
 """Those of a dimension that are tried."""
@@ -55,6 +58,36 @@ def options(spec: FieldSpec) -> tuple[Value, ...]:
 def default_range(spec: FieldSpec) -> Dimension | None:
     """What a study file means by `default`, today."""
     return Choices(options(spec)) if spec.name in PARTS else spec.declared.search
+
+
+def read_fields(place: Where, given: Mapping[Any, Any]) -> list[Written]:
+    """The fields that a part of a file names. Raises Fault."""
+    fields: dict[str, Written] = {}
+    for key, value in given.items():
+        spec = read_field(place, key, (*place, key))
+        if spec.name in fields:
+            raise Fault((*place, key), f"given twice, also as {fields[spec.name][1]}; keep one")
+        fields[spec.name] = (spec, key, value)
+    return list(fields.values())
+
+
+def read_field(place: Where, key: Any, where: Where) -> FieldSpec:
+    """The field of a name, if this part of a file may name it. Raises Fault."""
+    try:
+        name = resolve(str(key))
+    except TunemaxError as error:
+        raise Fault(where, str(error).removeprefix(f"{key}: ")) from None
+    if name in OWNED and (place, name) != (("space",), "seed"):  # whether it may be searched is seen with the sampler
+        raise Fault(where, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place[-1]}")
+    if name in MEASURING and place != ("base",):
+        reason = "decides how trials are measured, which must be the same for all of them"
+        raise Fault(where, f"{name} {reason}; set it in base")
+    return all_specs()[name]
+
+
+def read_values(place: Where, given: Mapping[Any, Any]) -> dict[str, Value]:
+    """Fields with one value each. Raises Fault."""
+    return {spec.name: check_value(spec, value, (*place, key)) for spec, key, value in read_fields(place, given)}
 
 
 def check_value(spec: FieldSpec, value: Any, where: Where) -> Value:
@@ -150,9 +183,13 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
     return f"means something only if {' or '.join(near or missing[:1])}"
 
 
-def inert_everywhere(name: str, space: Space, siblings: Sequence[Mapping[str, Value]]) -> str | None:
-    """Why a field means nothing in any of several siblings; None if it can in one."""
-    reasons = [inert_because(name, space, fixed) for fixed in siblings]
+def inert_everywhere(name: str, spaces: Sequence[tuple[Space, Mapping[str, Value]]]) -> str | None:
+    """Why a field that siblings search or share means nothing in any of them; None if it can in one.
+
+    spaces: of each sibling, with what is fixed in it.
+    """
+    searching = [(space, fixed) for space, fixed in spaces if name in space] or spaces
+    reasons = [inert_because(name, space, fixed) for space, fixed in searching]
     if None in reasons:
         return None
     return next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])

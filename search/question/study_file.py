@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
 
-from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data.sources import DATASETS
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, FieldSpec, Value, expectation, explain
+from tunemax.gpt.fields import Choices, Value, expectation, explain
 from tunemax.search.question.budget import GRID_LIMIT, Budget
-from tunemax.search.question.definition import INNER, StudyDefinition
+from tunemax.search.question.candidates import check_candidates, read_candidates, read_per
+from tunemax.search.question.definition import INNER, StudyDefinition, bundles
 from tunemax.search.question.dimension import (
-    MEASURING,
-    OWNED,
-    check_value,
+    Space,
     combinations,
     defaults,
+    extremes,
     inert_everywhere,
-    options,
     points,
+    read_fields,
+    read_values,
     shown,
     tried,
 )
@@ -35,19 +36,17 @@ from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.space import read_space
-from tunemax.search.question.stages import MOST_SEEDS, is_name
+from tunemax.search.question.stages import MOST_SEEDS, NAME_RULE, is_name
 from tunemax.search.question.twins import twin_siblings
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
-TWINS = 4
+TWINS = 5
 """The first whose files are refused for two names of one training."""
 ACROSS = {"parametrisation": ("optimizer",)}
 """Fields that restrict those of another group, beside conditions."""
-
-NAME_RULE = "at most 80 letters a-z, digits, _ and -, and no - before all others"
 
 Begun = Callable[[str], int]
 """The schema of the question of a name, whose defaults its file is read by: today's if there is none."""
@@ -95,9 +94,10 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         raise Fault(("name",), f"{shown(given['name'])}, expected {NAME_RULE}")
     schema = begun(str(given.get("name", name)))
     base = _read_base(_mapping(given, "base"), schema)
-    searched = _fields("space", _mapping(given, "space"))
-    per, compare = _read_per(given, base, [spec.name for spec, _, _ in searched])
-    space, own = read_space(searched, base, schema, per, compare)
+    searched = read_fields(("space",), _mapping(given, "space"))
+    candidates = read_candidates(data)
+    per, compare = read_per(given, base, schema, [spec.name for spec, _, _ in searched])
+    space, own = read_space(searched, base, schema, bundles(per, compare) if per else candidates)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
             given[key] = {option: value for option, value in given[key].items() if value is not None}
@@ -110,6 +110,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         "own": own,
         "per": per,
         "compare": compare,
+        "candidates": candidates,
     }
     for key in ("sampler", "pruner"):
         if isinstance(given.get(key), str):
@@ -123,6 +124,10 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     if Sampler.chosen(named.get("sampler")).is_grid and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _checked(named)
+    if not space and not (definition.sampler.is_grid and definition.compared):
+        raise Fault(
+            ("space",), "missing or empty; at least one is needed, unless a grid compares candidates as they are"
+        )
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
@@ -143,7 +148,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
 
 def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
     """What all trials share; `eval_iters` becomes `eval_tokens` here, once, whatever batch and context a trial has."""
-    base = {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
+    base = read_values(("base",), given)
     whole = {**defaults(base), **defaults_of(schema), **base}
     if "eval_iters" not in base or whole["eval_by"] == "windows":
         return base
@@ -155,53 +160,6 @@ def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
     return {**base, "eval_tokens": tokens}
 
 
-def _read_per(
-    given: Mapping[str, Any], base: Mapping[str, Value], searched: Sequence[str]
-) -> tuple[str | None, tuple[Value, ...]]:
-    """The field that tells siblings apart, and its values."""
-    if "per" not in given:
-        if "compare" in given:
-            raise Fault(("compare",), "needs `per`, the field whose values are compared; add per: softmax_variant")
-        return None, ()
-    if not isinstance(given["per"], str):
-        raise Fault(("per",), f"{shown(given['per'])}, expected the name of a field, such as softmax_variant")
-    ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
-    for place, names in (("base", base), ("space", searched)):
-        if spec.name in names:
-            remedy = f"take it out of {place}"
-            raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; {remedy}")
-    if not spec.declared.identity:
-        raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
-    values = given.get("compare", list(options(spec)))
-    if not isinstance(values, list) or not values:
-        raise Fault(("compare",), f"expected a list of values of {spec.name} ({spec.valid()})")
-    compare = tuple(check_value(spec, value, ("compare", index)) for index, value in enumerate(values))
-    for index, value in enumerate(compare):
-        if value in compare[:index]:
-            raise Fault(("compare", index), f"{shown(value)} is listed twice; keep one")
-    return spec.name, compare
-
-
-def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) -> list[tuple[FieldSpec, str, Any]]:
-    """The fields that a part of the file names, with the keys as written and their values."""
-    fields: dict[str, tuple[FieldSpec, str, Any]] = {}
-    for key, value in given.items():
-        at = where or (place, key)
-        try:
-            name = resolve(str(key))
-        except TunemaxError as error:
-            raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
-        if name in OWNED and (place, name) != ("space", "seed"):  # whether it may be searched is seen with the sampler
-            raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
-        if name in MEASURING and place != "base":
-            reason = "decides how trials are measured, which must be the same for all of them"
-            raise Fault(at, f"{name} {reason}; set it in base")
-        if name in fields:
-            raise Fault(at, f"given twice, also as {fields[name][1]}; keep one")
-        fields[name] = (all_specs()[name], key, value)
-    return list(fields.values())
-
-
 def _check_seeds(definition: StudyDefinition) -> None:
     """A seed is nothing to be tuned: only a grid may have several, to train each of its points on all of them."""
     if "seed" in definition.space and not definition.sampler.is_grid:
@@ -211,21 +169,25 @@ def _check_seeds(definition: StudyDefinition) -> None:
 
 def _check_siblings(definition: StudyDefinition) -> None:
     """Every sibling is a valid configuration, and every dimension means something in one of them at least."""
-    siblings = list(definition.siblings().values())
-    for fixed in siblings:
-        _check_combinations(definition, fixed)
+    siblings = definition.siblings()
+    for study, fixed in siblings.items():
+        candidate = ("candidates", study.rpartition("/")[2])
+        _check_combinations(definition, fixed, candidate if definition.candidates else ("base",))
+    check_candidates(definition)
     for name in definition.space:
-        if reason := inert_everywhere(name, definition.space, siblings):
+        if reason := inert_everywhere(name, definition.spaces):
             raise Fault(("space", name), f"{reason}; take it out, or change what makes it inert")
 
 
 def _without_twins(definition: StudyDefinition, listed: bool) -> StudyDefinition:
-    """Values to compare that train the same thing are refused where they are listed; of all that there are, the first
-    is taken."""
+    """Candidates that train the same thing are refused where they are listed; of all that there are, the first is
+    taken."""
     for place, first in (twins := twin_siblings(definition)).items():
+        names = list(definition.compared)
+        if definition.candidates:
+            raise Fault(("candidates", names[place]), f"trains the same as {names[first]}; keep one of them")
         if listed:
-            value, same = shown(definition.compare[place]), shown(definition.compare[first])
-            raise Fault(("compare", place), f"{value} trains the same as {same} here; keep one")
+            raise Fault(("compare", place), f"{names[place]} trains the same as {names[first]} here; keep one")
     compare = tuple(value for place, value in enumerate(definition.compare) if place not in twins)
     return definition.model_copy(update={"compare": compare})
 
@@ -234,8 +196,8 @@ def _check_stage(definition: StudyDefinition) -> None:
     """The reference of a confirmation is one of the candidates, and what is planned can settle something."""
     stage = definition.confirm
     reference = stage.reference if stage else None
-    compared = list(map(shown, definition.compare))
-    if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
+    compared = list(definition.compared)
+    if not compared and isinstance(searched := definition.space.get("softmax_variant"), Choices):
         compared = list(map(shown, searched.values))
     if reference is not None and reference not in compared:
         near = did_you_mean(reference, compared)
@@ -266,11 +228,11 @@ def _check_later(definition: StudyDefinition) -> None:
             raise Fault(("confirm", "horizons"), f"{factor}, which makes {reason}; take a smaller multiple") from None
 
 
-def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
+def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value], where: Where) -> None:
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
     Fields restrict each other only within a group (the model's shape, one variant's own), but for those of ACROSS:
-    groups are tried one by one.
+    groups are tried one by one, each beside the first values of the others.
     """
     specs = all_specs()
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
@@ -278,17 +240,25 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value])
         names = {name for name in groups if groups[name] == group}
         names |= {other for name in names for other in (*specs[name].depends_on, *ACROSS.get(name, ()))}
         possible, clash = False, ""
-        space = {name: dimension for name, dimension in definition.space_of(fixed).items() if name in names}
-        for chosen in tried(space, fixed):
+        space = definition.space_of(fixed)
+        own = {name: dimension for name, dimension in space.items() if name in names}
+        others = {name: dimension for name, dimension in space.items() if name not in names}
+        for chosen in tried(own, _beside(others, fixed)):
             try:
-                Config.of({**fixed, **chosen})
+                Config.of({**_beside(others, {**fixed, **chosen}), **chosen})
                 possible = True
             except TunemaxError as error:
                 clash = clash or str(error)
             if clash and possible:
                 raise Fault(("space",), f"{clash}; every combination of values must be possible")
         if clash:
-            raise Fault(("base",), clash)
+            raise Fault(where, clash)
+
+
+def _beside(space: Space, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """These fixed values, with the first one of each dimension that means something beside them."""
+    first = next(combinations(space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
+    return {**fixed, **first}
 
 
 def _grid_size(definition: StudyDefinition) -> int:

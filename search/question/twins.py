@@ -14,12 +14,13 @@ Fixed = Mapping[str, Value]
 
 
 def twin_siblings(definition: StudyDefinition) -> dict[int, int]:
-    """Places in `compare` whose value trains what one before it does, with the place of that one: it would be tuned
-    twice."""
+    """Places of candidates that train what one before them does, with the place of that one: they would be tuned twice.
+    Of two that search the same, whatever its ranges."""
     siblings, twins = list(definition.siblings().values()), dict[int, int]()
+    dimensions = list(map(definition.dimensions, siblings))
     for one, other in itertools.combinations(range(len(siblings)), 2):
-        spaces = definition.space_of(siblings[one]), definition.space_of(siblings[other])
-        if other not in twins and spaces[0] == spaces[1] and _same(spaces[0], siblings[one], siblings[other]):
+        alike = other not in twins and dimensions[one].keys() == dimensions[other].keys()
+        if alike and _same(dimensions[one], siblings[one], siblings[other]):
             twins[other] = one
     return twins
 

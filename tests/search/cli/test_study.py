@@ -118,7 +118,7 @@ def test_best_says_where_its_trial_is_confirmed(
     assert "(tuned, not confirmed)" in typed(capsys, "study", "best", "q/polymax", "--storage", done)
     work(confirmed)
     best = typed(capsys, "study", "best", "q/polymax", "--storage", done)
-    assert "(tuned; confirmed in q.confirmed: tie, compared with softmax)\n" in best
+    assert "(tuned; confirmed in q.confirmed: undecided, compared with softmax)\n" in best
 
 
 def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:
