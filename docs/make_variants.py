@@ -25,28 +25,32 @@ HEAD = f"""# Softmax variants
 
 <!-- Made by docs/make_variants.py from what the classes in gpt/softmax declare; a test holds the two equal. -->
 
-A variant turns the logits x of one row of attention, x = QKᵀ/√d, into weights. Σ is the sum over the keys that the row may attend
-to, n their number, max the largest of them. All other keys weigh exactly 0, in every variant, and no weight depends on how far a
-batch is padded.
+A variant turns the logits x of one row of attention, x = QKᵀ/√d, into weights. Σ is the sum over the keys that the
+row may attend to, n their number, max the largest of them. All other keys weigh exactly 0, in every variant, and no
+weight depends on how far a batch is padded.
 
-Choose one with `--softmax_variant NAME`, and set a parameter with `--NAME.PARAMETER VALUE`. Valid values, search ranges and
-conditions are in [fields.md](fields.md). `tunemax variants` prints the table, `tunemax variants NAME` all about one.
+Choose one with `--softmax_variant NAME`, and set a parameter with `--NAME.PARAMETER VALUE`. Valid values, search
+ranges and conditions are in [fields.md](fields.md). `tunemax variants` prints the table, `tunemax variants NAME` all
+about one.
 
-Variants of the **row** divide by a sum, or by what is found like one: a weight depends on the others. **Elementwise** ones look at one
-logit at a time, which is why hardware likes them: no maximum, no sum.
+Variants of the **row** divide by a sum, or by what is found like one: a weight depends on the others. **Elementwise**
+ones look at one logit at a time, which is why hardware likes them: no maximum, no sum.
 
-**Work** is what a weight takes at the defaults, beside additions and products: exponentials (and logarithms), divisions (and roots),
-reductions of its row, comparisons. What constants can be merged into is not counted. Sorting a row of 64 counts as six comparisons.
+**Work** is what a weight takes at the defaults, beside additions and products: exponentials (and logarithms),
+divisions (and roots), reductions of its row, comparisons. What constants can be merged into is not counted. Sorting a
+row of 64 counts as six comparisons.
 
-**Learned** parameters are moved by SGD from the value given, in every layer by itself, without weight decay, at `variant_lr_ratio`
-times the learning rate. In *log* and *softplus* form they cannot become negative. One that leaves its valid range ends the
-training as diverged.
+**Learned** parameters are moved by SGD from the value given, in every layer by itself, without weight decay, at
+`variant_lr_ratio` times the learning rate. In *log* and *softplus* form they cannot become negative. One that leaves
+its valid range ends the training as diverged.
 
-**Guard.** A formula that may grow without end has a guard: a weight is never above e^30 ≈ 10¹³ (in fp16: e^5 ≈ 148). Above, the
-weight is constant and has no gradient. How often a guard acts is measured at every evaluation and shown in TensorBoard as `guarded`,
-for each layer and head; it should be 0. Logits in half precision are computed in fp32 and rounded at the end.
+**Guard.** A formula that may grow without end has a guard: a weight is never above e^30 ≈ 10¹³ (in fp16: e^5 ≈ 148).
+Above, the weight is constant and has no gradient. How often a guard acts is measured at every evaluation and shown in
+TensorBoard as `guarded`, for each layer and head; it should be 0. Logits in half precision are computed in fp32 and
+rounded at the end.
 
-**Pictures** show the weight of a key with logit x at the defaults, in a row of {KEYS} keys whose others have a logit of 0.
+**Pictures** show the weight of a key with logit x at the defaults, in a row of {KEYS} keys whose others have a logit
+of 0.
 """
 
 

@@ -42,7 +42,7 @@ from tunemax.gpt.parts import Part, specs_of_kinds
 from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.positions import Positions
 from tunemax.gpt.shape import Shape
-from tunemax.gpt.softmax import Variant, find_variant, variants
+from tunemax.gpt.softmax import Variant, find_output, find_variant, output_prefix, outputs, variants
 from tunemax.gpt.train_config import TrainConfig
 
 F = TypeVar("F", bound=Fields)
@@ -111,11 +111,23 @@ class ModelConfig(Shape):
     softmax_variant: str = setting(
         "softmax", "what replaces the softmax of attention", search=lambda: Choices(tuple(variants()))
     )
+    softmax_variant_output: str = setting(
+        "softmax",
+        "what makes probabilities of the output's logits; its own fields begin with `output.`",
+        search=Choices(tuple(outputs())),
+        shared=True,
+        neutral="softmax",
+    )
 
     @pydantic.field_validator("attention", "position", "norm", "mlp", "softmax_variant", mode="after")
     @classmethod
     def _canonical(cls, name: str, info: pydantic.ValidationInfo) -> str:
         return PARTS[str(info.field_name)].find(shown(name)).name
+
+    @pydantic.field_validator("softmax_variant_output", mode="after")
+    @classmethod
+    def _distribution(cls, name: str) -> str:
+        return find_output(shown(name)).name
 
     @pydantic.model_validator(mode="after")
     def _something_normalises(self) -> Self:
@@ -171,6 +183,7 @@ class Config(pydantic.BaseModel):
     norm: pydantic.SerializeAsAny[Norm]
     mlp: pydantic.SerializeAsAny[Mlp]
     softmax: pydantic.SerializeAsAny[Variant]
+    output: pydantic.SerializeAsAny[Variant]
     train: TrainConfig
     optimizer: pydantic.SerializeAsAny[Optimizer]
     log: LogConfig
@@ -196,7 +209,7 @@ class Config(pydantic.BaseModel):
         model = _group(ModelConfig, "", checked)
         attention = _group(Attention.find(model.attention), "", checked)
         positions = _group(Positions.find(model.position), "", checked)
-        softmax = find_variant(model.softmax_variant)
+        softmax, output = find_variant(model.softmax_variant), find_variant(model.softmax_variant_output)
         train = _group(TrainConfig, "", checked)
         if train.data_start >= train.data_end:
             start, end = shown(train.data_start), shown(train.data_end)
@@ -221,6 +234,7 @@ class Config(pydantic.BaseModel):
             norm=_group(Norm.find(model.norm), "", checked),
             mlp=_group(Mlp.find(model.mlp), "", checked),
             softmax=_group(softmax, f"{softmax.name}.", checked),
+            output=_group(output, output_prefix(output.name), checked),
             train=train,
             optimizer=optimizer,
             log=_group(LogConfig, "", checked),
@@ -239,10 +253,12 @@ class Config(pydantic.BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """Every field by its flat name, inert ones included; `Config.of(config.flat()) == config`."""
-        return {prefix + name: value for prefix, group in self._groups() for name, value in dict(group).items()}
+        whole = {prefix + name: value for prefix, group in self._groups() for name, value in dict(group).items()}
+        output, fields = output_prefix(self.output.name), self.output.as_output or ()
+        return whole | {output + name: value for name, value in dict(self.output).items() if name in fields}
 
     def _groups(self) -> tuple[tuple[str, Fields], ...]:
-        """All groups of fields, each behind what its flat names begin with."""
+        """All groups of fields that are whole, each behind what its flat names begin with."""
         parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
         variant = (f"{self.softmax.name}.", self.softmax)
         return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
@@ -250,7 +266,12 @@ class Config(pydantic.BaseModel):
     @property
     def plugins(self) -> tuple[PluginRecord, ...]:
         """Those that its parts come from."""
-        return plugins.records(map(type, (*self.parts, self.softmax)))
+        return plugins.records(self.kinds)
+
+    @property
+    def kinds(self) -> tuple[type[Part], ...]:
+        """Of all its parts."""
+        return tuple(map(type, (*self.parts, self.softmax)))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -306,7 +327,8 @@ class Config(pydantic.BaseModel):
         checked = all_specs()[name].check(value)
         prefix = name[: name.rfind(".") + 1]
         own_name = name.removeprefix(prefix)
-        group = next(g for p, g in self._groups() if p == prefix and own_name in type(g).model_fields)
+        groups = (*self._groups(), (output_prefix(self.output.name), self.output))
+        group = next(g for p, g in groups if p == prefix and own_name in type(g).model_fields)
         if not type(group).__pydantic_decorators__.model_validators:
             return checked
         own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
@@ -383,6 +405,7 @@ def _specs(_generation: int) -> dict[str, FieldSpec]:
         specs_of(ModelConfig, "model"),
         *(specs_of_kinds(family) for family in PARTS.values() if family.group == "model" and family is not Variant),
         *(variant.specs() for variant in variants().values()),
+        *(variant.output_specs() for variant in outputs().values()),
         specs_of(TrainConfig, "training"),
         specs_of_kinds(Optimizer),
         specs_of(LogConfig, "logging"),
@@ -401,8 +424,9 @@ def resolve(name: str) -> str:
     if name in all_specs():
         return name
     group, dot, field = str(name).rpartition(".")
-    owner = next((variant.name for variant in variants().values() if group in variant.aliases), group)
-    canonical = f"{owner}{dot}{field}"
+    place, within, alias = group.rpartition(".")  # `output`, if anything
+    owner = next((variant.name for variant in variants().values() if alias in variant.aliases), alias)
+    canonical = f"{place}{within}{owner}{dot}{field}"
     if canonical not in all_specs():
         raise TunemaxError(f"{shown(name)}: no such field{did_you_mean(canonical, all_specs())}")
     return canonical

@@ -30,7 +30,7 @@ class Lane:
     scalars: Mapping[str, Tensor]
     """The variant's float fields that SGD does not move, (k, 1, 1, 1, 1), one value a member."""
     amounts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Of fields that 0 switches off, those that are on, (k,), one value a member."""
+    """Of fields that 0 switches off those that are on, and the output distribution's, (k,), one value a member."""
 
     @property
     def numbers(self) -> tuple[Tensor, ...]:
@@ -61,7 +61,7 @@ class Lane:
 
 
 def amounts(lanes: Sequence[Lane], name: str) -> Tensor | None:
-    """Of a field that 0 switches off, the values of all members (K,); None where it is off."""
+    """Of such a field, the values of all members (K,); None where it is off."""
     parts = [lane.amounts[name] for lane in lanes if name in lane.amounts]
     return torch.cat(parts) if parts else None
 

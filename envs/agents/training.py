@@ -271,6 +271,7 @@ class _Training:
         return Header(
             format=FORMAT,
             scene=plan.scene,
+            plugins=task.config.plugins,
             controls=task.controls,
             features=features_of(task),
             data=corpus_of(task.config.train.dataset).manifest.fingerprint,

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -55,7 +54,7 @@ class Plugin:
     """One that is loaded.
 
     word: how it is named from anywhere. by: who has named it. version: empty if nobody says. digest: sha256 of its
-    code. modules: in which its parts and their bases are defined.
+    code. modules: in which its parts and their bases are defined, but for those of other plug-ins.
     """
 
     name: str
@@ -231,7 +230,8 @@ def _checked(source: Source, module: ModuleType, before: set[type[Part]], by: st
             raise broken(place_of(kind), error, MEND) from error
     _check_fields(own)
     bases = {base.__module__ for kind in own for base in kind.__mro__}
-    modules = frozenset(name for name in bases if name.partition(".")[0] not in OURS)
+    others = {name for plugin in _loaded.values() for name in plugin.modules}
+    modules = frozenset(name for name in bases - others if name.partition(".")[0] not in OURS)
     return Plugin(source.name, source.version(module), source.digest(modules), source.word, by, tuple(own), modules)
 
 
@@ -280,4 +280,6 @@ def _place(source: Source, error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno or 1}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if source.owns(frame.filename)]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(Path(source.word))
+    if frames:
+        return f"{frames[-1].filename}:{frames[-1].lineno}"
+    return f"{source.word}:1" if isinstance(source, File) else source.word

@@ -33,7 +33,7 @@ class PluginRecord(pydantic.BaseModel):
 
 def records(kinds: Iterable[type[Part]]) -> tuple[PluginRecord, ...]:
     """Of the plug-ins that these kinds come from."""
-    used = list(kinds)
+    used = list(dict.fromkeys(kinds))
     return tuple(_of(plugin, used) for plugin in behind(used))
 
 

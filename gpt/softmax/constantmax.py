@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
     """b^(x − β) / γ, elementwise (Liu et al., ConSmax, arXiv 2402.10930, eq. 2).
 
-    Two learned constants stand in for what softmax computes from each row: β for the maximum, γ for the sum. TensorBoard
-    shows both beside the true ones. With base e only g = −β − ln γ matters to the function; β and γ differ in how
-    gradients move them, so where they start does matter.
+    Two learned constants stand in for what softmax computes from each row: β for the maximum, γ for the sum.
+    TensorBoard shows both beside the true ones. With base e only g = −β − ln γ matters to the function; β and γ differ
+    in how gradients move them, so where they start does matter.
 
     Computed as exp((x − β)·ln b − ln γ), the exponent clamped at GUARD: above it the weight is constant and has no
     gradient.

@@ -47,6 +47,10 @@ class Softmax(Normalised, name="softmax"):
     formula = "e^(x − max) / Σ e^(x − max)"
     work = Work(exponentials=1, divisions=1, reductions=2)
     fused = True
+    as_output = ()
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
         return masked_softmax(logits, mask)
@@ -67,6 +71,7 @@ class Softermax(Normalised, name="softermax"):
     source = "Stevens et al., Softermax, arXiv 2103.09301"
     formula = "2^(x − max) / Σ 2^(x − max)"
     work = Work(exponentials=1, divisions=1, reductions=2)
+    as_output = ()
 
     subtract_max: bool = setting(
         True, "subtract the maximum of the row; without it large logits saturate", search=Choices((True, False))
@@ -78,6 +83,9 @@ class Softermax(Normalised, name="softermax"):
             return scaled_softmax(x, LN2, mask).to(logits.dtype)
         limit = guard(x.dtype)
         return masked_softmax(capped(x * LN2, -limit, limit), mask).to(logits.dtype)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits * LN2
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
         if self.subtract_max:
@@ -95,10 +103,13 @@ class Sigsoftmax(Normalised, name="sigsoftmax"):
     source = "Kanai et al., Sigsoftmax, arXiv 1805.10829"
     formula = "e^x·σ(x) / Σ e^x·σ(x), σ(x) = 1/(1 + e^−x)"
     work = Work(exponentials=2, divisions=2, reductions=2)
+    as_output = ()
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits + F.logsigmoid(logits)
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        x = wide(logits)
-        return masked_softmax(x + F.logsigmoid(x), mask).to(logits.dtype)
+        return masked_softmax(self.scores(wide(logits)), mask).to(logits.dtype)
 
 
 class SigsoftmaxBase2(Normalised, name="sigsoftmax_base2"):
@@ -110,6 +121,7 @@ class SigsoftmaxBase2(Normalised, name="sigsoftmax_base2"):
     source = "Kanai et al., Sigsoftmax, arXiv 1805.10829, with the base of ReaLLMASIC's nanoGPT, softmax_variations.py"
     formula = "b^x·σ(x) / Σ b^x·σ(x), σ(x) = 1/(1 + b^−x)"
     work = Work(exponentials=2, divisions=2, reductions=2)
+    as_output = ("base",)
 
     base: float = setting(
         2.0, "b, the base of the powers", gt=1, le=16, search=Range(1.5, 3), control=Control("additive", 1.05, 16)
@@ -125,6 +137,10 @@ class SigsoftmaxBase2(Normalised, name="sigsoftmax_base2"):
         weights = torch.softmax(large * rate + F.logsigmoid(x.abs() * rate), dim=-1)
         return zeroed(weights, mask.any(dim=-1, keepdim=True)).to(logits.dtype)
 
+    def scores(self, logits: Tensor) -> Tensor:
+        x = logits * number(self.base, logits).log()
+        return x + F.logsigmoid(x)
+
 
 def _negative(x: Tensor) -> Tensor:
     """min(x, 0), with the slope ½ at 0 that ln σ has there."""
@@ -139,6 +155,7 @@ class Ssmax(Normalised, name="ssmax", aliases=("scalable_softmax",)):
     source = "Nakanishi, Scalable-Softmax, arXiv 2501.19399, eq. 3"
     formula = "n^(s·x) / Σ n^(s·x)"
     work = Work(exponentials=1, divisions=1, reductions=2)
+    as_output = ("strength",)
 
     strength: float = setting(
         0.43,
@@ -162,6 +179,9 @@ class Ssmax(Normalised, name="ssmax", aliases=("scalable_softmax",)):
         rate = allowed_keys(mask, x).log() * number(self.strength, x)
         scores = (x - row_maximum(lowered(x, mask)).detach()) * rate  # a rate of 0 would raise what is lowered
         return masked_softmax(scores, mask).to(logits.dtype)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits * (math.log(logits.shape[-1]) * number(self.strength, logits))
 
     def learned(self) -> dict[str, Form]:
         return {"strength": "log"} if self.learn_strength else {}

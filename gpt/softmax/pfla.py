@@ -33,6 +33,7 @@ class PflaSoftmax(Variant, name="pfla_softmax"):
     formula = "f(x) / Σ f(x), f straight lines between 30 knots on ±10"
     work = Work(divisions=1, reductions=1, comparisons=2)
     positive = True
+    as_output = ("start",)
     sizes: ClassVar[Mapping[str, int]] = {"height": KNOTS}
 
     start: Literal["exp", "softplus", "gelu"] = setting(
@@ -84,6 +85,9 @@ class PflaSoftmax(Variant, name="pfla_softmax"):
         if not self.divide_by_sum:
             beyond = beyond | (self._curve(wide(logits)) > self._limit(logits))
         return beyond & mask
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return self._curve(logits).log()
 
     def _limit(self, logits: Tensor) -> float:
         return math.exp(guard(logits.dtype))

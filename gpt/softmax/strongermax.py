@@ -45,6 +45,7 @@ class Strongermax(Variant, name="strongermax"):
     formula = "s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor"
     work = Work(exponentials=1, divisions=1, reductions=2)
     positive = True
+    as_output = ("strength", "temperature", "clamp", "clamp_value")
     baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
 
     strength: float = setting(
@@ -147,6 +148,9 @@ class Strongermax(Variant, name="strongermax"):
         if self.div_by_seq_len:
             weights = weights / allowed_keys(mask, x)
         return weights.to(logits.dtype)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return self._clamped(logits) * self._rate(logits)
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)

@@ -23,8 +23,12 @@ from tunemax.search.results.durations import about
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
     from tunemax.gpt.divergence import Stability
+    from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
+
+USED = "--use_softmax_variant"
+"""A switch that commands for ReaLLMASIC's nanoGPT have, for which here the variant stands alone."""
 
 
 def register(commands: Subcommands) -> None:
@@ -55,6 +59,8 @@ def _fill(parser: Parser) -> None:
         "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
     )
     add_field_flags(parser, list(all_specs().values()))
+    replaced = start.add_argument(USED, dest="replaced", action=argparse.BooleanOptionalAction, help=argparse.SUPPRESS)
+    parser.more[replaced] = "with --no- the plain softmax, whatever softmax_variant says, as in ReaLLMASIC's nanoGPT"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt.schedule import overlapping
     from tunemax.search.cli.flags import config_from
 
-    given = config_from(arguments)
+    given = {**config_from(arguments), **_replaced(arguments)}
     starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.study}
     if len(named := [flag for flag, value in starts.items() if value]) > 1:
         raise TunemaxError(f"{' and '.join(named)} both say where to start; give one of them")
@@ -89,6 +95,15 @@ def run(arguments: argparse.Namespace) -> None:
         with going_on(way_of(config)):
             result = runs.train(config, saying(config.train.max_iters))
     say_end(result)
+
+
+def _replaced(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the flag of another code base says of the softmax variant, beside --softmax_variant."""
+    from tunemax.search.cli.flags import config_from
+
+    if arguments.replaced and "softmax_variant" not in config_from(arguments):
+        raise TunemaxError(f"{USED}: by which variant? add --softmax_variant NAME, or leave the flag out")
+    return {"softmax_variant": "softmax"} if arguments.replaced is False else {}
 
 
 def way_of(config: Config, *, steered: bool = False) -> Callable[[], str]:
@@ -115,6 +130,7 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     Where a run's files went is left out. given: what will stand over them. Raises TunemaxError for what is neither, and
     for a field that means nothing, unless a run has it or what is given has ruled it out.
     """
+    from tunemax.gpt import plugins
     from tunemax.gpt.config import PARTS, PLACES, Config, all_specs, changed, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
@@ -128,6 +144,8 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
     if "question" in data:
         raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
+    if is_run and (reasons := plugins.missing(_records(data.get("plugins")))):
+        raise TunemaxError(f"{file}: {reasons[0]}")
     fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
 
     @contextmanager
@@ -150,6 +168,18 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
                 if not all_specs()[resolve(name)].depends_on & over:
                     config.check_meant({name: value})
     return fields
+
+
+def _records(written: Any) -> tuple[PluginRecord, ...]:
+    """The plug-ins of a run; what cannot be read says nothing."""
+    import pydantic
+
+    from tunemax.gpt.plugins import PluginRecord
+
+    try:
+        return pydantic.TypeAdapter(tuple[PluginRecord, ...]).validate_python(written or ())
+    except pydantic.ValidationError:
+        return ()
 
 
 def _trial(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -72,16 +72,20 @@ def table(of: Sequence[type[Variant]]) -> Table[Any]:
     from tunemax.search.views.document import tabulated
 
     heads = ("variant", "kind", "exp", "div", "red", "cmp")
-    return tabulated(heads, [(v.name, kind(v), *map(str, asdict(v.work).values())) for v in of], ("kind",))
+    counts = (asdict(v.work).values() if v.work else [None] * 4 for v in of)
+    return tabulated(heads, [(v.name, kind(v), *count) for v, count in zip(of, counts, strict=True)], ("kind",))
 
 
 def described(variant: type[Variant]) -> list[str]:
     """Its paragraphs: the formula and what is to be said of it, then its kind, other names and work."""
-    takes = [f"{count} {name if count > 1 else name[:-1]}" for name, count in asdict(variant.work).items() if count]
     facts = ["Of the row." if kind(variant) == "row" else "Elementwise."]
     if variant.aliases:
         facts.append(f"Also called {' and '.join(f'`{alias}`' for alias in variant.aliases)}.")
-    facts.append(f"A weight takes {', '.join(takes)}.")
+    if variant.work:
+        takes = [f"{count} {name if count > 1 else name[:-1]}" for name, count in asdict(variant.work).items() if count]
+        facts.append(f"A weight takes {', '.join(takes)}.")
+    if variant.as_output is not None:
+        facts.append("It can be the output distribution.")
     paragraphs = inspect.cleandoc(variant.__doc__ or "").split("\n\n")
     return [*(" ".join(paragraph.split()) for paragraph in paragraphs), " ".join(facts)]
 
@@ -93,9 +97,8 @@ def record(variant: type[Variant]) -> dict[str, Any]:
         "aliases": list(variant.aliases),
         "kind": kind(variant),
         "formula": variant.formula,
-        "work": asdict(variant.work),
-        "positive": variant.positive,
-        "normalised": variant().normalised,
+        "work": variant.work and asdict(variant.work),
+        "output": variant.as_output is not None,
         "source": variant.source,
         "fields": [spec.name for spec in variant.specs()],
     }

@@ -16,6 +16,7 @@ from tunemax.gpt.config import PARTS, SPELT, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
+from tunemax.gpt.plugins import PluginRecord, records
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.dimension import (
     Dimension,
@@ -234,6 +235,12 @@ class StudyDefinition(pydantic.BaseModel):
         except TunemaxError as error:
             raise TunemaxError(f"{self.name}: {error}") from error
 
+    @property
+    def plugins(self) -> tuple[PluginRecord, ...]:
+        """Those that the parts which it names come from."""
+        named = ((PARTS.get(resolve(name)), value) for name, value in _named(self))
+        return records(family.find(str(value)) for family, value in named if family and value is not None)
+
     def to_json(self) -> str:
         return self.model_dump_json(exclude=None if self.candidates else {"candidates"})  # which older ones do not know
 
@@ -257,8 +264,8 @@ def bundles(per: str, compare: Sequence[Value]) -> dict[str, dict[str, Value]]:
     return {shown(value): {per: value} for value in compare}
 
 
-def _check_names(definition: StudyDefinition) -> None:
-    """Raise TunemaxError if a field or a variant is not known here."""
+def _named(definition: StudyDefinition) -> list[tuple[str, Value | None]]:
+    """The fields that it names, with each value that it gives them; None for a range."""
     given: list[tuple[str, Value | None]] = [*definition.base.items()]
     given += [(definition.per, value) for value in definition.compare or (None,) if definition.per]
     given += [item for fields in definition.candidates.values() for item in fields.items()]
@@ -266,7 +273,12 @@ def _check_names(definition: StudyDefinition) -> None:
         given += [(name, value) for value in (dimension.values if isinstance(dimension, Choices) else (None,))]
     for winner in definition.confirms.winners.values() if definition.confirms else ():
         given += winner.fields.items()
-    for name, value in given:
+    return given
+
+
+def _check_names(definition: StudyDefinition) -> None:
+    """Raise TunemaxError if a field or a variant is not known here."""
+    for name, value in _named(definition):
         family = PARTS.get(resolve(name))
         if family and value is not None:
             family.find(str(value))

@@ -52,7 +52,7 @@ MEASURING = ("eval_by", "eval_tokens", "eval_iters", "divergence_margin")
 
 def options(spec: FieldSpec) -> tuple[Value, ...]:
     """All values of a field that has finitely many, else nothing. The registered kinds where it names one."""
-    return tuple(PARTS[spec.name].kinds()) if spec.name in PARTS else spec.options
+    return tuple(PARTS[spec.name].kinds()) if spec.name in PARTS else spec.options or spec.names
 
 
 def default_range(spec: FieldSpec) -> Dimension | None:

@@ -34,6 +34,8 @@ from tunemax.search.question.dimension import (
 from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
+from tunemax.search.question.plugins import KEY as PLUGINS
+from tunemax.search.question.plugins import without_plugins
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.space import read_space
 from tunemax.search.question.stages import MOST_SEEDS, NAME_RULE, is_name
@@ -64,7 +66,7 @@ def load_study_file(file: str | Path, begun: Begun = not_begun) -> StudyDefiniti
     path = Path(file)
     located = read_yaml(path)
     try:
-        definition = define(located.data, name=path.stem, begun=begun)
+        definition = define(without_plugins(path, located), name=path.stem, begun=begun)
     except Fault as fault:
         raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
     return definition.model_copy(update={"data": placed(definition.data, path.parent)})
@@ -86,7 +88,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {content}")
     for key in data:
         if key not in known:
-            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
+            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), [*known, PLUGINS])}")
     given = {key: value for key, value in data.items() if value is not None}
     if "name" not in given and not is_name(name):
         raise Fault((), f"the file's name {name} cannot name a study; add `name:` with {NAME_RULE}")
@@ -243,9 +245,12 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value],
         space = definition.space_of(fixed)
         own = {name: dimension for name, dimension in space.items() if name in names}
         others = {name: dimension for name, dimension in space.items() if name not in names}
-        for chosen in tried(own, _beside(others, fixed)):
+        first = _beside(others, fixed)
+        linked = any(specs[name].depends_on & own.keys() for name in others)
+        for chosen in tried(own, first):
+            beside = _beside(others, {**fixed, **chosen}) if linked else first
             try:
-                Config.of({**_beside(others, {**fixed, **chosen}), **chosen})
+                Config.of({**beside, **chosen})
                 possible = True
             except TunemaxError as error:
                 clash = clash or str(error)

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tunemax.envs.agents.file import Evaluation
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.training import in_use
+from tunemax.gpt import plugins
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.paths import lies_in
 from tunemax.search.storage import attributes
@@ -31,6 +32,7 @@ from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import AGENTS, runs_folder, study_folder
 from tunemax.search.storage.patience import StorageLost
+from tunemax.search.storage.plugins import recorded, written
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.recovery import cause, reap
 from tunemax.search.storage.trials import database, frozen
@@ -71,7 +73,10 @@ def headroom_folder(storage: RDBStorage, scene: Scene) -> Path:
 def open_study(
     storage: RDBStorage, scene: Scene, policy: str | None = None, sampler: BaseSampler | None = None
 ) -> optuna.Study:
-    """The study of a scene's agents, or of a baseline's tuning; it is created if it is missing."""
+    """The study of a scene's agents, or of a baseline's tuning; it is created if it is missing.
+
+    Raises TunemaxError for one of somebody else's, or one that was made with a plug-in that is another here.
+    """
     name = study_name(scene, policy)
     with alone(storage):
         if name not in study_names(storage):
@@ -84,6 +89,9 @@ def open_study(
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 study.set_metric_names([METRIC])
             study.set_user_attr(attributes.SCENE, scene.model_dump_json())
+            if used := scene.task.config.plugins:
+                study.set_user_attr(attributes.PLUGINS, written(used))
+        plugins.check(recorded([study.user_attrs]), name)
     return study
 
 

@@ -15,9 +15,11 @@ from typing import Any
 from tunemax.gpt.config import PARTS, all_specs
 from tunemax.gpt.fields import Value
 from tunemax.search.question.budget import GRID_LIMIT
+from tunemax.search.question.candidates import TAKEN
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, defaults, points, read_dimension
 from tunemax.search.question.exploration.sweep import Sweep
+from tunemax.search.question.stages import is_name
 from tunemax.search.question.study_file import define
 from tunemax.search.question.yaml_lines import Fault
 
@@ -157,14 +159,24 @@ def _dimension(name: str, values: Sequence[Value]) -> Any:
 
 
 def _names(bundles: Sequence[Mapping[str, Value]], labels: Sequence[tuple[str, ...]]) -> list[str]:
-    """A name for each bundle: of its groups if these tell them apart, else of its values."""
+    """A name for each bundle: of its groups if these tell them apart, else of its values; of numbers only where they
+    are needed for it."""
     shared = set.intersection(*map(set, labels))
-    grouped = ["-".join(label for label in each if label not in shared) for each in labels]
-    names = list(map(_slug, grouped))
-    if all(names) and len(set(names)) == len(names):
-        return names
-    names = [_slug("-".join(_word(name, value) for name, value in bundle.items())) for bundle in bundles]
-    return [name if names.count(name) == 1 and name else f"candidate-{index}" for index, name in enumerate(names, 1)]
+    grouped = [_slug("-".join(label for label in each if label not in shared)) for each in labels]
+    if all(map(_fits, grouped)) and len(set(grouped)) == len(grouped):
+        return grouped
+    told = list(dict.fromkeys(name for bundle in bundles for name in bundle))
+    named = _named(bundles, told)
+    for name in told:
+        shorter = _named(bundles, [other for other in told if other != name])
+        if not any(isinstance(bundle.get(name), str) for bundle in bundles) and len(set(shorter)) == len(shorter):
+            told, named = [other for other in told if other != name], shorter
+    fits = [_fits(name) and named.count(name) == 1 for name in named]
+    return [name if fit else f"bundle-{index}" for index, (name, fit) in enumerate(zip(named, fits, strict=True), 1)]
+
+
+def _named(bundles: Sequence[Mapping[str, Value]], told: Sequence[str]) -> list[str]:
+    return [_slug("-".join(_word(name, bundle[name]) for name in told if name in bundle)) for bundle in bundles]
 
 
 def _word(name: str, value: Value) -> str:
@@ -174,6 +186,9 @@ def _word(name: str, value: Value) -> str:
     return (short if value else f"no_{short}") if isinstance(value, bool) else f"{short}_{value:g}"
 
 
+def _fits(name: str) -> bool:
+    return is_name(name) and name != TAKEN
+
+
 def _slug(text: str) -> str:
-    slug = re.sub(r"[^a-z0-9_-]+", "_", text.lower()).strip("_-")
-    return slug if len(slug) <= 80 else ""
+    return re.sub(r"[^a-z0-9_-]+", "_", text.lower()).strip("_-")

@@ -299,7 +299,12 @@ FIELDS: dict[str, list[Any]] = {
 BUNDLES = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in FIELDS.items()})
 NAMES = st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,7}", fullmatch=True).filter(lambda name: name != "report")
 RATES: list[Any] = ["default", [0.001, 0.003], {"low": 1e-4, "high": 1e-2}, {"low": 0.01, "high": 0.02, "log": False}]
-SEARCHED = {"norm": ["layer", "rms"], "mlp": "default", "softmax_variant": "default", "optimizer": ["adamw", "lion"]}
+SEARCHED = {
+    "norm": ["layer", "rms"],
+    "mlp": ["gelu", "swiglu"],
+    "softmax_variant": ["softmax", "constantmax"],
+    "optimizer": ["adamw", "lion"],
+}
 
 
 def meaningful(own: dict[str, Any]) -> dict[str, Any]:

@@ -137,3 +137,18 @@ def test_a_text_has_a_path_that_leads_there_from_everywhere() -> None:
 def test_nothing_said_changes_nothing() -> None:
     assert (vary_of([], []), disturb_of([]), absolute({}, Path())) == ({}, {}, {})
     assert typed("--env Tiny-v1") == Scene.of("Tiny-v1")
+
+
+def test_the_commands_of_the_page_name_scenes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "rl.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("tunemax rl train ") and "--vary" in line]
+    commands = [shlex.split(line)[3:] for line in lines]
+    assert commands
+    for words in commands:
+        parser = Parser()
+        scene_flags(parser)
+        scene = scene_of(parser.parse_known_args(words)[0])
+        assert set(scene.task.varied) == {"n_embd", "n_layer"}
+        assert scene.task.held_out("n_embd") == (24,)
+        assert set(scene.task.events) == {"text"}
+        assert typed(scene_words(scene)) == scene
