@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from itertools import islice
 from typing import Any
 
-from tunemax.gpt.config import Config
 from tunemax.gpt.defaults import searched_in
-from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import Choices, FieldSpec, Value
+from tunemax.gpt.fields import Choices, Value
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import (
-    Dimension,
     check_value,
-    combinations,
-    extremes,
     inert_because,
     options,
     read_field,
@@ -28,8 +21,6 @@ from tunemax.search.question.yaml_lines import Fault
 
 TAKEN = "report"
 """What lies beside the candidates' folders in that of a question."""
-MOST = 64
-"""Combinations of choices that are looked at to find candidates that are the same."""
 
 
 def read_per(
@@ -96,30 +87,9 @@ def _read_candidate(name: Any, written: Any) -> dict[str, Value]:
 
 
 def check_candidates(definition: StudyDefinition) -> None:
-    """Raise Fault for a field that means nothing in its candidate, and for a candidate that is the same as another."""
+    """Raise Fault for a field that means nothing in its candidate."""
     siblings = dict(zip(definition.candidates, definition.siblings().values(), strict=False))
     for name, fixed in siblings.items():
         for field in definition.candidates[name]:
             if reason := inert_because(field, definition.space_of(fixed), fixed):
                 raise Fault(("candidates", name, field), f"{reason}; take it out, or change what makes it inert")
-    seen: dict[Any, str] = {}
-    for name, fixed in siblings.items():
-        if (other := seen.setdefault(_essence(definition, fixed), name)) != name:
-            raise Fault(("candidates", name), f"trains the same as {other}; keep one of them")
-
-
-def _essence(definition: StudyDefinition, fixed: Mapping[str, Value]) -> tuple[frozenset[Any], ...]:
-    """What a candidate searches, and what it trains at each choice, whatever the ranges; of many, what it fixes."""
-    space = {name: definition.space[name] for name in definition.dimensions(fixed)}
-    chosen = list(islice(combinations(space, fixed, _choices), MOST + 1))
-    if len(chosen) > MOST:
-        return frozenset(space), frozenset(fixed.items())
-    identities = set()
-    for values in chosen:
-        with suppress(TunemaxError):  # one that no trial can have, which is told elsewhere
-            identities.add(Config.of({**fixed, **values}).identity)
-    return frozenset(space), frozenset(identities)
-
-
-def _choices(spec: FieldSpec, dimension: Dimension) -> Sequence[Value]:
-    return extremes(spec, dimension)[: None if isinstance(dimension, Choices) else 1]

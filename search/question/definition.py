@@ -20,6 +20,7 @@ from tunemax.gpt.plugins import PluginRecord, records
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.dimension import (
     Dimension,
+    Space,
     active_dimensions,
     conditional,
     defaults,
@@ -137,9 +138,8 @@ class StudyDefinition(pydantic.BaseModel):
     @property
     def idle(self) -> list[str]:
         """Of each field in base that means nothing in any sibling, a sentence."""
-        siblings = [(self.space_of(fixed), fixed) for fixed in self.siblings().values()]
         named = [name for name in self.base if name != SPELT and not self.confirms]
-        reasons = {name: inert_everywhere(name, siblings) for name in named}
+        reasons = {name: inert_everywhere(name, self.spaces) for name in named}
         return [f"base.{name} changes nothing: it {reason}." for name, reason in reasons.items() if reason]
 
     def begin(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
@@ -178,6 +178,11 @@ class StudyDefinition(pydantic.BaseModel):
                 space = {**self.space, **self.own.get(candidate, {})}
                 return {name: dimension for name, dimension in space.items() if name not in fields}
         return self.space
+
+    @property
+    def spaces(self) -> list[tuple[Space, Mapping[str, Value]]]:
+        """That of each sibling, with what is fixed in it."""
+        return [(self.space_of(fixed), fixed) for fixed in self.siblings().values()]
 
     def space_in(self, study_name: str) -> Mapping[str, Dimension]:
         """The space of the sibling of this name."""

@@ -183,10 +183,13 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
     return f"means something only if {' or '.join(near or missing[:1])}"
 
 
-def inert_everywhere(name: str, siblings: Sequence[tuple[Space, Mapping[str, Value]]]) -> str | None:
-    """Why a field means nothing in any of several siblings, each its dimensions and fixed values; None if it can in
-    one."""
-    reasons = [inert_because(name, space, fixed) for space, fixed in siblings]
+def inert_everywhere(name: str, spaces: Sequence[tuple[Space, Mapping[str, Value]]]) -> str | None:
+    """Why a field that siblings search or share means nothing in any of them; None if it can in one.
+
+    spaces: of each sibling, with what is fixed in it.
+    """
+    searching = [(space, fixed) for space, fixed in spaces if name in space] or spaces
+    reasons = [inert_because(name, space, fixed) for space, fixed in searching]
     if None in reasons:
         return None
     return next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])

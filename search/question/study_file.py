@@ -45,7 +45,7 @@ from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
-TWINS = 4
+TWINS = 5
 """The first whose files are refused for two names of one training."""
 ACROSS = {"parametrisation": ("optimizer",)}
 """Fields that restrict those of another group, beside conditions."""
@@ -176,19 +176,20 @@ def _check_siblings(definition: StudyDefinition) -> None:
         candidate = ("candidates", study.rpartition("/")[2])
         _check_combinations(definition, fixed, candidate if definition.candidates else ("base",))
     check_candidates(definition)
-    spaces = [(definition.space_of(fixed), fixed) for fixed in siblings.values()]
     for name in definition.space:
-        if reason := inert_everywhere(name, [(space, fixed) for space, fixed in spaces if name in space]):
+        if reason := inert_everywhere(name, definition.spaces):
             raise Fault(("space", name), f"{reason}; take it out, or change what makes it inert")
 
 
 def _without_twins(definition: StudyDefinition, listed: bool) -> StudyDefinition:
-    """Values to compare that train the same thing are refused where they are listed; of all that there are, the first
-    is taken."""
+    """Candidates that train the same thing are refused where they are listed; of all that there are, the first is
+    taken."""
     for place, first in (twins := twin_siblings(definition)).items():
+        names = list(definition.compared)
+        if definition.candidates:
+            raise Fault(("candidates", names[place]), f"trains the same as {names[first]}; keep one of them")
         if listed:
-            value, same = shown(definition.compare[place]), shown(definition.compare[first])
-            raise Fault(("compare", place), f"{value} trains the same as {same} here; keep one")
+            raise Fault(("compare", place), f"{names[place]} trains the same as {names[first]} here; keep one")
     compare = tuple(value for place, value in enumerate(definition.compare) if place not in twins)
     return definition.model_copy(update={"compare": compare})
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import Dimension, Space, shown, tried
@@ -14,12 +15,13 @@ Fixed = Mapping[str, Value]
 
 
 def twin_siblings(definition: StudyDefinition) -> dict[int, int]:
-    """Places in `compare` whose value trains what one before it does, with the place of that one: it would be tuned
-    twice."""
+    """Places of candidates that train what one before them does, with the place of that one: they would be tuned twice.
+    Of two that search the same, whatever its ranges."""
     siblings, twins = list(definition.siblings().values()), dict[int, int]()
+    dimensions = list(map(definition.dimensions, siblings))
     for one, other in itertools.combinations(range(len(siblings)), 2):
-        spaces = definition.space_of(siblings[one]), definition.space_of(siblings[other])
-        if other not in twins and spaces[0] == spaces[1] and _same(spaces[0], siblings[one], siblings[other]):
+        alike = other not in twins and dimensions[one].keys() == dimensions[other].keys()
+        if alike and _same(dimensions[one], siblings[one], siblings[other]):
             twins[other] = one
     return twins
 
@@ -53,7 +55,14 @@ def _twins(definition: StudyDefinition, fixed: Fixed, name: str, one: Value, oth
 def _same(space: Space, one: Fixed, other: Fixed) -> bool:
     """Whether these train the same thing at every point of a space. Almost always the first point tells."""
 
-    def identities(fixed: Fixed) -> Iterator[tuple[Mapping[str, Value], str]]:
-        return ((chosen, Config.of({**fixed, **chosen}).identity) for chosen in tried(space, fixed))
+    def trained(fixed: Fixed) -> Iterator[tuple[Mapping[str, Value], str]]:
+        return ((chosen, _identity({**fixed, **chosen})) for chosen in tried(space, fixed))
 
-    return all(a == b for a, b in itertools.zip_longest(identities(one), identities(other)))
+    return all(a == b for a, b in itertools.zip_longest(trained(one), trained(other)))
+
+
+def _identity(fields: Fixed) -> str:
+    try:
+        return Config.of(fields).identity
+    except TunemaxError:  # no trial can have this, which is told elsewhere
+        return ""

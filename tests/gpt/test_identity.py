@@ -45,6 +45,7 @@ SPECIAL: dict[str, tuple[Any, ...]] = {
     "decay_fraction": (0.0, 0.5, 1.0),
     "min_lr_ratio": (0.0, 0.5, 1.0),
     "polymax.x0": (-2.0, -0.5),
+    "saturating_constantmax.saturation": (2.0, 4.0),
     "strongermax.clamp": (False,),  # at a value that no logit reaches, it would do nothing here
     "strongermax.clamp_value": (0.5, 2.0),
 }
