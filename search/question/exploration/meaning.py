@@ -244,45 +244,40 @@ def _own_width(settings: Settings) -> int:
 
 
 def _softmax(settings: Settings) -> dict[str, Value]:
-    variant = _variant(settings)
-    chosen = str(settings["softmax_variant_attn"])
+    given = str(settings["softmax_variant_attn"])
+    variant = _variant("softmax_variant_attn", given)
+    theirs = {Variant.find(name).name: name for name in names.SOFTMAXES if name in Variant.registry}
+    chosen = given if given == names.PER_HEAD else theirs.get(variant, given)
     fields: dict[str, Value] = {"softmax_variant": variant}
-    if settings["softmax_variant_output"] != "softmax":
-        _check_variant("softmax_variant_output", str(settings["softmax_variant_output"]))
-        if "softmax_variant_output" not in all_specs():
-            reason = "another output distribution is not here; leave it out"
-            raise Impossible("softmax_variant_output", f"softmax_variant_output: {reason}")
-        fields["softmax_variant_output"] = Variant.find(str(settings["softmax_variant_output"])).name
+    if (output := str(settings["softmax_variant_output"])) != "softmax":
+        name = "softmax_variant_output"
+        fields |= _option(name, name, settings) and {name: _variant(name, output)}
     for name, known in NAMES.items():
         if chosen in known.variants and known.field:
             fields |= _option(f"{variant}.{known.field}", name, settings)
     if chosen in names.CONSMAX:
-        fields |= _consmax(chosen, variant, settings)
-    elif chosen == "strongermax":
-        fields |= _strongermax(settings)
-    elif chosen == "exppolymax":
-        fields |= _base("exppolymax", "exppolymax", settings)
-    elif chosen == "sigsoftmax" and not settings["sigsoftmax_use_euler_base"]:
+        return {**fields, **_consmax(chosen, variant, settings)}
+    if chosen == "strongermax":
+        return {**fields, **_strongermax(settings)}
+    if chosen == "sigmoidmax":
+        return {**fields, f"{variant}.bias_by_seq_len": False}
+    if chosen == "exppolymax":
+        return {**fields, **_base("exppolymax", variant, settings)}
+    if chosen == "sigsoftmax" and not settings["sigsoftmax_use_euler_base"]:
         return {**fields, "softmax_variant": "sigsoftmax_base2", "sigsoftmax_base2.base": settings["sigsoftmax_base"]}
     return fields
 
 
-def _variant(settings: Settings) -> str:
+def _variant(name: str, chosen: str) -> str:
     """The variant of ours."""
-    chosen = str(settings["softmax_variant_attn"])
-    _check_variant("softmax_variant_attn", chosen)
-    return "constantmax" if chosen == "consmax_v2" else Variant.find(chosen).name
-
-
-def _check_variant(name: str, chosen: str) -> None:
-    if chosen == "consmax_v2":
-        return
-    if chosen in names.OTHER_VARIANTS or chosen not in Variant.registry:
-        known = {variant for option in NAMES.values() for variant in option.variants} | {*names.OTHER_VARIANTS}
-        if chosen in known:
-            raise Impossible(name, f"{name} = {chosen}: the sandbox has it, tunemax has not; leave it out")
-        near = did_you_mean(chosen, {*known, *Variant.registry})
-        raise Misspelt(name, f"{name} = {shown(chosen)}: no such softmax variant{near}")
+    if chosen in Variant.registry:
+        return Variant.find(chosen).name
+    if chosen == names.PER_HEAD:
+        return "constantmax"
+    if chosen in names.SOFTMAXES:
+        raise Impossible(name, f"{name} = {chosen}: the sandbox has it, tunemax has not; leave it out")
+    near = did_you_mean(chosen, {*names.SOFTMAXES, *Variant.registry})
+    raise Misspelt(name, f"{name} = {shown(chosen)}: no such softmax variant{near}")
 
 
 def _option(field: str, name: str, settings: Settings) -> dict[str, Value]:
@@ -291,7 +286,8 @@ def _option(field: str, name: str, settings: Settings) -> dict[str, Value]:
     if field in all_specs():
         return {field: value}
     if value != NAMES[name].default:
-        raise Impossible(name, f"{name} = {shown(value)}: {field.partition('.')[0]} has no such option; leave it out")
+        owner = field.rpartition(".")[0] or "the model"
+        raise Impossible(name, f"{name} = {shown(value)}: {owner} has no such setting here; leave it out")
     return {}
 
 
@@ -302,8 +298,8 @@ def _base(prefix: str, variant: str, settings: Settings) -> dict[str, Value]:
 
 def _consmax(chosen: str, variant: str, settings: Settings) -> dict[str, Value]:
     """SGD holds γ itself, but for consmax_v2, which holds factors of β and γ, one a head."""
-    fields: dict[str, Value] = {f"{variant}.gamma_form": "log" if chosen == "consmax_v2" else "raw"}
-    if chosen == "consmax_v2" and settings["consmax_per_head"]:
+    fields: dict[str, Value] = {f"{variant}.gamma_form": "log" if chosen == names.PER_HEAD else "raw"}
+    if chosen == names.PER_HEAD and settings["consmax_per_head"]:
         fields[f"{variant}.sharing"] = "head"
     return fields if chosen == "consmax_quan" else {**fields, **_base("consmax", variant, settings)}
 
@@ -311,6 +307,9 @@ def _consmax(chosen: str, variant: str, settings: Settings) -> dict[str, Value]:
 def _strongermax(settings: Settings) -> dict[str, Value]:
     guess = settings["strongermax_xmax_guess"] if settings["strongermax_use_xmax"] else 0.0
     by_head = settings["strongermax_use_learned_obo_per_head"]
+    if by_head and settings["strongermax_use_learned_temperature_factor"]:
+        name, reason = "strongermax_use_learned_obo_per_head", "a temperature and an obo are shared alike here"
+        raise Impossible(name, f"{name} beside strongermax_use_learned_temperature_factor: {reason}; learn one of them")
     learned = by_head or settings["strongermax_use_learned_obo"]
     fields: dict[str, Value] = {"strongermax.learn_obo": learned, "strongermax.sharing": "head" if by_head else "layer"}
     if guess or not settings["strongermax_use_xmax"]:  # a guess of 0 is none there

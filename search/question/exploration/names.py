@@ -130,6 +130,8 @@ NAMES: Mapping[str, Name] = {
     "squareplus_divisor": Name(float, 100.0, "divisor", ("squareplus",)),
     "softshrink_attn_lambda": Name(float, 0.5, "threshold", ("softshrink",)),
     "softshrink_attn_divisor": Name(float, 64.0, "divisor", ("softshrink", "gelumax")),
+    "pfla_softmax_init_activation": Name(str, "gelu", "start", ("pfla_softmax",)),
+    "pfla_softmax_learn_y": Name(bool, True, "learn_height", ("pfla_softmax",)),
     "sigsoftmax_use_euler_base": Name(bool, True, variants=("sigsoftmax",)),
     "sigsoftmax_base": Name(float, 2.0, variants=("sigsoftmax",)),
     "softermax_use_xmax": Name(bool, True, "subtract_max", ("softermax",)),
@@ -148,8 +150,10 @@ NAMES: Mapping[str, Name] = {
 }
 """Every setting that is translated."""
 
-OTHER_VARIANTS = ("consmax_v2", "pfla_softmax")
-"""Softmax variants of the sandbox that are called otherwise here, or are something else."""
+PER_HEAD = "consmax_v2"
+"""A softmax variant of the sandbox that is a setting of another one here."""
+SOFTMAXES = dict.fromkeys((PER_HEAD, *(variant for known in NAMES.values() for variant in known.variants)))
+"""The softmax variants of the sandbox that have options."""
 NORMS = {"rmsnorm": "rms", "layernorm": "layer"}
 OTHER_NORMS = ("krmsnorm", "prmsnorm", "hyperspherenorm", "cappedhyperspherenorm", "dact", "identity")
 ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "squared_relu": "relu2", "silu": "silu"}
@@ -203,6 +207,11 @@ WITHOUT = {
     "adamw_eps": (1e-8,),
     "distance_top1_strength": (0,),
     "pfla_softmax_num_points": (30,),
+    "pfla_softmax_left_bound": (-10,),
+    "pfla_softmax_right_bound": (10,),
+    "pfla_softmax_mode pfla_softmax_density": ("linear",),
+    "pfla_softmax_learn_x pfla_softmax_use_learned_divisor": (False,),
+    "pfla_softmax_use_obo pfla_softmax_use_learned_obo": (False,),
     "eval_only focus_on_top1_loss gate learn_mlp_x_offset learn_mlp_y_offset lsv_focused_training": (False,),
     "multicontext multidataset_wte numerical_multicontext import_wte_freeze": (False,),
     "import_scale_matrices_freeze muon_include_all_weights reset_best_val_loss_on_resume": (False,),

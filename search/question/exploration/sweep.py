@@ -41,8 +41,6 @@ class Sweep:
     """What an exploration file asks for."""
 
     trainings: Sequence[Training]
-    named: frozenset[str]
-    """The settings that the file names."""
     eval_interval: int
     combinations: int
     """How many the file means, those included that are duplicates here or cannot be trained."""
@@ -80,23 +78,21 @@ class _Collector:
     def sweep(self, skip_impossible: bool) -> Sweep:
         total = 0
         for branch in self._branches:
-            for setting in branch.settings.values():
+            for name, setting in branch.settings.items():
                 for given in setting.options:  # those that no condition ever sets are checked, too
-                    self._value(next(name for name, each in branch.settings.items() if each is setting), given)
+                    self._value(name, given)
             for combination in shapes.combinations(branch):
                 total += 1
                 shapes.limit(total, ())
                 self._take(combination, branch.labels)
         impossible = sum(self._impossible.values())
         if self._impossible and (not skip_impossible or impossible == total):
-            (_, message, where), count = self._impossible.most_common()[-1 if not skip_impossible else 0]
-            of_all = f"{count:,} of {total:,} combinations"
-            end = "no combination is left" if skip_impossible else f"{of_all}; {SKIP}"
-            raise Fault(where, f"{message} ({end})")
+            (_, message, where), count = next(iter(self._impossible.items()))
+            of_all = f"{count:,} of {total:,} combinations; {SKIP}"
+            raise Fault(where, f"{message} ({'no combination is left' if skip_impossible else of_all})")
         said = [*self._aside(), *self._inert_ones(), *self._skipped(), *self._never()]
         interval = self._intervals[0].value if self._intervals else NAMES["eval_interval"].default
-        named = frozenset(self._places)
-        return Sweep(list(self._trainings.values()), named, int(str(interval)), total, impossible, said)
+        return Sweep(list(self._trainings.values()), int(str(interval)), total, impossible, said)
 
     def _value(self, name: str, given: Given) -> Value | Impossible | None:
         """A value as it is read; why it cannot be had here; nothing for one that decides nothing."""

@@ -117,6 +117,7 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(
     assert said in told
 
 
+VARIANTS = ("softmax", "constantmax", "softermax")
 SWEEP = (
     "--no-use_softmax_variant",
     "--use_softmax_variant --softmax_variant constantmax",
@@ -124,7 +125,7 @@ SWEEP = (
 )
 
 
-@pytest.mark.parametrize(("words", "variant"), zip(SWEEP, ("softmax", "constantmax", "softermax"), strict=True))
+@pytest.mark.parametrize(("words", "variant"), list(zip(SWEEP, VARIANTS, strict=True)))
 def test_the_flags_of_another_code_base_are_taken(words: str, variant: str, text: Path) -> None:
     sizes = [f"--{name}={value}" for name, value in SIZES.items() if name != "tensorboard"]
     logged = ["--tensorboard_project", "sweep", "--tensorboard_run_name", variant, "--out_dir=a", "--no-compile"]
