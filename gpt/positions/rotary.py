@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Rotary(Positions, name="rotary", aliases=("rope",)):
     """Queries and keys turned by angles that grow with their place (RoFormer, arXiv 2104.09864, eq. 34)."""
 
+    relative = True
+
     rope_base: float = setting(
         10000.0,
         "pair i of r numbers is turned by place · base^(−2i / r); a larger base turns most of them more slowly",
@@ -47,17 +49,18 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
                 f"turn pairs of numbers, which no cut may part: choose a head_dim that is a multiple of {2 * slices}"
             )
 
-    def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
+    def turned(self, x: Tensor, before: int, neighbours: bool = False) -> Tensor:
         D = round(self.rope_share * x.shape[-1])
         if x.shape[-1] > D:
-            return torch.cat((self._turned(x[..., :D], neighbours), x[..., D:]), dim=-1)
-        return self._turned(x, neighbours)
+            return torch.cat((self._turned(x[..., :D], before, neighbours), x[..., D:]), dim=-1)
+        return self._turned(x, before, neighbours)
 
-    def _turned(self, x: Tensor, neighbours: bool) -> Tensor:
+    def _turned(self, x: Tensor, before: int, neighbours: bool) -> Tensor:
         T, D = x.shape[-2:]
         dtype = torch.promote_types(x.dtype, torch.float32)
         rates = self.rope_base ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)
-        angles = torch.outer(torch.arange(T, device=x.device, dtype=dtype), rates)  # (T, D/2)
+        places = torch.arange(before, before + T, device=x.device, dtype=dtype)
+        angles = torch.outer(places, rates)  # (T, D/2)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
         pairs = (a * cos - b * sin, a * sin + b * cos)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tunemax.gpt.fields import Choices, Condition, Control, Range, setting
@@ -63,20 +65,24 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
         search=Choices(("layer", "head")),
     )
 
-    def _exponent(self, logits: Tensor) -> Tensor:
-        x = wide(logits)
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """ln b, and all that is subtracted then."""
+        x = wide(like)
         rate = number(self.base, x).log()
-        return x * rate - (number(self.beta, x) * rate + number(self.gamma, x).log())
+        return rate, number(self.beta, x) * rate + number(self.gamma, x).log()
 
     @classmethod
     def divides_by_sum(cls) -> list[Condition]:
         return []
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return capped_exp(self._exponent(logits), mask, logits.dtype)
+        return _weights(self._constants(logits), logits, mask)
+
+    def merged(self, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return partial(_weights, self._constants(like))
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return (self._exponent(logits) > guard(logits.dtype)) & mask
+        return (_exponent(self._constants(logits), logits) > guard(logits.dtype)) & mask
 
     def learned(self) -> dict[str, Form]:
         forms: dict[str, Form] = {}
@@ -89,3 +95,12 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
     @property
     def per_head(self) -> bool:
         return self.sharing == "head"
+
+
+def _exponent(constants: tuple[Tensor, Tensor], logits: Tensor) -> Tensor:
+    rate, subtracted = constants
+    return wide(logits) * rate - subtracted
+
+
+def _weights(constants: tuple[Tensor, Tensor], logits: Tensor, mask: Tensor) -> Tensor:
+    return capped_exp(_exponent(constants, logits), mask, logits.dtype)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
@@ -11,6 +13,9 @@ from tunemax.gpt.softmax.numerics import allowed_keys, capped, guard, number, wi
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Constants = tuple["Tensor", "Tensor", "Tensor", "Tensor"]
+"""x₀, the slope of the line, p − 1, and the logarithm of the divisor."""
 
 
 class Polymax(Variant, name="polymax"):
@@ -51,29 +56,40 @@ class Polymax(Variant, name="polymax"):
         False, "divide also by the number of keys that the row may attend to", search=Choices((False, True))
     )
 
-    def _unbounded(self, x: Tensor) -> Tensor:
-        """The formula before the guard, finite for every logit; where it is cut off, it is beyond the guard of any
-        dtype.
-
-        Written without `where`, whose branches cost more on a CPU than all the rest: the positive part of x is 0 where
-        the power is not wanted, and what multiplies it is finite there, with a finite gradient.
-        """
+    def _constants(self, like: Tensor) -> Constants:
+        x = wide(like)
         x0, y0, power, divisor = (number(value, x) for value in (self.x0, self.y0, self.power, self.divisor))
-        positive = x.relu()
-        line = (x - positive - x0).relu() * (y0 / (-x0 * divisor))
-        exponent = (positive + 1e-30).log() * (power - 1) - divisor.log()
-        return line + positive * capped(exponent, -80.0, guard(x.dtype) + 1).exp()
+        return x0, y0 / (-x0 * divisor), power - 1, divisor.log()
 
     @classmethod
     def divides_by_sum(cls) -> list[Condition]:
         return []
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        return self._weights(self._constants(logits), logits, mask)
+
+    def merged(self, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return partial(self._weights, self._constants(like))
+
+    def _weights(self, constants: Constants, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)
-        weights = zeroed(capped(self._unbounded(x), -1.0, math.exp(guard(logits.dtype))), mask)
+        weights = zeroed(capped(_unbounded(constants, x), -1.0, math.exp(guard(logits.dtype))), mask)
         if self.div_by_seq_len:
             weights = weights / allowed_keys(mask, x)
         return weights.to(logits.dtype)
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return (self._unbounded(wide(logits)) > math.exp(guard(logits.dtype))) & mask
+        return (_unbounded(self._constants(logits), wide(logits)) > math.exp(guard(logits.dtype))) & mask
+
+
+def _unbounded(constants: Constants, x: Tensor) -> Tensor:
+    """The formula before the guard, finite for every logit; where it is cut off, it is beyond the guard of any dtype.
+
+    Written without `where`, whose branches cost more on a CPU than all the rest: the positive part of x is 0 where the
+    power is not wanted, and what multiplies it is finite there, with a finite gradient.
+    """
+    x0, slope, less, log_divisor = constants
+    positive = x.relu()
+    line = (x - positive - x0).relu() * slope
+    exponent = (positive + 1e-30).log() * less - log_divisor
+    return line + positive * capped(exponent, -80.0, guard(x.dtype) + 1).exp()

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from tunemax.envs.canvas import COLOURS, Line, draw
 from tunemax.gpt.files import Guard
-from tunemax.gpt.sample import generate
+from tunemax.gpt.sample import Choice, generate
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.artifacts import KEY, ArtifactStore, artifact_folder, uploaded
 from tunemax.search.storage.attributes import ranks
@@ -124,7 +124,7 @@ def sample(job: Job) -> str:
     """How a member goes on from the beginning of the tuning slice. The same weights write the same."""
     corpus = job.trainer.corpus
     prompt = corpus.slices["tuning"][:PROMPT]
-    (written,) = generate(job.trainer, job.member, prompt, TOKENS, temperature=TEMPERATURE)
+    (written,) = generate(job.trainer, job.member, prompt, TOKENS, Choice(TEMPERATURE))
     given, continued = (_printable(corpus.decode(tokens)) for tokens in (prompt, written))
     trial = f"{job.study}, trial {job.number}, iteration {job.member.iteration}"
     head = f"{trial}, temperature {TEMPERATURE:g}"

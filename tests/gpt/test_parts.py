@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tunemax.gpt.cache import Cache
 from tunemax.gpt.checkpoint import load, save
 from tunemax.gpt.compile import step
 from tunemax.gpt.config import PARTS, Config, all_specs
@@ -21,8 +22,9 @@ from tunemax.gpt.fields import Choices, FieldSpec, Range
 from tunemax.gpt.parts import specs_of_kinds
 from tunemax.gpt.probe import probe
 from tunemax.gpt.random import generator
-from tunemax.gpt.sample import generate
+from tunemax.gpt.sample import Choice, chosen, decisive, generate
 from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.softmax import variants
 from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
@@ -221,6 +223,62 @@ def test_text_is_continued_from_any_length(fields: Setting, make: Make, corpus: 
         assert np.array_equal(text, generate(trainer, member, np.arange(length) % 10, 3, count=2, seed=1))
 
 
+VARIANTS: list[Setting] = [
+    *({"softmax_variant": name} for name in variants()),
+    {**CONSTANTMAX, "constantmax.base": 2.0, "constantmax.learn_gamma": False, "attention": "fractal"},
+    {"softmax_variant": "strongermax", "strongermax.obo": 1.0, "strongermax.learn_obo": True, "window": 5},
+    {"softmax_variant": "strongermax", "strongermax.divide_by_sum": False, "strongermax.maximum": "guess"},
+    {"softmax_variant": "polymax", "polymax.div_by_seq_len": True, "window": 3, "position": "rotary"},
+]
+
+
+@pytest.mark.parametrize("fields", [*SETTINGS.values(), *VARIANTS], ids=[*SETTINGS, *map(str, VARIANTS)])
+def test_a_text_is_read_in_parts_as_it_is_read_whole(fields: Setting, make: Make, corpus: Corpus) -> None:
+    trainer, member = alone(make(**fields, learning_rate=0.02), corpus, 5)
+    trainer.add(member.config.replace({"seed": 2}))
+    tokens = torch.randint(corpus.manifest.vocab_size, (2, 12), generator=generator(1, "tokens"))
+    reading, cache = trainer.reading(member), Cache(12)
+    parts = [reading(part, cache) for part in tokens.split([4, 1, 1, 5, 1], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), trainer.logits(member, tokens), rtol=1e-4, atol=1e-5)
+    one = Cache(12)
+    reading(tokens[:1, :11], one)
+    one.spread(2)
+    (_, last) = reading(tokens[:1, 11:].expand(2, -1), one)
+    torch.testing.assert_close(last, parts[-1][0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [*SETTINGS.values(), *VARIANTS], ids=[*SETTINGS, *map(str, VARIANTS)])
+def test_a_text_goes_on_as_if_the_context_was_read_anew_for_each_token(
+    fields: Setting, make: Make, corpus: Corpus
+) -> None:
+    """Beyond the context, too, where a cache may not know what has left it."""
+    trainer, member = alone(make(**fields, learning_rate=0.02), corpus, 5)
+    drawn = generate(trainer, member, np.arange(7), 24, count=2, seed=1)
+    draws = [generator(1, "sample", number) for number in range(2)]
+    text = torch.arange(7).expand(2, -1)
+    for _ in range(24):
+        seen = text[:, -12:]
+        text = torch.cat((text, chosen(trainer.logits(member, seen)[:, -1], seen, Choice(), draws)), dim=1)
+    assert drawn.tolist() == text[:, 7:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({}, 12),
+        ({"window": 3}, 12),  # the table of places knows where a token stands
+        ({"window": 3, "position": "rotary"}, 5),
+        ({"window": 3, "position": "alibi", "n_layer": 4}, 9),
+        ({"window": 1, "position": "none"}, 1),
+        ({"window": 9, "position": "none"}, 12),
+        ({"position": "rotary"}, 12),
+    ],
+    ids=str,
+)
+def test_a_moving_context_is_read_anew_as_far_as_it_matters(fields: Setting, kept: int, make: Make) -> None:
+    assert decisive(make(**fields)) == kept
+
+
 @every_setting
 def test_it_trains_in_bf16(fields: Setting, make: Make, corpus: Corpus) -> None:
     losses = []
@@ -289,6 +347,6 @@ def test_configurations_of_before_are_known(fields: Setting, identity: str) -> N
 
 def test_the_bias_of_a_far_key_is_exact_in_bf16() -> None:
     """Which has eight bits: the place of token 257 is none of its numbers."""
-    biases = PARTS["position"].find("alibi")().biases(2, 600, torch.zeros(1, dtype=torch.bfloat16))
+    biases = PARTS["position"].find("alibi")().biases(2, 0, 600, torch.zeros(1, dtype=torch.bfloat16))
     far = torch.arange(600.0) - 599
     torch.testing.assert_close(biases[:, -1], torch.stack((far / 2**4, far / 2**8)), rtol=0, atol=0)

@@ -136,6 +136,20 @@ def test_padding_changes_nothing(variant: Variant) -> None:
 
 
 @every_setting
+def test_rows_by_themselves_and_with_merged_constants_are_what_they_are_beside_others(variant: Variant) -> None:
+    """As a text is written: one query at a time, against all keys so far."""
+    logits = normal(B, H, T, T, scale=3)
+    weights = bound(variant, columns_of(variant, torch.float64)).weights(logits, CAUSAL)
+    merged = bound(variant, columns_of(variant, torch.float64)).merged(logits)
+    for token in range(T):
+        rows, seen = logits[..., token : token + 1, : token + 1], CAUSAL[token : token + 1, : token + 1]
+        torch.testing.assert_close(merged(rows, seen), weights[..., token : token + 1, : token + 1], rtol=1e-12, atol=0)
+    for dtype in HALVES_AND_SINGLE:
+        rounded = logits.to(dtype)
+        assert torch.equal(variant.merged(rounded)(rounded, CAUSAL), variant.weights(rounded, CAUSAL))
+
+
+@every_setting
 def test_stacked_members_equal_single_ones_bitwise(variant: Variant) -> None:
     """Every float field is bound with one value a member; a learnable also with one a head if it is not shared."""
     members = 3
