@@ -14,11 +14,23 @@ from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
-from tunemax.search.cli import clean, completion, dashboard, doctor, fields, prepare, report, rl, study, train
+from tunemax.search.cli import (
+    clean,
+    completion,
+    dashboard,
+    doctor,
+    fields,
+    prepare,
+    report,
+    rl,
+    sample,
+    study,
+    train,
+)
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, clean, completion)
+COMMANDS = (study, report, dashboard, train, sample, rl, prepare, fields, doctor, clean, completion)
 
 
 def carry_out(given: Sequence[str], *, alone: bool) -> int:
