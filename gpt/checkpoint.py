@@ -12,11 +12,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from tunemax.gpt import plugins
 from tunemax.gpt.config import Config
 from tunemax.gpt.divergence import Stability
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.snapshot import Snapshot
 
 FORMAT = 1
@@ -35,7 +37,8 @@ H = TypeVar("H", bound=Formatted)
 class Header(Formatted):
     """What a checkpoint says of itself.
 
-    values: the active fields as they were then, controls included. path: the arithmetic of its training.
+    values: the active fields as they were then, controls included. path: the arithmetic of its training. plugins:
+    what of it came from where; of checkpoints from before there were any, nothing did.
     """
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -48,6 +51,7 @@ class Header(Formatted):
     path: str = ""
     stability: Stability = Stability()
     notes: dict[str, Any] = {}
+    plugins: tuple[PluginRecord, ...] = ()
 
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
@@ -62,6 +66,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         path=snapshot.arithmetic,
         stability=snapshot.stability,
         notes=dict(snapshot.notes),
+        plugins=snapshot.config.plugins,
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)
@@ -70,7 +75,8 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
 def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     """Read a snapshot.
 
-    Raises TunemaxError if there is none, it is damaged, of a newer format, or of other data than `fingerprint`.
+    Raises TunemaxError if there is none, it is damaged, of a newer format, of other data than `fingerprint`, or made
+    with a plug-in that is not here, or is another.
     """
     _check_there(path)
     header, tensors = read(path, Header, "tunemax", WHAT)
@@ -78,6 +84,7 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
         raise TunemaxError(
             f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names"
         )
+    plugins.check(header.plugins, str(path))
     config = Config.stored(header.config)
     if config.softmax.name != header.variant:
         raise TunemaxError(
@@ -93,6 +100,7 @@ def heading(path: Path) -> Header:
     """What a checkpoint says of itself, without its tensors. Raises TunemaxError as `load` does."""
     _check_there(path)
     with _opened(path, Header, "tunemax", WHAT) as (header, _):
+        plugins.check(header.plugins, str(path))
         return header
 
 

@@ -8,10 +8,12 @@ from typing import Any, Self
 
 import pydantic
 
+from tunemax.gpt import plugins
 from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.trainer import Trainer
 
@@ -28,15 +30,24 @@ class Record(pydantic.BaseModel):
     """`Trainer.arithmetic`; empty in runs of older versions."""
     steered: str = ""
     """Who moved controls meanwhile; empty for nobody."""
+    plugins: tuple[PluginRecord, ...] = ()
+    """Those that its parts come from."""
     start: str = ""
     """Whose weights it began with; empty for initial ones."""
     diverged: str = ""
     """Why it was stopped; empty if it was not, and in runs of older versions."""
 
     @classmethod
-    def of(cls, trainer: Trainer, config: Config, **more: str) -> Self:
-        data = trainer.corpus.manifest.fingerprint
-        return cls(config=config.flat(), identity=config.identity, data=data, path=trainer.arithmetic, **more)
+    def of(cls, trainer: Trainer, config: Config, *, steered: str = "", start: str = "") -> Self:
+        return cls(
+            config=config.flat(),
+            identity=config.identity,
+            data=trainer.corpus.manifest.fingerprint,
+            path=trainer.arithmetic,
+            steered=steered,
+            plugins=config.plugins,
+            start=start,
+        )
 
     def write(self, folder: Path, **news: str) -> Self:
         """Keep it in the folder of its run, with what is new in it."""
@@ -54,14 +65,17 @@ class Start:
 
 
 def recorded(folder: Path) -> Record:
-    """What a run's folder says of it. Raises TunemaxError if it holds no run, or one that cannot be read."""
+    """What a run's folder says of it. Raises TunemaxError if it holds no run, one that cannot be read, or one that
+    was made with a plug-in that is not here, or is another."""
     if not (folder / CONFIG).is_file():
         raise TunemaxError(
             f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}"
         )
     try:
-        return Record.model_validate_json((folder / CONFIG).read_bytes())
+        record = Record.model_validate_json((folder / CONFIG).read_bytes())
     except pydantic.ValidationError as error:
         raise TunemaxError(
             f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run"
         ) from error
+    plugins.check(record.plugins, str(folder))
+    return record

@@ -149,8 +149,9 @@ def train(
         try:
             if start:  # before anything says that there is a run, which would begin with other weights
                 checkpoint.save(trainer.snapshot(member), folder / CHECKPOINT, corpus.manifest.fingerprint)
-            who = {"steered": controller.name if controller else "", "start": start.name if start else ""}
-            record = Record.of(trainer, config, **who).write(folder)
+            record = Record.of(
+                trainer, config, steered=controller.name if controller else "", start=start.name if start else ""
+            ).write(folder)
             return _go_on(trainer, member, folder, record, report, controller=controller)
         except KeyboardInterrupt as interrupt:
             nothing = f"nothing was trained yet; {way_on(folder, controller is not None)}"
@@ -185,6 +186,7 @@ def _resume(
         )
     config = Config.stored(record.config)
     changed = config.replace(changes)
+    changed.check_meant(changes)
     _check_names(folder, changed)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:

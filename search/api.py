@@ -107,6 +107,7 @@ def run_study(
     """
     warm()
     question = load_from(storage or storage_of(name), name)
+    question.check_plugins()
     check_writable(question.storage)
     run = _Run(storage or storage_of(name), workers, slots, seconds or question.definition.budget.run_seconds, show)
     waiting = run.work(name)
@@ -152,6 +153,7 @@ def confirm_study(
     """
     warm()
     question = load_from(storage or storage_of(name), name)
+    question.check_plugins()
     check_writable(question.storage)
     run = _Run(storage or storage_of(name), workers, slots, seconds, show)
     stage = stage or question.definition.confirm or Confirm()
@@ -168,7 +170,9 @@ class _Run:
 
     def load(self, name: str) -> Question:
         """A question of the storage, which was in reach when the run began, and is waited for now."""
-        return load_from(self._where, name, Patience(LONG))
+        question = load_from(self._where, name, Patience(LONG))
+        question.check_plugins()
+        return question
 
     def confirm(self, name: str, stage: Confirm, factor: int) -> int:
         """Create a confirmation, or what it lacks, and work on it, round by round where it has rounds. Returns how many
@@ -256,6 +260,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     question = _question(study)
     fixed = question.siblings[study.study_name]
     corpus = open_data(question.definition.data, question.definition.fingerprint)
+    question.check_plugins()
     question.check_data(corpus)
 
     def train(trial: optuna.Trial) -> float:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from tunemax.gpt import plugins
 from tunemax.gpt.compile.decompositions import decompositions
 from tunemax.gpt.compile.library import Compiled, Traced, compiled, compiler_fault, digest, share_cache_folder, without
 from tunemax.gpt.config import Config
@@ -295,9 +296,16 @@ def _elsewhere(part: type) -> str:
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
-    ours = [each for each in part.__mro__ if each.__module__.partition(".")[0] not in PACKAGES]
+    known = plugins.behind([part])
+    modules = frozenset[str]().union(*(plugin.modules for plugin in known))
+    ours = [
+        each
+        for each in part.__mro__
+        if each.__module__ not in modules and each.__module__.partition(".")[0] not in PACKAGES
+    ]
     try:
-        return digest(Path(inspect.getfile(each)) for each in ours) if ours else ""
+        loose = [digest(Path(inspect.getfile(each)) for each in ours)] if ours else []
+        return " ".join([plugin.digest for plugin in known] + loose)
     except (TypeError, OSError):
         raise RuntimeError(f"{part.__name__} is defined in no file") from None
 

@@ -34,6 +34,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
+        self.add_argument(
+            "--plugin",
+            action="append",
+            default=argparse.SUPPRESS,
+            metavar="FILE|MODULE",
+            help="a plug-in whose parts are known then, too; may be repeated",
+        )
 
     # argparse calls this for every sub-command too, and leaves what it does not know to the parser above, which cannot
     # help.
