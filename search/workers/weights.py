@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 
 from optuna.trial import TrialState
@@ -40,8 +41,8 @@ class Weights:
         path = trial_file(self._url, job.study, job.number, WEIGHTS)
         with self._guard(f"{path}: cannot be written"):
             checkpoint.save(job.trainer.snapshot(job.member).weights, path, job.trainer.corpus.manifest.fingerprint)
-            if not confirmed:
-                self._forget_overtaken(job)
+        if not confirmed and os.path.exists(path):  # Path.exists raises if a folder may not be entered
+            self._forget_overtaken(job)
 
     def _forget_overtaken(self, job: Job) -> None:
         """Remove what other trials of the study have kept. One that is about to end stays: it may be better still."""
@@ -49,6 +50,6 @@ class Weights:
         ended = {f"{other.number:05}" for other in others}
         for folder in trial_folders(self._url, job.study):
             if folder.name in ended:
-                (folder / WEIGHTS).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # something else is in it
+                with contextlib.suppress(OSError):  # it is somebody else's, or something else is in it
+                    (folder / WEIGHTS).unlink(missing_ok=True)
                     folder.rmdir()
