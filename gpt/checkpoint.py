@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.snapshot import Snapshot
 
 FORMAT = 1
+WHAT = "a tunemax checkpoint"
 
 
 class Formatted(pydantic.BaseModel):
@@ -75,9 +78,8 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     Raises TunemaxError if there is none, it is damaged, of a newer format, of other data than `fingerprint`, or made
     with a plug-in that is not here, or is another.
     """
-    if not path.is_file():
-        raise TunemaxError(f"{path}: no checkpoint here")
-    header, tensors = read(path, Header, "tunemax", "a tunemax checkpoint")
+    _check_there(path)
+    header, tensors = read(path, Header, "tunemax", WHAT)
     if fingerprint is not None and header.data != fingerprint:
         raise TunemaxError(
             f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names"
@@ -94,19 +96,39 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     return Snapshot(config, values, header.iteration, tensors, header.path, header.stability, header.notes)
 
 
+def heading(path: Path) -> Header:
+    """What a checkpoint says of itself, without its tensors. Raises TunemaxError as `load` does."""
+    _check_there(path)
+    with _opened(path, Header, "tunemax", WHAT) as (header, _):
+        plugins.check(header.plugins, str(path))
+        return header
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise TunemaxError(f"{path}: no checkpoint here")
+
+
 def read(path: Path, kind: type[H], key: str, what: str) -> tuple[H, dict[str, Tensor]]:
     """Header and tensors of a safetensors file. key: of the metadata that is the header. what: what errors call it.
 
     Raises TunemaxError if it is damaged, or of a newer format.
     """
+    with _opened(path, kind, key, what) as (header, file):
+        # Copied: a tensor that still lies in the file dies with the process if somebody cuts the file.
+        return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+@contextmanager
+def _opened(path: Path, kind: type[H], key: str, what: str) -> Iterator[tuple[H, Any]]:
+    """Header and open file, as `read` has them."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = kind.model_validate_json((file.metadata() or {})[key])
-            # Copied: a tensor that still lies in the file dies with the process if somebody cuts the file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if header.format == FORMAT:
+                yield header, file
+                return
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
         raise TunemaxError(f"{path}: not {what}, or damaged ({reason}); train again or use another copy") from error
-    if header.format != FORMAT:
-        raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
-    return header, tensors
+    raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")

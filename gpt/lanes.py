@@ -59,6 +59,27 @@ class Lane:
             values[name] = value.expand(-1, windows, -1, 1, -1)
         return self.variant.bind(values)
 
+    def weights(
+        self, layer: int, views: Views, logits: Tensor, mask: Tensor, counts: Sequence[int] | None = None
+    ) -> Tensor:
+        """Those of attention, from logits (k, B, …, T, S) of these rows and a mask that broadcasts to them."""
+        return self.bound(layer, views, logits.shape[1], counts).weights(logits, mask)
+
+
+@dataclass(frozen=True)
+class Settled(Lane):
+    """A lane whose numbers stay as they are, and have no gradient: it is bound once a layer, with merged constants."""
+
+    _known: dict[int, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
+
+    def weights(
+        self, layer: int, views: Views, logits: Tensor, mask: Tensor, counts: Sequence[int] | None = None
+    ) -> Tensor:
+        if layer not in self._known:
+            one_for_all = 1  # windows, which differ in nothing
+            self._known[layer] = self.bound(layer, views, one_for_all, counts).merged(logits)
+        return self._known[layer](logits, mask)
+
 
 def amounts(lanes: Sequence[Lane], name: str) -> Tensor | None:
     """Of such a field, the values of all members (K,); None where it is off."""

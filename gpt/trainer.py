@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunemax.gpt.cache import Cache
 from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data.corpus import Corpus
@@ -23,7 +24,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import shown
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
-from tunemax.gpt.lanes import Lane, Observer
+from tunemax.gpt.lanes import Lane, Observer, Settled
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import forward, parameters
@@ -45,6 +46,8 @@ Windows = np.ndarray[Any, Any]
 """Token ids (n, T + 1), as `Corpus.windows` gives them."""
 Measure = Callable[[Variant, Tensor, Tensor], Sequence[Tensor]]
 """What is measured of a lane's attention, (k, …) each, from (bound variant, logits (k, B, H, T, T), mask (T, T))."""
+Reading = Callable[[Tensor, Cache | None], Tensor]
+"""Logits (B, T, V) of the token after each of tokens (B, T), which stand behind those of a cache."""
 
 THEN = ", then "
 """Between two ways to train, of a member that began in one and went on in another."""
@@ -311,10 +314,20 @@ class Trainer:
 
     def logits(self, member: Member, tokens: Tensor) -> Tensor:
         """Of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
+        return self.reading(member)(tokens, None)
+
+    def reading(self, member: Member) -> Reading:
+        """A member that reads, as it is now: the same of tokens (B, T) that stand behind those of a cache, if one is
+        given, to which they are added. It is meant for many calls, until something trains."""
         row = self.members.index(member)
         views = self.layout.split(self._rows.theta[row : row + 1])
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return forward(views, tokens.to(self.device)[None], self._shared, self._lanes([member]))[0].float().cpu()
+        lanes = [Settled(lane.variant, lane.rows, lane.scalars, lane.amounts) for lane in self._lanes([member])]
+
+        def read(tokens: Tensor, cache: Cache | None) -> Tensor:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return forward(views, tokens.to(self.device)[None], self._shared, lanes, cache=cache)[0].float().cpu()
+
+        return read
 
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""

@@ -52,23 +52,25 @@ class Fractal(Groups, name="fractal"):
 
     def logits(self, q: Tensor, k: Tensor, shape: Shape) -> Tensor:
         K, B, H, T, _ = q.shape
+        S = k.shape[-2]
         if H == 1:
             return super().logits(q, k, shape)
         products = []
         for head, slices in enumerate(self.slices(shape)):
             queries, keys = _cut(q[:, :, head], slices), _cut(k[:, :, head * k.shape[2] // H], slices)
-            products.append(torch.bmm(queries, keys.mT).reshape(K, B, slices, T, T))
+            products.append(torch.bmm(queries, keys.mT).reshape(K, B, slices, T, S))
         return torch.cat(products, dim=2)
 
     def mixed(self, weights: Tensor, v: Tensor, shape: Shape) -> Tensor:
-        K, B, G, T, D = v.shape
+        K, B, G, S, D = v.shape
+        T = weights.shape[-2]
         counts = self.slices(shape)
         if len(counts) == 1:
             return super().mixed(weights, v, shape)
         heads = []
         for head, of_head in enumerate(torch.split(weights, counts, dim=2)):
             slices = counts[head]
-            out = torch.bmm(of_head.reshape(-1, T, T), _cut(v[:, :, head * G // len(counts)], slices))
+            out = torch.bmm(of_head.reshape(-1, T, S), _cut(v[:, :, head * G // len(counts)], slices))
             heads.append(out.reshape(K, B, slices, T, D // slices).transpose(2, 3).reshape(K, B, T, D))
         return torch.stack(heads, dim=2)
 

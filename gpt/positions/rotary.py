@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Rotary(Positions, name="rotary", aliases=("rope",)):
     """Queries and keys turned by angles that grow with their place (RoFormer, arXiv 2104.09864, eq. 34)."""
 
+    relative = True
+
     rope_base: float = setting(
         10000.0,
         "pair i of r numbers is turned by place · base^(−2i / r); a larger base turns most of them more slowly",
@@ -62,17 +64,18 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
         """How many pairs of a head's numbers are turned."""
         return round(self.rope_share * head_width) // 2
 
-    def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
+    def turned(self, x: Tensor, before: int, neighbours: bool = False) -> Tensor:
         D = 2 * self.pairs(x.shape[-1])
         if x.shape[-1] > D:
-            return torch.cat((self._turned(x[..., :D], neighbours), x[..., D:]), dim=-1)
-        return self._turned(x, neighbours)
+            return torch.cat((self._turned(x[..., :D], before, neighbours), x[..., D:]), dim=-1)
+        return self._turned(x, before, neighbours)
 
-    def _turned(self, x: Tensor, neighbours: bool) -> Tensor:
+    def _turned(self, x: Tensor, before: int, neighbours: bool) -> Tensor:
         T, D = x.shape[-2:]
         dtype = torch.promote_types(x.dtype, torch.float32)
         rates = self.rope_base ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)
-        angles = torch.outer(torch.arange(T, device=x.device, dtype=dtype), rates)  # (T, D/2)
+        places = torch.arange(before, before + T, device=x.device, dtype=dtype)
+        angles = torch.outer(places, rates)  # (T, D/2)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
         pairs = (a * cos - b * sin, a * sin + b * cos)

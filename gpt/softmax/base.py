@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
@@ -89,6 +89,11 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect."""
         return torch.zeros_like(logits, dtype=torch.bool)
+
+    def merged(self, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """`weights` for where numbers stay as they are, as when a text is written: what follows from them alone is
+        computed once. like: logits of the kind that will come. Worth its lines where a formula has constants."""
+        return self.weights
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention output (..., T, D) from queries, keys and values (..., T, D). Equals `weights` times v."""

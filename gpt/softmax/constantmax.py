@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tunemax.gpt.fields import Choices, Condition, Control, Range, setting
@@ -77,20 +79,31 @@ class Constantmax(Variant, name="constantmax", aliases=("consmax",)):
         """β and γ."""
         return number(self.beta, like), number(self.gamma, like)
 
-    def _exponent(self, logits: Tensor) -> Tensor:
-        x = wide(logits)
+    def _folded(self, like: Tensor) -> tuple[Tensor, ...]:
+        """All that the exponent needs of them: ln b, and what is subtracted."""
+        x = wide(like)
         rate, (beta, gamma) = number(self.base, x).log(), self._constants(x)
-        return x * rate - (beta * rate + gamma.log())
+        return rate, beta * rate + gamma.log()
+
+    def _exponent(self, folded: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+        rate, subtracted = folded
+        return wide(logits) * rate - subtracted
 
     @classmethod
     def divides_by_sum(cls) -> list[Condition]:
         return []
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return capped_exp(self._exponent(logits), mask, logits.dtype)
+        return self._weights(self._folded(logits), logits, mask)
+
+    def merged(self, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return partial(self._weights, self._folded(like))
+
+    def _weights(self, folded: tuple[Tensor, ...], logits: Tensor, mask: Tensor) -> Tensor:
+        return capped_exp(self._exponent(folded, logits), mask, logits.dtype)
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
-        return (self._exponent(logits) > guard(logits.dtype)) & mask
+        return (self._exponent(self._folded(logits), logits) > guard(logits.dtype)) & mask
 
     def learned(self) -> dict[str, Form]:
         forms: dict[str, Form] = {}
@@ -134,8 +147,8 @@ class SaturatingConstantmax(Constantmax, name="saturating_constantmax", aliases=
     )
     div_by_seq_len: bool = length_field()
 
-    def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
-        weights = super().weights(logits, mask)
+    def _weights(self, folded: tuple[Tensor, ...], logits: Tensor, mask: Tensor) -> Tensor:
+        weights = super()._weights(folded, logits, mask)
         if self.div_by_seq_len:
             weights = weights / allowed_keys(mask, weights)
         return weights
@@ -144,10 +157,14 @@ class SaturatingConstantmax(Constantmax, name="saturating_constantmax", aliases=
         beyond = wide(logits) - self._constants(wide(logits))[0] > number(self.saturation, wide(logits))
         return super().guarded(logits, mask) | (beyond & mask)
 
-    def _exponent(self, logits: Tensor) -> Tensor:
-        x = wide(logits)
-        rate, (beta, gamma) = number(self.base, x).log(), self._constants(x)
-        return torch.minimum(x - beta, number(self.saturation, x)) * rate - gamma.log()
+    def _folded(self, like: Tensor) -> tuple[Tensor, ...]:
+        x = wide(like)
+        beta, gamma = self._constants(x)
+        return number(self.base, x).log(), beta, number(self.saturation, x), gamma.log()
+
+    def _exponent(self, folded: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+        rate, beta, saturation, log_gamma = folded
+        return torch.minimum(wide(logits) - beta, saturation) * rate - log_gamma
 
 
 def _rounded(x: Tensor, steps: int, least: float) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tunemax.gpt.cache import Cache
 from tunemax.gpt.checkpoint import load, save
 from tunemax.gpt.compile import step
 from tunemax.gpt.config import Config
@@ -22,7 +23,7 @@ from tunemax.gpt.parts import Part
 from tunemax.gpt.plugins.global_rng import GlobalRng
 from tunemax.gpt.probe import probe
 from tunemax.gpt.random import generator
-from tunemax.gpt.sample import generate
+from tunemax.gpt.sample import Choice, chosen, generate
 from tunemax.gpt.testing.tiny import assert_same, corpus, small, trained
 from tunemax.gpt.trainer import Trainer
 
@@ -172,6 +173,32 @@ def text_is_continued_from_any_length(fields: Setting) -> None:
         assert np.array_equal(text, generate(trainer, member, np.arange(length) % 10, 3, count=2, seed=1))
 
 
+def a_text_is_read_in_parts_as_it_is_read_whole(fields: Setting) -> None:
+    trainer, member = trained(make(**fields, learning_rate=0.02), 5)
+    trainer.add(member.config.replace({"seed": 2}))
+    tokens = torch.randint(corpus().manifest.vocab_size, (2, 12), generator=generator(1, "tokens"))
+    reading, cache = trainer.reading(member), Cache(12)
+    parts = [reading(part, cache) for part in torch.split(tokens, [4, 1, 1, 5, 1], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), trainer.logits(member, tokens), rtol=1e-4, atol=1e-5)
+    one = Cache(12)
+    reading(tokens[:1, :11], one)
+    one.spread(2)
+    (_, last) = reading(tokens[:1, 11:].expand(2, -1), one)
+    torch.testing.assert_close(last, parts[-1][0], rtol=1e-4, atol=1e-5)
+
+
+def a_text_goes_on_as_if_the_context_was_read_anew_for_each_token(fields: Setting) -> None:
+    """Beyond the context, too, where a cache may not know what has left it."""
+    trainer, member = trained(make(**fields, learning_rate=0.02), 5)
+    drawn = generate(trainer, member, np.arange(7), 24, count=2, seed=1)
+    draws = [generator(1, "sample", number) for number in range(2)]
+    text = torch.arange(7).expand(2, -1)
+    for _ in range(24):
+        seen = text[:, -12:]
+        text = torch.cat((text, chosen(trainer.logits(member, seen)[:, -1], seen, Choice(), draws)), dim=1)
+    assert drawn.tolist() == text[:, 7:].tolist()
+
+
 def it_trains_in_bf16(fields: Setting) -> None:
     """To about the same loss."""
     losses = []
@@ -210,6 +237,8 @@ PROMISES: tuple[Callable[[Setting], None], ...] = (
     a_prediction_depends_on_no_later_token_and_on_those_in_reach,
     parameters_and_operations_are_counted,
     text_is_continued_from_any_length,
+    a_text_is_read_in_parts_as_it_is_read_whole,
+    a_text_goes_on_as_if_the_context_was_read_anew_for_each_token,
     it_trains_in_bf16,
     each_head_is_measured,
     training_draws_nothing_from_a_global_generator,

@@ -163,6 +163,19 @@ def padding_changes_nothing(variant: Variant) -> None:
     torch.testing.assert_close(weights[..., :3, :3], short, rtol=1e-12, atol=0)
 
 
+def rows_by_themselves_are_what_they_are_beside_others(variant: Variant) -> None:
+    """As a text is written: one query at a time, against all keys so far, with merged constants."""
+    logits = normal(B, H, T, T, scale=3)
+    weights = bound(variant, columns_of(variant, torch.float64)).weights(logits, CAUSAL)
+    merged = bound(variant, columns_of(variant, torch.float64)).merged(logits)
+    for token in range(T):
+        rows, seen = logits[..., token : token + 1, : token + 1], CAUSAL[token : token + 1, : token + 1]
+        torch.testing.assert_close(merged(rows, seen), weights[..., token : token + 1, : token + 1], rtol=1e-12, atol=0)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        rounded = logits.to(dtype)
+        assert torch.equal(variant.merged(rounded)(rounded, CAUSAL), variant.weights(rounded, CAUSAL))
+
+
 def stacked_members_equal_single_ones_bitwise(variant: Variant) -> None:
     """Every float field is bound with one value a member; a learnable also with one a head if it is not shared."""
     members = 3
@@ -250,6 +263,7 @@ PROMISES: tuple[Callable[[Variant], None], ...] = (
     learnables_get_gradients,
     gradients_are_those_of_the_formula,
     padding_changes_nothing,
+    rows_by_themselves_are_what_they_are_beside_others,
     stacked_members_equal_single_ones_bitwise,
     gradients_of_stacked_members_equal_single_ones_bitwise,
     a_guarded_logit_has_no_effect_and_any_other_has_one,

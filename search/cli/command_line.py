@@ -24,6 +24,7 @@ from tunemax.search.cli import (
     prepare,
     report,
     rl,
+    sample,
     study,
     train,
     variants,
@@ -31,7 +32,21 @@ from tunemax.search.cli import (
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, variants, plugin, doctor, clean, completion)
+COMMANDS = (
+    study,
+    report,
+    dashboard,
+    train,
+    sample,
+    rl,
+    prepare,
+    fields,
+    variants,
+    plugin,
+    doctor,
+    clean,
+    completion,
+)
 
 
 def carry_out(given: Sequence[str], *, alone: bool) -> int:

@@ -130,6 +130,20 @@ def whole(flag: str, least: int, most: int | None = None) -> Callable[[str], int
     return read
 
 
+def number(flag: str) -> Callable[[str], float]:
+    """Reads the value of a flag, a number; whether it says anything is for others to judge."""
+
+    def read(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            from tunemax.gpt.fields import shown
+
+            raise TunemaxError(f"{flag} = {shown(text)}: expected a number") from None
+
+    return read
+
+
 def print_json(data: Any) -> None:
     """Print JSON that any reader takes: an infinite loss, which somebody may have told, is null."""
 

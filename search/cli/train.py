@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.results.trained import Trained
 
 USED = "--use_softmax_variant"
 """A switch that commands for ReaLLMASIC's nanoGPT have, for which here the variant stands alone."""
@@ -33,7 +34,7 @@ USED = "--use_softmax_variant"
 
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "train", "train one configuration", run, fill=_fill)
-    start = "[--resume RUN | --config FILE | --from STUDY [--trial N]]"
+    start = "[--resume RUN | --config FILE | --from TRIAL [--continue]]"
     parser.usage = f"%(prog)s {start}\n                     [--FIELD VALUE ...]"
 
 
@@ -50,7 +51,16 @@ def _fill(parser: Parser) -> None:
         help="take the fields of a run (its folder), or of a YAML or JSON file; flags change them",
     )
     start.add_argument(
-        "--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them"
+        "--from",
+        dest="trained",
+        metavar="TRIAL",
+        help="take the fields of a study's best trial, of its trial N as in STUDY#N, or of a run; flags change them",
+    )
+    start.add_argument(
+        "--continue",
+        dest="go_on",
+        action="store_true",
+        help="with --from: begin with its weights, too; optimizer and learning rate begin anew",
     )
     start.add_argument(
         "--trial", type=whole("--trial", 0), metavar="N", help="with --from: this trial instead of the best"
@@ -68,23 +78,31 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt import matmul
     from tunemax.gpt import run as runs
     from tunemax.gpt.config import Config, all_specs, changed
+    from tunemax.gpt.record import recorded
     from tunemax.gpt.schedule import overlapping
+    from tunemax.search.cli.continuing import continued, said
     from tunemax.search.cli.flags import config_from
 
     given = {**config_from(arguments), **_replaced(arguments)}
-    starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.study}
+    starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.trained}
     if len(named := [flag for flag, value in starts.items() if value]) > 1:
         raise TunemaxError(f"{' and '.join(named)} both say where to start; give one of them")
-    if not arguments.study and (arguments.trial is not None or arguments.storage):
-        raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
+    needy = {"--trial": arguments.trial is not None, "--storage": arguments.storage, "--continue": arguments.go_on}
+    if not arguments.trained and any(needy.values()):
+        raise TunemaxError(f"{next(flag for flag, value in needy.items() if value)} needs --from TRIAL")
     if arguments.resume:
-        before = Config.stored(runs.recorded(arguments.resume).config)
+        before = Config.stored(recorded(arguments.resume).config)
         set_up_for(before)
         horizon = all_specs()["max_iters"].check(given.get("max_iters", before.train.max_iters))
         result = runs.resume(arguments.resume, given, saying(int(horizon)), note)
     else:
-        begun = configured(arguments.config, given) if arguments.config else _trial(arguments)
-        config = Config.of(changed(begun, given))
+        begin = None
+        if arguments.go_on:
+            begin, config = continued(_trained(arguments), given)
+            note(said(begin, config))
+        else:
+            begun = configured(arguments.config, given) if arguments.config else _fields(arguments)
+            config = Config.of(changed(begun, given))
         config.check_meant(given)
         check_evaluation(config, given)
         set_up_for(config)
@@ -93,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             note(fault)
         with going_on(way_of(config)):
-            result = runs.train(config, saying(config.train.max_iters))
+            result = runs.train(config, saying(config.train.max_iters), start=begin)
     say_end(result)
 
 
@@ -109,9 +127,10 @@ def _replaced(arguments: argparse.Namespace) -> dict[str, str]:
 def way_of(config: Config, *, steered: bool = False) -> Callable[[], str]:
     """How a new run would go on if it was ended at once: it holds its folder from some moment on."""
     from tunemax.gpt import run as runs
+    from tunemax.gpt.record import CONFIG
 
     folder = runs.run_folder(config)
-    return lambda: runs.way_on(folder, steered) if (folder / runs.CONFIG).exists() else ""
+    return lambda: runs.way_on(folder, steered) if (folder / CONFIG).exists() else ""
 
 
 def set_up_for(config: Config) -> None:
@@ -133,7 +152,7 @@ def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     from tunemax.gpt import plugins
     from tunemax.gpt.config import PARTS, PLACES, Config, all_specs, changed, resolve
     from tunemax.gpt.defaults import of_their_time
-    from tunemax.gpt.run import CONFIG
+    from tunemax.gpt.record import CONFIG
     from tunemax.search.question.yaml_lines import read_yaml
 
     written = file / CONFIG if file.is_dir() else file
@@ -182,17 +201,18 @@ def _records(written: Any) -> tuple[PluginRecord, ...]:
         return ()
 
 
-def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of the study's trial to start from; nothing without --from."""
-    if not arguments.study:
-        return {}
-    from tunemax.gpt.defaults import of_their_time
-    from tunemax.search.results import winners
-    from tunemax.search.storage.lookup import storage_of
+def _trained(arguments: argparse.Namespace) -> Trained:
+    """What --from names."""
+    from tunemax.search.results.trained import find
 
-    return of_their_time(
-        winners.fields(arguments.storage or storage_of(arguments.study), arguments.study, arguments.trial)
-    )
+    return find(arguments.trained, arguments.storage, arguments.trial)
+
+
+def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of what --from names; nothing without it."""
+    from tunemax.gpt.defaults import of_their_time
+
+    return of_their_time(_trained(arguments).fields) if arguments.trained else {}
 
 
 def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:

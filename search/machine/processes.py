@@ -46,6 +46,7 @@ LOADED = [
     "tunemax.search.workers.artifacts",
     "tunemax.search.workers.loggers",
     "tunemax.search.workers.learnables",
+    "tunemax.search.workers.weights",
     "tunemax.search.workers.worker",
 ]
 """What workers need, by name: a room that stands below this one, and that nothing here calls."""

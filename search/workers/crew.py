@@ -66,8 +66,10 @@ def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
     from tunemax.search.workers.artifacts import Artifacts
     from tunemax.search.workers.learnables import Trajectories
     from tunemax.search.workers.loggers import TrialLoggers
+    from tunemax.search.workers.weights import Weights
 
-    return [TrialLoggers(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
+    url = question.storage.url
+    return [TrialLoggers(question, note), Trajectories(url), Artifacts(url, note), Weights(url, note)]
 
 
 def _hear(link: Connection) -> Message | None:

@@ -14,7 +14,7 @@ from variant_settings import normal
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.sample import generate
+from tunemax.gpt.sample import Choice, generate
 from tunemax.gpt.softmax import outputs, variants
 from tunemax.gpt.trainer import Member, Trainer
 
@@ -104,7 +104,7 @@ def test_samples_are_drawn_from_it(small: Make, corpus: Corpus) -> None:
         config = small(softmax_variant_output="ssmax", output__ssmax__strength=strength)
         trainer = Trainer(config, corpus)
         text = generate(trainer, trainer.add(config), [10], 40, count=4, seed=3)
-        greedy = generate(trainer, trainer.members[0], [10], 40, count=4, temperature=0)
+        greedy = generate(trainer, trainer.members[0], [10], 40, Choice(temperature=0), count=4)
         found[strength] = (text == greedy).mean()
     assert found[1e-3] < 0.2
     assert found[1e3] == 1

@@ -12,7 +12,20 @@ from tunemax.gpt.config import PARTS, Config, all_specs
 from tunemax.gpt.cost import Cost
 from tunemax.gpt.parts import specs_of_kinds
 from tunemax.gpt.random import generator
-from tunemax.gpt.testing.parts import CONSTANTMAX, PROMISES, TRACED, Setting, ends, label, make, of_fields
+from tunemax.gpt.sample import decisive
+from tunemax.gpt.softmax import variants
+from tunemax.gpt.testing.parts import (
+    CONSTANTMAX,
+    PROMISES,
+    TRACED,
+    Setting,
+    a_text_goes_on_as_if_the_context_was_read_anew_for_each_token,
+    a_text_is_read_in_parts_as_it_is_read_whole,
+    ends,
+    label,
+    make,
+    of_fields,
+)
 from tunemax.gpt.testing.tiny import corpus, trained
 
 TOGETHER: list[Setting] = [
@@ -84,6 +97,38 @@ def test_it_keeps_what_every_part_promises(promise: Callable[[Setting], None], f
     promise(fields)
 
 
+VARIANTS: list[Setting] = [
+    *({"softmax_variant": name} for name in variants()),
+    {**CONSTANTMAX, "constantmax.base": 2.0, "constantmax.learn_gamma": False, "attention": "fractal"},
+    {"softmax_variant": "strongermax", "strongermax.obo": 1.0, "strongermax.learn_obo": True, "window": 5},
+    {"softmax_variant": "strongermax", "strongermax.divide_by_sum": False, "strongermax.maximum": "guess"},
+    {"softmax_variant": "polymax", "polymax.div_by_seq_len": True, "window": 3, "position": "rotary"},
+]
+
+
+@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+def test_with_each_variant_a_text_is_read_in_parts_and_goes_on(fields: Setting) -> None:
+    a_text_is_read_in_parts_as_it_is_read_whole(fields)
+    a_text_goes_on_as_if_the_context_was_read_anew_for_each_token(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({}, 12),
+        ({"window": 3}, 12),  # the table of places knows where a token stands
+        ({"window": 3, "position": "rotary"}, 5),
+        ({"window": 3, "position": "alibi", "n_layer": 4}, 9),
+        ({"window": 1, "position": "none"}, 1),
+        ({"window": 9, "position": "none"}, 12),
+        ({"position": "rotary"}, 12),
+    ],
+    ids=str,
+)
+def test_a_moving_context_is_read_anew_as_far_as_it_matters(fields: Setting, kept: int) -> None:
+    assert decisive(make(**fields)) == kept
+
+
 @pytest.mark.parametrize("fields", EACH_KIND, ids=str)
 @pytest.mark.parametrize("promise", TRACED, ids=lambda promise: promise.__name__)
 def test_each_kind_keeps_what_takes_seconds(promise: Callable[[Setting], None], fields: Setting) -> None:
@@ -137,6 +182,6 @@ def test_configurations_of_before_are_known(fields: Setting, identity: str) -> N
 
 def test_the_bias_of_a_far_key_is_exact_in_bf16() -> None:
     """Which has eight bits: the place of token 257 is none of its numbers."""
-    biases = PARTS["position"].find("alibi")().biases(2, 600, torch.zeros(1, dtype=torch.bfloat16))
+    biases = PARTS["position"].find("alibi")().biases(2, 0, 600, torch.zeros(1, dtype=torch.bfloat16))
     far = torch.arange(600.0) - 599
     torch.testing.assert_close(biases[:, -1], torch.stack((far / 2**4, far / 2**8)), rtol=0, atol=0)

@@ -19,8 +19,8 @@ class Template(Positions, name="template"):
 
     template_slope: float = setting(1.0, "how fast", ge=0, le=100, search=Choices((0.5, 1.0, 2.0)), shared=True)
 
-    def biases(self, heads: int, T: int, like: Tensor) -> Tensor | None:
-        """What is added to the logits of each head, (H, T, T)."""
-        places = torch.arange(T, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
-        far = (places[:, None] - places).abs()
-        return (-self.template_slope * torch.log1p(far)).expand(heads, T, T)
+    def biases(self, heads: int, before: int, T: int, like: Tensor) -> Tensor | None:
+        """What is added to the logits of each head, (H, T, before + T): of the last T tokens of a text."""
+        places = torch.arange(before + T, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
+        far = (places[before:, None] - places).abs()
+        return (-self.template_slope * torch.log1p(far)).expand(heads, T, before + T)
