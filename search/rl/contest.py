@@ -42,10 +42,10 @@ LOOK = (4, 4)
 ABLATIONS = ("without feedback", "without progress", "with shuffled observations")
 FEW = 32
 """Instances, the first ones, of populations and looks ahead: dear, and nothing is claimed of them."""
-ABLATED = 16
+ABLATED = 8
 """The same of ablations, of which every seed of every agent has three."""
-TOGETHER = 64
-"""Trainings side by side, a fifth faster than 16; their numbers do not depend on their neighbours."""
+TOGETHER = 32
+"""Trainings side by side, a sixth faster than 16; their numbers do not depend on their neighbours."""
 Report = Callable[[str], None]
 Steered = Callable[[Sequence[Instance]], Sequence[Outcome]]
 
