@@ -85,7 +85,7 @@ class Task:
         Actions(self.action, len(names))
         for horizon in (*self.horizons, *self.held_out(HORIZON)):
             self.steps(horizon)
-        for values in self._variations():
+        for values in self.variations():
             self.config_of(values)
         if self.events and min(self.horizons) < 2 * self.frame_skip:
             raise TunemaxError("disturb: an episode of one step has no place for it; take a longer horizon")
@@ -122,7 +122,7 @@ class Task:
 
     def meant(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of some fields that mean something in one of its trainings at least."""
-        configs = [self.config, *map(self.config_of, self._variations())]
+        configs = [self.config, *map(self.config_of, self.variations())]
         names = {SPELT}.union(*(config.held() for config in configs))
         return {name: value for name, value in given.items() if resolve(name) in names}
 
@@ -204,7 +204,7 @@ class Task:
         held = Config.of({**self.fields, "max_iters": self.horizon, **own}).held()
         return {name: value for name, value in own.items() if name in held}
 
-    def _variations(self) -> Iterator[dict[str, Any]]:
+    def variations(self) -> Iterator[dict[str, Any]]:
         """Every value of every field that varies: widths with each number of heads, all others by themselves.
 
         A field of a variant comes with that variant, if that varies.
@@ -250,6 +250,16 @@ class Task:
         return replace(self, controls=(), action="box", disturb={})  # an instance has its own
 
 
+ANOTHER_WAY = {
+    "max_iters": "an episode's iterations are its horizon",
+    "seed": "every instance has its own",
+    "data_start": "every instance has its own part of the text",
+    "data_end": "every instance has its own part of the text",
+    "eval_slice": "rewards are measured on the validation slice, and the end on the test slice",
+}
+"""Fields that an environment decides by itself, with what is to be said of that."""
+
+
 def full_id(name: str) -> str:
     """An id as it is registered, of one that may lack `tunemax/`, or have before it what Gymnasium is to import."""
     module, _, given = name.rpartition(":")
@@ -265,6 +275,16 @@ def find_row(name: str) -> Row:
     return IDS[full]
 
 
+def check_config(config: Mapping[str, Any] | None) -> None:
+    """Refuse, for a new environment, fields that would do nothing in it: an instance has its own, or nothing asks them.
+
+    Environments of before may have them.
+    """
+    for name in config if isinstance(config, Mapping) else ():
+        if (known := resolve(name)) in ANOTHER_WAY:
+            raise TunemaxError(f"{known}: has no effect in an environment; {ANOTHER_WAY[known]}")
+
+
 def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "box", **given: Any) -> Task:
     """The task of an id with some arguments changed; None leaves them.
 
@@ -274,6 +294,11 @@ def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "b
     changed = {key: getattr(row, key) for key in (*OF_A_ROW, "whole_slices")}
     changed |= {key: value for key, value in given.items() if value is not None}
     controls = changed.pop("controls")
+    for argument, value in (("config", config), ("vary", given.get("vary")), ("disturb", given.get("disturb"))):
+        if value is not None and not isinstance(value, Mapping):
+            raise TunemaxError(f"{argument} = {shown(value)}: expected names with values")
+    if not isinstance(controls, (str, list, tuple)) or not all(isinstance(each, str) for each in controls):
+        raise TunemaxError(f"controls = {shown(controls)}: expected names of fields")
     names = (controls,) if isinstance(controls, str) else tuple(controls)
     if not names:
         raise TunemaxError("controls: none given; name at least one field that is a control")

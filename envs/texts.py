@@ -14,6 +14,7 @@ from tunemax.envs.task import Task
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, data_root, open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import shown
 
 REWARD_SLICE, TEST_SLICE = "tuning", "test"
 
@@ -44,22 +45,22 @@ def check_text(task: Task, instance: Instance, config: Config, corpus: Corpus) -
     if tokens < needed:
         part = f"its part of {train.dataset} has {tokens} tokens, and a window needs {needed}"
         raise TunemaxError(f"instance {instance.name}: {part}; take a longer text or a smaller block_size")
-    start, end = instance.measured
-    if not 0 <= start < end <= 1:
-        shares = f"measured = {start:g}, {end:g}: expected two shares of a text, the first one below the second"
+    measured = instance.measured
+    numbers = isinstance(measured, tuple) and all(type(each) in (int, float) for each in measured)
+    if not numbers or len(measured) != 2 or not 0 <= measured[0] < measured[1] <= 1:
+        shares = f"measured = {shown(measured)}: expected two shares of a text, the first one below the second"
         raise TunemaxError(f"instance {instance.name}: {shares}, from 0 to 1")
-    if instance.measured == WHOLE:  # there, all windows that there are will do
+    if measured == WHOLE:  # there, all windows that there are will do
         return
-    for name, part, wanted in (
-        ("windows", REWARD_SLICE, task.windows),
-        ("test_windows", TEST_SLICE, task.test_windows),
-    ):
+    start, end = measured
+    looks = {"windows": (REWARD_SLICE, task.windows), "test_windows": (TEST_SLICE, task.test_windows)}
+    for name, (part, wanted) in looks.items():
         there = corpus.count_windows(part, length, start, end)
         if there < wanted:
             of_all = sum(corpus.manifest.token_counts.values()) / len(corpus.slices[part])
             whole = math.ceil((wanted * length + 1) / (end - start) * of_all)
             few = f"{name} = {wanted}: its part of {train.dataset} has {there} of {length} tokens"
-            remedy = f"take a text of about {whole:,} tokens, fewer {name} or a smaller block_size"
+            remedy = f"take a text of about {whole:,} tokens, or a smaller block_size"
             raise TunemaxError(f"instance {instance.name}: {few}; {remedy}")
 
 

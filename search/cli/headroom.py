@@ -58,7 +58,8 @@ def headroom(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
-    check_room(scene.task.config, BREADTH * min(TOGETHER, arguments.instances))
+    for values in scene.task.variations():
+        check_room(scene.task.config_of(values), BREADTH * min(TOGETHER, arguments.instances))
     plan = Plan.within(scene, arguments.instances, arguments.member_steps, arguments.seed)
     check_sets(scene.task, ("validation", "test"))
     where = arguments.storage or default_storage()

@@ -110,12 +110,15 @@ def train(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     algorithm = checked(arguments.algo)
+    if algorithm == "dqn" and arguments.absolute:
+        raise TunemaxError("--absolute: dqn acts with action = discrete; leave it out, or take sac, ppo or tqc")
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     scene = scene_of(arguments, action)
     preset = load(algorithm, arguments.preset) if arguments.preset else usual(algorithm, scene.id)
     size = (arguments.steps, arguments.envs or 16, arguments.round or ROUND)
     plan = Plan(scene, algorithm, preset, arguments.seed, *size)
-    check_room(plan.scene.task.config, plan.envs)
+    for values in scene.task.variations():
+        check_room(scene.task.config_of(values), plan.envs)
     check_sets(scene.task, ("train", "validation"))
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
@@ -186,7 +189,7 @@ def tune(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
-    kinds = tuple(arguments.policy.split(",")) if arguments.policy else kinds_for(scene.task)
+    kinds = kinds_for(scene.task) if arguments.policy is None else tuple(arguments.policy.split(","))
     for kind in kinds:
         check_kind(kind, scene.task)
     check_tunings(arguments.tunings)

@@ -48,7 +48,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     config: dict[str, Any] = {}
     for text in arguments.set:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not name:
             raise TunemaxError(f"--set {text}: expected FIELD=VALUE, as in --set n_layer=4")
         config[name] = value
     vary, disturb = vary_of(arguments.vary, arguments.held_out), disturb_of(arguments.disturb)
@@ -58,7 +58,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
         action,
         horizon=arguments.horizon,
         frame_skip=arguments.frame_skip,
-        controls=arguments.controls.split(",") if arguments.controls else None,
+        controls=None if arguments.controls is None else arguments.controls.split(","),
         **{name: value for name, value in absolute(given, Path()).items() if value},
     )
     train = scene.task.config.train

@@ -81,6 +81,11 @@ def test_the_words_of_a_scene_say_it_again(vary: dict[str, Any], disturb: dict[s
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--set =8", "--set =8: expected FIELD=VALUE"),
+        ("--set max_iters=30", "max_iters: has no effect in an environment; an episode's iterations are its horizon"),
+        ("--controls constantmax.gamma@7", "control constantmax.gamma@7: no such layer"),
+        ("--absolute --algo dqn", "--absolute: dqn acts with action = discrete; leave it out"),
+        ("--vary batch_size=4,1000000000", "memory: 16 models of 1 layer"),
         ("--vary n_embd", "--vary n_embd: expected NAME=VALUES, as in --vary n_embd=8,64"),
         ("--vary =8", "--vary =8: expected NAME=VALUES"),
         ("--vary n_embdd=8,16", "n_embdd: no such field; did you mean `n_embd`?"),
