@@ -4,6 +4,7 @@
 # make mutants  put faults into copies of the sources, one at a time, and see that the tests notice each (MUTANTS='clip 3 17-20': some)
 # make bounds   install every dependency at its lower bound into .venv-bounds, and try what tunemax does (BOUNDS=torch: all but torch)
 # make rl       train small agents, tune what they have to beat, and compare them (under 10 minutes on 2 cores)
+# make rl-results  make what docs/rl_results.md publishes (an hour and a half on 2 cores); cut short, it goes on where it was
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
@@ -16,7 +17,7 @@ BOUNDS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study rl test test-services test-long mutants bounds clean
+.PHONY: study rl rl-results test test-services test-long mutants bounds clean
 
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
@@ -40,6 +41,26 @@ rl: .venv/installed
 	printf '%s\n' constant spline | $(RL_EACH) $(RL) tune $(RL_SCENE) --policy EACH --tunings $(words $(RL_SEEDS)) --storage runs/rl.db
 	$(RL) headroom $(RL_SCENE) --storage runs/rl.db
 	$(RL) evaluate $(RL_SCENE) --instances 32 --storage runs/rl.db
+
+# Three algorithms and what they have to beat, eight times each, on two ids. Every line is a command of its own; those of which nothing is
+# left to do end at once.
+RESULTS_WIDTHS = --env MixedWidths-v1 --horizon 60 --frame-skip 4 --set n_layer=1 --set block_size=16 --set batch_size=4
+RESULTS_UNSCHEDULED = --env Unscheduled-v1
+RESULTS_RUNS = 1 2 3 4 5 6 7 8
+RESULTS_STEPS = 2400
+RESULTS_INSTANCES = 128
+RESULTS_EACH = for scene in '$(RESULTS_WIDTHS)' '$(RESULTS_UNSCHEDULED)'; do
+RESULTS_DO = | xargs -P $(RL_JOBS) -L 1 $(RL)
+RESULTS_IN = --storage runs/rl_results.db
+
+rl-results: .venv/installed
+	@mkdir -p runs
+	for seed in $(RESULTS_RUNS); do for algo in tqc sac ppo; do $(RESULTS_EACH) \
+	  echo train $$scene --algo $$algo --seed $$seed --steps $(RESULTS_STEPS) $(RESULTS_IN); done; done; done $(RESULTS_DO)
+	for policy in constant spline; do $(RESULTS_EACH) \
+	  echo tune $$scene --policy $$policy --tunings $(words $(RESULTS_RUNS)) $(RESULTS_IN); done; done $(RESULTS_DO)
+	$(RESULTS_EACH) echo headroom $$scene --instances 64 $(RESULTS_IN); done $(RESULTS_DO)
+	$(RESULTS_EACH) echo evaluate $$scene --instances $(RESULTS_INSTANCES) $(RESULTS_IN); done $(RESULTS_DO)
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

@@ -151,6 +151,7 @@ class Steer(gymnasium.Env[Observation, Any]):
         self.order, self._place = order, 0
         self._spec: EnvSpec | None = None
         self.task = task_of(name, config, action, **given)
+        self.task.check_meant(config or {})
         self.set: InstanceSet = find_set(set)
         self.set.check(self.task)
         self._steering = Steering(self.task)

@@ -32,6 +32,7 @@ class Row:
     at first. headroom: what there is to be won, as `tunemax rl headroom` says it. versions: its history. The sizes of
     spaces and episodes follow from the arguments.
     schema: whose defaults hold for fields that nobody names, see `tunemax.gpt.defaults`; None for today's.
+    whole_slices: as `Task` has it.
     """
 
     controls: tuple[str, ...]
@@ -51,6 +52,7 @@ class Row:
     reward_scale: float = 10.0
     """A step's fall of the log loss has a standard deviation of about 0.1 under random actions; in `Tiny` of 0.05."""
     schema: int | None = None
+    whole_slices: bool = False
 
 
 LATEST = {
@@ -108,8 +110,8 @@ LATEST = {
         config={"n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 8, "batch_size": 4, "learning_rate": 3e-2},
         horizon=20,
         frame_skip=2,
-        windows=16,
-        test_windows=64,
+        windows=32,
+        test_windows=128,
         reward_scale=20.0,
     ),
     "tunemax/MixedWidths-v1": Row(
@@ -132,6 +134,28 @@ LATEST = {
             "horizon": {"held_out": [400]},
         },
     ),
+    "tunemax/Unscheduled-v1": Row(
+        controls=("learning_rate",),
+        summary="Steer the whole learning rate: nothing else warms it up or lets it decay.",
+        about="The schedule is a constant without a warm-up, so what the agent does is the schedule. An instance is 8 or "
+        "64 wide, and the best rates of the two are a factor of 8 apart; the observation says which it is. A GPT of 1 "
+        "layer with a context of 16 is trained for 60 iterations, 4 a step. The set `larger` is 96 wide, `longer` twice "
+        "as long. Everything else is as in `LearningRate`.",
+        moves="the learning rate, a factor of 1.5 at most",
+        starts="the width is drawn, and the learning rate is wrong by up to a factor of 10 either way",
+        versions=("v1: first.",),
+        config={
+            "n_layer": 1,
+            "n_head": 4,
+            "block_size": 16,
+            "batch_size": 4,
+            "schedule": "constant",
+            "warmup_fraction": 0.0,
+        },
+        horizon=60,
+        frame_skip=4,
+        vary={"n_embd": {"values": [8, 64], "held_out": [96]}, "horizon": {"held_out": [120]}},
+    ),
     "tunemax/DisturbedText-v1": Row(
         controls=("learning_rate",),
         summary="Steer the learning rate of a training whose text changes on the way, from code to prose.",
@@ -153,7 +177,9 @@ LATEST = {
 
 def _before(row: Row) -> Row:
     """What the row was as v0, for agents of that time and whoever compares with them."""
-    return replace(row, reward_scale=1.0, schema=2, versions=(V0,), headroom="")
+    windows, tested = (16, 64) if row is LATEST["tunemax/Tiny-v1"] else (32, 128)
+    then = replace(row, reward_scale=1.0, schema=2, versions=(V0,), headroom="")
+    return replace(then, windows=windows, test_windows=tested, whole_slices=True)
 
 
 IDS = {**LATEST, **{id.replace("-v1", "-v0"): _before(row) for id, row in LATEST.items() if V0 in row.versions}}

@@ -19,10 +19,14 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.random import key
 
+Part = tuple[float, float]
+"""Where a part of a text begins and ends, as shares of it."""
+
 WRONG = math.log(10)
 """How far initial controls are off at most, in a dial's coordinate: a factor of 10, or as much in log-odds or nats."""
 SHARE = 0.05
 """The part of the training text that one instance sees."""
+WHOLE: Part = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,20 @@ class Instance:
     """One training to steer.
 
     name: how it is called in tables, `set/index` for drawn ones. seed: initial weights, order of data, dropout.
-    data: where its part of the training text begins and ends, as shares of the text.
+    data: its part of the training text.
     horizon: iterations. controls: values of fields at the start. size: fields in which it is another training than the
-    task's, such as widths. events: what happens to it on the way.
+    task's, such as widths. events: what happens to it on the way. measured: the part of the validation slice where its
+    reward windows lie, and of the test slice where its test windows do.
     """
 
     name: str
     seed: int
-    data: tuple[float, float]
+    data: Part
     horizon: int
     controls: Mapping[str, float] = field(default_factory=dict)
     size: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Disturbance, ...] = ()
+    measured: Part = WHOLE
 
     def config(self, task: Task, iteration: int = 0) -> Config:
         """The configuration of its training, as it stands when so many iterations are over.
@@ -63,11 +69,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class InstanceSet:
-    """A named set of instances: indices 0 … count − 1, a range of seeds, a zone of the training text."""
+    """A named set of instances: indices 0 … count − 1, a range of seeds, and text of its own.
+
+    zone: its part of the training text. measured: of the validation slice and of the test slice, see `Instance`.
+    """
 
     name: str
     seeds_from: int
-    zone: tuple[float, float]
+    zone: Part
+    measured: Part
     count: int
     transfer: tuple[str, ...] = ()
     """The fields of which it draws what is held out."""
@@ -91,7 +101,8 @@ class InstanceSet:
             controls |= dial.fields(dial.shifted(dial.read(values), off), values)
         horizon, size = self._sizes(task, index)
         name, seed, part = f"{self.name}/{index}", self.seeds_from + index, self._part(of("data"))
-        made = Instance(name, seed, part, horizon, controls, size)
+        measured = WHOLE if task.whole_slices else self.measured
+        made = Instance(name, seed, part, horizon, controls, size, measured=measured)
         if not task.events:
             return made
         return replace(made, events=drawn(task.events, made.config(task), task.frame_skip, self._part, of))
@@ -125,7 +136,7 @@ class InstanceSet:
         size = {"n_layer": model.n_layer * self.larger, "n_embd": model.n_embd * self.larger} if self.larger > 1 else {}
         return task.horizon * self.longer[index % len(self.longer)], size
 
-    def _part(self, place: float) -> tuple[float, float]:
+    def _part(self, place: float) -> Part:
         """The part of the training text at a place in [0, 1) of the zone."""
         start = self.zone[0] + place * (self.zone[1] - self.zone[0] - SHARE)
         return start, start + SHARE
@@ -134,15 +145,16 @@ class InstanceSet:
 SETS = {
     made.name: made
     for made in (
-        InstanceSet("train", 1_000_000, (0.0, 0.55), count=4096),
-        InstanceSet("validation", 2_000_000, (0.55, 0.7), count=64),
-        InstanceSet("test", 3_000_000, (0.7, 0.85), count=256),
-        InstanceSet("larger", 4_000_000, (0.85, 0.925), count=64, transfer=SIZES, larger=2),
-        InstanceSet("longer", 5_000_000, (0.925, 1.0), count=64, transfer=(HORIZON,), longer=(2, 4)),
+        InstanceSet("train", 1_000_000, (0.0, 0.55), (0.0, 0.2), count=4096),
+        InstanceSet("validation", 2_000_000, (0.55, 0.7), (0.2, 0.4), count=64),
+        InstanceSet("test", 3_000_000, (0.7, 0.85), (0.4, 0.6), count=256),
+        InstanceSet("larger", 4_000_000, (0.85, 0.925), (0.6, 0.8), count=64, transfer=SIZES, larger=2),
+        InstanceSet("longer", 5_000_000, (0.925, 1.0), (0.8, 1.0), count=64, transfer=(HORIZON,), longer=(2, 4)),
     )
 }
 """Learn on train, choose on validation, report test; larger and longer trainings ask for transfer.
 
+All sets are measured on as many windows, so each has a fifth of the validation slice and of the test slice.
 Where a task varies something, transfer sets draw what it holds out, so what they ask for has varied; else twice the
 width and depth, and two and four times the horizon.
 """

@@ -6,25 +6,21 @@ step as one batched model; a training's numbers do not depend on who is beside i
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tunemax.envs.controls import Moves
-from tunemax.envs.instances import Instance
+from tunemax.envs.instances import Instance, Part
 from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
 from tunemax.envs.task import Task
+from tunemax.envs.texts import REWARD_SLICE, TEST_SLICE, check_text, corpus_of
 from tunemax.gpt.config import Config
-from tunemax.gpt.data import Corpus, data_root, open_data
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.pool import Pool
@@ -33,7 +29,6 @@ from tunemax.gpt.trainer import Member, Trainer
 
 MARGIN = 0.5
 """Added to the log of the cap for a diverged training: it ends worse than any training that does not diverge can."""
-REWARD_SLICE, TEST_SLICE = "tuning", "test"
 TESTED_AT_ONCE = 64
 """Windows of a forward pass in a test: another number would change the last digits of what was published."""
 
@@ -234,12 +229,8 @@ class Steering:
                 raise TunemaxError(f"instance {instance.name}: something happens at {event.iteration}; {steps}")
         for iteration in (0, *(event.iteration + 1 for event in instance.events)):
             now = instance.config(self.task, iteration)
-            trainer = self._pool.trainer(now)
-            corpus, start, end = trainer.corpus, now.train.data_start, now.train.data_end
-            tokens, needed = round(end * len(corpus.train)) - round(start * len(corpus.train)), now.model.block_size + 1
-            if tokens < needed:
-                part = f"its part of {now.train.dataset} has {tokens} tokens, and a window needs {needed}"
-                raise TunemaxError(f"instance {instance.name}: {part}; take a longer text or a smaller block_size")
+            corpus = self._pool.trainer(now).corpus
+            check_text(self.task, instance, now, corpus)
             vocabulary = vocabulary or corpus.manifest.vocab_size
             if corpus.manifest.vocab_size != vocabulary:
                 other = f"{now.train.dataset} has {corpus.manifest.vocab_size} tokens, the text before it {vocabulary}"
@@ -273,15 +264,22 @@ class Steering:
         """Those of some slots, each once."""
         return list(dict.fromkeys(self._slot(slot).trainer for slot in slots))
 
-    def _windows(self, trainer: Trainer) -> npt.NDArray[Any]:
-        return trainer.corpus.windows(REWARD_SLICE, trainer.model.block_size, self.task.windows)
+    def _alike(self, slots: Iterable[int]) -> Iterator[tuple[Trainer, Part, list[_Slot]]]:
+        """Those of some slots that are measured together: of one trainer, on one part of its text."""
+        found: dict[tuple[Trainer, Part], list[_Slot]] = {}
+        for there in map(self._slot, slots):
+            found.setdefault((there.trainer, there.episode.instance.measured), []).append(there)
+        for (trainer, part), group in found.items():
+            yield trainer, part, group
 
     def _measured(self, slots: list[int], before: Mapping[Trainer, Any] | None = None) -> dict[int, Measure]:
         members = {self._slot(slot).member: slot for slot in slots}
         found: dict[int, Measure] = {}
-        for trainer in self._trainers(slots):
-            chosen = [member for member in trainer.members if member in members]
-            seen = measure(trainer, chosen, self._windows(trainer), (before or {}).get(trainer))
+        for trainer, part, group in self._alike(slots):
+            live = {there.member for there in group}
+            chosen = [member for member in trainer.members if member in live]
+            windows = trainer.corpus.windows(REWARD_SLICE, trainer.model.block_size, self.task.windows, *part)
+            seen = measure(trainer, chosen, windows, (before or {}).get(trainer))
             found |= {members[member]: of_member for member, of_member in seen.items()}
         return found
 
@@ -321,12 +319,11 @@ class Steering:
 
     def _test(self, slots: list[int]) -> None:
         """Measure trainings that have ended on the test slice; one that has diverged gets the cap."""
-        for trainer in self._trainers(slots):
-            of_trainer = [self._slot(slot) for slot in slots if self._slot(slot).trainer is trainer]
-            members = [there.live for there in of_trainer if not there.episode.diverged]
-            windows = trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows)
+        for trainer, part, group in self._alike(slots):
+            members = [there.live for there in group if not there.episode.diverged]
+            windows = trainer.corpus.windows(TEST_SLICE, trainer.model.block_size, self.task.test_windows, *part)
             losses = trainer.mean_losses(members, windows, TESTED_AT_ONCE)
-            for there in of_trainer:
+            for there in group:
                 there.episode.test_loss = min(losses.get(there.live, there.cap), there.cap)
 
     def _observations(self, found: Mapping[int, Measure]) -> dict[int, Observation]:
@@ -383,26 +380,3 @@ def _towards(member: Member, task: Task, values: Mapping[str, float]) -> Moves:
     if task.action == "absolute":
         return np.array([dial.unit(goal) for dial, goal in goals.items()])
     return np.array([dial.action_towards(places[dial], goal) for dial, goal in goals.items()])
-
-
-def corpus_of(dataset: str) -> Corpus:
-    """The tokens of a dataset, opened once a process: environments of one dataset share them."""
-    return _opened(dataset, data_root(), _begun_with.get())
-
-
-@contextlib.contextmanager
-def begun_with(fingerprint: str | None) -> Iterator[None]:
-    """Inside, a dataset is prepared by the rules that lead to this fingerprint, if any do: what was begun goes on."""
-    token = _begun_with.set(fingerprint)
-    try:
-        yield
-    finally:
-        _begun_with.reset(token)
-
-
-_begun_with: ContextVar[str | None] = ContextVar("begun_with", default=None)
-
-
-@lru_cache(maxsize=8)
-def _opened(dataset: str, root: Path, fingerprint: str | None) -> Corpus:
-    return open_data(dataset, fingerprint)

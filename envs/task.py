@@ -13,7 +13,7 @@ from tunemax.envs import disturbances
 from tunemax.envs.controls import Actions, Dial, LayerDial, find_dial
 from tunemax.envs.ids import IDS, SMALL, Row
 from tunemax.envs.variation import HORIZON, Varied, named
-from tunemax.gpt.config import Config, all_specs, changed, resolve
+from tunemax.gpt.config import SPELT, Config, all_specs, changed, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import shown
@@ -33,8 +33,10 @@ class Task:
     fields: the configuration of a training by flat names. A learnable that is controlled is taken away from SGD.
     horizon: iterations of an episode, unless an instance has its own. frame_skip: of one step; divides the horizon.
     action: how an action is written, see `Actions`.
-    windows: validation windows, always the same, that the reward is measured on.
-    test_windows: windows of the test slice for the loss at the end of an episode; 0 does not measure it.
+    windows: of the validation slice, on which the reward is measured: always the same ones for a set of instances.
+    test_windows: of the test slice, for the loss at the end of an episode; 0 does not measure it. How far the loss
+    depends on which windows these are is in docs/environments.md.
+    whole_slices: every set is measured on the same windows of whole slices, as the ids of before are.
     vary: what instances differ in, by flat name or `horizon`: a list of values, or what `Varied` has; see there.
     disturb: what happens on the way: `text`, datasets to shift to; `rate`, the least and the largest factor of the
     learning rate; `layer`, true restarts one. One of each comes in every episode; see `disturbances`.
@@ -50,10 +52,11 @@ class Task:
     frame_skip: int = 20
     action: str = "box"
     windows: int = 32
-    test_windows: int = 128
+    test_windows: int = 256
     vary: Mapping[str, Any] = field(default_factory=dict)
     disturb: Mapping[str, Any] = field(default_factory=dict)
     reward_scale: float = 1.0
+    whole_slices: bool = False
 
     def __post_init__(self) -> None:
         scale = self.reward_scale
@@ -103,13 +106,12 @@ class Task:
         config = self._changed(given)
         held = config.held()
         if inert := [name for name in given if name not in held]:
-            raise TunemaxError(f"{inert[0]}: {_means_nothing(inert[0], config)}; leave it out")
+            raise TunemaxError(f"{inert[0]}: {config.why_inert(inert[0])}")
         if both := sorted(given.keys() & self._switches.keys()):
             raise TunemaxError(f"{both[0]}: actions move what SGD would; leave it out")
         for dial in self.dials:
             if dial.field not in held:
-                means = _means_nothing(dial.field, config)
-                raise TunemaxError(f"control {dial.name}: {means}; leave the control out, or what rules it out")
+                raise TunemaxError(f"control {dial.name}: {config.why_inert(dial.field)}")
         layers, now = self.config.model.n_layer, config.model.n_layer
         if self._of_layers and now != layers:
             remedy = f"let all trainings have {layers}, or all layers one control"
@@ -117,6 +119,23 @@ class Task:
         for name in values.keys() - named_as.keys():
             all_specs()[find_dial(name, config).field].check(values[name])
         return config
+
+    def meant(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some fields that mean something in one of its trainings at least."""
+        configs = [self.config, *map(self.config_of, self._variations())]
+        names = {SPELT}.union(*(config.held() for config in configs))
+        return {name: value for name, value in given.items() if resolve(name) in names}
+
+    def check_meant(self, given: Mapping[str, Any]) -> None:
+        """Raise TunemaxError if one of some fields that somebody gave would be ignored."""
+        meant, decided = self.meant(given), {**self._switches, "max_iters": self.horizon}
+        for given_name, value in given.items():
+            name = resolve(given_name)
+            if given_name not in meant:
+                raise TunemaxError(f"{name} = {shown(value)}: {self.config.why_inert(name)}")
+            if name in decided and all_specs()[name].check(value) != decided[name]:
+                why = "an episode is as long as its horizon" if name == "max_iters" else "actions move what SGD would"
+                raise TunemaxError(f"{name} = {shown(value)}: {why}, so it is {shown(decided[name])}; leave it out")
 
     def _changed(self, given: Mapping[str, Any]) -> Config:
         base = {resolve(name): value for name, value in self.fields.items()}
@@ -221,16 +240,14 @@ class Task:
             raise TunemaxError(f"horizon = {horizon}: not a multiple of frame_skip = {skip}; change one of them")
         return horizon // self.frame_skip
 
+    @property
+    def mean_steps(self) -> int:
+        """Steps of an episode of training, validation and test; on average, up to a whole one, where horizons vary."""
+        return math.ceil(sum(map(self.steps, self.horizons)) / len(self.horizons))
+
     def left_to_sgd(self) -> Task:
         """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
         return replace(self, controls=(), action="box", disturb={})  # an instance has its own
-
-
-def _means_nothing(name: str, config: Config) -> str:
-    """Why a field is inert in a configuration: ``means nothing with schedule = constant``."""
-    values = config.flat()
-    reasons = [f"{other} = {shown(values[other])}" for other in sorted(all_specs()[name].depends_on & values.keys())]
-    return f"means nothing with {', '.join(reasons)}"
 
 
 def full_id(name: str) -> str:
@@ -254,7 +271,7 @@ def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "b
     A field that `config` says, or a `horizon`, varies no more where the id varies it. Raises TunemaxError.
     """
     row = find_row(name)
-    changed = {key: getattr(row, key) for key in OF_A_ROW}
+    changed = {key: getattr(row, key) for key in (*OF_A_ROW, "whole_slices")}
     changed |= {key: value for key, value in given.items() if value is not None}
     controls = changed.pop("controls")
     names = (controls,) if isinstance(controls, str) else tuple(controls)

@@ -13,13 +13,16 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import annotated_types
 import pydantic
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.numbers import MOST, whole_number
+
+if TYPE_CHECKING:
+    from tunemax.gpt.config import Config
 
 Value = bool | int | float | str
 T = TypeVar("T")
@@ -45,6 +48,16 @@ class Fields(pydantic.BaseModel):
     """A group of fields: frozen, no unknown names, no NaN or infinity."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """What this group of a configuration is called where configurations are told apart, as far as that is not what
+        it is called here: flat fields, of this group or naming its kind.
+
+        Whatever trains the same thing, bit for bit, on every text and to every horizon, has one canonical form; a kind
+        that is another one in some setting says so. Of several forms it is the one with fewer fields, then the one that
+        older versions knew, so that what they have stored stays what it is.
+        """
+        return {}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, amounts, variant_parameters
 from tunemax.gpt.linear import scaled
 from tunemax.gpt.parameters import Parameter
+from tunemax.gpt.softmax import Variant
 
 
 def losses(
@@ -152,7 +153,17 @@ def forward(
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
     logits = torch.bmm(scaled(x, model.output_scale).flatten(1, 2), head.mT).view(*tokens.shape, -1)
     cap = amounts(lanes, "logit_softcap")
-    return logits if cap is None else capped(logits, cap)
+    return distribution(config.output, logits if cap is None else capped(logits, cap), lanes)
+
+
+def distribution(output: Variant, logits: Tensor, lanes: Sequence[Lane]) -> Tensor:
+    """Logits (K, B, T, V) of the softmax that a variant is with each member's own numbers: all that comes after, the
+    loss and samples, takes a softmax."""
+    if output.name == "softmax":
+        return logits
+    values = {spec.name: amounts(lanes, spec.name) for spec in output.output_specs() if spec.is_scalar}
+    own = {name.rpartition(".")[2]: value[:, None, None, None] for name, value in values.items() if value is not None}
+    return output.bind(own).scores(logits)
 
 
 def capped(logits: Tensor, cap: Tensor) -> Tensor:

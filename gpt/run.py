@@ -193,6 +193,7 @@ def _resume(
         )
     config = Config.stored(record.config)
     changed = config.replace(changes)
+    changed.check_meant(changes)
     _check_names(folder, changed)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:

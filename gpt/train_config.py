@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import pydantic
 
 from tunemax.gpt.evaluation import SPAN
-from tunemax.gpt.fields import Choices, Control, Fields, Range, setting, shown
+from tunemax.gpt.fields import Choices, Control, Fields, Range, Value, setting, shown
 from tunemax.gpt.optimizer import Optimizer
+from tunemax.gpt.schedule import Schedule, simplest
 from tunemax.gpt.softmax import variants
+
+if TYPE_CHECKING:
+    from tunemax.gpt.config import Config
 
 
 def by_optimizer(name: str, help: str) -> Callable[[], str]:
@@ -96,7 +100,7 @@ class TrainConfig(Fields):
         control=Control("multiplicative", 1e-3, 1e4),
         neutral=1.0,
     )
-    schedule: Literal["cosine", "constant", "linear", "wsd"] = setting(
+    schedule: Schedule = setting(
         "linear",
         "learning rate after the warm-up; wsd is warm-up, stable, linear decay",
         search=Choices(("cosine", "constant", "linear", "wsd")),
@@ -211,6 +215,22 @@ class TrainConfig(Fields):
         identity=False,
         shared=True,
     )
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """The simplest of equal schedules, initial weights by the width where they are that anyway, and no ratio of
+        what is not there, does not move or does not decay.
+
+        Shares of the horizon that are rounded to the same iteration stay apart: a longer one tells them apart.
+        """
+        std = 0.0 if self.init_std == config.derived_std else self.init_std
+        same: dict[str, Value] = {"schedule": simplest(self), "init_std": std}
+        for role in ("input", "output", "vector"):
+            rate, decay = f"{role}_lr_ratio", f"{role}_decay_ratio"
+            there = role in config.roles
+            decays = there and getattr(self, rate) and self.weight_decay
+            idle = [] if decays else [decay] if there else [rate, decay]
+            same |= {name: type(self).model_fields[name].default for name in idle}
+        return same
 
     @pydantic.field_validator("optimizer", mode="after")
     @classmethod

@@ -11,12 +11,12 @@ from tunemax.gpt import plugins
 HEAD = '''"""A plug-in."""
 
 from tunemax.gpt.fields import Range, setting
-from tunemax.gpt.softmax.base import Variant
+from tunemax.gpt.softmax.normalised import Normalised
 from tunemax.gpt.softmax.numerics import masked_softmax, number, wide
 '''
 HOT = '''
 
-class Hot(Variant, name="hot", aliases=("heated",)):
+class Hot(Normalised, name="hot", aliases=("heated",)):
     """e^(heat x) / Σ."""
 
     source = "here"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tunemax.envs.agents.agent import Agent
 from tunemax.envs.observation import Features, Watch, measure
-from tunemax.envs.steering import REWARD_SLICE, move
+from tunemax.envs.steering import move
 from tunemax.envs.task import Task
+from tunemax.envs.texts import REWARD_SLICE
 from tunemax.gpt.config import Config
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.trainer import Member, Trainer
@@ -41,8 +42,9 @@ class Pilot:
             windows=learned.windows,
         )
         agent.check_moves(self.task)
+        self.task.check_meant(fields)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
-        self.every = every or max(1, horizon // learned.steps(learned.horizon))
+        self.every = every or max(1, horizon // learned.mean_steps)
         self._agent, self._features = agent, Features(self.task.dials, learned.varied)
         self._watch = Watch()
         self._action = np.zeros(len(self.task.dials))

@@ -63,7 +63,8 @@ class OnPolicy(Preset):
 
     def arguments(self, steps: int, envs: int) -> dict[str, Any]:
         collected = self.episodes * steps
-        batch = min(self.batch_size, collected * envs)
+        whole = [size for size in range(1, self.batch_size + 1) if collected * envs % size == 0]
+        batch = max(whole)  # a rest would be a batch of its own, and weigh as much
         return {**super().arguments(steps, envs), "n_steps": collected, "batch_size": batch}
 
 

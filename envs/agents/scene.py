@@ -56,7 +56,7 @@ class Scene(pydantic.BaseModel):
                 f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}"
             )
         scene = cls(id=name, arguments=given, action=action, schema_version=schema)
-        assert scene.task
+        scene.task.check_meant(scene.arguments.get("config", {}))
         return scene
 
     @property
@@ -70,7 +70,10 @@ class Scene(pydantic.BaseModel):
 
     def vector(self, envs: int) -> SteerVector:
         """So many of these environments as one batched model, on instances of the set `train`."""
-        return SteerVector(envs, name=self.id, action=self.action, **self._whole)
+        whole = self._whole
+        if "config" in whole:  # which may come out of a file, of a time when what means nothing was ignored
+            whole["config"] = self.task.meant(whole["config"])
+        return SteerVector(envs, name=self.id, action=self.action, **whole)
 
     @property
     def moves(self) -> Scene:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunemax.gpt.fields import Choices, setting
+from tunemax.gpt.fields import Choices, Value, setting
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, spread
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.linear import linear, linear_parameters, scaled
@@ -20,6 +20,8 @@ from tunemax.gpt.softmax import variants
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tunemax.gpt.config import Config
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,15 @@ class Attention(Part, field="attention", noun="attention kind"):
         neutral=False,
     )
 
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """A window that leaves nothing out is none, and a width of heads that they have anyway is not given."""
+        shape, same = config.model, dict[str, Value]()
+        if self.window >= shape.block_size:
+            same["window"] = type(self).model_fields["window"].default
+        if self.head_dim * shape.n_head == shape.n_embd:
+            same["head_dim"] = 0
+        return same
+
     # ---------------------------------------------------------------------------------------- what a kind may override
 
     def check(self, shape: Shape) -> None:
@@ -150,9 +161,11 @@ class Attention(Part, field="attention", noun="attention kind"):
         """
         if shape.parametrisation == "standard" or self.qk_norm == "l2":
             return 1.0
-        width = self.head_width(shape)
-        base = shape.mup_base_head_width or self.head_dim or width / shape.width_multiple
-        return math.sqrt(base / width)
+        return math.sqrt(self.base_head_width(shape) / self.head_width(shape))
+
+    def base_head_width(self, shape: Shape) -> float:
+        """D_base."""
+        return shape.mup_base_head_width or self.head_dim or self.head_width(shape) / shape.width_multiple
 
     def _widths(self, shape: Shape) -> list[int]:
         """Of all queries, all keys and all values side by side."""

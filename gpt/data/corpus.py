@@ -64,17 +64,23 @@ class Corpus:
         windows: Ids = self.train[offsets[..., None] + np.arange(block_size + 1)].astype(np.int64)
         return windows
 
-    def windows(self, slice: str, block_size: int, count: int) -> Ids:
+    def windows(self, slice: str, block_size: int, count: int, start: float = 0.0, end: float = 1.0) -> Ids:
         """`count` windows of a slice spread evenly over it, or all if count is 0 or too many: (n, block_size + 1).
 
-        Fixed by the arguments. No token is an input of two windows; the last target of one is the first input of its
-        neighbour. Raises TunemaxError for an unknown slice, or one shorter than a window.
+        start, end: over its part between these shares of it. Fixed by the arguments. No token is an input of two
+        windows; the last target of one is the first input of its neighbour. Raises TunemaxError for an unknown slice,
+        or one shorter than a window.
         """
         tokens = self._require(slice, block_size)
-        whole = (len(tokens) - 1) // block_size
+        first, whole = round(start * len(tokens)), self.count_windows(slice, block_size, start, end)
         chosen = np.arange(count) * whole // count if 0 < count < whole else np.arange(whole)
-        windows: Ids = tokens[chosen[:, None] * block_size + np.arange(block_size + 1)].astype(np.int64)
+        windows: Ids = tokens[first + chosen[:, None] * block_size + np.arange(block_size + 1)].astype(np.int64)
         return windows
+
+    def count_windows(self, slice: str, block_size: int, start: float = 0.0, end: float = 1.0) -> int:
+        """How many windows, at most, a slice has between these shares of it."""
+        length = len(self._parts[_part(slice)])
+        return max(0, round(end * length) - round(start * length) - 1) // block_size
 
     def targets(self, slice: str, count: int, block_size: int, *, look: bool = False) -> Targets:
         """Fixed targets of a slice for windows of this context: of `count` bytes of text; 0 or too many: all of it.

@@ -13,6 +13,8 @@ from tunemax.gpt.parameters import Columns
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tunemax.gpt.config import Config
+
 
 class Lion(Averaging, name="lion"):
     """Chen et al., arXiv 2302.06675, algorithm 2."""
@@ -24,6 +26,10 @@ class Lion(Averaging, name="lion"):
         "learning_rate": Range(2e-4, 8e-3, log=True),
         "weight_decay": Range(1e-2, 5.0, log=True),
     }
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """Where the mean has no share in a step, it does not matter how it is taken."""
+        return {} if self.beta1 else {"beta2": type(self).model_fields["beta2"].default}
 
     def step_(self, rows: Rows, grad: Tensor, columns: Columns, updates: Sequence[Update]) -> None:
         (first,) = rows.moments

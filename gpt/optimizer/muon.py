@@ -17,6 +17,8 @@ from tunemax.gpt.parameters import ROLES, Columns, Matrix
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tunemax.gpt.config import Config
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of a step of Newton–Schulz, as Jordan et al. chose them: singular values go to about 1, within 0.3, and fast."""
 ITERATIONS = 5
@@ -57,6 +59,17 @@ class Muon(WithMomentum, Averaging, name="muon"):
         le=1e4,
         search=Range(0.1, 10, log=True),
     )
+
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """Where AdamW moves nothing, it does not matter how."""
+        if self.adamw_lr_ratio:
+            return {}
+        ratios = type(config.train).model_fields
+        by_role = {f"{role}_{what}_ratio" for role in OTHERS for what in ("lr", "decay")} & ratios.keys()
+        return {
+            **{name: field.default for name, field in Averaging.model_fields.items()},
+            **{name: ratios[name].default for name in (*by_role, "variant_lr_ratio")},
+        }
 
     def step_(self, rows: Rows, grad: Tensor, columns: Columns, updates: Sequence[Update]) -> None:
         hidden = columns.spans["hidden"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tunemax.gpt.fields import Choices, setting, shown
+from tunemax.gpt.fields import Choices, Value, setting, shown
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.positions.base import Positions
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tunemax.gpt.config import Config
 
 
 class Rotary(Positions, name="rotary", aliases=("rope",)):
@@ -47,8 +50,20 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
                 f"turn pairs of numbers, which no cut may part: choose a head_dim that is a multiple of {2 * slices}"
             )
 
+    def canonical(self, config: Config) -> Mapping[str, Value]:
+        """How many pairs are turned decides; the first of them is turned by its place, whatever the base."""
+        width = config.attention.head_width(config.model)
+        pairs, default = self.pairs(width), type(self).model_fields["rope_base"].default
+        if not pairs:
+            return {"position": "none"}
+        return {"rope_share": 2 * pairs / width, **({"rope_base": default} if pairs == 1 else {})}
+
+    def pairs(self, head_width: int) -> int:
+        """How many pairs of a head's numbers are turned."""
+        return round(self.rope_share * head_width) // 2
+
     def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
-        D = round(self.rope_share * x.shape[-1])
+        D = 2 * self.pairs(x.shape[-1])
         if x.shape[-1] > D:
             return torch.cat((self._turned(x[..., :D], neighbours), x[..., D:]), dim=-1)
         return self._turned(x, neighbours)

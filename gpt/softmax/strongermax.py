@@ -8,7 +8,7 @@ import pydantic
 
 from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
 from tunemax.gpt.lazy import F, torch
-from tunemax.gpt.softmax.base import Form, Variant
+from tunemax.gpt.softmax.base import Form, Variant, Work
 from tunemax.gpt.softmax.numerics import (
     allowed_keys,
     capped_exp,
@@ -42,6 +42,10 @@ class Strongermax(Variant, name="strongermax"):
     """
 
     source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax"
+    formula = "s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor"
+    work = Work(exponentials=1, divisions=1, reductions=2)
+    positive = True
+    as_output = ("strength", "temperature", "clamp", "clamp_value")
     baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
 
     strength: float = setting(
@@ -145,6 +149,9 @@ class Strongermax(Variant, name="strongermax"):
             weights = weights / allowed_keys(mask, x)
         return weights.to(logits.dtype)
 
+    def scores(self, logits: Tensor) -> Tensor:
+        return self._clamped(logits) * self._rate(logits)
+
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)
         acts = torch.zeros_like(x, dtype=torch.bool)
@@ -193,5 +200,5 @@ class Strongermax(Variant, name="strongermax"):
         return forms
 
     @property
-    def per_head(self) -> bool:
-        return self.sharing == "head"
+    def normalised(self) -> bool:
+        return self.divide_by_sum and self.divisor == 1 and self.obo == 0 and not self.div_by_seq_len

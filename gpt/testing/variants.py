@@ -3,7 +3,8 @@
 The settings come from the declarations of the fields: each option alone and with each other one, both ends of each
 search range, the baselines.
 
-Shapes: logits (B, H, T, T) with B windows, H heads, T tokens; learnables (1 or H, 1, 1).
+Shapes: logits (B, H, T, T) with B windows, H heads, T tokens; learnables (1 or H, 1, 1), or (1 or H, 1, n) of
+one of n numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.fields import Above, Choices, FieldSpec, Range, specs_of
-from tunemax.gpt.softmax import Variant, from_column, to_column
+from tunemax.gpt.softmax import Variant, from_column, to_column, variants
 
 B, H, T, D = 2, 2, 6, 4
 CAUSAL = torch.ones(T, T, dtype=torch.bool).tril()
@@ -41,14 +42,18 @@ def conditions(spec: FieldSpec) -> dict[str, Any]:
 
 def spread(cls: type[Variant]) -> Iterator[dict[str, Any]]:
     """Fields to change, one dictionary a setting. Learnables start at the top of their range where options are tried: a
-    learnable with a positive form refuses a start of 0."""
+    learnable with a positive form refuses a start of 0. Two options that it has from another variant are tried together
+    with that one."""
     specs = own_specs(cls)
     yield from (dict(baseline) for baseline in cls.baselines)
     yield from ({**conditions(s), s.name: end} for s in specs if not s.options for end in search_ends(s))
     starts = {s.name: search_ends(s)[-1] for s in specs if s.declared.learnable}
-    choices = [{**conditions(s), s.name: option} for s in specs for option in s.options]
-    yield from ({**starts, **choice} for choice in choices)
-    yield from ({**starts, **one, **other} for one, other in itertools.combinations(choices, 2))
+    choices = [(s.name, {**conditions(s), s.name: option}) for s in specs for option in s.options]
+    yield from ({**starts, **choice} for _, choice in choices)
+    of_others = {name for base in variants().values() if base in cls.__mro__[1:] for name in base.model_fields}
+    for (one, choice), (other, beside) in itertools.combinations(choices, 2):
+        if not {one, other} <= of_others:
+            yield {**starts, **choice, **beside}
 
 
 def settings_of(cls: type[Variant]) -> dict[str, Variant]:
@@ -70,12 +75,14 @@ def normal(*shape: int, scale: float = 1.0, seed: int = 0, dtype: torch.dtype = 
 
 
 def columns_of(variant: Variant, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The numbers in `theta` for a layer's learnables, leaves of (H or 1, 1, 1), a little different for each head."""
+    """The numbers in `theta` for a layer's learnables, leaves of (H or 1, 1, 1), or (H or 1, 1, n) of one of n numbers,
+    each a little different."""
     heads = H if variant.per_head else 1
     columns = {}
     for field, form in variant.learned().items():
-        column = to_column(getattr(variant, field), form) + 0.1 * torch.arange(heads, dtype=dtype)
-        columns[field] = column.view(heads, 1, 1).requires_grad_()
+        size = variant.sizes.get(field, 1)
+        column = to_column(getattr(variant, field), form) + 0.1 * torch.arange(heads * size, dtype=dtype)
+        columns[field] = column.view(heads, 1, size).requires_grad_()
     return columns
 
 

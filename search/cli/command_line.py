@@ -14,11 +14,24 @@ from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
-from tunemax.search.cli import clean, completion, dashboard, doctor, fields, plugin, prepare, report, rl, study, train
+from tunemax.search.cli import (
+    clean,
+    completion,
+    dashboard,
+    doctor,
+    fields,
+    plugin,
+    prepare,
+    report,
+    rl,
+    study,
+    train,
+    variants,
+)
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, plugin, doctor, clean, completion)
+COMMANDS = (study, report, dashboard, train, rl, prepare, fields, variants, plugin, doctor, clean, completion)
 
 
 def carry_out(given: Sequence[str], *, alone: bool) -> int:

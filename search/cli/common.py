@@ -62,16 +62,17 @@ def say_astray(question: Question) -> None:
 
 
 def say_how_measured(question: Question) -> None:
-    """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
-    as."""
+    """What somebody should know who has asked for a question: old rules and defaults, what `eval_iters` was taken as,
+    and what means nothing."""
     from tunemax.gpt.evaluation import converted
     from tunemax.gpt.schedule import overlapping
     from tunemax.gpt.train_config import TrainConfig
     from tunemax.search.question.phases import SHAPE
+    from tunemax.search.question.twins import twin_choices
     from tunemax.search.views.writers.terminal import hanging
 
     definition = question.definition
-    said = [definition.kept, definition.rule]
+    said = [definition.kept, definition.rule, *definition.idle, *twin_choices(definition)]
     if not definition.rule and "eval_iters" in definition.base:
         base = definition.base
         said.append(converted(int(base["eval_iters"]), int(base["eval_tokens"])))

@@ -7,7 +7,8 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
+
+USED = "--use_softmax_variant"
+"""A switch that commands for ReaLLMASIC's nanoGPT have, for which here the variant stands alone."""
 
 
 def register(commands: Subcommands) -> None:
@@ -55,6 +59,8 @@ def _fill(parser: Parser) -> None:
         "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
     )
     add_field_flags(parser, list(all_specs().values()))
+    replaced = start.add_argument(USED, dest="replaced", action=argparse.BooleanOptionalAction, help=argparse.SUPPRESS)
+    parser.more[replaced] = "with --no- the plain softmax, whatever softmax_variant says, as in ReaLLMASIC's nanoGPT"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt.schedule import overlapping
     from tunemax.search.cli.flags import config_from
 
-    given = config_from(arguments)
+    given = {**config_from(arguments), **_replaced(arguments)}
     starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.study}
     if len(named := [flag for flag, value in starts.items() if value]) > 1:
         raise TunemaxError(f"{' and '.join(named)} both say where to start; give one of them")
@@ -73,13 +79,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
     if arguments.resume:
         before = Config.stored(runs.recorded(arguments.resume).config)
-        check_means_something(before, given)
         set_up_for(before)
         horizon = all_specs()["max_iters"].check(given.get("max_iters", before.train.max_iters))
         result = runs.resume(arguments.resume, given, saying(int(horizon)), note)
     else:
-        begun = configured(arguments.config) if arguments.config else _trial(arguments)
+        begun = configured(arguments.config, given) if arguments.config else _trial(arguments)
         config = Config.of(changed(begun, given))
+        config.check_meant(given)
         check_evaluation(config, given)
         set_up_for(config)
         if overlap := overlapping(config.train):
@@ -89,6 +95,15 @@ def run(arguments: argparse.Namespace) -> None:
         with going_on(way_of(config)):
             result = runs.train(config, saying(config.train.max_iters))
     say_end(result)
+
+
+def _replaced(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the flag of another code base says of the softmax variant, beside --softmax_variant."""
+    from tunemax.search.cli.flags import config_from
+
+    if arguments.replaced and "softmax_variant" not in config_from(arguments):
+        raise TunemaxError(f"{USED}: by which variant? add --softmax_variant NAME, or leave the flag out")
+    return {"softmax_variant": "softmax"} if arguments.replaced is False else {}
 
 
 def way_of(config: Config, *, steered: bool = False) -> Callable[[], str]:
@@ -109,13 +124,14 @@ def set_up_for(config: Config) -> None:
     set_up(matmul.route_for(config), threads(config))
 
 
-def configured(file: Path) -> dict[str, Any]:
+def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a configuration in a file: a run's, in its folder, or flat names with values, as YAML or JSON.
 
-    Where a run's files went is left out. Raises TunemaxError for what is neither.
+    Where a run's files went is left out. given: what will stand over them. Raises TunemaxError for what is neither, and
+    for a field that means nothing, unless a run has it or what is given has ruled it out.
     """
     from tunemax.gpt import plugins
-    from tunemax.gpt.config import PARTS, PLACES, all_specs, resolve
+    from tunemax.gpt.config import PARTS, PLACES, Config, all_specs, changed, resolve
     from tunemax.gpt.defaults import of_their_time
     from tunemax.gpt.run import CONFIG
     from tunemax.search.question.yaml_lines import read_yaml
@@ -131,14 +147,26 @@ def configured(file: Path) -> dict[str, Any]:
     if is_run and (reasons := plugins.missing(_records(data.get("plugins")))):
         raise TunemaxError(f"{file}: {reasons[0]}")
     fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
-    for name, value in fields.items():
+
+    @contextmanager
+    def at(name: str) -> Iterator[None]:
         try:
-            checked = all_specs()[resolve(name)].check(value)
-            if name in PARTS:
-                PARTS[name].find(checked)
+            yield
         except TunemaxError as error:
             line = located.line(("config", name) if is_run else (name,))
             raise TunemaxError(f"{written}:{line}: {error}") from None
+
+    for name, value in fields.items():
+        with at(name):
+            checked = all_specs()[resolve(name)].check(value)
+            if name in PARTS:
+                PARTS[name].find(checked)
+    if not is_run:
+        config, over = Config.of(changed(fields, given)), set(map(resolve, given))
+        for name, value in fields.items():
+            with at(name):
+                if not all_specs()[resolve(name)].depends_on & over:
+                    config.check_meant({name: value})
     return fields
 
 
@@ -168,8 +196,7 @@ def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
-    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are, and where a field
-    that was given decides nothing."""
+    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are."""
     from tunemax.gpt.data import open_data
     from tunemax.gpt.evaluation import chosen_itself, converted
 
@@ -178,17 +205,8 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
         raise TunemaxError("--eval_iters and --eval_tokens both say how much is evaluated; give one of them")
     if train.eval_by == "tokens" and "eval_iters" in given:
         note(converted(train.eval_iters, train.eval_tokens))
-    check_means_something(config, given)
     if chosen_itself(given):
         open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
-
-
-def check_means_something(config: Config, given: Mapping[str, Any]) -> None:
-    """Raise TunemaxError for a field of evaluations that would be ignored, since an older rule measures."""
-    if config.train.eval_by == "windows" and "eval_tokens" in given:
-        nothing = "means nothing with eval_by = windows, by which older versions have evaluated"
-        remedy = "leave it out, or begin anew with --eval_by tokens as well"
-        raise TunemaxError(f"--eval_tokens = {given['eval_tokens']}: {nothing}; {remedy}")
 
 
 def note(sentence: str) -> None:

@@ -16,7 +16,7 @@ from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.plugins import loaded
 from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, shown
+from tunemax.search.question.dimension import MEASURING, OWNED, Dimension
 from tunemax.search.question.named import Named
 from tunemax.search.question.plugins import KEY
 from tunemax.search.question.pruners import Pruner
@@ -33,9 +33,10 @@ def study_file(definition: StudyDefinition) -> str:
     if definition.sampler.is_grid:
         del written["budget"]["trials"]  # it counts its own points
     written["space"] = {name: _written(dimension) for name, dimension in definition.space.items()}
-    spaces = {shown(value): definition.space_of({str(definition.per): value}) for value in definition.compare}
+    spaces = dict(zip(definition.compared, map(definition.space_of, definition.siblings().values()), strict=False))
     for name in {name for dimensions in definition.own.values() for name in dimensions}:
-        written["space"][name] = {"per": {sibling: _written(space[name]) for sibling, space in spaces.items()}}
+        by_name = {each: _written(space[name]) for each, space in spaces.items() if name in space}
+        written["space"][name] = {"per": by_name}
     whole = {name: written[name] for name in StudyDefinition.model_fields if name in written}
     text = yaml.dump(whole, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
     return "".join([text, *_plugins(definition)])
@@ -91,6 +92,11 @@ def json_schema() -> dict[str, Any]:
         properties[part]["additionalProperties"] = False
     properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
     properties["compare"].update(minItems=1, uniqueItems=True)
+    own = {name: {"$ref": f"#/properties/base/properties/{name}"} for name in searchable}
+    candidate = {"type": ["object", "null"], "properties": own, "additionalProperties": False}
+    properties["candidates"].update(
+        additionalProperties=candidate, propertyNames={"pattern": f"^{NAME}$"}, minProperties=2
+    )
     families: tuple[type[Named], ...] = (Sampler, Pruner)
     for family in families:
         schema["$defs"][family.__name__]["properties"] = _options_schema(family)

@@ -50,16 +50,6 @@ def study_name(scene: Scene, policy: str | None = None) -> str:
     return "/".join([AGENTS, "-".join([scene.name, *absolute, *changed]), *([policy] if policy else [])])
 
 
-def scene_words(scene: Scene) -> list[str]:
-    """The flags that say which scene, for a command to be typed; those of its actions are each command's own."""
-    given = scene.arguments
-    found = ["--env", scene.name]
-    for name in ("horizon", "frame_skip"):
-        found += [f"--{name.replace('_', '-')}", str(given[name])] if name in given else []
-    found += ["--controls", ",".join(given["controls"])] if "controls" in given else []
-    return found + [word for field, value in given.get("config", {}).items() for word in ("--set", f"{field}={value}")]
-
-
 def as_begun(storage: RDBStorage, scene: Scene) -> Scene:
     """A scene by the rules and defaults of the time when somebody first trained or tuned on it in this storage."""
     with storage_errors(storage.url):

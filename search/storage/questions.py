@@ -77,7 +77,7 @@ class Question:
 
     @property
     def variant_is_dimension(self) -> bool:
-        return "softmax_variant" in self.definition.space
+        return "softmax_variant" in self.definition.space and not self.definition.compared
 
     @cached_property
     def cached(self) -> TrialCache:

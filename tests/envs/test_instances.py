@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import gymnasium
 import pytest
 
 from tunemax.envs.instances import SETS, WRONG, Instance, find_set
-from tunemax.envs.task import Task
+from tunemax.envs.steering import Steering
+from tunemax.envs.task import Task, task_of
+from tunemax.envs.texts import corpus_of
 from tunemax.gpt.errors import TunemaxError
 
 Make = Callable[..., Task]
@@ -30,6 +36,58 @@ def test_sets_share_no_seed_no_text_and_no_start(tiny: Make) -> None:
     assert all(end <= start + 1e-12 for (_, end), (start, _) in itertools.pairwise(zones))
     assert zones[0][0] >= 0
     assert zones[-1][1] <= 1
+
+
+def test_sets_are_measured_on_no_text_that_another_one_is_measured_on(tiny: Make) -> None:
+    task = tiny()
+    corpus = corpus_of(str(task.config.train.dataset))
+    for part in ("tuning", "test"):
+        seen: set[bytes] = set()
+        for name in SETS:
+            own = {instance.measured for instance in (find_set(name).draw(task, index) for index in range(8))}
+            assert len(own) == 1
+            windows = corpus.windows(part, 8, 200, *own.pop())
+            assert len(windows) == 200
+            inputs = {window[:-1].tobytes() for window in windows if len(set(window)) > 6}  # no mere blanks
+            assert len(inputs & seen) <= 2
+            seen |= inputs
+
+
+def test_ids_of_before_are_measured_on_whole_slices() -> None:
+    for name, counts in (("Tiny-v0", (16, 64)), ("Constantmax-v0", (32, 128))):
+        task = task_of(name)
+        assert (task.windows, task.test_windows) == counts
+        assert {find_set(name).draw(task, 0).measured for name in SETS} == {(0.0, 1.0)}
+
+
+def test_a_text_without_windows_enough_is_refused_with_what_it_takes(tmp_path: Path) -> None:
+    def reset(letters: int, **numbers: int) -> None:
+        text = tmp_path / f"{letters}.txt"
+        text.write_text("".join(f"{place} " for place in range(letters))[:letters])
+        gymnasium.make("tunemax.envs:tunemax/Tiny-v1", config={"dataset": str(text)}, set="test", **numbers).reset(
+            seed=1
+        )
+
+    with pytest.raises(TunemaxError) as refused:
+        reset(20_000)
+    assert re.search(
+        r"instance test/\d+: windows = 32: its part of .*20000.txt has \d+ of 8 tokens; take", str(refused.value)
+    )
+    needed = re.search(r"a text of about ([\d,]+) tokens, fewer windows or a smaller block_size$", str(refused.value))
+    assert needed
+    with pytest.raises(TunemaxError, match="test_windows = 128: its part of"):
+        reset(int(1.2 * int(needed[1].replace(",", ""))))
+    reset(20_000, windows=2, test_windows=0)
+
+
+@pytest.mark.parametrize("measured", [(0.5, 0.5), (-0.1, 0.5), (0.5, 1.5), (0.6, 0.2)])
+def test_shares_of_a_text_that_are_none_are_refused(measured: tuple[float, float], tiny: Make) -> None:
+    task = tiny()
+    mine = replace(find_set("test").draw(task, 0), measured=measured)
+    with pytest.raises(
+        TunemaxError, match="expected two shares of a text, the first one below the second, from 0 to 1"
+    ):
+        Steering(task).start({0: mine})
 
 
 def test_an_instance_is_a_function_of_set_and_index(tiny: Make) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.observation import FEATURES, LIMIT, Features
-from tunemax.envs.steering import MARGIN, Steering, corpus_of
+from tunemax.envs.steering import MARGIN, Steering
 from tunemax.envs.task import Task, task_of
+from tunemax.envs.texts import corpus_of
 from tunemax.gpt.divergence import Event, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.trainer import Trainer
@@ -55,9 +56,9 @@ def test_left_alone_it_is_the_training_that_the_configuration_says(tiny: Make) -
     member = trainer.add(config)
     trainer.step(task.horizon)
     steering, _ = played(task, instance(task))
-    windows = trainer.corpus.windows("tuning", 8, task.windows)
+    windows = trainer.corpus.windows("tuning", 8, task.windows, *find_set("train").measured)
     assert steering.episode().loss == pytest.approx(trainer.window_losses([member], windows).mean(), abs=1e-12)
-    tested = trainer.corpus.windows("test", 8, 64)
+    tested = trainer.corpus.windows("test", 8, 64, *find_set("train").measured)
     assert steering.episode().test_loss == pytest.approx(trainer.window_losses([member], tested).mean(), abs=1e-12)
 
 

@@ -51,7 +51,8 @@ def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(
     one, other = (forward(layout.split(theta), given, config, [lane_of(config, 1)]) for given in (tokens, changed))
     differs = (one != other).any(-1).flatten()
     assert not differs[:9].any()
-    assert differs[9:].all()
+    if "logits" not in variants()[variant].straight_through:  # that rounds most of them away
+        assert differs[9:].all()
 
 
 def test_rotary_products_depend_on_the_distance_alone() -> None:

@@ -112,6 +112,7 @@ def test_attention_kinds_can_be_compared_at_equal_parameters(mlp: str) -> None:
         ({"attention": "multi_head"}, {"n_kv_head": 2}),
         ({"attention": "grouped_query"}, {"fractal_split": 4}),
         ({"position": "learned"}, {"rope_base": 50.0, "rope_share": 0.5}),
+        ({"optimizer": "adamw"}, {"momentum": 0.5, "nesterov": False}),
     ],
     ids=str,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunemax.gpt.fields import Range, setting
-from tunemax.gpt.softmax.base import Variant
+from tunemax.gpt.softmax.base import Work
+from tunemax.gpt.softmax.normalised import Normalised
 from tunemax.gpt.softmax.numerics import masked_softmax, number, wide
 
 if TYPE_CHECKING:
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 __version__ = "1"
 
 
-class Template(Variant, name="template"):
+class Template(Normalised, name="template"):
     """e^(heat · x) / Σ over the row."""
 
     source = "where the formula comes from"
+    formula = "e^(heat · x − max) / Σ e^(heat · x − max)"
+    work = Work(exponentials=1, divisions=1, reductions=2)
 
     heat: float = setting(1.0, "what logits are multiplied with", gt=0, le=100, search=Range(0.5, 2.0, log=True))
 
