@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def test_from_a_template_to_a_confirmed_row_and_a_worker_that_lacks_it_is_refuse
     ran = tunemax(tmp_path, "study", "run", "q.yaml")
     assert ran.returncode == 0, ran.stderr
     assert "my_max" in ran.stdout
-    here = str(tmp_path / "my_max.py")
+    here, digest = str(tmp_path / "my_max.py"), sha256((tmp_path / "my_max.py").read_bytes()).hexdigest()
+    artifacts = [file.read_bytes() for file in tmp_path.rglob("artifacts/*") if file.is_file()]
+    assert any(digest.encode() in content for content in artifacts)
     board = json.loads(tunemax(tmp_path, "study", "leaderboard", "q", "--json", "--plugin", here).stdout)
     assert "my_max" in json.dumps(board["confirmations"])
     lacking = tunemax(tmp_path, "study", "run", "q")
@@ -61,7 +64,7 @@ def test_from_a_template_to_a_confirmed_row_and_a_worker_that_lacks_it_is_refuse
     (tmp_path / "my_max.py").write_text((tmp_path / "my_max.py").read_text() + "# another\n")
     other = tunemax(tmp_path, "study", "run", "q", "--plugin", "my_max.py")
     assert other.returncode == 2
-    assert f"q: made with the plug-in my_max 1 (sha256 {lacking.stderr.partition('sha256 ')[2][:12]})" in other.stderr
+    assert f"q: made with the plug-in my_max 1 (sha256 {digest[:12]})" in other.stderr
     assert other.stderr.count("\n") == 1
 
 
