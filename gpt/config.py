@@ -114,7 +114,7 @@ class ModelConfig(Shape):
     softmax_variant_output: str = setting(
         "softmax",
         "what makes probabilities of the output's logits; its own fields begin with `output.`",
-        search=Choices(tuple(outputs())),
+        search=lambda: Choices(tuple(outputs())),
         shared=True,
         neutral="softmax",
     )
@@ -271,7 +271,7 @@ class Config(pydantic.BaseModel):
     @property
     def kinds(self) -> tuple[type[Part], ...]:
         """Of all its parts."""
-        return tuple(map(type, (*self.parts, self.softmax)))
+        return tuple(map(type, (*self.parts, self.softmax, self.output)))
 
     @property
     def parts(self) -> tuple[Part, ...]:

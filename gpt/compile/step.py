@@ -220,8 +220,8 @@ class Graphs:
         """Whether there is a compiled function of this key by now; if not, a line has said why."""
         try:
             if key not in _known and key not in _failed:
-                parts = [*self._eager.config.parts, *(lane.variant for lane in part.lanes)]
-                code = [_elsewhere(type(each)) for each in parts] if part.any_number else []
+                kinds = [*self._eager.config.kinds, *(type(lane.variant) for lane in part.lanes)]
+                code = [_elsewhere(kind) for kind in kinds] if part.any_number else []
                 _known[key] = compiled(f"{key} {code}", trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()

@@ -16,7 +16,9 @@ from tunemax.gpt.config import PARTS, SPELT, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
+from tunemax.gpt.parts import Part
 from tunemax.gpt.plugins import PluginRecord, records
+from tunemax.gpt.softmax import Variant
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.dimension import (
     Dimension,
@@ -238,7 +240,7 @@ class StudyDefinition(pydantic.BaseModel):
     @property
     def plugins(self) -> tuple[PluginRecord, ...]:
         """Those that the parts which it names come from."""
-        named = ((PARTS.get(resolve(name)), value) for name, value in _named(self))
+        named = ((_family(name), value) for name, value in _named(self))
         return records(family.find(str(value)) for family, value in named if family and value is not None)
 
     def to_json(self) -> str:
@@ -276,9 +278,14 @@ def _named(definition: StudyDefinition) -> list[tuple[str, Value | None]]:
     return given
 
 
+def _family(name: str) -> type[Part] | None:
+    """Of the kinds that a field's values name."""
+    field = resolve(name)
+    return Variant if field == "softmax_variant_output" else PARTS.get(field)
+
+
 def _check_names(definition: StudyDefinition) -> None:
     """Raise TunemaxError if a field or a variant is not known here."""
     for name, value in _named(definition):
-        family = PARTS.get(resolve(name))
-        if family and value is not None:
+        if (family := _family(name)) and value is not None:
             family.find(str(value))

@@ -26,7 +26,7 @@ from tunemax.search.storage.artifacts import KEY, ArtifactStore, artifact_folder
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.trial import Job, leads
 
-CONFIG, CURVE, SAMPLE = "config.json", "curve.png", "sample.txt"
+CONFIG, PLUGINS, CURVE, SAMPLE = "config.json", "plugins.json", "curve.png", "sample.txt"
 PROMPT, TOKENS, TEMPERATURE = 32, 64, 0.8
 """Of a sample: tokens of the tuning slice that it goes on from, tokens that are drawn, and how boldly."""
 
@@ -44,7 +44,8 @@ class Seen:
 
 
 class Artifacts:
-    """Watches a worker's trials: uploads CONFIG when one starts, and CURVE when it ends, and SAMPLE if it is the best.
+    """Watches a worker's trials: uploads CONFIG when one starts, with PLUGINS if there are any that it needs, and CURVE
+    when it ends, and SAMPLE if it is the best.
 
     A trial that is returned gets the rest when it ends for good. A full disk must not cost a result: what cannot be
     written is left out, which is told once.
@@ -65,7 +66,10 @@ class Artifacts:
         losses = {job.course.iteration(step): loss for step, loss in before.intermediate_values.items()}
         seen = Seen({meta.filename for meta in uploaded(before.system_attrs)}, losses)
         self._seen[job.member] = seen
-        self._upload(job, seen, CONFIG, lambda: json.dumps(job.member.config.flat(), indent=1).encode())
+        config = job.member.config
+        self._upload(job, seen, CONFIG, lambda: json.dumps(config.flat(), indent=1).encode())
+        if used := [record.model_dump(mode="json") for record in config.plugins]:
+            self._upload(job, seen, PLUGINS, lambda: json.dumps(used, indent=1).encode())
 
     def evaluated(self, job: Job) -> None:
         seen = self._seen[job.member]

@@ -21,7 +21,7 @@ WEIGHTS = "        return masked_softmax(x * number(self.heat, x), mask).to(logi
 BROKEN = {
     "masked_keys_weigh_nothing": ("        return (x * self.heat).exp()\n", 8),
     "huge_logits_stay_finite": ("        return (x * self.heat).exp() * mask\n", 8),
-    "half_precision_only_rounds": ("        return masked_softmax(logits * self.heat, mask)\n", 8),
+    "padding_changes_nothing": ("        return masked_softmax(x * number(self.heat, x), mask) / x.shape[-1]\n", 8),
     "draws_nothing_from_a_global": (
         f"        import torch\n\n        torch.rand(1)\n{WEIGHTS}",
         8,
