@@ -60,7 +60,7 @@ def _fill(parser: Parser) -> None:
         "--continue",
         dest="go_on",
         action="store_true",
-        help="with --from: begin with its weights, too; optimizer and learning rate begin anew",
+        help="with --from: begin with its weights, too",
     )
     start.add_argument(
         "--trial", type=whole("--trial", 0), metavar="N", help="with --from: this trial instead of the best"
