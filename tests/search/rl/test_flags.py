@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tunemax.envs.agents.scene import Scene
 from tunemax.search.cli import main
+from tunemax.search.cli.command_line import build
 from tunemax.search.cli.parser import Parser
 from tunemax.search.cli.scenes import scene_flags, scene_of
 from tunemax.search.rl.flags import absolute, disturb_of, scene_words, vary_of
@@ -146,13 +147,10 @@ def test_nothing_said_changes_nothing() -> None:
 
 def test_the_commands_of_the_page_name_scenes() -> None:
     page = (Path(__file__).parents[3] / "docs" / "rl.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("tunemax rl train ") and "--vary" in line]
-    commands = [shlex.split(line)[3:] for line in lines]
+    commands = [line for line in page.splitlines() if line.startswith("tunemax rl train ") and "--vary" in line]
     assert commands
-    for words in commands:
-        parser = Parser()
-        scene_flags(parser)
-        scene = scene_of(parser.parse_known_args(words)[0])
+    for command in commands:
+        scene = scene_of(build().parse_args(shlex.split(command)[1:]))
         assert set(scene.task.varied) == {"n_embd", "n_layer"}
         assert scene.task.held_out("n_embd") == (24,)
         assert set(scene.task.events) == {"text"}
