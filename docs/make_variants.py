@@ -20,7 +20,7 @@ from tunemax.search.views.writers.markdown import rows
 TARGET = Path(__file__).with_name("variants.md")
 IMAGES = Path(__file__).parent / "images/variants"
 KEYS, REACH, POINTS = 8, 6.0, 121
-"""A picture shows the weight of one key with a logit between ±REACH, in a row of KEYS whose others have 0."""
+"""A picture shows the weight of one key with a logit between ±REACH, in a row of KEYS whose others have 1."""
 HEAD = f"""# Softmax variants
 
 <!-- Made by docs/make_variants.py from what the classes in gpt/softmax declare; a test holds the two equal. -->
@@ -50,7 +50,7 @@ TensorBoard as `guarded`, for each layer and head; it should be 0. Logits in hal
 rounded at the end.
 
 **Pictures** show the weight of a key with logit x at the defaults, in a row of {KEYS} keys whose others have a logit
-of 0.
+of 1.
 """
 
 
@@ -76,13 +76,16 @@ def section(variant: type[Variant]) -> list[str]:
 def picture(variant: type[Variant]) -> str:
     """The SVG of one."""
     x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
-    logits = torch.zeros(POINTS, KEYS, dtype=torch.float64)
+    logits = torch.ones(POINTS, KEYS, dtype=torch.float64)
     logits[:, 0] = x
     weights = variant().weights(logits, torch.ones(1, KEYS, dtype=torch.bool))[:, 0]
     points = [Point(*pair) for pair in zip(x.tolist(), weights.tolist(), strict=True)]
     label = f"Weight of a key by {variant.name}"
-    axes = {"x": Axis("logit", ends=(-REACH, REACH)), "y": Axis("weight")}
-    return standalone(Curves(label=label, curves=[Curve("", 0, points)], size=Size(320, 170), names="", **axes)) + "\n"
+    # An axis fits itself to what lies right of 0, as a loss is looked at
+    y = Axis("weight").around([point.y for point in points])
+    x_axis = Axis("logit", ends=(-REACH, REACH))
+    curves = Curves(label=label, x=x_axis, y=y, curves=[Curve("", 0, points)], size=Size(320, 170), names="")
+    return standalone(curves) + "\n"
 
 
 if __name__ == "__main__":
