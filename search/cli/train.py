@@ -54,7 +54,7 @@ def _fill(parser: Parser) -> None:
         "--from",
         dest="trained",
         metavar="TRIAL",
-        help="take the fields of a study's best trial, of its trial N as in STUDY#N, or of a run; flags change them",
+        help="take the fields of STUDY's best trial, of STUDY#N or of a run",
     )
     start.add_argument(
         "--continue",
@@ -65,9 +65,7 @@ def _fill(parser: Parser) -> None:
     start.add_argument(
         "--trial", type=whole("--trial", 0), metavar="N", help="with --from: this trial instead of the best"
     )
-    start.add_argument(
-        "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
-    )
+    start.add_argument("--storage", metavar="URL", help="with --from: the database of the study")
     add_field_flags(parser, list(all_specs().values()))
     replaced = start.add_argument(USED, dest="replaced", action=argparse.BooleanOptionalAction, help=argparse.SUPPRESS)
     parser.more[replaced] = "with --no- the plain softmax, whatever softmax_variant says, as in ReaLLMASIC's nanoGPT"
