@@ -41,9 +41,10 @@ from tunemax.gpt.parameters import Role
 from tunemax.gpt.parts import Part, specs_of_kinds
 from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.positions import Positions
+from tunemax.gpt.schedule import simplest
 from tunemax.gpt.shape import Shape
 from tunemax.gpt.softmax import Variant, find_output, find_variant, output_prefix, outputs, variants
-from tunemax.gpt.train_config import TrainConfig
+from tunemax.gpt.train_config import Schedule, TrainConfig
 
 F = TypeVar("F", bound=Fields)
 
@@ -369,6 +370,11 @@ class Config(pydantic.BaseModel):
             *self.mlp.parameters("", model, self.attention.weights(model)),
         )
         return {"input", *(parameter.role for parameter in of_layers), *(() if model.tie_weights else ("output",))}
+
+    @property
+    def simplest_schedule(self) -> Schedule:
+        """The one with the fewest fields that has the same learning rates."""
+        return simplest(self.train)
 
     @property
     def derived_std(self) -> float:

@@ -13,16 +13,13 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import annotated_types
 import pydantic
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.numbers import MOST, whole_number
-
-if TYPE_CHECKING:
-    from tunemax.gpt.config import Config
 
 Value = bool | int | float | str
 T = TypeVar("T")
@@ -49,13 +46,15 @@ class Fields(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """What this group of a configuration is called where configurations are told apart, as far as that is not what
         it is called here: flat fields, of this group or naming its kind.
 
-        Whatever trains the same thing, bit for bit, on every text and to every horizon, has one canonical form; a kind
-        that is another one in some setting says so. Of several forms it is the one with fewer fields, then the one that
-        older versions knew, so that what they have stored stays what it is.
+        Whatever trains the same thing, bit for bit, on every text, has one canonical form; a kind that is another one
+        in some setting says so. Of several forms it is the one with fewer fields, then the one that older versions
+        knew, so that what they have stored stays what it is.
+
+        config: the `Config` that it is a group of.
         """
         return {}
 

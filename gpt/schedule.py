@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from tunemax.gpt.train_config import TrainConfig
-
-Schedule = Literal["cosine", "constant", "linear", "wsd"]
+from tunemax.gpt.train_config import Schedule, TrainConfig
 
 
 def lr_factor(train: TrainConfig, iteration: int) -> float:

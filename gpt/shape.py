@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Any, Literal, Self
 
 import pydantic
 
 from tunemax.gpt.fields import Choices, Fields, Range, Value, setting
-
-if TYPE_CHECKING:
-    from tunemax.gpt.config import Config
 
 MUP = {"parametrisation": ("mup",)}
 
@@ -102,7 +99,7 @@ class Shape(Fields):
             )
         return self
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """At the base width, where nothing is scaled, muP is the standard parametrisation; elsewhere heads have a width
         at the base, whoever says it, unless it follows from their width here."""
         attention = config.attention

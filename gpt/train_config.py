@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import pydantic
 
 from tunemax.gpt.evaluation import SPAN
 from tunemax.gpt.fields import Choices, Control, Fields, Range, Value, setting, shown
 from tunemax.gpt.optimizer import Optimizer
-from tunemax.gpt.schedule import Schedule, simplest
 from tunemax.gpt.softmax import variants
 
-if TYPE_CHECKING:
-    from tunemax.gpt.config import Config
+Schedule = Literal["cosine", "constant", "linear", "wsd"]
 
 
 def by_optimizer(name: str, help: str) -> Callable[[], str]:
@@ -216,14 +214,14 @@ class TrainConfig(Fields):
         shared=True,
     )
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """The simplest of equal schedules, initial weights by the width where they are that anyway, and no ratio of
         what is not there, does not move or does not decay.
 
         Shares of the horizon that are rounded to the same iteration stay apart: a longer one tells them apart.
         """
         std = 0.0 if self.init_std == config.derived_std else self.init_std
-        same: dict[str, Value] = {"schedule": simplest(self), "init_std": std}
+        same: dict[str, Value] = {"schedule": config.simplest_schedule, "init_std": std}
         for role in ("input", "output", "vector"):
             rate, decay = f"{role}_lr_ratio", f"{role}_decay_ratio"
             there = role in config.roles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tunemax.gpt.cache import Cache
 from tunemax.gpt.fields import Choices, Value, setting
@@ -21,8 +21,6 @@ from tunemax.gpt.softmax import variants
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Attention(Part, field="attention", noun="attention kind"):
         neutral=False,
     )
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """A window that leaves nothing out is none, and a width of heads that they have anyway is not given."""
         shape, same = config.model, dict[str, Value]()
         if self.window >= shape.block_size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.attention.groups import Groups
 from tunemax.gpt.fields import Choices, Value, setting
@@ -12,8 +12,6 @@ from tunemax.gpt.shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 
 class Fractal(Groups, name="fractal"):
@@ -39,7 +37,7 @@ class Fractal(Groups, name="fractal"):
                 f"head_dim that is a multiple of {2 * slices}"
             )
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         alone: Mapping[str, Value] = {"attention": "multi_head"} if config.model.n_head == 1 else {}
         return {**super().canonical(config), **alone}
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tunemax.gpt.attention.base import Attention
 from tunemax.gpt.fields import Value
 from tunemax.gpt.shape import Shape
-
-if TYPE_CHECKING:
-    from tunemax.gpt.config import Config
 
 
 class MultiQuery(Attention, name="multi_query"):
@@ -19,6 +16,6 @@ class MultiQuery(Attention, name="multi_query"):
     def kv_heads(self, shape: Shape) -> int:
         return 1
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         alone: Mapping[str, Value] = {"attention": "multi_head"} if config.model.n_head == 1 else {}
         return {**super().canonical(config), **alone}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunemax.gpt.fields import Choices, Value, setting
 from tunemax.gpt.lanes import Views
@@ -16,8 +16,6 @@ from tunemax.gpt.shape import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 
 class Mlp(Part, field="mlp", noun="MLP"):
@@ -50,7 +48,7 @@ class Mlp(Part, field="mlp", noun="MLP"):
     def activation(self, x: Tensor) -> Tensor:
         """f, element by element."""
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """The hidden width decides, whatever makes it: the ratio is the shortest number that does so by itself."""
         shape, attention = config.model, config.attention.weights(config.model)
         hidden = self.hidden(shape, attention)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunemax.gpt.fields import Choices, Range, Value
 from tunemax.gpt.lazy import torch
@@ -12,8 +12,6 @@ from tunemax.gpt.parameters import Columns
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 
 class Lion(Averaging, name="lion"):
@@ -27,7 +25,7 @@ class Lion(Averaging, name="lion"):
         "weight_decay": Range(1e-2, 5.0, log=True),
     }
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """Where the mean has no share in a step, it does not matter how it is taken."""
         return {} if self.beta1 else {"beta2": type(self).model_fields["beta2"].default}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunemax.gpt.fields import Choices, Range, Value, setting
 from tunemax.gpt.lazy import torch
@@ -16,8 +16,6 @@ from tunemax.gpt.parameters import ROLES, Columns, Matrix
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of a step of Newton–Schulz, as Jordan et al. chose them: singular values go to about 1, within 0.3, and fast."""
@@ -60,7 +58,7 @@ class Muon(WithMomentum, Averaging, name="muon"):
         search=Range(0.1, 10, log=True),
     )
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """Where AdamW moves nothing, it does not matter how."""
         if self.adamw_lr_ratio:
             return {}

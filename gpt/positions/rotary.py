@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.fields import Choices, Value, setting, shown
 from tunemax.gpt.lazy import torch
@@ -11,8 +11,6 @@ from tunemax.gpt.positions.base import Positions
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from tunemax.gpt.config import Config
 
 
 class Rotary(Positions, name="rotary", aliases=("rope",)):
@@ -52,7 +50,7 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
                 f"turn pairs of numbers, which no cut may part: choose a head_dim that is a multiple of {2 * slices}"
             )
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         """How many pairs are turned decides; the first of them is turned by its place, whatever the base."""
         width = config.attention.head_width(config.model)
         pairs, default = self.pairs(width), type(self).model_fields["rope_base"].default

@@ -17,8 +17,6 @@ from tunemax.gpt.parts import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tunemax.gpt.config import Config
-
 
 @dataclass(frozen=True)
 class Work:
@@ -109,7 +107,7 @@ class Variant(Part, field="softmax_variant", noun="variant"):
         """The learnable fields that SGD moves with these parameters, and the form in which `theta` holds each."""
         return {}
 
-    def canonical(self, config: Config) -> Mapping[str, Value]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
         return {"sharing": "layer"} if self.per_head and config.model.n_head == 1 else {}
 
     @property
