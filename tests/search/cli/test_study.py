@@ -236,7 +236,7 @@ def test_a_changed_file_is_refused_with_the_difference(
         ("study extend q --trials 0", "--trials = 0: expected a whole number ≥ 1"),
         ("study extend q", "the following arguments are required: --trials; see `tunemax study extend --help`"),
         ("train --from q/softmx", "study q/softmx: not in this storage; did you mean `q/softmax`?"),
-        ("train --from q/softmax --trial 9", "--trial 9: q/softmax has 4 trials, numbered from 0"),
+        ("train --from q/softmax --trial 9", "q/softmax#9: q/softmax has 4 trials, numbered from 0"),
         ("train --from q/softmax --n_head 5", "n_embd = 16 is not divisible by n_head = 5; change one of them"),
     ],
 )

@@ -322,6 +322,74 @@ def test_a_study_trains_what_the_file_means_each_once(blocks: list[dict[str, Any
     assert again == definition
 
 
+TRANSLATED: list[tuple[str, dict[str, Any]]] = [
+    ("n_layer: 3", {"n_layer": 3, "n_head": 6, "norm": "rms", "norm_position": "pre", "schedule": "constant"}),
+    ("{batch_size: 8, gradient_accumulation_steps: 4}", {"batch_size": 32}),
+    ("dtype: bfloat16", {"precision": "bf16"}),
+    ("dtype: float16", {"precision": "fp32"}),
+    (
+        "{decay_lr: true, warmup_iters: 350, learning_rate: 1e-3, min_lr: 2e-4}",
+        {"schedule": "cosine", "warmup_fraction": 0.1, "min_lr_ratio": 0.2},
+    ),
+    ("{lr_scheduler: cosine, cosine_t_max: 3500}", {"schedule": "cosine", "warmup_fraction": 0.0, "min_lr_ratio": 0.0}),
+    ("optimizer: sgd", {"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 0.1}),
+    ("{adamw_weight_decay: 0.01, weight_decay: 0.3}", {"weight_decay": 0.01}),
+    ("{optimizer: lion, adamw_weight_decay: 0.01}", {"weight_decay": 0.1}),
+    ("norm_variant_attn: layernorm", {"norm": "layer"}),
+    ("use_post_ln: true", {"norm_position": "post"}),
+    ("use_peri_ln: true", {"norm_position": "peri"}),
+    (
+        "{use_rotary_embeddings: true, use_abs_pos_embeddings: false, rope_length: 32}",
+        {"position": "rotary", "rope_share": 0.5},
+    ),
+    ("use_abs_pos_embeddings: false", {"position": "none"}),
+    ("{mlp_variant: swiglu, mlp_size: 1024}", {"mlp": "geglu", "mlp_ratio": 4.0}),
+    ("{activation_variant: squared_relu, mlp_size: 768}", {"mlp": "relu2", "mlp_ratio": 2.0}),
+    ("window_size: 31", {"window": 32}),
+    ("n_kv_group: 6", {"attention": "multi_head"}),
+    ("n_kv_group: 3", {"attention": "grouped_query", "n_kv_head": 3}),
+    (
+        "{attention_variant: infinite, use_concat_heads: true, n_qk_head_dim: 100, n_v_head_dim: 100, n_kv_group: 1}",
+        {"attention": "multi_query", "head_dim": 100},
+    ),
+    ("{use_qk_norm: true, use_qk_norm_scale: true}", {"qk_norm": "l2", "qk_norm_scale": True, "v_norm": "none"}),
+    ("{use_flash_lobo: true, use_flash_lobo_per_head: true}", {"attention_sink": True}),
+    (
+        "softmax_variant_attn: consmax",
+        {"constantmax.beta": 2.5, "constantmax.gamma_form": "raw", "constantmax.sharing": "layer"},
+    ),
+    ("{softmax_variant_attn: constantmax, consmax_initial_beta: 4}", {"constantmax.beta": 4.0}),
+    ("{softmax_variant_attn: consmax, consmax_use_euler_base: false, consmax_base: 3}", {"constantmax.base": 3.0}),
+    ("softmax_variant_attn: consmax_v2", {"constantmax.sharing": "head", "constantmax.gamma_form": "log"}),
+    (
+        "{softmax_variant_attn: saturatingconsmax, consmax_saturation: 8, consmax_learnable_beta: false}",
+        {"saturating_constantmax.saturation": 8.0, "saturating_constantmax.learn_beta": False},
+    ),
+    ("{softmax_variant_attn: sigsoftmax, sigsoftmax_use_euler_base: false}", {"sigsoftmax_base2.base": 2.0}),
+    (
+        "{softmax_variant_attn: strongermax, strongermax_use_xmax: false, strongermax_obo: 1}",
+        {"strongermax.maximum": "guess", "strongermax.guess": 0.0, "strongermax.obo": 1.0},
+    ),
+    (
+        "{softmax_variant_attn: strongermax, strongermax_use_learned_obo_per_head: true, strongermax_obo: 2}",
+        {"strongermax.learn_obo": True, "strongermax.sharing": "head", "strongermax.maximum": "row"},
+    ),
+    ("softmax_variant_attn: sigmoidmax", {"sigmoidmax.divisor": 256.0, "sigmoidmax.bias_by_seq_len": False}),
+    (
+        "{softmax_variant_attn: relu2max, div_by_seq_len: true, relu2max_divisor: 1}",
+        {"relu2max.div_by_seq_len": True, "relu2max.divisor": 1.0},
+    ),
+    ("{softmax_variant_attn: exppolymax}", {"exppolymax.base": 2.718281828459045, "exppolymax.divisor": 1000.0}),
+    ("{softmax_variant_attn: pfla_softmax}", {"pfla_softmax.start": "gelu", "pfla_softmax.learn_height": True}),
+]
+
+
+@pytest.mark.parametrize(("text", "fields"), TRANSLATED, ids=[text for text, _ in TRANSLATED])
+def test_a_setting_means_what_the_sandbox_means(text: str, fields: dict[str, Any]) -> None:
+    (training,) = sweep(parse_documents(text).data).trainings
+    assert fields == {name: training.fields[name] for name in fields}
+
+
 MALFORMED = [
     ("", "an empty file"),
     ("[]", "an empty list"),
@@ -397,6 +465,16 @@ def test_what_cannot_be_trained_is_left_out_when_asked_for() -> None:
     assert definition.compare == ("rotary", "learned", "none")
     text = "use_moe: [true]\nn_layer: [1, 2]"
     assert refused(text, skip_impossible=True)[1].endswith("tunemax has not; leave it out (no combination is left)")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "count"),
+    [("[[n_layer, 1], [n_head, 2]]", 5), ("[{n_layer: 1}, {n_head: 2}]", 7), ("{n_layer: 1}", 6)],
+)
+def test_all_pairs_must_hold_and_one_of_several_mappings(conditions: str, count: int) -> None:
+    text = f"n_layer: [1, 2]\nn_head: [2, 3]\ndropout: {{conditions: {conditions}, options: [0.1, 0.2]}}"
+    found, definition = asked(text)
+    assert found.combinations == len(found.trainings) == len(trainings(definition)) == count
 
 
 def test_duplicates_and_what_means_nothing_are_told() -> None:
