@@ -128,14 +128,14 @@ class Task:
 
     def check_meant(self, given: Mapping[str, Any]) -> None:
         """Raise TunemaxError if one of some fields that somebody gave would be ignored."""
-        meant, decided = self.meant(given), {**self._switches, "max_iters": self.horizon}
+        meant, switches = self.meant(given), self._switches
         for given_name, value in given.items():
             name = resolve(given_name)
             if given_name not in meant:
                 raise TunemaxError(f"{name} = {shown(value)}: {self.config.why_inert(name)}")
-            if name in decided and all_specs()[name].check(value) != decided[name]:
-                why = "an episode is as long as its horizon" if name == "max_iters" else "actions move what SGD would"
-                raise TunemaxError(f"{name} = {shown(value)}: {why}, so it is {shown(decided[name])}; leave it out")
+            if name in switches and all_specs()[name].check(value) != switches[name]:
+                moved = f"actions move what SGD would, so it is {shown(switches[name])}"
+                raise TunemaxError(f"{name} = {shown(value)}: {moved}; leave it out")
 
     def _changed(self, given: Mapping[str, Any]) -> Config:
         base = {resolve(name): value for name, value in self.fields.items()}

@@ -111,9 +111,7 @@ def test_what_the_command_line_has_ruled_out_of_a_file_is_no_mistake(
     assert capsys.readouterr().err == told
 
 
-def test_what_an_action_or_the_horizon_decides_is_refused_for_an_environment() -> None:
+def test_what_an_action_decides_is_refused_for_an_environment() -> None:
     with pytest.raises(TunemaxError, match=r"learn_gamma = true: actions move what SGD would, so it is false; leave"):
         Scene.of("Constantmax-v1", config={"constantmax.learn_gamma": True})
-    with pytest.raises(TunemaxError, match=r"max_iters = 7: an episode is as long as its horizon, so it is \d+; leave"):
-        Scene.of("Constantmax-v1", config={"max_iters": 7})
     assert Scene.of("Constantmax-v1", config={"constantmax.learn_gamma": False})
