@@ -4,7 +4,7 @@
 # make mutants  put faults into copies of the sources, one at a time, and see that the tests notice each (MUTANTS='clip 3 17-20': some)
 # make bounds   install every dependency at its lower bound into .venv-bounds, and try what tunemax does (BOUNDS=torch: all but torch)
 # make rl       train small agents, tune what they have to beat, and compare them (under 10 minutes on 2 cores)
-# make rl-results  make what docs/rl_results.md publishes (an hour and a half on 2 cores); cut short, it goes on where it was
+# make rl-results  make what docs/rl_results.md publishes (within an hour and a half on 2 cores); cut short, it goes on where it was
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
@@ -47,20 +47,21 @@ rl: .venv/installed
 RESULTS_WIDTHS = --env MixedWidths-v1 --horizon 60 --frame-skip 4 --set n_layer=1 --set block_size=16 --set batch_size=4
 RESULTS_UNSCHEDULED = --env Unscheduled-v1
 RESULTS_RUNS = 1 2 3 4 5 6 7 8
-RESULTS_STEPS = 2400
-RESULTS_INSTANCES = 96
+RESULTS_TUNINGS = 8
+RESULTS_INSTANCES = 128
+RESULTS_HEADROOM = --instances 64 --member-steps 166000
 RESULTS_EACH = for scene in '$(RESULTS_WIDTHS)' '$(RESULTS_UNSCHEDULED)'; do
-RESULTS_DO = | xargs -P $(RL_JOBS) -L 1 $(RL)
-RESULTS_IN = --storage runs/rl_results.db
+RESULTS_DO = --storage runs/rl_results.db; done
+RESULTS_AT_ONCE = xargs -P $(RL_JOBS) -L 1 $(RL)
 
 rl-results: .venv/installed
 	@mkdir -p runs
 	for seed in $(RESULTS_RUNS); do for algo in tqc sac ppo; do $(RESULTS_EACH) \
-	  echo train $$scene --algo $$algo --seed $$seed --steps $(RESULTS_STEPS) $(RESULTS_IN); done; done; done $(RESULTS_DO)
+	  echo train $$scene --algo $$algo --seed $$seed --steps 2400 $(RESULTS_DO); done; done | $(RESULTS_AT_ONCE)
 	for policy in constant spline; do $(RESULTS_EACH) \
-	  echo tune $$scene --policy $$policy --tunings $(words $(RESULTS_RUNS)) $(RESULTS_IN); done; done $(RESULTS_DO)
-	$(RESULTS_EACH) echo headroom $$scene --instances 64 --member-steps 166000 $(RESULTS_IN); done $(RESULTS_DO)
-	$(RESULTS_EACH) echo evaluate $$scene --instances $(RESULTS_INSTANCES) $(RESULTS_IN); done $(RESULTS_DO)
+	  echo tune $$scene --policy $$policy --tunings $(RESULTS_TUNINGS) $(RESULTS_DO); done | $(RESULTS_AT_ONCE)
+	$(RESULTS_EACH) echo headroom $$scene $(RESULTS_HEADROOM) $(RESULTS_DO) | $(RESULTS_AT_ONCE)
+	$(RESULTS_EACH) echo evaluate $$scene --instances $(RESULTS_INSTANCES) $(RESULTS_DO) | $(RESULTS_AT_ONCE)
 
 test: .venv/installed-test
 	$(BIN)/ruff check .
