@@ -42,7 +42,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
     """The environment that was asked for. Raises TunemaxError for what does not exist or go together."""
     from tunemax.envs.agents.scene import Scene
     from tunemax.gpt.evaluation import converted
-    from tunemax.search.rl.flags import absolute, disturb_of, vary_of
+    from tunemax.search.rl.flags import disturb_of, found_again, vary_of
     from tunemax.search.views.writers.terminal import hanging
 
     config: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def scene_of(arguments: argparse.Namespace, action: str = "box") -> Scene:
         horizon=arguments.horizon,
         frame_skip=arguments.frame_skip,
         controls=None if arguments.controls is None else arguments.controls.split(","),
-        **{name: value for name, value in absolute(given, Path()).items() if value},
+        **{name: value for name, value in found_again(arguments.env, given, Path()).items() if value},
     )
     train = scene.task.config.train
     if "eval_iters" in config and train.eval_by == "tokens":

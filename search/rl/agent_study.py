@@ -30,7 +30,7 @@ from tunemax.gpt.random import key
 from tunemax.search.question.counting import counted
 from tunemax.search.question.plugins import without_plugins
 from tunemax.search.question.yaml_lines import read_yaml
-from tunemax.search.rl.flags import absolute
+from tunemax.search.rl.flags import found_again
 from tunemax.search.rl.trials import as_begun, evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.marks import mark
@@ -92,7 +92,7 @@ def read(path: Path) -> AgentStudy:
     """The study of a file. Raises TunemaxError for what is missing, unknown or impossible."""
     try:
         study = AgentStudy.model_validate(without_plugins(path, read_yaml(path)))
-        study = study.model_copy(update={"arguments": absolute(study.arguments, path.parent)})
+        study = study.model_copy(update={"arguments": found_again(study.environment, study.arguments, path.parent)})
     except pydantic.ValidationError as error:
         raise TunemaxError(f"{path}: {explain(error)}") from error
     preset = usual(study.algorithm, study.scene.id)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tunemax.envs.agents.scene import Scene
+from tunemax.envs.task import find_row
 from tunemax.envs.variation import HORIZON, Varied, named, spec_of
 from tunemax.gpt.config import resolve
 from tunemax.gpt.errors import TunemaxError
@@ -41,6 +42,13 @@ def scene_words(scene: Scene) -> list[str]:
     for kind, value in given.get("disturb", {}).items():
         found += ["--disturb", f"{kind}={_written(value)}"]
     return found
+
+
+def found_again(environment: str, arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Arguments by which a scene is found from everywhere. What was made of an id of before is kept under the paths of
+    its texts as they were written, and found by these. Raises TunemaxError for an unknown id."""
+    of_before = find_row(environment).schema is not None
+    return dict(arguments) if of_before else absolute(arguments, folder)
 
 
 def absolute(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
