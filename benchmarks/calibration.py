@@ -133,7 +133,7 @@ def verdict(own: Array, other: Array) -> str:
     found = decide({"a": [look(pairs.first(n), math.nan) for n in looks(len(pairs)) if n <= len(pairs)]}, len(pairs))
     losses = reliability(pairs.own, pairs.other)
     if found["a"].sign == 0:
-        return "tie"
+        return "undecided"
     against = losses.less if found["a"].sign < 0 else losses.greater
     return "mixed" if against else "better" if found["a"].sign < 0 else "worse"
 
@@ -288,13 +288,13 @@ def modes(rng: np.random.Generator, repetitions: int) -> list[list[str]]:
 
 
 def ranges(rng: np.random.Generator, repetitions: int) -> tuple[list[list[str]], list[float]]:
-    """How often the seeds that are truly needed lie in the range that is said after a tie."""
+    """How often the seeds that are truly needed lie in the range that is said of what is undecided."""
     rows, missed = [], []
     for n in (12, 24):
         for effect in (0.1, 0.167, 0.3, 0.5):
             given = rng.normal(effect, 1, (repetitions, n))
-            ties = given[2 * np.minimum(*one_sided_of(given, 0.0)) > ALPHA]
-            said = [needed(row, n) for row in ties]
+            undecided = given[2 * np.minimum(*one_sided_of(given, 0.0)) > ALPHA]
+            said = [needed(row, n) for row in undecided]
             truth = truly(effect, n)
             inside = float(np.mean([(each.low or math.inf) <= truth <= (each.high or math.inf) for each in said]))
             low, high = (median([getattr(each, end) or math.inf for each in said]) for end in ("low", "high"))
@@ -357,7 +357,7 @@ def main() -> None:
     heads = ["12 runs", "more than one above", "24 runs", "more than one above"]
     printed("Two modes are seen", ["losses", *heads], modes(rng, repetitions))
     rows, missed = ranges(rng, repetitions)
-    heads = ["tie at", "difference in SD", "seeds truly needed", "median range", "lies in the range"]
+    heads = ["undecided at", "difference in SD", "seeds truly needed", "median range", "lies in the range"]
     printed("The range of seeds needed", heads, rows)
 
     print(f"Intervals cover in at least {share(min(covered))} (required: {share(COVERED)}).")

@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def settled(self) -> int:
-        return sum(verdict != "tie" for verdict in self.verdicts.values())
+        return sum(verdict != "undecided" for verdict in self.verdicts.values())
 
 
 def main() -> None:

@@ -1,20 +1,27 @@
 """How often a verdict on an agent errs, and what it finds: contests of which the truth is known.
 
     python benchmarks/rl_verdict.py
+    python benchmarks/rl_verdict.py --contest runs/rl.runs/rl/MixedWidths-v1-…/verdict/test-32
 
 A contest has seeds of an agent, tunings of the best static setting, tunings of the best schedule, all on the same
 instances, and is judged as `tunemax rl evaluate` judges it, both primary contrasts together. The unit is the standard
 deviation, over instances, of the difference of one run of each side. Half of its square is the methods' (an instance
 suits the one more than the other), half is left to each run on each instance; whole runs differ by 0.2, 0.5, 1 or 2 of
 the unit. *False*: anything is claimed that is not so, better, worse or a tie.
+
+With --contest only the table of what was measured is printed, by the standard deviations of a contest that was held:
+the folder of its report, in which runs.csv has every training.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import math
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from report import table
@@ -26,11 +33,17 @@ from tunemax.search.results.statistics import ALPHA, Array
 Size = tuple[int, int, int]
 RATIOS = (0.2, 0.5, 1.0, 2.0)
 """Of whole runs' standard deviation to that of instances."""
-MEASURED = {"PPO on LearningRate-v0 in small": (4.2, 0.59, 0.43), "splines and constants there": (0.7, 0.43, 0.11)}
-"""Of contests that were held: standard deviations of a pair's difference over instances, of seeds, and of the tunings
-that differ more, in percent of the loss. In small: as `make rl` has it."""
-HALF_HEADROOM = (1.5, 3.5)
-"""In percent of the loss, where choosing well has 3 to 7 % to gain."""
+Deviations = tuple[float, float, float]
+"""Of a pair's difference over instances, of seeds, and of the tunings that differ more, in percent of the loss."""
+MEASURED: Mapping[str, Deviations] = {
+    "PPO on LearningRate-v0 in small": (4.2, 0.59, 0.43),
+    "splines and constants there": (0.7, 0.43, 0.11),
+}
+"""Of contests that were held. In small: as `make rl` has it."""
+HALF_HEADROOM = (0.5, 1.0, 2.0)
+"""In percent of the loss, where choosing well has 1 to 4 % to gain."""
+OF_THE_MIDDLE = 1.09
+"""Standard error of an interquartile mean to that of a mean, of normal values."""
 SPIKE = 20.0
 RARE = 0.03
 BATCH = 100
@@ -40,6 +53,10 @@ MARGIN = 1.0
 """Of a tie, in units."""
 SIZES = ((5, 5, 64), (8, 8, 256))
 """Seeds, tunings and instances: the fewest that get a verdict, and those of `tunemax rl evaluate` and `tune`."""
+HELD = ((5, 5, 32), (8, 8, 256))
+"""Of `make rl`, and of what is published."""
+OVER_INSTANCES, OF_RUNS = (2.0, 5.0), (0.25, 0.5, 1.0)
+"""Standard deviations, in percent of the loss, that a gain of 1 % meets: half of a headroom of 2 %."""
 
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -182,19 +199,65 @@ def power(rng: np.random.Generator, repeats: int) -> str:
     return table("Better than the best static setting, and than both", heads, rows)
 
 
-def measured(rng: np.random.Generator, repeats: int) -> str:
-    """The same with the variances of contests that were held, at gains that half the headroom of an id would be."""
+def measured(rng: np.random.Generator, repeats: int, of: Mapping[str, Deviations]) -> str:
+    """The same with the variances of contests that were held, and what is falsely claimed of equal methods there."""
     rows = []
-    for name, (unit, seeds, tunings) in MEASURED.items():
-        cells = []
-        for gain in HALF_HEADROOM:
-            gains = (gain / unit, gain / unit)
-            made = contests(rng, SIZES[-1], seeds / unit, TAILS[0], gains, repeats, tunings / unit)
-            better = np.array([[each.verdict == "better" for each in contrasts] for contrasts in made])
-            cells.append(f"{percent(better[:, 0].mean())}, {percent(better.all(axis=1).mean())}")
-        rows.append([f"{name}: instances {unit:g} %, seeds {seeds:g} %, tunings {tunings:g} %", *cells])
-    heads = [f"{_named(SIZES[-1])}, measured in", *(f"{gain:g} %" for gain in HALF_HEADROOM)]
-    return table("The same by gains in percent of the loss", heads, rows)
+    for size in HELD:
+        for name, (unit, seeds, tunings) in of.items():
+            about = f"{name}: instances {unit:.2g} %, seeds {seeds:.2g} %, tunings {tunings:.2g} %"
+            equal = contests(rng, size, seeds / unit, TAILS[0], (0.0, 0.0), repeats, tunings / unit)
+            false = percent(float(np.mean([is_false(each, (0.0, 0.0)) for each in equal])))
+            cells = [found(rng, size, gain, (unit, seeds, tunings), repeats) for gain in HALF_HEADROOM]
+            rows.append([f"{_named(size)}, {about}", false, *cells])
+    heads = ["measured", "false", *(f"{gain:g} %" for gain in HALF_HEADROOM)]
+    return table("Held contests: false verdicts, and what is found of a gain in percent of the loss", heads, rows)
+
+
+def found(rng: np.random.Generator, size: Size, gain: float, deviations: Deviations, repeats: int) -> str:
+    """How often a gain in percent is called better than the best static setting, and than both."""
+    unit, seeds, tunings = deviations
+    made = contests(rng, size, seeds / unit, TAILS[0], (gain / unit, gain / unit), repeats, tunings / unit)
+    better = np.array([[each.verdict == "better" for each in contrasts] for contrasts in made])
+    return f"{percent(better[:, 0].mean())}, {percent(better.all(axis=1).mean())}"
+
+
+def one_percent(rng: np.random.Generator, repeats: int) -> str:
+    """What is found of a gain of 1 %, by how much seeds, tunings and instances differ."""
+    rows = []
+    for size in HELD:
+        for seeds in OF_RUNS:
+            all_of = [(unit, seeds, tunings) for unit in OVER_INSTANCES for tunings in OF_RUNS]
+            cells = [found(rng, size, 1.0, each, repeats) for each in all_of]
+            rows.append([f"{_named(size)}, seeds {seeds:g} %", *cells])
+    heads = ["", *(f"instances {unit:g} %, tunings {tunings:g} %" for unit in OVER_INSTANCES for tunings in OF_RUNS)]
+    return table("A gain of 1 % of the loss", heads, rows)
+
+
+def read(folder: Path) -> dict[str, Deviations]:
+    """The standard deviations of each agent's contrasts with what was tuned, from a report's table of trainings."""
+    losses: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with (folder / "runs.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            lost = row["diverged"].lower() == "true"
+            loss = math.nan if lost else math.log(float(row["test_loss"]))
+            losses[row["contender"], row["role"]][row["run"]].append(loss)
+    several = {key: np.array(list(runs.values())) for key, runs in losses.items() if len(runs) > 1}
+    return {
+        f"{agent} and {other}": deviations(100 * own, 100 * theirs)
+        for (agent, role), own in several.items()
+        for (other, kind), theirs in several.items()
+        if (role, kind) == ("agent", "baseline")
+    }
+
+
+def deviations(own: Array, other: Array) -> Deviations:
+    """Of two methods' log losses in percent, (runs, instances) each; what instances do to runs is not taken out.
+
+    Over instances it is that of normal ones whose interquartile mean would be as sure.
+    """
+    typical, pulls, _ = interquartile(pairs(own, other))
+    over_instances = float(pulls.std(axis=-1, ddof=1).mean()) / OF_THE_MIDDLE
+    return over_instances, float(typical.mean(axis=1).std(ddof=1)), float(typical.mean(axis=0).std(ddof=1))
 
 
 def coverage(rng: np.random.Generator, repeats: int) -> tuple[str, float]:
@@ -225,17 +288,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=4000, help="contests of each cell (default 4000)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--contest", type=Path, metavar="DIR", help="a report of tunemax rl evaluate")
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     arguments = parser.parse_args()
     repeats = 20 if arguments.quick else arguments.repeats
     rng = np.random.default_rng(arguments.seed)
+    if arguments.contest:
+        print(measured(rng, repeats // 2, read(arguments.contest)))
+        return
     wrong, most = errors(rng, repeats)
     print(wrong, flush=True)
     print(instances_alone(rng, min(repeats, 500)))
     covers, least = coverage(rng, repeats)
     print(covers, flush=True)
     print(power(rng, repeats // 2))
-    print(measured(np.random.default_rng(arguments.seed + 1), repeats // 2))
+    print(measured(np.random.default_rng(arguments.seed + 1), repeats // 2, MEASURED))
+    print(one_percent(np.random.default_rng(arguments.seed + 2), repeats // 4))
     print(f"False verdicts are at most {percent(most)} (required: 5.5 %).")
     print(f"Intervals cover in at least {percent(least)} (required: 94 %).")
 

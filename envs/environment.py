@@ -19,8 +19,9 @@ from tunemax.envs.observation import Features, Observation
 from tunemax.envs.rendering import frame, status
 from tunemax.envs.spec import with_steps
 from tunemax.envs.steering import State, Steering
-from tunemax.envs.task import Task, find_row, task_of
+from tunemax.envs.task import Task, check_config, find_row, task_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.fields import shown
 
 RENDER_MODES = ("rgb_array", "ansi")
 RESET_OPTIONS = ("instance",)
@@ -150,7 +151,9 @@ class Steer(gymnasium.Env[Observation, Any]):
         self.render_mode = render_mode
         self.order, self._place = order, 0
         self._spec: EnvSpec | None = None
+        check_config(config)
         self.task = task_of(name, config, action, **given)
+        self.task.check_meant(config or {})
         self.set: InstanceSet = find_set(set)
         self.set.check(self.task)
         self._steering = Steering(self.task)
@@ -221,6 +224,8 @@ class Steer(gymnasium.Env[Observation, Any]):
 
 def check_options(options: Mapping[str, Any] | None, known: Sequence[str]) -> None:
     """Refuse options of a reset that do not exist."""
+    if options is not None and not isinstance(options, Mapping):
+        raise TunemaxError(f"options = {shown(options)}: expected names with values, such as {known[0]}")
     for name in options or {}:
         if name not in known:
             raise TunemaxError(f"options[{name!r}]: no such option{did_you_mean(str(name), known)}")

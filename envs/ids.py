@@ -137,10 +137,10 @@ LATEST = {
     "tunemax/Unscheduled-v1": Row(
         controls=("learning_rate",),
         summary="Steer the whole learning rate: nothing else warms it up or lets it decay.",
-        about="The schedule is a constant without a warm-up, so what the agent does is the schedule. An instance is 8 or "
-        "64 wide, and the best rates of the two are a factor of 8 apart; the observation says which it is. A GPT of 1 "
-        "layer with a context of 16 is trained for 60 iterations, 4 a step. The set `larger` is 96 wide, `longer` twice "
-        "as long. Everything else is as in `LearningRate`.",
+        about="The schedule is a constant without a warm-up, so what the agent does is the schedule. An instance is 8 "
+        "or 64 wide, and the best rates of the two are a factor of 8 apart; the observation says which it is. A GPT of "
+        "1 layer with a context of 16 is trained for 60 iterations, 4 a step. The set `larger` is 96 wide, `longer` "
+        "twice as long. Everything else is as in `LearningRate`.",
         moves="the learning rate, a factor of 1.5 at most",
         starts="the width is drawn, and the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),

@@ -111,7 +111,7 @@ class InstanceSet:
         """Refuse a task that holds nothing out for this set."""
         if self.transfer and task.varied and not any(task.held_out(name) for name in self.transfer):
             name = next((name for name in self.transfer if name in task.varied), self.transfer[0])
-            remedy = f"hold some values of {name} out, as in vary={{'{name}': {{'held_out': [...]}}}}"
+            remedy = f"hold some values of {name} out, by held_out in its vary or by --held-out"
             raise TunemaxError(f"set = {self.name}: the task holds nothing out for it; {remedy}")
 
     def horizons(self, task: Task) -> tuple[int, ...]:

@@ -6,14 +6,10 @@ step as one batched model; a training's numbers do not depend on who is beside i
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +19,8 @@ from tunemax.envs.controls import Moves
 from tunemax.envs.instances import Instance, Part
 from tunemax.envs.observation import Features, Measure, Observation, Watch, measure
 from tunemax.envs.task import Task
-from tunemax.envs.texts import REWARD_SLICE, TEST_SLICE, check_text
+from tunemax.envs.texts import REWARD_SLICE, TEST_SLICE, check_text, corpus_of
 from tunemax.gpt.config import Config
-from tunemax.gpt.data import Corpus, data_root, open_data
 from tunemax.gpt.divergence import divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.pool import Pool
@@ -385,26 +380,3 @@ def _towards(member: Member, task: Task, values: Mapping[str, float]) -> Moves:
     if task.action == "absolute":
         return np.array([dial.unit(goal) for dial, goal in goals.items()])
     return np.array([dial.action_towards(places[dial], goal) for dial, goal in goals.items()])
-
-
-def corpus_of(dataset: str) -> Corpus:
-    """The tokens of a dataset, opened once a process: environments of one dataset share them."""
-    return _opened(dataset, data_root(), _begun_with.get())
-
-
-@contextlib.contextmanager
-def begun_with(fingerprint: str | None) -> Iterator[None]:
-    """Inside, a dataset is prepared by the rules that lead to this fingerprint, if any do: what was begun goes on."""
-    token = _begun_with.set(fingerprint)
-    try:
-        yield
-    finally:
-        _begun_with.reset(token)
-
-
-_begun_with: ContextVar[str | None] = ContextVar("begun_with", default=None)
-
-
-@lru_cache(maxsize=8)
-def _opened(dataset: str, root: Path, fingerprint: str | None) -> Corpus:
-    return open_data(dataset, fingerprint)

@@ -13,7 +13,7 @@ from tunemax.envs import disturbances
 from tunemax.envs.controls import Actions, Dial, LayerDial, find_dial
 from tunemax.envs.ids import IDS, SMALL, Row
 from tunemax.envs.variation import HORIZON, Varied, named
-from tunemax.gpt.config import Config, all_specs, changed, resolve
+from tunemax.gpt.config import SPELT, Config, all_specs, changed, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import shown
@@ -85,7 +85,7 @@ class Task:
         Actions(self.action, len(names))
         for horizon in (*self.horizons, *self.held_out(HORIZON)):
             self.steps(horizon)
-        for values in self._variations():
+        for values in self.variations():
             self.config_of(values)
         if self.events and min(self.horizons) < 2 * self.frame_skip:
             raise TunemaxError("disturb: an episode of one step has no place for it; take a longer horizon")
@@ -106,13 +106,12 @@ class Task:
         config = self._changed(given)
         held = config.held()
         if inert := [name for name in given if name not in held]:
-            raise TunemaxError(f"{inert[0]}: {_means_nothing(inert[0], config)}; leave it out")
+            raise TunemaxError(f"{inert[0]}: {config.why_inert(inert[0])}")
         if both := sorted(given.keys() & self._switches.keys()):
             raise TunemaxError(f"{both[0]}: actions move what SGD would; leave it out")
         for dial in self.dials:
             if dial.field not in held:
-                means = _means_nothing(dial.field, config)
-                raise TunemaxError(f"control {dial.name}: {means}; leave the control out, or what rules it out")
+                raise TunemaxError(f"control {dial.name}: {config.why_inert(dial.field)}")
         layers, now = self.config.model.n_layer, config.model.n_layer
         if self._of_layers and now != layers:
             remedy = f"let all trainings have {layers}, or all layers one control"
@@ -120,6 +119,23 @@ class Task:
         for name in values.keys() - named_as.keys():
             all_specs()[find_dial(name, config).field].check(values[name])
         return config
+
+    def meant(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some fields that mean something in one of its trainings at least."""
+        configs = [self.config, *map(self.config_of, self.variations())]
+        names = {SPELT}.union(*(config.held() for config in configs))
+        return {name: value for name, value in given.items() if resolve(name) in names}
+
+    def check_meant(self, given: Mapping[str, Any]) -> None:
+        """Raise TunemaxError if one of some fields that somebody gave would be ignored."""
+        meant, switches = self.meant(given), self._switches
+        for given_name, value in given.items():
+            name = resolve(given_name)
+            if given_name not in meant:
+                raise TunemaxError(f"{name} = {shown(value)}: {self.config.why_inert(name)}")
+            if name in switches and all_specs()[name].check(value) != switches[name]:
+                moved = f"actions move what SGD would, so it is {shown(switches[name])}"
+                raise TunemaxError(f"{name} = {shown(value)}: {moved}; leave it out")
 
     def _changed(self, given: Mapping[str, Any]) -> Config:
         base = {resolve(name): value for name, value in self.fields.items()}
@@ -188,7 +204,7 @@ class Task:
         held = Config.of({**self.fields, "max_iters": self.horizon, **own}).held()
         return {name: value for name, value in own.items() if name in held}
 
-    def _variations(self) -> Iterator[dict[str, Any]]:
+    def variations(self) -> Iterator[dict[str, Any]]:
         """Every value of every field that varies: widths with each number of heads, all others by themselves.
 
         A field of a variant comes with that variant, if that varies.
@@ -224,16 +240,24 @@ class Task:
             raise TunemaxError(f"horizon = {horizon}: not a multiple of frame_skip = {skip}; change one of them")
         return horizon // self.frame_skip
 
+    @property
+    def mean_steps(self) -> int:
+        """Steps of an episode of training, validation and test; on average, up to a whole one, where horizons vary."""
+        return math.ceil(sum(map(self.steps, self.horizons)) / len(self.horizons))
+
     def left_to_sgd(self) -> Task:
         """The same trainings with nothing controlled: SGD moves all learnables, from where an instance starts them."""
         return replace(self, controls=(), action="box", disturb={})  # an instance has its own
 
 
-def _means_nothing(name: str, config: Config) -> str:
-    """Why a field is inert in a configuration: ``means nothing with schedule = constant``."""
-    values = config.flat()
-    reasons = [f"{other} = {shown(values[other])}" for other in sorted(all_specs()[name].depends_on & values.keys())]
-    return f"means nothing with {', '.join(reasons)}"
+ANOTHER_WAY = {
+    "max_iters": "an episode's iterations are its horizon",
+    "seed": "every instance has its own",
+    "data_start": "every instance has its own part of the text",
+    "data_end": "every instance has its own part of the text",
+    "eval_slice": "rewards are measured on the validation slice, and the end on the test slice",
+}
+"""Fields that an environment decides by itself, with what is to be said of that."""
 
 
 def full_id(name: str) -> str:
@@ -251,6 +275,16 @@ def find_row(name: str) -> Row:
     return IDS[full]
 
 
+def check_config(config: Mapping[str, Any] | None) -> None:
+    """Refuse, for a new environment, fields that would do nothing in it: an instance has its own, or nothing asks them.
+
+    Environments of before may have them.
+    """
+    for name in config if isinstance(config, Mapping) else ():
+        if (known := resolve(name)) in ANOTHER_WAY:
+            raise TunemaxError(f"{known}: has no effect in an environment; {ANOTHER_WAY[known]}")
+
+
 def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "box", **given: Any) -> Task:
     """The task of an id with some arguments changed; None leaves them.
 
@@ -260,6 +294,11 @@ def task_of(name: str, config: Mapping[str, Any] | None = None, action: str = "b
     changed = {key: getattr(row, key) for key in (*OF_A_ROW, "whole_slices")}
     changed |= {key: value for key, value in given.items() if value is not None}
     controls = changed.pop("controls")
+    for argument, value in (("config", config), ("vary", given.get("vary")), ("disturb", given.get("disturb"))):
+        if value is not None and not isinstance(value, Mapping):
+            raise TunemaxError(f"{argument} = {shown(value)}: expected names with values")
+    if not isinstance(controls, (str, list, tuple)) or not all(isinstance(each, str) for each in controls):
+        raise TunemaxError(f"controls = {shown(controls)}: expected names of fields")
     names = (controls,) if isinstance(controls, str) else tuple(controls)
     if not names:
         raise TunemaxError("controls: none given; name at least one field that is a control")

@@ -19,7 +19,7 @@ HORIZON = "horizon"
 """Iterations of an episode: what the field `max_iters` is to a training."""
 SIZES = ("n_embd", "n_layer", "n_head", "block_size", "batch_size")
 """Fields of which values can be held out for `larger`."""
-OF_AN_INSTANCE = ("seed", "data_start", "data_end", "max_iters", "eval_by", "eval_slice")
+OF_AN_INSTANCE = ("seed", "data_start", "data_end", "max_iters", "eval_by", "eval_slice", "eval_tokens", "eval_iters")
 """An instance has these of its own, or no two trainings of a task may differ in them."""
 
 

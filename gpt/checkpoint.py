@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,14 +12,17 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from tunemax.gpt import plugins
 from tunemax.gpt.config import Config
 from tunemax.gpt.divergence import Stability
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.snapshot import Snapshot
 
 FORMAT = 1
+WHAT = "a tunemax checkpoint"
 
 
 class Formatted(pydantic.BaseModel):
@@ -32,7 +37,8 @@ H = TypeVar("H", bound=Formatted)
 class Header(Formatted):
     """What a checkpoint says of itself.
 
-    values: the active fields as they were then, controls included. path: the arithmetic of its training.
+    values: the active fields as they were then, controls included. path: the arithmetic of its training. plugins:
+    what of it came from where; of checkpoints from before there were any, nothing did.
     """
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -45,6 +51,7 @@ class Header(Formatted):
     path: str = ""
     stability: Stability = Stability()
     notes: dict[str, Any] = {}
+    plugins: tuple[PluginRecord, ...] = ()
 
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
@@ -59,6 +66,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         path=snapshot.arithmetic,
         stability=snapshot.stability,
         notes=dict(snapshot.notes),
+        plugins=snapshot.config.plugins,
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)
@@ -67,15 +75,16 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
 def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     """Read a snapshot.
 
-    Raises TunemaxError if there is none, it is damaged, of a newer format, or of other data than `fingerprint`.
+    Raises TunemaxError if there is none, it is damaged, of a newer format, of other data than `fingerprint`, or made
+    with a plug-in that is not here, or is another.
     """
-    if not path.is_file():
-        raise TunemaxError(f"{path}: no checkpoint here")
-    header, tensors = read(path, Header, "tunemax", "a tunemax checkpoint")
+    _check_there(path)
+    header, tensors = read(path, Header, "tunemax", WHAT)
     if fingerprint is not None and header.data != fingerprint:
         raise TunemaxError(
             f"{path}: trained on data {header.data[:12]}, not on {fingerprint[:12]}; prepare the data it names"
         )
+    plugins.check(header.plugins, str(path))
     config = Config.stored(header.config)
     if config.softmax.name != header.variant:
         raise TunemaxError(
@@ -87,19 +96,39 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     return Snapshot(config, values, header.iteration, tensors, header.path, header.stability, header.notes)
 
 
+def heading(path: Path) -> Header:
+    """What a checkpoint says of itself, without its tensors. Raises TunemaxError as `load` does."""
+    _check_there(path)
+    with _opened(path, Header, "tunemax", WHAT) as (header, _):
+        plugins.check(header.plugins, str(path))
+        return header
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise TunemaxError(f"{path}: no checkpoint here")
+
+
 def read(path: Path, kind: type[H], key: str, what: str) -> tuple[H, dict[str, Tensor]]:
     """Header and tensors of a safetensors file. key: of the metadata that is the header. what: what errors call it.
 
     Raises TunemaxError if it is damaged, or of a newer format.
     """
+    with _opened(path, kind, key, what) as (header, file):
+        # Copied: a tensor that still lies in the file dies with the process if somebody cuts the file.
+        return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+
+@contextmanager
+def _opened(path: Path, kind: type[H], key: str, what: str) -> Iterator[tuple[H, Any]]:
+    """Header and open file, as `read` has them."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = kind.model_validate_json((file.metadata() or {})[key])
-            # Copied: a tensor that still lies in the file dies with the process if somebody cuts the file.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if header.format == FORMAT:
+                yield header, file
+                return
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         reason = explain(error) if isinstance(error, pydantic.ValidationError) else str(error)
         raise TunemaxError(f"{path}: not {what}, or damaged ({reason}); train again or use another copy") from error
-    if header.format != FORMAT:
-        raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")
-    return header, tensors
+    raise TunemaxError(f"{path}: format {header.format}, this tunemax reads {FORMAT}; update tunemax")

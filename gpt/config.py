@@ -16,20 +16,35 @@ from typing import Any, Literal, Self, TypeVar
 
 import pydantic
 
+from tunemax.gpt import plugins
 from tunemax.gpt.attention import Attention
 from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, Control, Fields, FieldSpec, Range, explain, setting, shown, specs_of
+from tunemax.gpt.fields import (
+    Choices,
+    Condition,
+    Control,
+    Fields,
+    FieldSpec,
+    Range,
+    explain,
+    setting,
+    shown,
+    shown_condition,
+    specs_of,
+)
 from tunemax.gpt.mlp import Mlp
 from tunemax.gpt.norm import Norm
 from tunemax.gpt.optimizer import Optimizer
 from tunemax.gpt.parameters import Role
 from tunemax.gpt.parts import Part, specs_of_kinds
+from tunemax.gpt.plugins import PluginRecord
 from tunemax.gpt.positions import Positions
+from tunemax.gpt.schedule import simplest
 from tunemax.gpt.shape import Shape
-from tunemax.gpt.softmax import Variant, find_variant, variants
-from tunemax.gpt.train_config import TrainConfig
+from tunemax.gpt.softmax import Variant, find_output, find_variant, output_prefix, outputs, variants
+from tunemax.gpt.train_config import Schedule, TrainConfig
 
 F = TypeVar("F", bound=Fields)
 
@@ -51,30 +66,34 @@ class ModelConfig(Shape):
     attention: str = setting(
         "multi_head",
         "how heads share queries, keys and values",
-        search=Choices(tuple(Attention.kinds())),
+        search=lambda: Choices(tuple(Attention.kinds())),
         shared=True,
         neutral="multi_head",
     )
     position: str = setting(
         "learned",
         "position information: a learned table, or rotary (RoPE)",
-        search=Choices(tuple(Positions.kinds())),
+        search=lambda: Choices(tuple(Positions.kinds())),
         shared=True,
     )
     norm: str = setting(
-        "layer", "what normalises activations", search=Choices(tuple(Norm.kinds())), shared=True, neutral="layer"
+        "layer",
+        "what normalises activations",
+        search=lambda: Choices(tuple(Norm.kinds())),
+        shared=True,
+        neutral="layer",
     )
     norm_position: Literal["pre", "post", "peri"] = setting(
         "pre",
         "norm before each sublayer, after the residual sum, or before and after each sublayer",
-        when={"norm": tuple(name for name in Norm.kinds() if name != "none")},
+        when=lambda: {"norm": tuple(name for name in Norm.kinds() if name != "none")},
         search=Choices(("pre", "post", "peri")),
         shared=True,
     )
     mlp: str = setting(
         "gelu",
         "activation of the MLP; a name with glu has a gate",
-        search=Choices(tuple(Mlp.kinds())),
+        search=lambda: Choices(tuple(Mlp.kinds())),
         shared=True,
         neutral="gelu",
     )
@@ -91,13 +110,25 @@ class ModelConfig(Shape):
         neutral=0.0,
     )
     softmax_variant: str = setting(
-        "softmax", "what replaces the softmax of attention", search=Choices(tuple(variants()))
+        "softmax", "what replaces the softmax of attention", search=lambda: Choices(tuple(variants()))
+    )
+    softmax_variant_output: str = setting(
+        "softmax",
+        "what makes probabilities of the output's logits; its own fields begin with `output.`",
+        search=lambda: Choices(tuple(outputs())),
+        shared=True,
+        neutral="softmax",
     )
 
     @pydantic.field_validator("attention", "position", "norm", "mlp", "softmax_variant", mode="after")
     @classmethod
     def _canonical(cls, name: str, info: pydantic.ValidationInfo) -> str:
         return PARTS[str(info.field_name)].find(shown(name)).name
+
+    @pydantic.field_validator("softmax_variant_output", mode="after")
+    @classmethod
+    def _distribution(cls, name: str) -> str:
+        return find_output(shown(name)).name
 
     @pydantic.model_validator(mode="after")
     def _something_normalises(self) -> Self:
@@ -114,6 +145,10 @@ PARTS: Mapping[str, type[Part]] = {
 }
 """The families of parts that a training is made of, by the field that names a kind."""
 
+
+SPELT = "eval_iters"
+"""A field that always means something: where it is inert, `Config.of` takes it for another way to say one that is
+not."""
 
 PLACES = ("out_dir", "tensorboard_project", "tensorboard_run_name")
 """Fields that say where files go: they are for who trains, and not taken over from a trial of a database."""
@@ -149,6 +184,7 @@ class Config(pydantic.BaseModel):
     norm: pydantic.SerializeAsAny[Norm]
     mlp: pydantic.SerializeAsAny[Mlp]
     softmax: pydantic.SerializeAsAny[Variant]
+    output: pydantic.SerializeAsAny[Variant]
     train: TrainConfig
     optimizer: pydantic.SerializeAsAny[Optimizer]
     log: LogConfig
@@ -174,7 +210,7 @@ class Config(pydantic.BaseModel):
         model = _group(ModelConfig, "", checked)
         attention = _group(Attention.find(model.attention), "", checked)
         positions = _group(Positions.find(model.position), "", checked)
-        softmax = find_variant(model.softmax_variant)
+        softmax, output = find_variant(model.softmax_variant), find_variant(model.softmax_variant_output)
         train = _group(TrainConfig, "", checked)
         if train.data_start >= train.data_end:
             start, end = shown(train.data_start), shown(train.data_end)
@@ -199,11 +235,14 @@ class Config(pydantic.BaseModel):
             norm=_group(Norm.find(model.norm), "", checked),
             mlp=_group(Mlp.find(model.mlp), "", checked),
             softmax=_group(softmax, f"{softmax.name}.", checked),
+            output=_group(output, output_prefix(output.name), checked),
             train=train,
             optimizer=optimizer,
             log=_group(LogConfig, "", checked),
         )
-        conditional = [name for name in _conditional() & checked.keys() if checked[name] != specs[name].default]
+        conditional = [
+            name for name in _conditional(Part.generation) & checked.keys() if checked[name] != specs[name].default
+        ]
         inert = {name for name in conditional if not specs[name].active(config.flat())}
         return cls.of({name: value for name, value in checked.items() if name not in inert}) if inert else config
 
@@ -215,13 +254,25 @@ class Config(pydantic.BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """Every field by its flat name, inert ones included; `Config.of(config.flat()) == config`."""
-        return {prefix + name: value for prefix, group in self._groups() for name, value in dict(group).items()}
+        whole = {prefix + name: value for prefix, group in self._groups() for name, value in dict(group).items()}
+        output, fields = output_prefix(self.output.name), self.output.as_output or ()
+        return whole | {output + name: value for name, value in dict(self.output).items() if name in fields}
 
     def _groups(self) -> tuple[tuple[str, Fields], ...]:
-        """All groups of fields, each behind what its flat names begin with."""
+        """All groups of fields that are whole, each behind what its flat names begin with."""
         parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
         variant = (f"{self.softmax.name}.", self.softmax)
         return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
+
+    @property
+    def plugins(self) -> tuple[PluginRecord, ...]:
+        """Those that its parts come from."""
+        return plugins.records(self.kinds)
+
+    @property
+    def kinds(self) -> tuple[type[Part], ...]:
+        """Of all its parts."""
+        return tuple(map(type, (*self.parts, self.softmax, self.output)))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -240,6 +291,30 @@ class Config(pydantic.BaseModel):
         specs = all_specs()
         return {name: value for name, value in values.items() if specs[name].can_be_active(values)}
 
+    def check_meant(self, given: Mapping[str, Any]) -> None:
+        """Raise TunemaxError if one of some flat fields that somebody gave means nothing here."""
+        active = self.active()
+        for name, value in ((resolve(name), value) for name, value in given.items()):
+            if name not in active and name != SPELT:
+                raise TunemaxError(f"{name} = {shown(value)}: {self.why_inert(name)}")
+
+    def why_inert(self, name: str) -> str:
+        """``means nothing with optimizer = adamw; leave it out, or take optimizer = sgd or muon``, of a field that is
+        inert here."""
+        values, spec = self.flat(), all_specs()[name]
+
+        def missing(condition: Condition) -> Condition:
+            """What is not met, of fields that are there at all."""
+            there = {other: allowed for other, allowed in condition.items() if other in values}
+            return {other: allowed for other, allowed in there.items() if values[other] not in allowed}
+
+        ways = [missing(spec.when)] if missing(spec.when) else list(map(missing, spec.any_of))
+        here = [way for way in ways if Variant.field not in way]
+        reasons = dict.fromkeys(f"{other} = {shown(values[other])}" for way in here or ways for other in way)
+        remedies = [" and ".join(shown_condition(*each) for each in way.items()) for way in here or ways]
+        remedy = f", or take {' or '.join(remedies)}" if here or len(ways) == 1 else ""
+        return f"means nothing with {', '.join(reasons)}; leave it out{remedy}"
+
     def replace(self, values: Mapping[str, Any]) -> Config:
         """This configuration with some flat fields changed, checked again."""
         return Config.of(changed(self.flat(), {resolve(name): value for name, value in values.items()}))
@@ -253,7 +328,8 @@ class Config(pydantic.BaseModel):
         checked = all_specs()[name].check(value)
         prefix = name[: name.rfind(".") + 1]
         own_name = name.removeprefix(prefix)
-        group = next(g for p, g in self._groups() if p == prefix and own_name in type(g).model_fields)
+        groups = (*self._groups(), (output_prefix(self.output.name), self.output))
+        group = next(g for p, g in groups if p == prefix and own_name in type(g).model_fields)
         if not type(group).__pydantic_decorators__.model_validators:
             return checked
         own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
@@ -264,13 +340,16 @@ class Config(pydantic.BaseModel):
     def identity(self) -> str:
         """Sixteen hexadecimal digits; equal exactly if the same thing would be trained and measured.
 
-        Inert fields, fields that only say where and how often to write, and later fields at their neutral value stay
-        out, so a field added to tunemax leaves every older identity as it was.
+        Groups of fields are in their canonical form. Inert fields, fields that only say where and how often to write,
+        and later fields at their neutral value stay out, so a field added to tunemax leaves every older identity as it
+        was.
         """
-        active, named = self.active(), {}
+        values, specs, named = self.flat(), all_specs(), {}
+        for prefix, group in self._groups():
+            values |= {prefix + name: value for name, value in group.canonical(self).items()}
         for name in self.flat():
-            declared = all_specs()[name].declared
-            value = active.get(name, declared.inert_as)
+            declared = specs[name].declared
+            value = values[name] if specs[name].active(values) else declared.inert_as
             if declared.identity and value is not None and value != declared.neutral:
                 named[name] = value
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
@@ -280,10 +359,32 @@ class Config(pydantic.BaseModel):
         """That of the variant; asked for at every step of a training."""
         return self.softmax.code_path
 
+    @property
+    def roles(self) -> set[Role]:
+        """Those of the model's parameters, learnables of its variant left out."""
+        model = self.model
+        of_layers = (
+            *self.positions.parameters(model),
+            *self.norm.parameters("", model),
+            *self.attention.parameters("", model),
+            *self.mlp.parameters("", model, self.attention.weights(model)),
+        )
+        return {"input", *(parameter.role for parameter in of_layers), *(() if model.tie_weights else ("output",))}
+
+    @property
+    def simplest_schedule(self) -> Schedule:
+        """The one with the fewest fields that has the same learning rates."""
+        return simplest(self.train)
+
+    @property
+    def derived_std(self) -> float:
+        """What `init_std` is where it is not given."""
+        return GAIN / math.sqrt(self.model.base_width)
+
     def initial_std(self, role: Role) -> float:
         """Standard deviation of the initial weights of a role; see `TrainConfig.init_std`. With muP it is what they
         have at the base width; wider hidden matrices have it divided by the root of the multiple."""
-        std = self.train.init_std or GAIN / math.sqrt(self.model.base_width)
+        std = self.train.init_std or self.derived_std
         return std / math.sqrt(self.model.width_multiple) if role == "hidden" else std
 
     @cached_property
@@ -299,13 +400,18 @@ class Config(pydantic.BaseModel):
         return tuple((name, value) for name, value in agreed if value is not None)
 
 
-@lru_cache(maxsize=1)
 def all_specs() -> dict[str, FieldSpec]:
     """Every field by its flat name, in groups model (each variant's own fields behind it), training, logging."""
+    return _specs(Part.generation)
+
+
+@lru_cache(maxsize=1)
+def _specs(_generation: int) -> dict[str, FieldSpec]:
     groups = [
         specs_of(ModelConfig, "model"),
         *(specs_of_kinds(family) for family in PARTS.values() if family.group == "model" and family is not Variant),
         *(variant.specs() for variant in variants().values()),
+        *(variant.output_specs() for variant in outputs().values()),
         specs_of(TrainConfig, "training"),
         specs_of_kinds(Optimizer),
         specs_of(LogConfig, "logging"),
@@ -314,7 +420,7 @@ def all_specs() -> dict[str, FieldSpec]:
 
 
 @lru_cache(maxsize=1)
-def _conditional() -> frozenset[str]:
+def _conditional(_generation: int) -> frozenset[str]:
     """Fields that stacked members must agree on and that mean something only beside some values of others."""
     return frozenset(name for name, spec in all_specs().items() if spec.declared.shared and spec.depends_on)
 
@@ -324,8 +430,9 @@ def resolve(name: str) -> str:
     if name in all_specs():
         return name
     group, dot, field = str(name).rpartition(".")
-    owner = next((variant.name for variant in variants().values() if group in variant.aliases), group)
-    canonical = f"{owner}{dot}{field}"
+    place, within, alias = group.rpartition(".")  # `output`, if anything
+    owner = next((variant.name for variant in variants().values() if alias in variant.aliases), alias)
+    canonical = f"{place}{within}{owner}{dot}{field}"
     if canonical not in all_specs():
         raise TunemaxError(f"{shown(name)}: no such field{did_you_mean(canonical, all_specs())}")
     return canonical
@@ -345,3 +452,7 @@ def _group(fields: type[F], prefix: str, values: Mapping[str, Any]) -> F:
         return fields(**own)
     except pydantic.ValidationError as error:
         raise TunemaxError(explain(error, prefix.rstrip("."))) from error
+
+
+Part.reserved = frozenset(name for group in (ModelConfig, TrainConfig, LogConfig) for name in group.model_fields)
+plugins.load_named()  # what this process was told to register, now that there is everything that it could add to

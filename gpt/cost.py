@@ -42,7 +42,7 @@ def trained(config: Config, vocab_size: int) -> int:
     softmax = config.softmax
     learned = {f"{softmax.name}.{field}" for field in softmax.learned()}
     return sum(
-        p.size if p.role != "scalar" or softmax.per_head else 1
+        p.size if p.role != "scalar" or softmax.per_head else p.size // p.shape[0]
         for p in _parameters(config, vocab_size)
         if p.role != "scalar" or p.field in learned
     )

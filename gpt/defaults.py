@@ -7,7 +7,7 @@ from typing import Any
 
 from tunemax.gpt.fields import Choices, Range
 
-SCHEMA = 4
+SCHEMA = 5
 """Of definitions, scenes and whatever else names only some fields, as they are made now. What is stored without a
 number is of schema 1."""
 
@@ -21,6 +21,7 @@ UNTIL: Mapping[int, Mapping[str, Any]] = {
         "init_std": 0.02,
     },
     3: {},
+    4: {},
 }
 """By the last schema that had them: defaults that have changed since. Nothing is ever taken out of here."""
 SEARCHED_UNTIL: Mapping[int, Mapping[str, Range | Choices]] = {
@@ -30,6 +31,11 @@ SEARCHED_UNTIL: Mapping[int, Mapping[str, Range | Choices]] = {
         "grad_clip": Range(0.1, 10, log=True),
     },
     3: {"position": Choices(("learned", "rotary")), "norm_position": Choices(("pre", "post"))},
+    4: {
+        "softmax_variant": Choices(
+            ("constantmax", "softmax", "softermax", "sigsoftmax", "sigsoftmax_base2", "polymax", "strongermax")
+        )
+    },
 }
 """The same of the range that a study file means by `default`."""
 

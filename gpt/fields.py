@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import annotated_types
 import pydantic
@@ -22,6 +22,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.numbers import MOST, whole_number
 
 Value = bool | int | float | str
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ class Fields(pydantic.BaseModel):
     """A group of fields: frozen, no unknown names, no NaN or infinity."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """What this group of a configuration is called where configurations are told apart, as far as that is not what
+        it is called here: flat fields, of this group or naming its kind.
+
+        Whatever trains the same thing, bit for bit, on every text, has one canonical form; a kind that is another one
+        in some setting says so. Of several forms it is the one with fewer fields, then the one that older versions
+        knew, so that what they have stored stays what it is.
+
+        config: the `Config` that it is a group of.
+        """
+        return {}
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ class Control:
 class Declaration:
     """What tunemax adds to a pydantic field; see `setting`."""
 
+    help: str
     search: Range | Choices | None
     when: Condition
     any_of: tuple[Condition, ...]
@@ -88,13 +102,20 @@ class Declaration:
     inert_as: Value | None
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """Makes the declaration of a field, as it is now."""
+
+    now: Callable[[], Declaration]
+
+
 def setting(
     default: Value,
-    help: str,
+    help: str | Callable[[], str],
     *,
-    search: Range | Choices | None = None,
-    when: Condition | None = None,
-    any_of: Sequence[Condition] = (),
+    search: Range | Choices | Callable[[], Range | Choices] | None = None,
+    when: Condition | Callable[[], Condition] | None = None,
+    any_of: Sequence[Condition] | Callable[[], Sequence[Condition]] = (),
     control: Control | None = None,
     learnable: bool = False,
     shared: bool = False,
@@ -107,7 +128,7 @@ def setting(
     lt: float | None = None,
     le: float | None = None,
 ) -> Any:
-    """Declare a field.
+    """Declare a field. What depends on the kinds that are registered is given as a function.
 
     search: its dimension when a study asks for the field without a range of its own.
     when: the condition under which the field means anything; else it is inert.
@@ -122,11 +143,29 @@ def setting(
     inert, as it did before.
     gt, ge, lt, le: the valid range.
     """
-    info: Any = pydantic.Field(default, description=help, gt=gt, ge=ge, lt=lt, le=le)
-    info.metadata.append(
-        Declaration(search, when or {}, tuple(any_of), control, learnable, shared, switch, identity, neutral, inert_as)
-    )
+
+    def declared() -> Declaration:
+        return Declaration(
+            _now(help),
+            _now(search),
+            _now(when or {}),
+            tuple(_now(any_of)),
+            control,
+            learnable,
+            shared,
+            switch,
+            identity,
+            neutral,
+            inert_as,
+        )
+
+    info: Any = pydantic.Field(default, gt=gt, ge=ge, lt=lt, le=le)
+    info.metadata.append(_Declared(declared))
     return info
+
+
+def _now(late: T | Callable[[], T]) -> T:
+    return late() if callable(late) else late
 
 
 @dataclass(frozen=True)
@@ -150,7 +189,7 @@ class FieldSpec:
 
     @property
     def help(self) -> str:
-        return self.info.description or ""
+        return self.declared.help
 
     @property
     def is_scalar(self) -> bool:
@@ -254,9 +293,10 @@ def specs_of(fields: type[Fields], group: str, prefix: str = "", when: Condition
     """The fields of one class in order of declaration. prefix: of a variant's names. when: condition of the class."""
     specs = []
     for name, info in fields.model_fields.items():
-        declared = next((item for item in info.metadata if isinstance(item, Declaration)), None)
-        if declared is None:
+        found = next((item for item in info.metadata if isinstance(item, _Declared)), None)
+        if found is None:
             raise TypeError(f"{fields.__qualname__}.{name}: declare it as setting(default, help)")
+        declared = found.now()
         own, *alternatives = (
             {prefix + other: allowed for other, allowed in condition.items()}
             for condition in (declared.when, *declared.any_of)

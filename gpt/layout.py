@@ -18,7 +18,7 @@ class Layout:
     """The columns of `theta` (K, P) for the parameters of one model, by role: matrices, vectors, learnables.
 
     Every row has one column a head for every learnable of every variant and layer, whichever variant the member has:
-    rows of one bucket look alike. A learnable shared by a layer uses the first of its columns; the columns that a
+    rows of one bucket look alike. A learnable shared by a layer uses those of the first head; the columns that a
     member does not use stay zero, have zero gradient, and are left out of `used`.
     """
 
@@ -59,12 +59,16 @@ class Layout:
         return row
 
     def learnable(self, columns: Tensor, config: Config, field: str) -> Tensor:
-        """A view of what a variant uses for its learnable, (..., L, H or 1), in learnable columns (..., columns)."""
+        """A view of what a variant uses for its learnable, in learnable columns (..., columns): (..., L, H or 1), or
+        (..., L, H or 1, n) of one of n numbers."""
         fields = [p.field for p in self._learnables]
         name = f"{config.softmax.name}.{field}"
         place = fields.index(name)
-        by_layer = columns.view(*columns.shape[:-1], fields.count(name), -1, *self._learnables[place].shape)
-        return by_layer[..., place, self._part(config)]  # of (..., L, fields, H)
+        layers, parameter = fields.count(name), self._learnables[place]
+        begin = sum(p.size for p in self._learnables[:place])
+        of_field = columns.view(*columns.shape[:-1], layers, -1)[..., begin : begin + parameter.size]
+        by_head = of_field.view(*of_field.shape[:-1], *parameter.shape)  # (..., L, H), or (..., L, H, n)
+        return by_head.narrow(of_field.dim() - 1, 0, parameter.shape[0] if config.softmax.per_head else 1)
 
     def used(self, config: Config) -> dict[str, slice]:
         """The parameters that a member of this configuration trains, and which part of each."""

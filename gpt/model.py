@@ -19,10 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunemax.gpt.attention import Place
+from tunemax.gpt.cache import Cache
 from tunemax.gpt.config import Config
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, amounts, variant_parameters
 from tunemax.gpt.linear import scaled
 from tunemax.gpt.parameters import Parameter
+from tunemax.gpt.softmax import Variant
 
 
 def losses(
@@ -116,12 +118,14 @@ def forward(
     lanes: Sequence[Lane],
     dropout: Drop | None = None,
     observe: Observer | None = None,
+    cache: Cache | None = None,
 ) -> Tensor:
     """Logits of the next token, (K, B, T, V), from tokens (K, B, T). `dropout` None drops nothing.
 
-    config: of any member; what they may differ in stands in `views` and `lanes`.
+    config: of any member; what they may differ in stands in `views` and `lanes`. cache: of the tokens before these, to
+    which these are added.
     """
-    model = config.model
+    model, before = config.model, cache.length if cache else 0
 
     def drop(x: Tensor, site: str) -> Tensor:
         return x if dropout is None else dropout(x, site)
@@ -136,23 +140,37 @@ def forward(
         h = sublayer(norm(x, ln))
         return x + drop(h if model.norm_position == "pre" else norm(h, f"{ln}_out"), site)
 
-    x = scaled(config.positions.embedded(views, embed(views["wte"], tokens)), model.input_scale)  # (K, B, T, C)
+    x = scaled(config.positions.embedded(views, embed(views["wte"], tokens), before), model.input_scale)  # (K, B, T, C)
     x = drop(x, "embed")
-    places = torch.arange(tokens.shape[-1], dtype=torch.int32, device=x.device)  # half of int64 where it is compiled
-    mask = places[:, None] >= places
-    if (seen := config.attention.seen(places[:, None] - places)) is not None:
+    # int32 is half of int64 where it is compiled
+    places = torch.arange(before + tokens.shape[-1], dtype=torch.int32, device=x.device)
+    own = places[before:, None]
+    mask = own >= places
+    if (seen := config.attention.seen(own - places)) is not None:
         mask = mask & seen
     for layer in range(model.n_layer):
         name = f"h.{layer}"
-        place = Place(layer, model, views, config.positions, mask, seen is None, lanes, dropout, observe)
+        place = Place(layer, model, views, config.positions, mask, seen is None, lanes, dropout, observe, cache)
         x = residual(x, partial(config.attention, place=place), f"{name}.attn", f"{name}.ln_1")
         x = residual(x, partial(config.mlp, views, f"{name}.mlp"), f"{name}.mlp", f"{name}.ln_2")
+    if cache is not None:
+        cache.length += tokens.shape[-1]
     if model.norm_position != "post":
         x = norm(x, "ln_f")
     head = views["wte"] if model.tie_weights else views["lm_head"]  # (K, V, C)
     logits = torch.bmm(scaled(x, model.output_scale).flatten(1, 2), head.mT).view(*tokens.shape, -1)
     cap = amounts(lanes, "logit_softcap")
-    return logits if cap is None else capped(logits, cap)
+    return distribution(config.output, logits if cap is None else capped(logits, cap), lanes)
+
+
+def distribution(output: Variant, logits: Tensor, lanes: Sequence[Lane]) -> Tensor:
+    """Logits (K, B, T, V) of the softmax that a variant is with each member's own numbers: all that comes after, the
+    loss and samples, takes a softmax."""
+    if output.name == "softmax":
+        return logits
+    values = {spec.name: amounts(lanes, spec.name) for spec in output.output_specs() if spec.is_scalar}
+    own = {name.rpartition(".")[2]: value[:, None, None, None] for name, value in values.items() if value is not None}
+    return output.bind(own).scores(logits)
 
 
 def capped(logits: Tensor, cap: Tensor) -> Tensor:

@@ -28,10 +28,12 @@ def load_modules(package: str, folders: Iterable[str]) -> None:
             raise broken(_place(error, folders), error) from error
 
 
-def broken(place: str, error: Exception) -> TunemaxError:
+def broken(
+    place: str, error: BaseException, remedy: str = "mend the file, or move it out of its folder"
+) -> TunemaxError:
     """Of a module. place: file and line."""
     what = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
-    return TunemaxError(f"{place}: {type(error).__name__}: {what}; mend the file, or move it out of its folder")
+    return TunemaxError(f"{place}: {type(error).__name__}: {what}; {remedy}")
 
 
 def place_of(cls: type) -> str:

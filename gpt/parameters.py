@@ -20,8 +20,9 @@ class Parameter:
     """One named tensor of a member, as the part of the model that uses it declares it.
 
     Its initial value is normal with the configuration's `init_std`, divided by `shrink`; `fill` everywhere if that is
-    0; or what a configuration says of `field`, the flat name of a variant's learnable. A learnable has shape (H,), the
-    same fields in each layer. A matrix may be several side by side: `blocks` says how many columns each of them has.
+    0; or what a configuration says of `field`, the flat name of a variant's learnable. A learnable has shape (H,), or
+    (H, n) if it is n numbers, the same fields in each layer. A matrix may be several side by side: `blocks` says how
+    many columns each of them has.
     """
 
     name: str

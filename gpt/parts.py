@@ -29,6 +29,10 @@ class Part(Fields, ABC):
     """Whether members of a stack may have different values of its fields; else each field is declared as shared."""
     registry: ClassVar[dict[str, type[Part]]]
     """Of its family: every kind by its name and its aliases."""
+    generation: ClassVar[int] = 0
+    """Of all families: how often a kind has come or gone. What was made of all of them holds until it is another."""
+    reserved: ClassVar[frozenset[str]] = frozenset()
+    """Fields that every training has, whatever its parts."""
 
     def __init_subclass__(
         cls, name: str = "", aliases: tuple[str, ...] = (), field: str = "", noun: str = "", **kwargs: Any
@@ -38,9 +42,17 @@ class Part(Fields, ABC):
             cls.field, cls.noun, cls.registry = field, noun, {}
         if name:
             cls.name, cls.aliases = name, aliases
+            Part.generation += 1
             for key in (name, *aliases):
                 if (other := cls.registry.setdefault(key, cls)) is not cls:
                     raise TypeError(f"{cls.noun} name {key!r} is taken by {other.__qualname__} in {other.__module__}")
+
+    @classmethod
+    def withdraw(cls) -> None:
+        """Take this kind out of the registry of its family."""
+        Part.generation += 1
+        for key in [key for key, kind in cls.registry.items() if kind is cls]:
+            del cls.registry[key]
 
     @classmethod
     def check_declared(cls) -> None:

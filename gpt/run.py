@@ -14,37 +14,23 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import pydantic
-
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import open_data
 from tunemax.gpt.divergence import Stability, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import perplexity
-from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
 from tunemax.gpt.paths import inside, path_typed
 from tunemax.gpt.probe import probe
+from tunemax.gpt.record import CONFIG, Record, Start, recorded
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.gpt.visible import visible
 
-CONFIG, LOG, CHECKPOINT, LOCK = "config.json", "metrics.jsonl", "checkpoint.safetensors", ".lock"
-
-
-class Record(pydantic.BaseModel):
-    """What CONFIG holds: the configuration in flat names, its identity, and the fingerprint of the data."""
-
-    config: dict[str, Any]
-    identity: str
-    data: str
-    path: str = ""
-    """`Trainer.arithmetic`; empty in runs of older versions."""
-    steered: str = ""
-    """Who moved controls meanwhile; empty for nobody."""
+LOG, CHECKPOINT, LOCK = "metrics.jsonl", "checkpoint.safetensors", ".lock"
 
 
 @dataclass(frozen=True)
@@ -139,24 +125,34 @@ def run_folder(config: Config) -> Path:
         raise TunemaxError(f"{error}; choose an --out_dir") from None
 
 
-def train(config: Config, report: Callable[[Row], None], controller: Controller | None = None) -> Result:
+def train(
+    config: Config,
+    report: Callable[[Row], None],
+    controller: Controller | None = None,
+    start: Start | None = None,
+) -> Result:
     """Train one member from its first iteration. Raises TunemaxError if its folder already holds a run, or is being
-    trained in by another process.
+    trained in by another process, or if it cannot begin with the weights that are given.
 
-    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed.
+    controller: moves controls meanwhile; TensorBoard has them as `controls/…`. Such a run cannot be resumed. start: the
+    weights to begin with; initial ones where none are given.
     """
     folder = run_folder(config)
     _check_free(folder, controller)
     _check_names(folder, config)
     corpus = open_data(config.train.dataset)
     trainer = Trainer(config, corpus)
-    member = trainer.add(config)
+    member = trainer.restore(start.snapshot.begun(config)) if start else trainer.add(config)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _check_free(folder, controller)  # somebody may have begun meanwhile
         try:
-            _record(config, trainer, folder, controller.name if controller else "")
-            return _go_on(trainer, member, folder, report, controller=controller)
+            if start:  # before anything says that there is a run, which would begin with other weights
+                checkpoint.save(trainer.snapshot(member), folder / CHECKPOINT, corpus.manifest.fingerprint)
+            record = Record.of(
+                trainer, config, steered=controller.name if controller else "", start=start.name if start else ""
+            ).write(folder)
+            return _go_on(trainer, member, folder, record, report, controller=controller)
         except KeyboardInterrupt as interrupt:
             nothing = f"nothing was trained yet; {way_on(folder, controller is not None)}"
             raise (interrupt if interrupt.args else KeyboardInterrupt(nothing)) from None
@@ -190,6 +186,7 @@ def _resume(
         )
     config = Config.stored(record.config)
     changed = config.replace(changes)
+    changed.check_meant(changes)
     _check_names(folder, changed)
     for name, value in changed.active().items():
         if all_specs()[name].declared.identity and name != "max_iters" and config.active().get(name) != value:
@@ -205,6 +202,8 @@ def _resume(
     if (folder / CHECKPOINT).exists():
         saved = checkpoint.load(folder / CHECKPOINT, corpus.manifest.fingerprint)
         member = trainer.restore(replace(saved, config=changed, values=changed.held()))
+    elif record.start:
+        raise TunemaxError(f"{folder}: began with weights of {record.start}, and {CHECKPOINT} is gone; begin it anew")
     else:
         member = trainer.add(changed)
     logged = _forget_after(folder / LOG, member.iteration)
@@ -217,22 +216,8 @@ def _resume(
     if new != old and config.train.schedule != "constant":
         stretched = f"its schedule ({config.train.schedule}) is that of {new:,} iterations from here on"
         note(f"max_iters = {new} instead of {old}: {stretched}, so the learning rate jumps")
-    _record(changed, trainer, folder)
-    return _go_on(trainer, member, folder, report, logged)
-
-
-def recorded(folder: Path) -> Record:
-    """What a run's folder says of it. Raises TunemaxError if it holds no run, or one that cannot be read."""
-    if not (folder / CONFIG).is_file():
-        raise TunemaxError(
-            f"{folder}: holds no run ({CONFIG} is missing); start one with tunemax train --out_dir {folder}"
-        )
-    try:
-        return Record.model_validate_json((folder / CONFIG).read_bytes())
-    except pydantic.ValidationError as error:
-        raise TunemaxError(
-            f"{folder / CONFIG}: unreadable ({explain(error)}); restore it or start a new run"
-        ) from error
+    record = Record.of(trainer, changed, start=record.start).write(folder)
+    return _go_on(trainer, member, folder, record, report, logged)
 
 
 def _check_free(folder: Path, controller: Controller | None) -> None:
@@ -256,16 +241,11 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _record(config: Config, trainer: Trainer, folder: Path, steered: str = "") -> None:
-    data = trainer.corpus.manifest.fingerprint
-    record = Record(config=config.flat(), identity=config.identity, data=data, path=trainer.arithmetic, steered=steered)
-    write_whole(folder / CONFIG, record.model_dump_json(indent=1).encode())
-
-
 def _go_on(
     trainer: Trainer,
     member: Member,
     folder: Path,
+    record: Record,
     report: Callable[[Row], None],
     logged: int | None = None,
     controller: Controller | None = None,
@@ -274,9 +254,7 @@ def _go_on(
     train, log = member.config.train, member.config.log
     tokens = train.batch_size * member.config.model.block_size
     rows: list[Row] = []
-    steered = controller.name if controller else ""
-    arithmetic = trainer.arithmetic
-    with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(steered)) as journal:
+    with _Journal(trainer, member, folder, resumed=logged is not None, steered=bool(record.steered)) as journal:
         if logged is not None and logged < member.iteration and _due(member):  # interrupted before it was logged
             rows.append(journal.write(math.nan))
             report(rows[-1])
@@ -291,9 +269,10 @@ def _go_on(
             if _due(member) or member.event is not None:  # else it has stopped for its controller only
                 rows.append(journal.write(n * tokens / (time.perf_counter() - start)))
                 report(rows[-1])
-            if trainer.arithmetic != arithmetic:  # the compiler has failed at an iteration or evaluation, and said so
-                arithmetic = trainer.arithmetic
-                _record(member.config, trainer, folder, steered)
+            if trainer.arithmetic != record.path:  # the compiler has failed at an iteration or evaluation, and said so
+                record = record.write(folder, path=trainer.arithmetic)
+        if member.event:
+            record.write(folder, diverged=member.event.reason)
         journal.end()
     return Result(folder, member.iteration, rows, member.event.reason if member.event else None, member.stability)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tunemax.gpt.train_config import TrainConfig
+from tunemax.gpt.train_config import Schedule, TrainConfig
 
 
 def lr_factor(train: TrainConfig, iteration: int) -> float:
@@ -25,6 +25,16 @@ def lr_factor(train: TrainConfig, iteration: int) -> float:
     progress = min(max((iteration - start) / max(train.max_iters - 1 - start, 1), 0.0), 1.0)
     left = 0.5 * (1 + math.cos(math.pi * progress)) if train.schedule == "cosine" else 1 - progress
     return train.min_lr_ratio + (1 - train.min_lr_ratio) * left
+
+
+def simplest(train: TrainConfig) -> Schedule:
+    """The schedule with the fewest fields that has the same learning rate at every iteration: one that never falls is
+    constant, and a wsd that is never stable is linear."""
+    warmup, last = warmup_end(train), train.max_iters - 1
+    start = decay_start(train, train.max_iters) if train.schedule == "wsd" else warmup
+    if train.min_lr_ratio == 1 or max(warmup, start) >= last:
+        return "constant"
+    return "linear" if train.schedule == "wsd" and start <= warmup else train.schedule
 
 
 def warmup_end(train: TrainConfig) -> int:

@@ -7,11 +7,12 @@ hidden matrices, and the logits. So a learning rate that is best at one width is
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 import pydantic
 
-from tunemax.gpt.fields import Choices, Fields, Range, setting
+from tunemax.gpt.fields import Choices, Fields, Range, Value, setting
 
 MUP = {"parametrisation": ("mup",)}
 
@@ -97,6 +98,16 @@ class Shape(Fields):
                 "64; or take parametrisation = standard"
             )
         return self
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """At the base width, where nothing is scaled, muP is the standard parametrisation; elsewhere heads have a width
+        at the base, whoever says it, unless it follows from their width here."""
+        attention = config.attention
+        scales = self.width_multiple, self.input_scale, self.output_scale, attention.query_scale(self)
+        if all(scale == 1 for scale in scales):
+            return {"parametrisation": "standard"}
+        base, derived = attention.base_head_width(self), attention.head_width(self) / self.width_multiple
+        return {"mup_base_head_width": 0 if base == derived else int(base)}
 
     @property
     def base_width(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -32,13 +32,28 @@ class Snapshot:
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Whatever whoever keeps it wants to have beside it, as JSON can hold it."""
 
+    @property
+    def weights(self) -> Self:
+        """The same without what its optimizer keeps: a third of it, and all that writes a text."""
+        return replace(self, tensors={name: value for name, value in self.tensors.items() if name.startswith("theta/")})
+
+    def begun(self, config: Config) -> Self:
+        """These weights at the beginning of a training of this configuration, whose optimizer knows nothing yet."""
+        return type(self)(config, config.held(), 0, self.weights.tensors)
+
     def rows(self, layout: Layout, dtype: torch.dtype) -> Rows:
-        """The rows of one member, (1, P) each. Raises TunemaxError if names or shapes are not its configuration's."""
+        """The rows of one member, (1, P) each. At iteration 0 its weights are enough. Raises TunemaxError if names or
+        shapes are not its configuration's."""
         used, kinds = layout.used(self.config), ("theta", *self.config.optimizer.moments)
+        there = dict(self.tensors)
+        if not self.iteration and there.keys() <= {f"theta/{name}" for name in used}:
+            for name, tensor in self.tensors.items():
+                there |= {name.replace("theta", kind, 1): torch.zeros_like(tensor) for kind in kinds[1:]}
+            there["count"] = torch.zeros(1)
         expected = {"count"} | {f"{kind}/{name}" for kind in kinds for name in used}
-        count = self.tensors.get("count", torch.empty(0))
-        if self.tensors.keys() != expected:
-            odd = sorted(self.tensors.keys() ^ expected)[0]
+        count = there.get("count", torch.empty(0))
+        if there.keys() != expected:
+            odd = sorted(there.keys() ^ expected)[0]
             model = f"a {self.config.softmax.name} model of this shape, trained by {self.config.optimizer.name}"
             raise TunemaxError(f"snapshot: parameter {odd} does not belong to {model}")
         if count.shape != (1,) or float(count) != self.iteration:
@@ -49,7 +64,7 @@ class Snapshot:
         for kind, row in zip(kinds, rows, strict=True):
             views = layout.split(row[0])
             for name, columns in used.items():
-                tensor, into = self.tensors[f"{kind}/{name}"], views[name][columns]
+                tensor, into = there[f"{kind}/{name}"], views[name][columns]
                 if tensor.shape != into.shape:
                     raise TunemaxError(
                         f"snapshot: {name} has shape {list(tensor.shape)}, this configuration needs {list(into.shape)}"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import pydantic
 
 from tunemax.gpt.evaluation import SPAN
-from tunemax.gpt.fields import Choices, Control, Fields, Range, setting, shown
+from tunemax.gpt.fields import Choices, Control, Fields, Range, Value, setting, shown
 from tunemax.gpt.optimizer import Optimizer
 from tunemax.gpt.softmax import variants
 
+Schedule = Literal["cosine", "constant", "linear", "wsd"]
 
-def by_optimizer(name: str) -> str:
-    """How a field's help says which optimizers have another default for it."""
-    kinds = Optimizer.kinds().values()
-    others = [f"{shown(kind.defaults[name])} with {kind.name}" for kind in kinds if name in kind.defaults]
-    return f"; by default {', '.join(others)}" if others else ""
+
+def by_optimizer(name: str, help: str) -> Callable[[], str]:
+    """The help of a field, with the optimizers that have another default for it."""
+
+    def said() -> str:
+        kinds = Optimizer.kinds().values()
+        others = [f"{shown(kind.defaults[name])} with {kind.name}" for kind in kinds if name in kind.defaults]
+        return f"{help}; by default {', '.join(others)}" if others else help
+
+    return said
 
 
 class TrainConfig(Fields):
@@ -42,13 +49,13 @@ class TrainConfig(Fields):
     optimizer: str = setting(
         "adamw",
         "how gradients become updates",
-        search=Choices(tuple(Optimizer.kinds())),
+        search=lambda: Choices(tuple(Optimizer.kinds())),
         shared=True,
         neutral="adamw",
     )
     learning_rate: float = setting(
         5e-3,
-        f"peak learning rate{by_optimizer('learning_rate')}",
+        by_optimizer("learning_rate", "peak learning rate"),
         gt=0,
         le=10,
         search=Range(1e-3, 3e-2, log=True),
@@ -60,7 +67,7 @@ class TrainConfig(Fields):
         ge=0,
         le=1e4,
         search=Range(0.1, 100, log=True),
-        any_of=[condition for variant in variants().values() for condition in variant.learns()],
+        any_of=lambda: [condition for variant in variants().values() for condition in variant.learns()],
         control=Control("multiplicative", 1e-3, 1e4),
     )
     input_lr_ratio: float = setting(
@@ -91,7 +98,7 @@ class TrainConfig(Fields):
         control=Control("multiplicative", 1e-3, 1e4),
         neutral=1.0,
     )
-    schedule: Literal["cosine", "constant", "linear", "wsd"] = setting(
+    schedule: Schedule = setting(
         "linear",
         "learning rate after the warm-up; wsd is warm-up, stable, linear decay",
         search=Choices(("cosine", "constant", "linear", "wsd")),
@@ -127,7 +134,7 @@ class TrainConfig(Fields):
     )
     weight_decay: float = setting(
         0.1,
-        f"decoupled weight decay, on matrices unless vector_decay_ratio says otherwise{by_optimizer('weight_decay')}",
+        by_optimizer("weight_decay", "decoupled weight decay, on matrices unless vector_decay_ratio says otherwise"),
         ge=0,
         le=100,
         search=Range(1e-3, 1.0, log=True),
@@ -206,6 +213,22 @@ class TrainConfig(Fields):
         identity=False,
         shared=True,
     )
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """The simplest of equal schedules, initial weights by the width where they are that anyway, and no ratio of
+        what is not there, does not move or does not decay.
+
+        Shares of the horizon that are rounded to the same iteration stay apart: a longer one tells them apart.
+        """
+        std = 0.0 if self.init_std == config.derived_std else self.init_std
+        same: dict[str, Value] = {"schedule": config.simplest_schedule, "init_std": std}
+        for role in ("input", "output", "vector"):
+            rate, decay = f"{role}_lr_ratio", f"{role}_decay_ratio"
+            there = role in config.roles
+            decays = there and getattr(self, rate) and self.weight_decay
+            idle = [] if decays else [decay] if there else [rate, decay]
+            same |= {name: type(self).model_fields[name].default for name in idle}
+        return same
 
     @pydantic.field_validator("optimizer", mode="after")
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunemax.gpt.cache import Cache
 from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data.corpus import Corpus
@@ -23,7 +24,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import shown
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
-from tunemax.gpt.lanes import Lane, Observer
+from tunemax.gpt.lanes import Lane, Observer, Settled
 from tunemax.gpt.layout import Layout
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.model import forward, parameters
@@ -45,6 +46,8 @@ Windows = np.ndarray[Any, Any]
 """Token ids (n, T + 1), as `Corpus.windows` gives them."""
 Measure = Callable[[Variant, Tensor, Tensor], Sequence[Tensor]]
 """What is measured of a lane's attention, (k, …) each, from (bound variant, logits (k, B, H, T, T), mask (T, T))."""
+Reading = Callable[[Tensor, Cache | None], Tensor]
+"""Logits (B, T, V) of the token after each of tokens (B, T), which stand behind those of a cache."""
 
 THEN = ", then "
 """Between two ways to train, of a member that began in one and went on in another."""
@@ -112,7 +115,8 @@ class Trainer:
         self.corpus = corpus
         self._shared = config
         self.model = config.model
-        self._switched_on = [name for name, value in self.bucket if value and all_specs()[name].declared.switch]
+        switched_on = [name for name, value in self.bucket if value and all_specs()[name].declared.switch]
+        self._amounts = [*switched_on, *(spec.name for spec in config.output.output_specs() if spec.is_scalar)]
         self.batch_size = config.train.batch_size
         self.bf16 = config.train.precision == "bf16"
         self.device = find_device(config.train.device)
@@ -171,7 +175,8 @@ class Trainer:
             reasons = [f"{other} is {shown(values[other])}" for other in sorted(spec.depends_on & values.keys())]
             raise TunemaxError(f"{name}: means nothing for this member ({', '.join(reasons)})")
         own = name.rpartition(".")[2]
-        forms = member.config.softmax.learned() if "." in name else {}
+        softmax = member.config.softmax
+        forms = softmax.learned() if name.startswith(f"{softmax.name}.") else {}
         if at and (own not in forms or layer not in map(str, range(self.model.n_layer))):
             each = f"layers 0 to {self.model.n_layer - 1} have one each" if own in forms else "all layers share it"
             raise TunemaxError(f"{control}: no such control; {each}")
@@ -309,10 +314,20 @@ class Trainer:
 
     def logits(self, member: Member, tokens: Tensor) -> Tensor:
         """Of the token after each of tokens (B, T ≤ block_size), without dropout: (B, T, V) on the CPU."""
+        return self.reading(member)(tokens, None)
+
+    def reading(self, member: Member) -> Reading:
+        """A member that reads, as it is now: the same of tokens (B, T) that stand behind those of a cache, if one is
+        given, to which they are added. It is meant for many calls, until something trains."""
         row = self.members.index(member)
         views = self.layout.split(self._rows.theta[row : row + 1])
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return forward(views, tokens.to(self.device)[None], self._shared, self._lanes([member]))[0].float().cpu()
+        lanes = [Settled(lane.variant, lane.rows, lane.scalars, lane.amounts) for lane in self._lanes([member])]
+
+        def read(tokens: Tensor, cache: Cache | None) -> Tensor:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return forward(views, tokens.to(self.device)[None], self._shared, lanes, cache=cache)[0].float().cpu()
+
+        return read
 
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
@@ -340,14 +355,16 @@ class Trainer:
         return f"{member.before}{THEN}{self.arithmetic}"
 
     def learnables(self, member: Member) -> dict[str, Tensor]:
-        """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ)."""
+        """The learnables that SGD moves, by field name: (L, H) or (L, 1), as values (γ, not ln γ); of one of n numbers
+        their mean."""
         return {name: values[0] for name, values in self.learnables_of([member]).items()}
 
     def learnables_of(self, members: Sequence[Member]) -> dict[str, Tensor]:
         """The same of members of one code path, (k, L, H) or (k, L, 1)."""
         rows = [self.members.index(member) for member in members]
         columns = self._rows.theta[rows, self.layout.spans["scalar"]].cpu()
-        return self._learnables(members[0], columns)
+        values = self._learnables(members[0], columns)
+        return {name: value if value.dim() == 3 else value.mean(-1) for name, value in values.items()}
 
     # ------------------------------------------------------------------------------------------------------- inside
 
@@ -379,8 +396,8 @@ class Trainer:
                     values = [member.values.get(spec.name, spec.default) for member in of_lane]
                     tensor = torch.tensor(values, dtype=self._rows.theta.dtype, device=self.device)
                     scalars[name] = tensor.view(-1, 1, 1, 1, 1)
-            for name in self._switched_on:
-                amounts = [member.values[name] for member in of_lane]
+            for name in self._amounts:
+                amounts = [member.values.get(name, all_specs()[name].default) for member in of_lane]
                 on[name] = torch.tensor(amounts, dtype=self._rows.theta.dtype, device=self.device)
             lanes.append(Lane(variant, slice(row, row + len(of_lane)), scalars, on))
             row += len(of_lane)
@@ -415,6 +432,7 @@ class Trainer:
                 member.stability = spiked(member.stability, cap, begin, loss)
 
     def _learnables(self, member: Member, columns: Tensor) -> dict[str, Tensor]:
-        """The learnables that SGD moves, (..., L, H or 1), from learnable columns (..., columns)."""
+        """The learnables that SGD moves, (..., L, H or 1), or (..., L, H or 1, n) of one of n numbers, from learnable
+        columns (..., columns)."""
         forms, used = member.config.softmax.learned(), partial(self.layout.learnable, columns, member.config)
         return {name: from_column(used(name), form) for name, form in forms.items()}

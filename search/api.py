@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,14 @@ import optuna
 
 from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.sample import Choice
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, warm
 from tunemax.search.question.stages import Confirm
 from tunemax.search.question.study_file import load_study_file
 from tunemax.search.results.repeats import lay_out_repeats, repeating
+from tunemax.search.results.texts import BOLDNESS, Writer
+from tunemax.search.results.trained import find
 from tunemax.search.results.winners import confirm as freeze
 from tunemax.search.storage import attributes
 from tunemax.search.storage.artifacts import make_artifact_folder
@@ -103,6 +107,7 @@ def run_study(
     """
     warm()
     question = load_from(storage or storage_of(name), name)
+    question.check_plugins()
     check_writable(question.storage)
     run = _Run(storage or storage_of(name), workers, slots, seconds or question.definition.budget.run_seconds, show)
     waiting = run.work(name)
@@ -148,6 +153,7 @@ def confirm_study(
     """
     warm()
     question = load_from(storage or storage_of(name), name)
+    question.check_plugins()
     check_writable(question.storage)
     run = _Run(storage or storage_of(name), workers, slots, seconds, show)
     stage = stage or question.definition.confirm or Confirm()
@@ -164,7 +170,9 @@ class _Run:
 
     def load(self, name: str) -> Question:
         """A question of the storage, which was in reach when the run began, and is waited for now."""
-        return load_from(self._where, name, Patience(LONG))
+        question = load_from(self._where, name, Patience(LONG))
+        question.check_plugins()
+        return question
 
     def confirm(self, name: str, stage: Confirm, factor: int) -> int:
         """Create a confirmation, or what it lacks, and work on it, round by round where it has rounds. Returns how many
@@ -194,6 +202,37 @@ class _Run:
         return self.load(name).states()["waiting"]
 
 
+def generate(
+    what: str | Path,
+    prompt: str | None = None,
+    length: int = 200,
+    *,
+    count: int = 1,
+    temperature: float = BOLDNESS,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    seed: int = 0,
+    storage: str | None = None,
+) -> list[str]:
+    """How something that was trained goes on with a text, `count` times, so many tokens each; without the prompt.
+
+    Args:
+        what: a run's folder, a checkpoint, a question or a study for its best trial, or `question/candidate#7`.
+        prompt: by default the beginning of the validation text.
+        temperature, top_k, top_p, min_p, repetition_penalty: how tokens are chosen, see `gpt.sample.Choice`.
+        seed: the same writes the same, and a continuation does not depend on how many there are.
+        storage: of a trial; by default as the command line finds it.
+
+    Raises TunemaxError where no weights are kept, and for a prompt or a number that cannot be.
+    """
+    writer = Writer.of(find(str(what), storage), None if prompt is None else os.fsencode(prompt))
+    choice = Choice(temperature, top_k, top_p, min_p, repetition_penalty)
+    pieces = list(writer.written(length, choice, count, seed))
+    return ["".join(parts) for parts in zip(*pieces, strict=True)] if pieces else [""] * count
+
+
 def open_study(name: str, storage: str | Path | None = None) -> optuna.Study:
     """An Optuna study that tunemax defined, with the sampler and pruner of its definition.
 
@@ -221,6 +260,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     question = _question(study)
     fixed = question.siblings[study.study_name]
     corpus = open_data(question.definition.data, question.definition.fingerprint)
+    question.check_plugins()
     question.check_data(corpus)
 
     def train(trial: optuna.Trial) -> float:

@@ -12,7 +12,8 @@ GUIDE = (ROOT / "CONTRIBUTING.md").read_text()
 SOURCES = (
     *("gpt", "envs", "search", "tunemax", "docs", "pyproject.toml"),
     *("tests/gpt", "tests/envs", "tests/search/question"),
-    *("tests/conftest.py", "tests/variant_settings.py", "tests/plain_model.py", "tests/test_docs.py"),
+    *("tests/conftest.py", "tests/variant_settings.py", "tests/plain_model.py", "tests/softmax_oracles.py"),
+    "tests/test_docs.py",
 )
 
 

@@ -183,11 +183,37 @@ def test_claims_are_held_to_what_they_promise() -> None:
 def test_verdicts_on_agents_are_held_to_what_they_promise() -> None:
     out = printed("rl_verdict.py")
     rows = figures(out)
-    assert {len(row) for row in rows} == {3, 5}
+    assert {len(row) for row in rows} == {5, 7}
     shares = [float(share) for row in rows for cell in row[1:] for share in re.findall(r"([\d.]+) %", cell)]
     assert len(shares) > 4 * len(rows) / 2
     assert all(0 <= share <= 100 for share in shares)
     assert re.search(r"False verdicts are at most [\d.]+ % \(required: 5\.5 %\)\.", out)
+
+
+def test_the_variances_of_a_contest_are_read_from_its_report(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    rows = ["contender,role,run,instance,test_loss,validation_loss,return,diverged,member_steps"]
+    contenders = (("sac", "agent", 3, 0.5), ("constant", "baseline", 4, 0.01), ("static", "baseline", 1, 0.0))
+    for name, role, runs, apart in contenders:
+        for run in range(runs):
+            luck = draw.gauss(0, apart)
+            for instance in range(40):
+                loss = 3 * (1 + 0.01 * (luck + draw.gauss(0, 1)))
+                rows.append(f"{name},{role},{name} {run},test/{instance},{loss},{loss},0.5,{instance == 7},80")
+    (tmp_path / "runs.csv").write_text("\n".join(rows))
+    _, *rows_of = figures(printed("rl_verdict.py", "--contest", str(tmp_path)))
+    assert len(rows_of) == 2
+    for (about, *shares), size in zip(rows_of, ("5 × 5 × 32", "8 × 8 × 256"), strict=True):
+        assert about.startswith(f"{size}, sac and constant: instances 1.")
+        assert len(shares) == 4
+
+
+def test_windows_alone_move_a_difference_by_so_much() -> None:
+    _, *rows = figures(printed("windows.py"))
+    assert len(rows) == 3
+    for _, _, _, *cells in rows:
+        on_an_instance = [float(cell.partition(" / ")[0]) for cell in cells]
+        assert on_an_instance == sorted(on_an_instance, reverse=True)
 
 
 def test_an_evaluation_has_its_noise_and_its_share_of_the_time(data_folder: Path, tmp_path: Path) -> None:

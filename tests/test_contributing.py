@@ -97,10 +97,10 @@ main(["study", "leaderboard", "views", "--storage", "views.db"])
 print(get_note(study), *(path.read_text() for path in write(question, Path("report"))), sep="\\n")
 """
 STUDY = """
-question: Does a base that is learned do better, and what does softmax1 do?
+question: Does a base that is learned do better, and what does taylormax do?
 per: softmax_variant
-compare: [softmax, constantmax, softmax1]
-space: {learning_rate: default, constantmax.learn_base: default, softmax1.obo: default}
+compare: [softmax, constantmax, taylormax]
+space: {learning_rate: default, constantmax.learn_base: default, taylormax.scale: default}
 budget: {trials: 2, horizon: 10}
 """
 
@@ -129,16 +129,16 @@ def test_a_field_is_a_diff_of_one_class(copy: Path) -> None:
 
 
 def test_a_variant_is_a_diff_of_one_new_class(copy: Path) -> None:
-    assert files(VARIANT) == ["gpt/softmax/softmax1.py"]
-    assert not (ROOT / "gpt/softmax/softmax1.py").exists(), (
-        "softmax1 is part of tunemax now; the guide needs another example"
+    assert files(VARIANT) == ["gpt/softmax/taylormax.py"]
+    assert not (ROOT / "gpt/softmax/taylormax.py").exists(), (
+        "taylormax is part of tunemax now; the guide needs another example"
     )
-    body = ast.parse((copy / "gpt/softmax/softmax1.py").read_text()).body
-    assert [node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))] == ["Softmax1"]
+    body = ast.parse((copy / "gpt/softmax/taylormax.py").read_text()).body
+    assert [node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))] == ["Taylormax"]
 
 
 def test_an_oracle_is_a_test(copy: Path) -> None:
-    assert files(ORACLE) == ["tests/gpt/test_softmax_contract.py"]
+    assert files(ORACLE) == ["tests/softmax_oracles.py"]
 
 
 @pytest.mark.parametrize(("diff", "room", "cls"), [(SAMPLER, "samplers", "Nsga2"), (PRUNER, "pruners", "Threshold")])
@@ -178,7 +178,11 @@ def test_the_diffs_are_in_house_style(copy: Path) -> None:
 def test_flags_appear_in_their_group(copy: Path) -> None:
     lines = [line.strip() for line in python(copy, "-c", TUNEMAX, "train", "--help-all").splitlines()]
     model, training, logging = (lines.index(f"{group}:") for group in ("model", "training", "logging"))
-    of_variants = ("--constantmax.learn_base, --no-constantmax.learn_base", "--softmax1.obo", "--softmax1.learn_obo")
+    of_variants = (
+        "--constantmax.learn_base, --no-constantmax.learn_base",
+        "--taylormax.scale",
+        "--taylormax.learn_scale",
+    )
     for flag in ("--window", *of_variants):
         assert any(line.startswith(flag) for line in lines[model:training]), flag
     assert any("adagrad" in line for line in lines[training:logging])  # among those of --optimizer
@@ -191,8 +195,8 @@ def test_rows_of_the_reference_appear(copy: Path) -> None:
         "| `constantmax.learn_base` | false | true or false | SGD moves b from its start, in log form; "
         "only with softmax_variant = constantmax | false, true |  |" in rows
     )
-    assert "## softmax1" in rows
-    assert any(row.startswith("| `softmax1.obo` | 1 | ") for row in rows)
+    assert "## taylormax" in rows
+    assert any(row.startswith("| `taylormax.scale` | 1 | ") for row in rows)
 
 
 def test_dimension_check_identity_and_effect_follow(copy: Path, text: Path) -> None:
@@ -220,7 +224,7 @@ def test_dimension_check_identity_and_effect_follow(copy: Path, text: Path) -> N
     assert Path(found["from"]).samefile(copy)
     dimensions = found["dimensions"]
     assert dimensions["study/constantmax"]["constantmax.learn_base"] == "CategoricalDistribution(choices=(False, True))"
-    assert list(dimensions["study/softmax1"]) == ["learning_rate", "softmax1.obo"]
+    assert list(dimensions["study/taylormax"]) == ["learning_rate", "taylormax.scale"]
     assert list(dimensions["study/softmax"]) == ["learning_rate"]
     assert found["refused"] == [
         "constantmax.learn_base = maybe: expected true or false",
@@ -251,7 +255,7 @@ def test_the_new_column_stands_in_every_view(copy: Path, text: Path) -> None:
 
 @pytest.mark.long
 def test_contract_tests_appear_and_pass(copy: Path) -> None:
-    names = "constantmax or softmax1 or released or window or adagrad"
+    names = "constantmax or taylormax or released or window or adagrad"
     suites = (
         "tests/gpt/test_softmax_contract.py",
         "tests/gpt/test_softmax_exact.py",
@@ -265,14 +269,14 @@ def test_contract_tests_appear_and_pass(copy: Path) -> None:
         if " PASSED" in line
     ]
     for expected in (
-        "test_huge_logits_stay_finite[torch.float32-constantmax:beta=10,gamma=1000,base=5,learn_base=True]",
-        "test_weights_are_those_of_the_formula[softmax1:defaults]",
-        "test_learnables_get_gradients[softmax1:obo=10,learn_obo=True]",
+        "[huge_logits_stay_finite-constantmax:beta=10,gamma=1000,base=5,learn_base=True]",
+        "test_weights_are_those_of_the_formula[taylormax:defaults]",
+        "[learnables_get_gradients-taylormax:scale=10,learn_scale=True]",
         "test_identity_of_a_released_configuration_never_changes",
         "test_a_search_range_is_valid_and_not_empty[constantmax.learn_base]",
         "test_a_search_range_is_valid_and_not_empty[window]",
         "test_both_forms_of_an_update_are_the_papers_to_1e_9[adagrad-{}]",
-        "test_a_control_moves_between_valid_numbers[softmax1.obo]",
+        "test_a_control_moves_between_valid_numbers[taylormax.scale]",
     ):
         assert any(line.endswith(expected) for line in passed), (
             f"{expected} is not among the {len(passed)} tests that passed"
@@ -294,8 +298,8 @@ def test_the_new_variant_trains(copy: Path, text: Path) -> None:
     words = [
         "train",
         "--softmax_variant",
-        "softmax1",
-        "--softmax1.learn_obo",
+        "taylormax",
+        "--taylormax.learn_scale",
         *shape.split(),
         "--dataset",
         str(text),
@@ -303,7 +307,7 @@ def test_the_new_variant_trains(copy: Path, text: Path) -> None:
         "run",
     ]
     assert "finished at iteration 4" in python(copy, "-c", TUNEMAX, *words)
-    assert json.loads((copy / "run/config.json").read_text())["config"]["softmax1.learn_obo"] is True
+    assert json.loads((copy / "run/config.json").read_text())["config"]["taylormax.learn_scale"] is True
 
 
 def test_the_new_sampler_and_pruner_can_be_named_in_a_study_file(copy: Path) -> None:

@@ -2,6 +2,7 @@
 gone."""
 
 import ast
+import importlib.util
 import re
 import shlex
 from fractions import Fraction
@@ -21,6 +22,7 @@ from tunemax.search.cli.flags import config_from
 from tunemax.search.question.budget import Budget
 from tunemax.search.question.definition import INNER, StudyDefinition
 from tunemax.search.question.named import Named
+from tunemax.search.question.packaged import packaged
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import Confirm
@@ -31,6 +33,11 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 STUDY_FILES = (ROOT / "docs/study_files.md").read_text()
 OPTIMIZERS = (ROOT / "docs/optimizers.md").read_text()
 VARIANTS = (ROOT / "docs/variants.md").read_text()
+SPEC = importlib.util.spec_from_file_location("make_variants", ROOT / "docs/make_variants.py")
+assert SPEC
+assert SPEC.loader
+make_variants = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(make_variants)
 over_documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 
@@ -74,7 +81,8 @@ def test_commands_and_their_values_are_possible(document: Path) -> None:
         if words and Path(words[0]).name == "tunemax":
             arguments = build().parse_args(words[1:])
             if words[1] == "train":
-                Config.of(config_from(arguments))
+                given = config_from(arguments)
+                Config.of(given).check_meant(given)
 
 
 # ---- study files -----------------------------------------------------------------------------------------------------
@@ -145,9 +153,11 @@ def test_every_way_to_write_a_dimension_is_one(tmp_path: Path) -> None:
 # ---- variants --------------------------------------------------------------------------------------------------------
 
 
-def test_every_variant_is_described_and_no_other() -> None:
-    described = re.findall(r"^## `(.*)`$", VARIANTS, flags=re.MULTILINE)
-    assert sorted(described) == sorted(variants()), "give each variant of gpt/softmax a section in docs/variants.md"
+def test_the_page_of_variants_is_made_of_what_they_declare() -> None:
+    made = {path.name: path.read_text() for path in (ROOT / "docs/images/variants").iterdir()}
+    again = "run .venv/bin/python docs/make_variants.py"
+    assert make_variants.page() == VARIANTS, again
+    assert {f"{one.name}.svg": make_variants.picture(one) for one in variants().values()} == made, again
 
 
 @pytest.mark.parametrize("variant", variants().values(), ids=lambda variant: variant.name)
@@ -203,3 +213,25 @@ def test_the_map_of_the_rooms_is_what_they_say_of_themselves() -> None:
 )
 def test_every_file_says_in_its_first_line_what_is_in_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+RESULTS = (ROOT / "docs/results.md").read_text()
+
+
+@pytest.mark.parametrize("answer", RESULTS.split("\n## ")[1:], ids=lambda text: str(text).partition(":")[0])
+def test_an_answer_has_its_command_its_figures_and_a_picture(answer: str) -> None:
+    """In this order, after a sentence that says it: whoever reads a figure can have it again."""
+    study = answer.partition(":")[0]
+    assert study in packaged()
+    fenced = re.findall(r"^```(\w*)$", answer, flags=re.MULTILINE)
+    assert fenced[:4] == ["", "", "text", ""]
+    assert re.search(r"\n\n\*\*[^*]+\.\*\*\n\n```\n", answer)
+    assert f"tunemax study run {study}\n" in blocks(answer, "")[0]
+    (figures,) = blocks(answer, "text")
+    described = load_study_file(packaged()[study]).compare
+    assert all(figures.count(f"\n{value} ") or figures.startswith(str(value)) for value in described)
+    assert f"](images/results_{study}.png)" in answer
+    for value in re.findall(r"\d+\.\d+", answer.split("```")[0]):
+        assert value in figures, f"{value} stands in no table below"

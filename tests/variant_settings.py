@@ -1,100 +1,53 @@
-"""Every registered softmax variant in a spread of its settings, for the contract tests.
+"""Every registered softmax variant in a spread of its settings, for the contract tests: see `tunemax.gpt.testing`.
 
-The settings come from the declarations of the fields: each option alone and with each other one, both ends of each
-search range, the baselines. So a variant added later is tested by being registered; only its oracle is written by hand.
-
-Shapes: logits (B, H, T, T) with B windows, H heads, T tokens; learnables (1 or H, 1, 1).
+So a variant added later is tested by being registered; only its oracle is written by hand.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
-from tunemax.gpt.fields import Above, Choices, FieldSpec, Range, specs_of
-from tunemax.gpt.softmax import Variant, from_column, to_column, variants
+from tunemax.gpt.softmax import Variant, variants
+from tunemax.gpt.testing.variants import (
+    CAUSAL,
+    B,
+    D,
+    H,
+    T,
+    bound,
+    columns_of,
+    normal,
+    own_specs,
+    search_ends,
+    settings_of,
+)
 
-B, H, T, D = 2, 2, 6, 4
-CAUSAL = torch.ones(T, T, dtype=torch.bool).tril()
+__all__ = [
+    "CAUSAL",
+    "B",
+    "D",
+    "H",
+    "T",
+    "bound",
+    "columns_of",
+    "every_setting",
+    "normal",
+    "only",
+    "own_specs",
+    "search_ends",
+]
 
-
-# --- the settings -----------------------------------------------------------------------------------------------------
-
-
-def own_specs(cls: type[Variant]) -> list[FieldSpec]:
-    return specs_of(cls, "model")
-
-
-def search_ends(spec: FieldSpec) -> tuple[Any, ...]:
-    """The ends of a number's search range, or all its choices; nothing for a field without one."""
-    search = spec.declared.search
-    if isinstance(search, Choices):
-        return search.values
-    return (search.low, search.high) if isinstance(search, Range) else ()
-
-
-def conditions(spec: FieldSpec) -> dict[str, Any]:
-    """What switches a field on, beside the defaults, of which a number that has to be above another one is so."""
-    return {name: allowed[0] for name, allowed in spec.when.items() if not isinstance(allowed, Above)}
-
-
-def spread(cls: type[Variant]) -> Iterator[dict[str, Any]]:
-    """Fields to change, one dictionary a setting. Learnables start at the top of their range where options are tried: a
-    learnable with a positive form refuses a start of 0."""
-    specs = own_specs(cls)
-    yield from (dict(baseline) for baseline in cls.baselines)
-    yield from ({**conditions(s), s.name: end} for s in specs if not s.options for end in search_ends(s))
-    starts = {s.name: search_ends(s)[-1] for s in specs if s.declared.learnable}
-    choices = [{**conditions(s), s.name: option} for s in specs for option in s.options]
-    yield from ({**starts, **choice} for choice in choices)
-    yield from ({**starts, **one, **other} for one, other in itertools.combinations(choices, 2))
-
-
-def settings() -> list[Any]:
-    """One pytest parameter for each variant and different setting of it."""
-    found: dict[tuple[Any, ...], Any] = {}
-    for name, cls in variants().items():
-        for changes in spread(cls):
-            variant = cls(**changes)
-            values = dict(variant)
-            active = {s.name: values[s.name] for s in own_specs(cls) if s.active(values)}
-            label = ",".join(
-                f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in changes.items()
-            )
-            found.setdefault((name, *active.items()), pytest.param(variant, id=f"{name}:{label or 'defaults'}"))
-    return list(found.values())
-
-
-SETTINGS = settings()
+SETTINGS: list[Any] = [
+    pytest.param(variant, id=f"{name}:{label}")
+    for name, cls in variants().items()
+    for label, variant in settings_of(cls).items()
+]
+"""One pytest parameter for each variant and different setting of it."""
 every_setting = pytest.mark.parametrize("variant", SETTINGS)
 
 
 def only(condition: Callable[[Variant], Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("variant", [s for s in SETTINGS if condition(s.values[0])])
-
-
-# --- help -------------------------------------------------------------------------------------------------------------
-
-
-def normal(*shape: int, scale: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale).to(dtype)
-
-
-def columns_of(variant: Variant, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The numbers in `theta` for a layer's learnables, leaves of (H or 1, 1, 1), a little different for each head."""
-    heads = H if variant.per_head else 1
-    columns = {}
-    for field, form in variant.learned().items():
-        column = to_column(getattr(variant, field), form) + 0.1 * torch.arange(heads, dtype=dtype)
-        columns[field] = column.view(heads, 1, 1).requires_grad_()
-    return columns
-
-
-def bound(variant: Variant, columns: Mapping[str, Tensor]) -> Variant:
-    forms = variant.learned()
-    return variant.bind({field: from_column(column, forms[field]) for field, column in columns.items()})

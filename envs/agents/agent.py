@@ -125,7 +125,7 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 
 def build(scene: Scene, algorithm: Algorithm, preset: Preset, seed: int, envs: int) -> BaseAlgorithm:
     """An untrained algorithm on a scene's batched environment; equal seeds give equal networks."""
-    steps = scene.task.steps(scene.task.horizon)
+    steps = scene.task.mean_steps
     monitored = VecMonitor(SteerVecEnv(scene.vector(envs)))
     made: Any = CLASSES[algorithm]
     with borrowed():

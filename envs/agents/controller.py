@@ -42,8 +42,9 @@ class Pilot:
             windows=learned.windows,
         )
         agent.check_moves(self.task)
+        self.task.check_meant(fields)
         self.name = f"agent {agent.name} of {agent.header.scene.id}"
-        self.every = every or max(1, horizon // learned.steps(learned.horizon))
+        self.every = every or max(1, horizon // learned.mean_steps)
         self._agent, self._features = agent, Features(self.task.dials, learned.varied)
         self._watch = Watch()
         self._action = np.zeros(len(self.task.dials))

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tunemax.envs.agents.hyperparameters import Algorithm
 from tunemax.envs.agents.scene import Scene
-from tunemax.gpt import checkpoint
+from tunemax.gpt import checkpoint, plugins
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
+from tunemax.gpt.plugins import PluginRecord
 
 Tree = Any
 """Dictionaries, lists and tuples with tensors and plain values in them: what torch calls a state dict."""
@@ -91,7 +92,8 @@ class Header(checkpoint.Formatted):
     data: fingerprint of the text. reward_scale: that it has learned by. preset: its hyperparameters. validation:
     instances of a look. learning: whether it has learned, once its training has ended. state: where in the algorithm's
     parts each tensor belongs. counts: what the algorithm counts. versions: of what it was made with. What has a default
-    was not there in older files.
+    was not there in older files. plugins: those that
+    parts of its trainings come from.
     """
 
     scene: Scene
@@ -112,6 +114,7 @@ class Header(checkpoint.Formatted):
     versions: dict[str, str]
     state: Tree
     counts: dict[str, int | float]
+    plugins: tuple[PluginRecord, ...] = ()
 
 
 def save(header: Header, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -120,10 +123,13 @@ def save(header: Header, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    """Read an agent. Raises TunemaxError if there is none, it is damaged, or of a newer format."""
+    """Read an agent. Raises TunemaxError if there is none, it is damaged, of a newer format, or made with a plug-in
+    that is not here, or is another."""
     if not path.is_file():
         raise TunemaxError(f"{path}: no agent here; train one with tunemax rl train")
-    return checkpoint.read(path, Header, "tunemax_agent", "an agent of tunemax")
+    header, tensors = checkpoint.read(path, Header, "tunemax_agent", "an agent of tunemax")
+    plugins.check(header.plugins, str(path))
+    return header, tensors
 
 
 def packed(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:

@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 
 from tunemax.envs.ids import IDS, SMALL
-from tunemax.envs.task import OF_A_ROW, Task, find_row, full_id, task_of
+from tunemax.envs.task import OF_A_ROW, Task, check_config, find_row, full_id, task_of
 from tunemax.envs.vector import SteerVector
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.defaults import SCHEMA, defaults_of
@@ -51,12 +51,13 @@ class Scene(pydantic.BaseModel):
         """The scene of an id, with `tunemax/` or not. Raises TunemaxError for what does not exist or go together."""
         schema = find_row(name).schema or SCHEMA
         given = {key: value for key, value in arguments.items() if value is not None}
+        check_config(given.get("config"))
         if unknown := sorted(given.keys() - ARGUMENTS):
             raise TunemaxError(
                 f"argument {unknown[0]}: no such argument of an environment{did_you_mean(unknown[0], ARGUMENTS)}"
             )
         scene = cls(id=name, arguments=given, action=action, schema_version=schema)
-        assert scene.task
+        scene.task.check_meant(scene.arguments.get("config", {}))
         return scene
 
     @property
@@ -70,7 +71,10 @@ class Scene(pydantic.BaseModel):
 
     def vector(self, envs: int) -> SteerVector:
         """So many of these environments as one batched model, on instances of the set `train`."""
-        return SteerVector(envs, name=self.id, action=self.action, **self._whole)
+        whole = self._whole
+        if "config" in whole:  # which may come out of a file, of a time when what means nothing was ignored
+            whole["config"] = self.task.meant(whole["config"])
+        return SteerVector(envs, name=self.id, action=self.action, **whole)
 
     @property
     def moves(self) -> Scene:

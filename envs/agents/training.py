@@ -27,7 +27,7 @@ from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.vitals import entropy_of, losses_of
 from tunemax.envs.instances import find_set
 from tunemax.envs.rollouts import run
-from tunemax.envs.steering import begun_with, corpus_of
+from tunemax.envs.texts import begun_with, corpus_of
 from tunemax.gpt.checkpoint import FORMAT
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import held_back
@@ -81,8 +81,8 @@ class Plan:
 
     @property
     def round_steps(self) -> int:
-        """Steps of the environment in one round."""
-        return self.round * self.envs * self.scene.task.steps(self.scene.task.horizon)
+        """Steps of the environment in one round; where horizons vary, of so many episodes of the mean."""
+        return self.round * self.envs * self.scene.task.mean_steps
 
     @property
     def rounds(self) -> int:
@@ -230,7 +230,7 @@ class _Training:
         self.spent = self.spent.model_copy(update={"validation": self.spent.validation + steps})
         total = float(np.mean([outcome.total for outcome in outcomes]))
         diverged = float(np.mean([outcome.diverged for outcome in outcomes]))
-        entropy, share = entropy_of(self.model, np.stack(agent.seen), task.steps(task.horizon))
+        entropy, share = entropy_of(self.model, np.stack(agent.seen), task.mean_steps)
         evaluation = Evaluation(
             steps=self.model.num_timesteps,
             total=total,
@@ -271,6 +271,7 @@ class _Training:
         return Header(
             format=FORMAT,
             scene=plan.scene,
+            plugins=task.config.plugins,
             controls=task.controls,
             features=features_of(task),
             data=corpus_of(task.config.train.dataset).manifest.fingerprint,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from tunemax.gpt.fields import Choices, setting
+from tunemax.gpt.cache import Cache
+from tunemax.gpt.fields import Choices, Value, setting
 from tunemax.gpt.lanes import Drop, Lane, Observer, Views, spread
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.linear import linear, linear_parameters, scaled
@@ -24,19 +25,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where attention is computed, and with what: a layer of K members on B windows of T tokens."""
+    """Where attention is computed, and with what: a layer of K members on B windows of T tokens, which stand behind
+    others that are in a cache, if there is one. S are all of them."""
 
     layer: int
     shape: Shape
     views: Views
     positions: Positions
     mask: Tensor
-    """(T, T), True where a query may attend to a key."""
+    """(T, S), True where a query may attend to a key."""
     causal: bool
     """Whether that is all keys up to its own."""
     lanes: Sequence[Lane]
     dropout: Drop | None
     observe: Observer | None
+    cache: Cache | None = None
+
+    @property
+    def before(self) -> int:
+        """Tokens in the cache."""
+        return self.mask.shape[1] - self.mask.shape[0]
 
     @property
     def name(self) -> str:
@@ -95,11 +103,20 @@ class Attention(Part, field="attention", noun="attention kind"):
     attention_sink: bool = setting(
         False,
         "a learned logit, one a head, of attending to nothing, beside those of keys",
-        any_of=[condition for variant in variants().values() for condition in variant.divides_by_sum()],
+        any_of=lambda: [condition for variant in variants().values() for condition in variant.divides_by_sum()],
         search=Choices((False, True)),
         shared=True,
         neutral=False,
     )
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """A window that leaves nothing out is none, and a width of heads that they have anyway is not given."""
+        shape, same = config.model, dict[str, Value]()
+        if self.window >= shape.block_size:
+            same["window"] = type(self).model_fields["window"].default
+        if self.head_dim * shape.n_head == shape.n_embd:
+            same["head_dim"] = 0
+        return same
 
     # ---------------------------------------------------------------------------------------- what a kind may override
 
@@ -117,7 +134,7 @@ class Attention(Part, field="attention", noun="attention kind"):
         return None
 
     def seen(self, distance: Tensor) -> Tensor | None:
-        """Where a key may be seen that lies so many places (T, T) before its query; None if everywhere."""
+        """Where a key may be seen that lies so many places (T, S) before its query; None if everywhere."""
         return distance < self.window if self.window < distance.shape[-1] else None
 
     def flops(self, shape: Shape) -> float:
@@ -126,15 +143,17 @@ class Attention(Part, field="attention", noun="attention kind"):
         return 4.0 * shape.n_head * self.head_width(shape) * shape.block_size
 
     def logits(self, q: Tensor, k: Tensor, shape: Shape) -> Tensor:
-        """(K, B, H, T, T) of scaled queries (K, B, H, T, D) and keys (K, B, G, T, D). H/G queries in a row share their
+        """(K, B, H, T, S) of scaled queries (K, B, H, T, D) and keys (K, B, G, S, D). H/G queries in a row share their
         keys, so they stand below each other in one product."""
         K, B, H, T, D = q.shape
-        return torch.bmm(q.reshape(K * B * k.shape[2], -1, D), k.reshape(-1, T, D).mT).reshape(K, B, H, T, T)
+        S = k.shape[-2]
+        return torch.bmm(q.reshape(K * B * k.shape[2], -1, D), k.reshape(-1, S, D).mT).reshape(K, B, H, T, S)
 
     def mixed(self, weights: Tensor, v: Tensor, shape: Shape) -> Tensor:
-        """(K, B, H, T, D): values (K, B, G, T, D) by their weights (K, B, H, T, T)."""
-        K, B, G, T, D = v.shape
-        return torch.bmm(weights.reshape(K * B * G, -1, T), v.reshape(-1, T, D)).reshape(K, B, -1, T, D)
+        """(K, B, H, T, D): values (K, B, G, S, D) by their weights (K, B, H, T, S)."""
+        K, B, G, S, D = v.shape
+        T = weights.shape[-2]
+        return torch.bmm(weights.reshape(K * B * G, -1, S), v.reshape(-1, S, D)).reshape(K, B, -1, T, D)
 
     # --------------------------------------------------------------------------------------------- what all kinds share
 
@@ -150,9 +169,11 @@ class Attention(Part, field="attention", noun="attention kind"):
         """
         if shape.parametrisation == "standard" or self.qk_norm == "l2":
             return 1.0
-        width = self.head_width(shape)
-        base = shape.mup_base_head_width or self.head_dim or width / shape.width_multiple
-        return math.sqrt(base / width)
+        return math.sqrt(self.base_head_width(shape) / self.head_width(shape))
+
+    def base_head_width(self, shape: Shape) -> float:
+        """D_base."""
+        return shape.mup_base_head_width or self.head_dim or self.head_width(shape) / shape.width_multiple
 
     def _widths(self, shape: Shape) -> list[int]:
         """Of all queries, all keys and all values side by side."""
@@ -180,9 +201,11 @@ class Attention(Part, field="attention", noun="attention kind"):
         qkv = linear(place.views, f"{place.name}.qkv", x)
         q, k, v = (part.view(K, B, T, -1, D).transpose(2, 3) for part in torch.split(qkv, widths, dim=-1))
         q, k, v = self._normalised(q, k, v, place)  # (K, B, H, T, D), (K, B, G, T, D) twice
-        q, k = (place.positions.turned(part, neighbours=counts is not None) for part in (q, k))
+        q, k = (place.positions.turned(part, place.before, neighbours=counts is not None) for part in (q, k))
+        if place.cache is not None:
+            k, v = place.cache.extended(place.layer, k, v)
         q = scaled(q, self.query_scale(place.shape))
-        biases = place.positions.biases(place.shape.n_head, T, q)
+        biases = place.positions.biases(place.shape.n_head, place.before, T, q)
         plain = counts is None and biases is None and not self.attention_sink
         out = fused(q, k, v, place) if plain else None
         if out is None:
@@ -211,22 +234,22 @@ class Attention(Part, field="attention", noun="attention kind"):
 
 
 def weigh(logits: Tensor, place: Place, counts: Sequence[int] | None, sink: Tensor | None) -> Tensor:
-    """Attention weights (K, B, S, T, T) of logits, each lane by its own variant; in training some are dropped.
+    """Attention weights of logits (K, B, …, T, S), each lane by its own variant; in training some are dropped.
 
-    counts: how many of the S softmaxes a head has; None for one. sink: the logit of no key, (K, B, H, 1, 1), if any.
+    counts: how many softmaxes each head has; None for one. sink: the logit of no key, (K, B, H, 1, 1), if any.
     """
     mask = place.mask
     if sink is not None:
-        T = logits.shape[-1]
+        T = logits.shape[-2]
         logits = torch.cat((logits, spread(sink, counts, 2).expand(-1, -1, -1, T, -1)), dim=-1)
         mask = torch.cat((mask, mask.new_ones(T, 1)), dim=-1)
     parts = []
     for lane in place.lanes:
-        variant = lane.bound(place.layer, place.views, logits.shape[1], counts)
         of_lane = logits if len(place.lanes) == 1 else logits[lane.rows]
         if place.observe is not None:
+            variant = lane.bound(place.layer, place.views, logits.shape[1], counts)
             place.observe(place.layer, variant, of_lane, mask)
-        parts.append(variant.weights(of_lane, mask))
+        parts.append(lane.weights(place.layer, place.views, of_lane, mask, counts))
     weights = parts[0] if len(parts) == 1 else torch.cat(parts)
     if sink is not None:
         weights = weights[..., :-1]
@@ -235,7 +258,7 @@ def weigh(logits: Tensor, place: Place, counts: Sequence[int] | None, sink: Tens
 
 def fused(q: Tensor, k: Tensor, v: Tensor, place: Place) -> Tensor | None:
     """What heads attend to (K, B, H, T, D), without their weights in memory; None where no lane's variant can."""
-    if not (q.is_cuda and place.causal) or place.dropout is not None or place.observe is not None:
+    if not (q.is_cuda and place.causal) or place.before or place.dropout is not None or place.observe is not None:
         return None
     if not all(lane.variant.fused for lane in place.lanes):
         return None

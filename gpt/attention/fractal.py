@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.attention.groups import Groups
-from tunemax.gpt.fields import Choices, setting
+from tunemax.gpt.fields import Choices, Value, setting
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.shape import Shape
 
@@ -29,7 +29,7 @@ class Fractal(Groups, name="fractal"):
 
     def check(self, shape: Shape) -> None:
         super().check(shape)
-        width, slices = self.head_width(shape), self.softmaxes(shape)[-1]
+        width, slices = self.head_width(shape), self.slices(shape)[-1]
         if width % slices or width < 2 * slices:
             raise ValueError(
                 f"fractal_split = {self.fractal_split} cuts the last of n_head = {shape.n_head} heads into "
@@ -37,24 +37,38 @@ class Fractal(Groups, name="fractal"):
                 f"head_dim that is a multiple of {2 * slices}"
             )
 
-    def softmaxes(self, shape: Shape) -> Sequence[int]:
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        alone: Mapping[str, Value] = {"attention": "multi_head"} if config.model.n_head == 1 else {}
+        return {**super().canonical(config), **alone}
+
+    def slices(self, shape: Shape) -> list[int]:
+        """Into how many each head is cut."""
         return [self.fractal_split**head for head in range(shape.n_head)]
+
+    def softmaxes(self, shape: Shape) -> Sequence[int] | None:
+        return self.slices(shape) if shape.n_head > 1 else None  # the first head is not cut
 
     def logits(self, q: Tensor, k: Tensor, shape: Shape) -> Tensor:
         K, B, H, T, _ = q.shape
+        S = k.shape[-2]
+        if H == 1:
+            return super().logits(q, k, shape)
         products = []
-        for head, slices in enumerate(self.softmaxes(shape)):
+        for head, slices in enumerate(self.slices(shape)):
             queries, keys = _cut(q[:, :, head], slices), _cut(k[:, :, head * k.shape[2] // H], slices)
-            products.append(torch.bmm(queries, keys.mT).reshape(K, B, slices, T, T))
+            products.append(torch.bmm(queries, keys.mT).reshape(K, B, slices, T, S))
         return torch.cat(products, dim=2)
 
     def mixed(self, weights: Tensor, v: Tensor, shape: Shape) -> Tensor:
-        K, B, G, T, D = v.shape
-        counts = list(self.softmaxes(shape))
+        K, B, G, S, D = v.shape
+        T = weights.shape[-2]
+        counts = self.slices(shape)
+        if len(counts) == 1:
+            return super().mixed(weights, v, shape)
         heads = []
         for head, of_head in enumerate(torch.split(weights, counts, dim=2)):
             slices = counts[head]
-            out = torch.bmm(of_head.reshape(-1, T, T), _cut(v[:, :, head * G // len(counts)], slices))
+            out = torch.bmm(of_head.reshape(-1, T, S), _cut(v[:, :, head * G // len(counts)], slices))
             heads.append(out.reshape(K, B, slices, T, D // slices).transpose(2, 3).reshape(K, B, T, D))
         return torch.stack(heads, dim=2)
 

@@ -1,6 +1,12 @@
 """Multi-query attention."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from tunemax.gpt.attention.base import Attention
+from tunemax.gpt.fields import Value
 from tunemax.gpt.shape import Shape
 
 
@@ -9,3 +15,7 @@ class MultiQuery(Attention, name="multi_query"):
 
     def kv_heads(self, shape: Shape) -> int:
         return 1
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        alone: Mapping[str, Value] = {"attention": "multi_head"} if config.model.n_head == 1 else {}
+        return {**super().canonical(config), **alone}

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from tunemax.gpt import plugins
 from tunemax.gpt.compile.decompositions import decompositions
 from tunemax.gpt.compile.library import Compiled, Traced, compiled, compiler_fault, digest, share_cache_folder, without
 from tunemax.gpt.config import Config
@@ -219,8 +220,8 @@ class Graphs:
         """Whether there is a compiled function of this key by now; if not, a line has said why."""
         try:
             if key not in _known and key not in _failed:
-                parts = [*self._eager.config.parts, *(lane.variant for lane in part.lanes)]
-                code = [_elsewhere(type(each)) for each in parts] if part.any_number else []
+                kinds = [*self._eager.config.kinds, *(type(lane.variant) for lane in part.lanes)]
+                code = [_elsewhere(kind) for kind in kinds] if part.any_number else []
                 _known[key] = compiled(f"{key} {code}", trace) if part.any_number else _in_memory(*trace())
         except Exception as error:  # whatever torch stumbles over in a graph: training goes on without
             reason = str(error).strip().splitlines()
@@ -295,9 +296,16 @@ def _elsewhere(part: type) -> str:
 
     Raises RuntimeError for one without a file, as in a notebook: nobody could tell when it has changed.
     """
-    ours = [each for each in part.__mro__ if each.__module__.partition(".")[0] not in PACKAGES]
+    known = plugins.behind([part])
+    modules = frozenset[str]().union(*(plugin.modules for plugin in known))
+    ours = [
+        each
+        for each in part.__mro__
+        if each.__module__ not in modules and each.__module__.partition(".")[0] not in PACKAGES
+    ]
     try:
-        return digest(Path(inspect.getfile(each)) for each in ours) if ours else ""
+        loose = [digest(Path(inspect.getfile(each)) for each in ours)] if ours else []
+        return " ".join([plugin.digest for plugin in known] + loose)
     except (TypeError, OSError):
         raise RuntimeError(f"{part.__name__} is defined in no file") from None
 

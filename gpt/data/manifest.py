@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,13 +58,18 @@ class Tokenizer:
         """Token ids of text that is still bytes; the byte tokenizer takes any bytes, the char tokenizer UTF-8 only."""
         if self.vocabulary is None:
             return np.frombuffer(data, np.uint8).astype(np.uint16)
-        points = _code_points(data.decode())
+        try:
+            points = _code_points(data.decode())
+        except UnicodeDecodeError as error:
+            raise TunemaxError(f"byte {error.start + 1} is not UTF-8, in which text is; convert it") from error
         known = _code_points(self.vocabulary)  # in ascending order
         ids = np.searchsorted(known, points).clip(max=len(known) - 1)
-        strange = points[known[ids] != points]
+        strange = np.flatnonzero(known[ids] != points)
         if len(strange):
+            first = chr(points[strange[0]])
             raise TunemaxError(
-                f"text with {chr(strange[0])!r}: not one of the {len(known)} characters of this data; leave it out"
+                f"character {strange[0] + 1:,} is {first!r}: not one of the {len(known)} characters of this data; "
+                "leave it out"
             )
         return ids.astype(np.uint16)
 
@@ -77,6 +84,16 @@ class Tokenizer:
         if self.vocabulary is None:
             return array.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
         return "".join(self.vocabulary[i] for i in array)
+
+    def decoder(self) -> Callable[[npt.ArrayLike, bool], str]:
+        """Text of token ids that come little by little: a function of the next ids, and of whether they are the last.
+
+        A character whose bytes are several tokens comes with the last of them.
+        """
+        if self.vocabulary is not None:
+            return lambda ids, last: self.decode(ids)
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return lambda ids, last: utf8.decode(np.asarray(ids).astype(np.uint8).tobytes(), last)
 
 
 class Strict(pydantic.BaseModel):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tunemax.gpt.fields import Choices, setting
+from tunemax.gpt.fields import Choices, Value, setting
 from tunemax.gpt.lanes import Views
 from tunemax.gpt.linear import linear, linear_parameters
 from tunemax.gpt.parameters import Parameter
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 class Mlp(Part, field="mlp", noun="MLP"):
     """W₂ f(W₁ x): what a block makes of each token by itself. A kind says what f is."""
+
+    matrices: ClassVar[int] = 2
+    """How many it has, each of n_embd times the hidden width."""
 
     mlp_ratio: float = setting(
         4.0,
@@ -44,10 +48,21 @@ class Mlp(Part, field="mlp", noun="MLP"):
     def activation(self, x: Tensor) -> Tensor:
         """f, element by element."""
 
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """The hidden width decides, whatever makes it: the ratio is the shortest number that does so by itself."""
+        shape, attention = config.model, config.attention.weights(config.model)
+        hidden = self.hidden(shape, attention)
+        exact = hidden * self.matrices / (2 * shape.n_embd)
+        for ratio in (round(exact, digits) for digits in itertools.count()):
+            plain = {"mlp_ratio": ratio, "mlp_compensates": False}
+            if ratio > 0 and self.model_copy(update=plain).hidden(shape, attention) == hidden:
+                return plain
+        raise AssertionError("unreachable: rounded to enough digits it is exact")
+
     def hidden(self, shape: Shape, attention: int) -> int:
         """Width of the hidden layer, beside an attention with so many weights; as in Llama 2, arXiv 2307.09288, A.2.1,
         if it compensates for them."""
-        return max(round(self._weights(shape, attention) / (2 * shape.n_embd)), 1)
+        return max(round(self._weights(shape, attention) / (self.matrices * shape.n_embd)), 1)
 
     def _weights(self, shape: Shape, attention: int) -> float:
         """How many it should have, about."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tunemax.gpt.lanes import Views
 from tunemax.gpt.linear import linear, linear_parameters
@@ -21,8 +21,11 @@ MULTIPLE = 4
 class Gated(Mlp):
     """W₂ (f(W₁ x) ⊙ W₃ x) (Shazeer, arXiv 2002.05202, eq. 6). W₁ and W₃ are one matrix, side by side."""
 
+    matrices: ClassVar[int] = 3
+
     def hidden(self, shape: Shape, attention: int) -> int:
-        return max(round(self._weights(shape, attention) / (3 * shape.n_embd) / MULTIPLE), 1) * MULTIPLE
+        width = self._weights(shape, attention) / (self.matrices * shape.n_embd)
+        return max(round(width / MULTIPLE), 1) * MULTIPLE
 
     def parameters(self, name: str, shape: Shape, attention: int) -> Iterator[Parameter]:
         width, hidden = shape.n_embd, self.hidden(shape, attention)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tunemax.gpt.fields import Choices, Range, Value, setting
+from tunemax.gpt.fields import Above, Choices, Range, Value, setting
 from tunemax.gpt.hardware import apart
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.parameters import MATRICES, ROLES, Columns, Role
@@ -196,7 +196,11 @@ class WithMomentum(Optimizer):
 
     momentum: float = setting(0.9, "decay of the sum of gradients", ge=0, lt=1, search=Range(0.8, 0.98))
     nesterov: bool = setting(
-        True, "look ahead: the gradient comes on top of the decayed sum", search=Choices((True, False))
+        True,
+        "look ahead: the gradient comes on top of the decayed sum",
+        when={"momentum": Above(0)},  # else there is no sum
+        inert_as=True,
+        search=Choices((True, False)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunemax.gpt.fields import Choices, Range, Value
 from tunemax.gpt.lazy import torch
@@ -24,6 +24,10 @@ class Lion(Averaging, name="lion"):
         "learning_rate": Range(2e-4, 8e-3, log=True),
         "weight_decay": Range(1e-2, 5.0, log=True),
     }
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """Where the mean has no share in a step, it does not matter how it is taken."""
+        return {} if self.beta1 else {"beta2": type(self).model_fields["beta2"].default}
 
     def step_(self, rows: Rows, grad: Tensor, columns: Columns, updates: Sequence[Update]) -> None:
         (first,) = rows.moments

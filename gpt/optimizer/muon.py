@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunemax.gpt.fields import Choices, Range, Value, setting
 from tunemax.gpt.lazy import torch
@@ -57,6 +57,17 @@ class Muon(WithMomentum, Averaging, name="muon"):
         le=1e4,
         search=Range(0.1, 10, log=True),
     )
+
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """Where AdamW moves nothing, it does not matter how."""
+        if self.adamw_lr_ratio:
+            return {}
+        ratios = type(config.train).model_fields
+        by_role = {f"{role}_{what}_ratio" for role in OTHERS for what in ("lr", "decay")} & ratios.keys()
+        return {
+            **{name: field.default for name, field in Averaging.model_fields.items()},
+            **{name: ratios[name].default for name in (*by_role, "variant_lr_ratio")},
+        }
 
     def step_(self, rows: Rows, grad: Tensor, columns: Columns, updates: Sequence[Update]) -> None:
         hidden = columns.spans["hidden"]

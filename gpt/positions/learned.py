@@ -20,5 +20,5 @@ class Learned(Positions, name="learned"):
     def parameters(self, shape: Shape) -> Iterator[Parameter]:
         yield Parameter("wpe", (shape.block_size, shape.n_embd), "input", shrink=1.0)
 
-    def embedded(self, views: Views, x: Tensor) -> Tensor:
-        return x + views["wpe"][:, None, : x.shape[-2]]
+    def embedded(self, views: Views, x: Tensor, before: int) -> Tensor:
+        return x + views["wpe"][:, None, before : before + x.shape[-2]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from tunemax.gpt.fields import Choices, setting, shown
+from tunemax.gpt.fields import Choices, Value, setting, shown
 from tunemax.gpt.lazy import torch
 from tunemax.gpt.positions.base import Positions
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 class Rotary(Positions, name="rotary", aliases=("rope",)):
     """Queries and keys turned by angles that grow with their place (RoFormer, arXiv 2104.09864, eq. 34)."""
+
+    relative = True
 
     rope_base: float = setting(
         10000.0,
@@ -47,17 +50,30 @@ class Rotary(Positions, name="rotary", aliases=("rope",)):
                 f"turn pairs of numbers, which no cut may part: choose a head_dim that is a multiple of {2 * slices}"
             )
 
-    def turned(self, x: Tensor, neighbours: bool = False) -> Tensor:
-        D = round(self.rope_share * x.shape[-1])
-        if x.shape[-1] > D:
-            return torch.cat((self._turned(x[..., :D], neighbours), x[..., D:]), dim=-1)
-        return self._turned(x, neighbours)
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        """How many pairs are turned decides; the first of them is turned by its place, whatever the base."""
+        width = config.attention.head_width(config.model)
+        pairs, default = self.pairs(width), type(self).model_fields["rope_base"].default
+        if not pairs:
+            return {"position": "none"}
+        return {"rope_share": 2 * pairs / width, **({"rope_base": default} if pairs == 1 else {})}
 
-    def _turned(self, x: Tensor, neighbours: bool) -> Tensor:
+    def pairs(self, head_width: int) -> int:
+        """How many pairs of a head's numbers are turned."""
+        return round(self.rope_share * head_width) // 2
+
+    def turned(self, x: Tensor, before: int, neighbours: bool = False) -> Tensor:
+        D = 2 * self.pairs(x.shape[-1])
+        if x.shape[-1] > D:
+            return torch.cat((self._turned(x[..., :D], before, neighbours), x[..., D:]), dim=-1)
+        return self._turned(x, before, neighbours)
+
+    def _turned(self, x: Tensor, before: int, neighbours: bool) -> Tensor:
         T, D = x.shape[-2:]
         dtype = torch.promote_types(x.dtype, torch.float32)
         rates = self.rope_base ** (-torch.arange(0, D, 2, device=x.device, dtype=dtype) / D)
-        angles = torch.outer(torch.arange(T, device=x.device, dtype=dtype), rates)  # (T, D/2)
+        places = torch.arange(before, before + T, device=x.device, dtype=dtype)
+        angles = torch.outer(places, rates)  # (T, D/2)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
         pairs = (a * cos - b * sin, a * sin + b * cos)

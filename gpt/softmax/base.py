@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
+from tunemax.gpt.errors import did_you_mean
 from tunemax.gpt.fields import Condition, FieldSpec, Value, specs_of
 from tunemax.gpt.lazy import F, torch
 from tunemax.gpt.parts import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one weight takes at a variant's defaults, beside additions and products: a proxy of what hardware for it
+    costs. What constants can be merged into is not counted."""
+
+    exponentials: int = 0
+    """Exponentials, logarithms and error functions."""
+    divisions: int = 0
+    """By what is not a constant; roots, too."""
+    reductions: int = 0
+    """Passes over the whole row before its first weight is known."""
+    comparisons: int = 0
+    """With constants or other weights, those of a row maximum left out."""
 
 
 class Variant(Part, field="softmax_variant", noun="variant"):
@@ -24,19 +41,36 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     such a number; every other field chooses a code path, which all members of a lane share. Half-precision logits are
     computed in fp32 (`numerics.wide`) and may be met by bound values in fp32.
 
-    A subclass registers itself by being defined with a name; the contract tests then run over it.
+    A subclass registers itself by being defined with a name; the contract tests then run over it. One that only holds
+    what several variants have in common is defined with `family=True`.
+
+    Some names mean the same in every variant: SGD moves a learnable field `x` where a boolean field `learn_x` is on,
+    and holds one a head instead of one a layer where a field `sharing` is "head".
     """
 
     by_member = True
     source: ClassVar[str]
     """Where the formula comes from (paper and equation)."""
+    formula: ClassVar[str] = ""
+    """The weight of an allowed key with logit x: Σ over the allowed keys of its row, n of them, max the largest x."""
+    work: ClassVar[Work | None] = None
+    """None where nobody has said it."""
+    positive: ClassVar[bool] = False
+    """Whether every allowed weight is above 0, as long as it does not underflow."""
+    straight_through: ClassVar[tuple[str, ...]] = ()
+    """Of the logits (`logits`) and the learnables: those that are rounded, and whose gradient passes that by."""
+    sizes: ClassVar[Mapping[str, int]] = {}
+    """How many numbers SGD moves of a learnable, where it is not one; all start at the field's value. Bound, they are
+    the last dimension."""
     baselines: ClassVar[tuple[Mapping[str, Value], ...]] = ({},)
     """Known settings that a study tries first, as changes to the defaults; `{}` is the defaults."""
     fused: ClassVar[bool] = False
     """Whether `attend` is faster than products with `weights` on a GPU."""
+    as_output: ClassVar[tuple[str, ...] | None] = None
+    """The fields that it has where it is the distribution of the next token; None if it cannot be: see `scores`."""
 
-    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
-        if not name:
+    def __init_subclass__(cls, name: str = "", family: bool = False, **kwargs: Any) -> None:
+        if not (name or family):
             raise TypeError(f"{cls.__qualname__} has no name: give it one, class {cls.__qualname__}(Variant, name=…)")
         super().__init_subclass__(name=name, **kwargs)
 
@@ -54,18 +88,36 @@ class Variant(Part, field="softmax_variant", noun="variant"):
         """Boolean, as logits: the allowed entries at which a guard or clamp acts, so that the logit has no effect."""
         return torch.zeros_like(logits, dtype=torch.bool)
 
+    def merged(self, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """`weights` for where numbers stay as they are, as when a text is written: what follows from them alone is
+        computed once. like: logits of the kind that will come. Worth its lines where a formula has constants."""
+        return self.weights
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention output (..., T, D) from queries, keys and values (..., T, D). Equals `weights` times v."""
         mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
         return self.weights(q @ k.mT * q.shape[-1] ** -0.5, mask) @ v
 
+    def scores(self, logits: Tensor) -> Tensor:
+        """Of each token (..., V), such that e^score over their sum is its probability: what `weights` gives a row of
+        logits (..., V) that may attend to all of itself. Only of variants with `as_output`, which are never above 0."""
+        raise NotImplementedError
+
     def learned(self) -> dict[str, Form]:
         """The learnable fields that SGD moves with these parameters, and the form in which `theta` holds each."""
         return {}
 
+    def canonical(self, config: Any) -> Mapping[str, Value]:
+        return {"sharing": "layer"} if self.per_head and config.model.n_head == 1 else {}
+
     @property
     def per_head(self) -> bool:
         """Whether learnables are one a head, or one a layer."""
+        return dict(self).get("sharing") == "head"
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the weights of every row that may attend to something add up to 1."""
         return False
 
     def bind(self, values: Mapping[str, Tensor]) -> Self:
@@ -82,6 +134,17 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     def divides_by_sum(cls) -> list[Condition]:
         """The conditions under which the weights of a row depend on each other: one key more takes from all others."""
         return [{cls.field: (cls.name,)}]
+
+    @classmethod
+    def why_not_output(cls) -> str:
+        """Why it cannot be the distribution of the next token; empty if it can."""
+        if cls.as_output is not None:
+            return ""
+        if not cls.divides_by_sum():
+            return "it looks at one logit at a time, so that probabilities would not add up to 1"
+        if not cls.positive:
+            return "it gives zeros, and a token that had probability 0 is an infinite loss"
+        return "its probabilities would not add up to 1"
 
     @classmethod
     def learns(cls) -> list[Condition]:
@@ -104,6 +167,11 @@ class Variant(Part, field="softmax_variant", noun="variant"):
             raise TypeError(f"{cls.__qualname__} lacks source: where its formula comes from, as text")
         cls.specs()
         cls.learns()
+        if cls.as_output is not None:
+            if unknown := set(cls.as_output) - cls.model_fields.keys():
+                raise TypeError(f"{cls.__qualname__}.as_output has {min(unknown)}, which is no field of it")
+            if cls.scores is Variant.scores:
+                raise TypeError(f"{cls.__qualname__} has as_output, but lacks scores")
         for baseline in cls.baselines:
             unknown = baseline.keys() - cls.model_fields.keys()
             if unknown:
@@ -117,6 +185,25 @@ class Variant(Part, field="softmax_variant", noun="variant"):
     def specs(cls) -> tuple[FieldSpec, ...]:
         """Its fields by their flat names; asked for at every step of a training."""
         return tuple(specs_of(cls, "model", prefix=f"{cls.name}.", when={cls.field: (cls.name,)}))
+
+    @classmethod
+    @cache
+    def output_specs(cls) -> tuple[FieldSpec, ...]:
+        """The fields that it has as the output distribution, by their flat names. Stacked members compute it together,
+        so only numbers may differ; nothing of it is learned."""
+        prefix = output_prefix(cls.name)
+        specs = specs_of(cls, "model", prefix=prefix, when={OUTPUT: (cls.name,)})
+        own = (spec for spec in specs if spec.name.removeprefix(prefix) in (cls.as_output or ()))
+        return tuple(replace(s, declared=replace(s.declared, shared=not s.is_scalar, learnable=False)) for s in own)
+
+
+OUTPUT = "softmax_variant_output"
+"""The field that names the distribution of the next token."""
+
+
+def output_prefix(name: str) -> str:
+    """What the flat names of a variant's fields begin with where it is the output distribution."""
+    return f"output.{name}."
 
 
 @cache
@@ -148,6 +235,22 @@ def from_column(column: Tensor, form: Form) -> Tensor:
 def variants() -> dict[str, type[Variant]]:
     """Every registered variant by its name, in order of registration (aliases left out)."""
     return Variant.kinds()
+
+
+def outputs() -> dict[str, type[Variant]]:
+    """Those that can be the distribution of the next token."""
+    return {name: variant for name, variant in variants().items() if variant.as_output is not None}
+
+
+def find_output(name: str) -> type[Variant]:
+    """The variant of this name or alias, as the distribution of the next token. Raises ValueError for an unknown one,
+    and for one that cannot be it."""
+    if name not in Variant.registry:
+        raise ValueError(f"no such variant{did_you_mean(name, outputs())}")
+    variant = find_variant(name)
+    if reason := variant.why_not_output():
+        raise ValueError(f"{reason}; expected one of {', '.join(outputs())}")
+    return variant
 
 
 def find_variant(name: str) -> type[Variant]:

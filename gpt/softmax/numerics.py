@@ -42,12 +42,13 @@ def capped(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def capped_exp(exponent: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """min(e^exponent, e^guard(dtype)) for allowed keys and 0 for others, as `dtype`.
+    """min(e^exponent, e^guard(dtype)) for allowed keys and 0 for others, as `dtype`."""
+    return zeroed(capped(exponent, smallest_exponent(exponent.dtype), guard(dtype)).exp(), mask).to(dtype)
 
-    Nothing falls below e times the smallest normal number (fp32: 3e-38): what would takes the CPU twenty times as long.
-    """
-    smallest = math.log(torch.finfo(exponent.dtype).tiny) + 1
-    return zeroed(capped(exponent, smallest, guard(dtype)).exp(), mask).to(dtype)
+
+def smallest_exponent(dtype: torch.dtype) -> float:
+    """The logarithm of e times the smallest normal number (fp32: 3e-38): below, a CPU takes twenty times as long."""
+    return math.log(torch.finfo(dtype).tiny) + 1
 
 
 def zeroed(weights: Tensor, mask: Tensor) -> Tensor:

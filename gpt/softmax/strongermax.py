@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
 
 from tunemax.gpt.fields import Above, Choices, Condition, Control, Range, setting
 from tunemax.gpt.lazy import F, torch
-from tunemax.gpt.softmax.base import Form, Variant
+from tunemax.gpt.softmax.base import Form, Variant, Work
 from tunemax.gpt.softmax.numerics import (
     allowed_keys,
     capped_exp,
@@ -42,6 +44,10 @@ class Strongermax(Variant, name="strongermax"):
     """
 
     source = "ReaLLMASIC's nanoGPT, softmax_variations.py, class Strongermax"
+    formula = "s^((x − m)/τ) / (obo + Σ s^((x − m)/τ)) / divisor"
+    work = Work(exponentials=1, divisions=1, reductions=2)
+    positive = True
+    as_output = ("strength", "temperature", "clamp", "clamp_value")
     baselines = ({}, {"strength": 2.0}, {"obo": 1.0})
 
     strength: float = setting(
@@ -135,15 +141,32 @@ class Strongermax(Variant, name="strongermax"):
         return [{**condition, "strongermax.divide_by_sum": (True,)} for condition in super().divides_by_sum()]
 
     def weights(self, logits: Tensor, mask: Tensor) -> Tensor:
+        return self._weights(self._constants(logits), logits, mask)
+
+    def merged(self, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return partial(self._weights, self._constants(like))
+
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """ln s/τ, and the divisor, or its logarithm where that is part of an exponent."""
+        x = wide(like)
+        divisor = number(self.divisor, x)
+        rate = number(self.strength, x).log() / number(self.temperature, x)
+        return rate, divisor if self.divide_by_sum else divisor.log()
+
+    def _weights(self, constants: tuple[Tensor, Tensor], logits: Tensor, mask: Tensor) -> Tensor:
         x = self._clamped(wide(logits))
         if self.divide_by_sum:
-            weights = scaled_softmax(x, self._rate(x), mask)
-            weights = weights * (self._share(weights, x, mask) / number(self.divisor, x))
+            rate, divisor = constants
+            weights = scaled_softmax(x, rate, mask)
+            weights = weights * (self._share(weights, x, mask, rate) / divisor)
         else:
-            weights = capped_exp(self._exponent(x, mask), mask, logits.dtype)
+            weights = capped_exp(self._exponent(constants, x, mask), mask, logits.dtype)
         if self.div_by_seq_len:
             weights = weights / allowed_keys(mask, x)
         return weights.to(logits.dtype)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return self._clamped(logits) * self._constants(logits)[0]
 
     def guarded(self, logits: Tensor, mask: Tensor) -> Tensor:
         x = wide(logits)
@@ -151,25 +174,22 @@ class Strongermax(Variant, name="strongermax"):
         if self.clamp:
             acts = acts | (x > number(self.clamp_value, x))
         if not self.divide_by_sum:
-            acts = acts | (self._exponent(self._clamped(x), mask) > guard(logits.dtype))
+            acts = acts | (self._exponent(self._constants(x), self._clamped(x), mask) > guard(logits.dtype))
         return acts & mask
 
     def _clamped(self, x: Tensor) -> Tensor:
         return torch.minimum(x, number(self.clamp_value, x)) if self.clamp else x
 
-    def _rate(self, like: Tensor) -> Tensor:
-        """ln s/τ."""
-        return number(self.strength, like).log() / number(self.temperature, like)
-
-    def _exponent(self, x: Tensor, mask: Tensor) -> Tensor:
+    def _exponent(self, constants: tuple[Tensor, Tensor], x: Tensor, mask: Tensor) -> Tensor:
         """(x − m)·ln s/τ − ln divisor."""
+        rate, log_divisor = constants
         maximum = number(self.guess, x)
         if self.maximum == "row":
             x = lowered(x, mask)
             maximum = row_maximum(x)
-        return (x - maximum) * self._rate(x) - number(self.divisor, x).log()
+        return (x - maximum) * rate - log_divisor
 
-    def _share(self, weights: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    def _share(self, weights: Tensor, x: Tensor, mask: Tensor, rate: Tensor) -> Tensor:
         """Σ / (obo + Σ) of each row, (..., Tq, 1), from its softmax weights.
 
         The largest weight of a softmax is 1/Σ for the Σ with the row maximum subtracted. In log form, since with a
@@ -181,7 +201,7 @@ class Strongermax(Variant, name="strongermax"):
         log_sum = -weights.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny).log()
         if self.maximum == "guess":
             over = row_maximum(lowered(x, mask)) - number(self.guess, x)
-            log_sum = log_sum + over * self._rate(x)
+            log_sum = log_sum + over * rate
         return F.logsigmoid(log_sum - log_obo).exp()  # torch.sigmoid rounds by an element's place in memory
 
     def learned(self) -> dict[str, Form]:
@@ -193,5 +213,5 @@ class Strongermax(Variant, name="strongermax"):
         return forms
 
     @property
-    def per_head(self) -> bool:
-        return self.sharing == "head"
+    def normalised(self) -> bool:
+        return self.divide_by_sum and self.divisor == 1 and self.obo == 0 and not self.div_by_seq_len

@@ -12,7 +12,9 @@ from tunemax.search.cli.parser import add_command
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
 
-WHAT = ["data", "compiled", "runs"]
+WHAT = ["data", "compiled", "weights", "runs"]
+BY_NAME = ("weights", "runs")
+"""What is gone for good."""
 
 
 def register(commands: Subcommands) -> None:
@@ -20,7 +22,7 @@ def register(commands: Subcommands) -> None:
     parser.add_argument(
         "what", nargs="?", choices=WHAT, metavar="|".join(WHAT), help="what to free; else all is listed"
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; runs are freed by their names only")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; weights and runs are freed by name only")
     parser.add_argument("--yes", action="store_true", help="do it; else it is only said what would be freed")
     storage_flag(parser, as_json=True)
 
@@ -44,13 +46,12 @@ def run(arguments: argparse.Namespace) -> None:
         for each in found:
             print(side_by_side(f"{_shown(each.size):>9}", f"{each.kind:8}", each.name, f"({each.folder})"))
         for kind in dict.fromkeys(each.kind for each in found):
-            print(hanging(f"{kind}: ", f"{KINDS[kind]}; tunemax clean {kind}{' NAME' * (kind == 'runs')} --yes"))
+            print(hanging(f"{kind}: ", f"{KINDS[kind]}; tunemax clean {kind}{' NAME' * (kind in BY_NAME)} --yes"))
         print(f"{_shown(sum(each.size for each in found))} in all" if found else "nothing to free")
         return
-    if arguments.what == "runs" and not arguments.names:
-        raise TunemaxError(
-            "clean runs: name the questions, as tunemax clean lists them; another database may have them"
-        )
+    if arguments.what in BY_NAME and not arguments.names:
+        others = "; another database may have them" if arguments.what == "runs" else ", since they are gone for good"
+        raise TunemaxError(f"clean {arguments.what}: name the questions, as tunemax clean lists them{others}")
     freeing = chosen(found, arguments.what, arguments.names)
     total = _shown(sum(each.size for each in freeing))
     if not arguments.yes:

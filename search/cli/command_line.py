@@ -14,11 +14,39 @@ from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
-from tunemax.search.cli import clean, completion, dashboard, doctor, fields, prepare, report, rl, study, train
+from tunemax.search.cli import (
+    clean,
+    completion,
+    dashboard,
+    doctor,
+    fields,
+    plugin,
+    prepare,
+    report,
+    rl,
+    sample,
+    study,
+    train,
+    variants,
+)
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
-COMMANDS = (study, report, dashboard, train, rl, prepare, fields, doctor, clean, completion)
+COMMANDS = (
+    study,
+    report,
+    dashboard,
+    train,
+    sample,
+    rl,
+    prepare,
+    fields,
+    variants,
+    plugin,
+    doctor,
+    clean,
+    completion,
+)
 
 
 def carry_out(given: Sequence[str], *, alone: bool) -> int:
@@ -56,6 +84,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
     try:
         if zero := next((word for word in given if "\0" in word), None):
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
+        plugin.load_named(given)
         arguments = build().parse_args(given)
         arguments.run(arguments)
         sys.stdout.flush()

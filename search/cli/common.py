@@ -62,16 +62,17 @@ def say_astray(question: Question) -> None:
 
 
 def say_how_measured(question: Question) -> None:
-    """What somebody should know who has asked for a question: old rules and defaults, or what `eval_iters` was taken
-    as."""
+    """What somebody should know who has asked for a question: old rules and defaults, what `eval_iters` was taken as,
+    and what means nothing."""
     from tunemax.gpt.evaluation import converted
     from tunemax.gpt.schedule import overlapping
     from tunemax.gpt.train_config import TrainConfig
     from tunemax.search.question.phases import SHAPE
+    from tunemax.search.question.twins import twin_choices
     from tunemax.search.views.writers.terminal import hanging
 
     definition = question.definition
-    said = [definition.kept, definition.rule]
+    said = [definition.kept, definition.rule, *definition.idle, *twin_choices(definition)]
     if not definition.rule and "eval_iters" in definition.base:
         base = definition.base
         said.append(converted(int(base["eval_iters"]), int(base["eval_tokens"])))
@@ -125,6 +126,20 @@ def whole(flag: str, least: int, most: int | None = None) -> Callable[[str], int
             valid = f"≥ {least}{bound}" if most is None else f"from {least} to {most}"
             raise TunemaxError(f"{flag} = {shown(text)}: expected a whole number {valid}")
         return number
+
+    return read
+
+
+def number(flag: str) -> Callable[[str], float]:
+    """Reads the value of a flag, a number; whether it says anything is for others to judge."""
+
+    def read(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            from tunemax.gpt.fields import shown
+
+            raise TunemaxError(f"{flag} = {shown(text)}: expected a number") from None
 
     return read
 

@@ -46,7 +46,7 @@ def sections(specs: Iterable[FieldSpec]) -> list[tuple[str, list[FieldSpec]]]:
     found: dict[str, list[FieldSpec]] = {}
     for spec in specs:
         owner = spec.name.rpartition(".")[0]
-        aliases = ", ".join(variants()[owner].aliases) if owner else ""
+        aliases = ", ".join(_aliases(owner))
         title = f"{owner} (alias {aliases})" if aliases else owner or spec.group
         found.setdefault(title, []).append(spec)
     return list(found.items())
@@ -84,7 +84,12 @@ def _metavar(spec: FieldSpec) -> str:
 
 
 def _spellings(name: str) -> set[str]:
-    group, dot, field = name.rpartition(".")
-    aliases = variants()[group].aliases if dot else ()
-    names = {name, *(f"{alias}.{field}" for alias in aliases)}
+    group, _, field = name.rpartition(".")
+    names = {name, *(f"{alias}.{field}" for alias in _aliases(group))}
     return names | {other.replace("_", "-") for other in names}
+
+
+def _aliases(group: str) -> list[str]:
+    """Other names of a group of a variant's fields, where it replaces attention's softmax or the output's."""
+    place, dot, variant = group.rpartition(".")
+    return [f"{place}{dot}{alias}" for alias in variants()[variant].aliases] if variant else []

@@ -44,20 +44,24 @@ def headroom(arguments: argparse.Namespace) -> None:
     """Measure it, print the table, and keep it for `rl evaluate`."""
     import torch
 
+    from tunemax.envs.texts import check_sets
     from tunemax.search.cli.common import print_json
     from tunemax.search.machine.alone import check_room
+    from tunemax.search.rl.flags import scene_words
     from tunemax.search.rl.gains import table
     from tunemax.search.rl.headroom import BREADTH, TOGETHER, Plan, measure
     from tunemax.search.rl.journal import Journal
-    from tunemax.search.rl.trials import as_begun, headroom_folder, scene_words
+    from tunemax.search.rl.trials import as_begun, headroom_folder
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.views.writers.terminal import aligned, wrapped
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
-    check_room(scene.task.config, BREADTH * min(TOGETHER, arguments.instances))
+    for values in scene.task.variations():
+        check_room(scene.task.config_of(values), BREADTH * min(TOGETHER, arguments.instances))
     plan = Plan.within(scene, arguments.instances, arguments.member_steps, arguments.seed)
+    check_sets(scene.task, ("validation", "test"))
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
     plan = replace(plan, scene=as_begun(storage, scene))

@@ -34,15 +34,30 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
+        self.add_argument(
+            "--plugin",
+            action="append",
+            default=argparse.SUPPRESS,
+            metavar="FILE|MODULE",
+            help="a plug-in whose parts are known then, too; may be repeated",
+        )
 
     # argparse calls this for every sub-command too, and leaves what it does not know to the parser above, which cannot
     # help.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.filled()
         parsed, unknown = super().parse_known_args([self._spelt(word) for word in args or ()], namespace)
-        if unknown:
+        late = self._late(parsed)
+        if len(unknown) == 1 and late and (unknown[0] == "-" or not unknown[0].startswith("-")):
+            setattr(parsed, late.dest, self._get_values(late, unknown))
+        elif unknown:
             self._refuse(unknown[0])
         return parsed, []
+
+    def _late(self, parsed: argparse.Namespace) -> argparse.Action | None:
+        """An argument that may be left out, and was: argparse gives it up at the first flag, and it may come behind."""
+        optional = [each for each in self._get_positional_actions() if each.nargs == argparse.OPTIONAL]
+        return next((each for each in optional if getattr(parsed, each.dest, None) is each.default), None)
 
     def filled(self) -> Parser:
         """The parser with all its arguments."""

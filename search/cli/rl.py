@@ -100,20 +100,26 @@ def train(arguments: argparse.Namespace) -> None:
 
     from tunemax.envs.agents.hyperparameters import checked, load, usual
     from tunemax.envs.agents.training import BEGUN, ROUND, Plan
+    from tunemax.envs.texts import check_sets
     from tunemax.search.machine.alone import check_room
-    from tunemax.search.rl.trials import agent_folder, as_begun, scene_words
+    from tunemax.search.rl.flags import scene_words
+    from tunemax.search.rl.trials import agent_folder, as_begun
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.patience import LONG
 
     torch.set_num_threads(1)
     algorithm = checked(arguments.algo)
+    if algorithm == "dqn" and arguments.absolute:
+        raise TunemaxError("--absolute: dqn acts with action = discrete; leave it out, or take sac, ppo or tqc")
     action = "discrete" if algorithm == "dqn" else "absolute" if arguments.absolute else "box"
     scene = scene_of(arguments, action)
     preset = load(algorithm, arguments.preset) if arguments.preset else usual(algorithm, scene.id)
     size = (arguments.steps, arguments.envs or 16, arguments.round or ROUND)
     plan = Plan(scene, algorithm, preset, arguments.seed, *size)
-    check_room(plan.scene.task.config, plan.envs)
+    for values in scene.task.variations():
+        check_room(scene.task.config_of(values), plan.envs)
+    check_sets(scene.task, ("train", "validation"))
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on
@@ -170,10 +176,12 @@ def tune(arguments: argparse.Namespace) -> None:
     """Tune each baseline for what an agent has cost, unless told otherwise."""
     import torch
 
+    from tunemax.envs.texts import check_sets
     from tunemax.search.rl.bar import bar
     from tunemax.search.rl.baselines import TUNINGS, check_kind, check_tunings, kinds_for, least_budget
     from tunemax.search.rl.baselines import tune as tune_baseline
-    from tunemax.search.rl.trials import as_begun, dearest, scene_words
+    from tunemax.search.rl.flags import scene_words
+    from tunemax.search.rl.trials import as_begun, dearest
     from tunemax.search.storage.commands import typed
     from tunemax.search.storage.database import open_storage
     from tunemax.search.storage.patience import LONG
@@ -181,10 +189,11 @@ def tune(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     scene = scene_of(arguments)
-    kinds = tuple(arguments.policy.split(",")) if arguments.policy else kinds_for(scene.task)
+    kinds = kinds_for(scene.task) if arguments.policy is None else tuple(arguments.policy.split(","))
     for kind in kinds:
         check_kind(kind, scene.task)
     check_tunings(arguments.tunings)
+    check_sets(scene.task, ("train", "validation"))
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=True)
     storage.patience.limit = LONG  # it is there, and is waited for from now on
@@ -216,10 +225,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from tunemax.envs.agents.agent import BEST, Agent
     from tunemax.envs.agents.cards import find
     from tunemax.envs.instances import find_set
+    from tunemax.envs.texts import check_sets
     from tunemax.gpt.paths import inside
     from tunemax.search.rl import score
     from tunemax.search.rl.baselines import chosen, kinds_for
     from tunemax.search.rl.contest import hold
+    from tunemax.search.rl.flags import scene_words
     from tunemax.search.rl.gains import Headroom
     from tunemax.search.rl.report import explained, tables, write
     from tunemax.search.rl.trials import (
@@ -227,7 +238,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
         find_study,
         finished_folders,
         headroom_folder,
-        scene_words,
         study_name,
     )
     from tunemax.search.rl.verdict import MARGIN, judge
@@ -243,6 +253,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     for name, count in counts.items():
         if count > find_set(name).count:
             raise TunemaxError(f"--instances = {count}: set {name} has {find_set(name).count}")
+    check_sets(scene.task, names)
     where = arguments.storage or default_storage()
     storage = open_storage(where, create=False)
     scene = as_begun(storage, scene)
@@ -301,6 +312,7 @@ def study(arguments: argparse.Namespace) -> None:
     """Train candidates until the file's budget is spent; then write the best one's preset."""
     import torch
 
+    from tunemax.envs.texts import check_sets
     from tunemax.search.question.packaged import named
     from tunemax.search.rl.agent_study import read, tune_agent
     from tunemax.search.storage.commands import typed
@@ -313,6 +325,7 @@ def study(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     path = named(arguments.file)
     asked = read(path)
+    check_sets(asked.scene.task, ("train", "validation"))
     default = storage_of_file(arguments.file)
     where = arguments.storage or default
     storage = open_storage(where, create=True)

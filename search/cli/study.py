@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.search.cli import replay, work
+from tunemax.search.cli import exploration, replay, work
 from tunemax.search.cli.common import (
     all_meant,
     count_flag,
@@ -42,6 +42,8 @@ def register(commands: Subcommands) -> None:
     work.register(actions)
 
     add_command(actions, "files", "list the study files that come with tunemax", files)
+
+    exploration.register(actions)
 
     parser = add_command(actions, "extend", "give a question more trials", extend)
     parser.add_argument("question", metavar="QUESTION")

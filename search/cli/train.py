@@ -7,7 +7,8 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,18 @@ from tunemax.search.results.durations import about
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
     from tunemax.gpt.divergence import Stability
+    from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
+    from tunemax.search.results.trained import Trained
+
+USED = "--use_softmax_variant"
+"""A switch that commands for ReaLLMASIC's nanoGPT have, for which here the variant stands alone."""
 
 
 def register(commands: Subcommands) -> None:
     parser = add_command(commands, "train", "train one configuration", run, fill=_fill)
-    start = "[--resume RUN | --config FILE | --from STUDY [--trial N]]"
+    start = "[--resume RUN | --config FILE | --from TRIAL [--continue]]"
     parser.usage = f"%(prog)s {start}\n                     [--FIELD VALUE ...]"
 
 
@@ -45,15 +51,24 @@ def _fill(parser: Parser) -> None:
         help="take the fields of a run (its folder), or of a YAML or JSON file; flags change them",
     )
     start.add_argument(
-        "--from", dest="study", metavar="STUDY", help="take the fields of this study's best trial; flags change them"
+        "--from",
+        dest="trained",
+        metavar="TRIAL",
+        help="take the fields of STUDY's best trial, of STUDY#N or of a run",
+    )
+    start.add_argument(
+        "--continue",
+        dest="go_on",
+        action="store_true",
+        help="with --from: begin with its weights, too",
     )
     start.add_argument(
         "--trial", type=whole("--trial", 0), metavar="N", help="with --from: this trial instead of the best"
     )
-    start.add_argument(
-        "--storage", metavar="URL", help="with --from: the database of the study, as tunemax study takes it"
-    )
+    start.add_argument("--storage", metavar="URL", help="with --from: the database of the study")
     add_field_flags(parser, list(all_specs().values()))
+    replaced = start.add_argument(USED, dest="replaced", action=argparse.BooleanOptionalAction, help=argparse.SUPPRESS)
+    parser.more[replaced] = "with --no- the plain softmax, whatever softmax_variant says, as in ReaLLMASIC's nanoGPT"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -61,24 +76,32 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt import matmul
     from tunemax.gpt import run as runs
     from tunemax.gpt.config import Config, all_specs, changed
+    from tunemax.gpt.record import recorded
     from tunemax.gpt.schedule import overlapping
+    from tunemax.search.cli.continuing import continued, said
     from tunemax.search.cli.flags import config_from
 
-    given = config_from(arguments)
-    starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.study}
+    given = {**config_from(arguments), **_replaced(arguments)}
+    starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.trained}
     if len(named := [flag for flag, value in starts.items() if value]) > 1:
         raise TunemaxError(f"{' and '.join(named)} both say where to start; give one of them")
-    if not arguments.study and (arguments.trial is not None or arguments.storage):
-        raise TunemaxError(f"{'--trial' if arguments.trial is not None else '--storage'} needs --from STUDY")
+    needy = {"--trial": arguments.trial is not None, "--storage": arguments.storage, "--continue": arguments.go_on}
+    if not arguments.trained and any(needy.values()):
+        raise TunemaxError(f"{next(flag for flag, value in needy.items() if value)} needs --from TRIAL")
     if arguments.resume:
-        before = Config.stored(runs.recorded(arguments.resume).config)
-        check_means_something(before, given)
+        before = Config.stored(recorded(arguments.resume).config)
         set_up_for(before)
         horizon = all_specs()["max_iters"].check(given.get("max_iters", before.train.max_iters))
         result = runs.resume(arguments.resume, given, saying(int(horizon)), note)
     else:
-        begun = configured(arguments.config) if arguments.config else _trial(arguments)
-        config = Config.of(changed(begun, given))
+        begin = None
+        if arguments.go_on:
+            begin, config = continued(_trained(arguments), given)
+            note(said(begin, config))
+        else:
+            begun = configured(arguments.config, given) if arguments.config else _fields(arguments)
+            config = Config.of(changed(begun, given))
+        config.check_meant(given)
         check_evaluation(config, given)
         set_up_for(config)
         if overlap := overlapping(config.train):
@@ -86,16 +109,26 @@ def run(arguments: argparse.Namespace) -> None:
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
             note(fault)
         with going_on(way_of(config)):
-            result = runs.train(config, saying(config.train.max_iters))
+            result = runs.train(config, saying(config.train.max_iters), start=begin)
     say_end(result)
+
+
+def _replaced(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the flag of another code base says of the softmax variant, beside --softmax_variant."""
+    from tunemax.search.cli.flags import config_from
+
+    if arguments.replaced and "softmax_variant" not in config_from(arguments):
+        raise TunemaxError(f"{USED}: by which variant? add --softmax_variant NAME, or leave the flag out")
+    return {"softmax_variant": "softmax"} if arguments.replaced is False else {}
 
 
 def way_of(config: Config, *, steered: bool = False) -> Callable[[], str]:
     """How a new run would go on if it was ended at once: it holds its folder from some moment on."""
     from tunemax.gpt import run as runs
+    from tunemax.gpt.record import CONFIG
 
     folder = runs.run_folder(config)
-    return lambda: runs.way_on(folder, steered) if (folder / runs.CONFIG).exists() else ""
+    return lambda: runs.way_on(folder, steered) if (folder / CONFIG).exists() else ""
 
 
 def set_up_for(config: Config) -> None:
@@ -108,14 +141,16 @@ def set_up_for(config: Config) -> None:
     set_up(matmul.route_for(config), threads(config))
 
 
-def configured(file: Path) -> dict[str, Any]:
+def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a configuration in a file: a run's, in its folder, or flat names with values, as YAML or JSON.
 
-    Where a run's files went is left out. Raises TunemaxError for what is neither.
+    Where a run's files went is left out. given: what will stand over them. Raises TunemaxError for what is neither, and
+    for a field that means nothing, unless a run has it or what is given has ruled it out.
     """
-    from tunemax.gpt.config import PARTS, PLACES, all_specs, resolve
+    from tunemax.gpt import plugins
+    from tunemax.gpt.config import PARTS, PLACES, Config, all_specs, changed, resolve
     from tunemax.gpt.defaults import of_their_time
-    from tunemax.gpt.run import CONFIG
+    from tunemax.gpt.record import CONFIG
     from tunemax.search.question.yaml_lines import read_yaml
 
     written = file / CONFIG if file.is_dir() else file
@@ -126,34 +161,60 @@ def configured(file: Path) -> dict[str, Any]:
         raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
     if "question" in data:
         raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
+    if is_run and (reasons := plugins.missing(_records(data.get("plugins")))):
+        raise TunemaxError(f"{file}: {reasons[0]}")
     fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
-    for name, value in fields.items():
+
+    @contextmanager
+    def at(name: str) -> Iterator[None]:
         try:
-            checked = all_specs()[resolve(name)].check(value)
-            if name in PARTS:
-                PARTS[name].find(checked)
+            yield
         except TunemaxError as error:
             line = located.line(("config", name) if is_run else (name,))
             raise TunemaxError(f"{written}:{line}: {error}") from None
+
+    for name, value in fields.items():
+        with at(name):
+            checked = all_specs()[resolve(name)].check(value)
+            if name in PARTS:
+                PARTS[name].find(checked)
+    if not is_run:
+        config, over = Config.of(changed(fields, given)), set(map(resolve, given))
+        for name, value in fields.items():
+            with at(name):
+                if not all_specs()[resolve(name)].depends_on & over:
+                    config.check_meant({name: value})
     return fields
 
 
-def _trial(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of the study's trial to start from; nothing without --from."""
-    if not arguments.study:
-        return {}
-    from tunemax.gpt.defaults import of_their_time
-    from tunemax.search.results import winners
-    from tunemax.search.storage.lookup import storage_of
+def _records(written: Any) -> tuple[PluginRecord, ...]:
+    """The plug-ins of a run; what cannot be read says nothing."""
+    import pydantic
 
-    return of_their_time(
-        winners.fields(arguments.storage or storage_of(arguments.study), arguments.study, arguments.trial)
-    )
+    from tunemax.gpt.plugins import PluginRecord
+
+    try:
+        return pydantic.TypeAdapter(tuple[PluginRecord, ...]).validate_python(written or ())
+    except pydantic.ValidationError:
+        return ()
+
+
+def _trained(arguments: argparse.Namespace) -> Trained:
+    """What --from names."""
+    from tunemax.search.results.trained import find
+
+    return find(arguments.trained, arguments.storage, arguments.trial)
+
+
+def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of what --from names; nothing without it."""
+    from tunemax.gpt.defaults import of_their_time
+
+    return of_their_time(_trained(arguments).fields) if arguments.trained else {}
 
 
 def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
-    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are, and where a field
-    that was given decides nothing."""
+    """Say what `eval_iters` was taken as. Raises TunemaxError for more `eval_tokens` than there are."""
     from tunemax.gpt.data import open_data
     from tunemax.gpt.evaluation import chosen_itself, converted
 
@@ -162,17 +223,8 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
         raise TunemaxError("--eval_iters and --eval_tokens both say how much is evaluated; give one of them")
     if train.eval_by == "tokens" and "eval_iters" in given:
         note(converted(train.eval_iters, train.eval_tokens))
-    check_means_something(config, given)
     if chosen_itself(given):
         open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
-
-
-def check_means_something(config: Config, given: Mapping[str, Any]) -> None:
-    """Raise TunemaxError for a field of evaluations that would be ignored, since an older rule measures."""
-    if config.train.eval_by == "windows" and "eval_tokens" in given:
-        nothing = "means nothing with eval_by = windows, by which older versions have evaluated"
-        remedy = "leave it out, or begin anew with --eval_by tokens as well"
-        raise TunemaxError(f"--eval_tokens = {given['eval_tokens']}: {nothing}; {remedy}")
 
 
 def note(sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from tunemax.search.storage.paths import (
     REPORTS,
     SNAPSHOT,
     TAKEN,
+    WEIGHTS,
     report_folder,
     runs_folder,
     study_folder,
@@ -30,6 +32,7 @@ from tunemax.search.storage.paths import (
 KINDS = {
     "data": "prepared texts; made again when they are needed",
     "compiled": "functions of models; made again when they are needed, in half a minute or more each",
+    "weights": "final weights of each candidate's best trial and of confirmed runs; gone for good",
     "runs": "files of questions that are not in the database beside them, maybe deleted; gone for good",
 }
 FUNCTION = re.compile(r"[0-9a-f]{32}\.(so|lock)")
@@ -53,7 +56,7 @@ def kept(databases: Sequence[str]) -> list[Kept]:
     """All that can be freed, the largest first. databases: whose runs are looked at."""
     found = [*_data(), *_compiled()]
     for database in databases:
-        found += _runs(database)
+        found += [*_weights(database), *_runs(database)]
     return sorted(found, key=lambda each: (-each.size, each.name))
 
 
@@ -73,10 +76,29 @@ def _compiled() -> Iterator[Kept]:
         yield Kept("compiled", f"{count} functions", folder, size, partial(forget, folder, functions))
 
 
+def _weights(database: str) -> Iterator[Kept]:
+    """What trials of each question have kept, without which they write no text and cannot be trained on."""
+    storage = open_storage(database, create=False)
+    by_question: dict[str, list[Path]] = {}
+    for study in study_names(storage):
+        with contextlib.suppress(TunemaxError):  # a name of somebody else, which leads out of the runs
+            folders = by_question.setdefault(study.partition("/")[0], [])
+            folders += [folder for folder in trial_folders(str(storage.url), study) if (folder / WEIGHTS).is_file()]
+    for question, folders in by_question.items():
+        if folders:
+            size = sum((folder / WEIGHTS).lstat().st_size for folder in folders)
+            place = study_folder(str(storage.url), question)
+            yield Kept("weights", question, place, size, partial(_free_weights, folders))
+
+
+def _free_weights(folders: Sequence[Path]) -> int:
+    return sum(forget(folder, (WEIGHTS,)) for folder in folders)
+
+
 def _runs(database: str) -> Iterator[Kept]:
     """Folders of questions among the runs whose database does not know them. Another database may have them, if it was
     given the same folder. What ``tunemax train`` has trained lies there as well, and is nobody's but the user's."""
-    from tunemax.gpt.run import CONFIG  # which loads torch
+    from tunemax.gpt.record import CONFIG  # which loads torch
 
     storage = open_storage(database, create=False)
     url, known = str(storage.url), {name.partition("/")[0] for name in study_names(storage)}
@@ -98,7 +120,8 @@ def _folders(url: str, question: Path) -> list[Path]:
 
 def _free_runs(url: str, question: Path) -> int:
     """Remove what tunemax has made there; what else lies there stays."""
-    ours = (SNAPSHOT, LEARNABLES, *REPORTS, PARTIAL + "*", *(pattern for kind in LOGGERS for pattern in kind.files))
+    logged = (pattern for kind in LOGGERS for pattern in kind.files)
+    ours = (SNAPSHOT, LEARNABLES, WEIGHTS, *REPORTS, PARTIAL + "*", *logged)
     return sum(forget(folder, ours) for folder in _folders(url, question))
 
 

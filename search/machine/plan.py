@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from statistics import fmean
 from typing import Any
 
 from tunemax.gpt import hardware, matmul
@@ -57,7 +58,7 @@ def plan(
     workers, slots: as asked for; else the study's own, else what this machine was calibrated to. trials: all that the
     question has, trained ones too: so a run that goes on trains as the one before did. begun: one of them has ended.
     """
-    shares = _shares(_typical(definition))
+    shares = _shares(_costliest(definition))
     asked = workers or definition.workers
     threads = shares.threads if asked is None else 1
     workers, slots = asked or shares.workers, slots or definition.slots or shares.slots
@@ -85,7 +86,7 @@ def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
     siblings = definition.siblings().values()
     if not any(fixed.get("precision") == "bf16" for fixed in siblings):
         return
-    if fault := matmul.bf16_fault(_typical(definition).train.device):
+    if fault := matmul.bf16_fault(_costliest(definition).train.device):
         yield fault
     if not definition.confirms:
         if not begun and (warning := precision.turned(definition, _route(definition))):
@@ -94,8 +95,13 @@ def _precision(definition: StudyDefinition, begun: bool) -> Iterator[str]:
         yield f"precision = bf16: winners are confirmed in fp32, {reason}"
 
 
-def _typical(definition: StudyDefinition) -> Config:
-    return Config.of(next(iter(definition.siblings().values())))
+def _configs(definition: StudyDefinition) -> list[Config]:
+    """Of each sibling, before anything is chosen."""
+    return [Config.of(fixed) for fixed in definition.siblings().values()]
+
+
+def _costliest(definition: StudyDefinition) -> Config:
+    return max(_configs(definition), key=lambda config: Cost.of(config, VOCABULARY).flops)
 
 
 def _on_cpu(config: Config) -> bool:
@@ -176,13 +182,17 @@ def _compiled(definition: StudyDefinition, trials: int, workers: int) -> tuple[b
 
 def _saved(definition: StudyDefinition, trials: int, workers: int) -> float:
     """Minutes that compiling saves, by a cautious estimate; 0 where it does not pay twice for its own time."""
-    config = _typical(definition)
-    if not _on_cpu(config) or definition.budget.seconds is not None:  # a trial then takes its time in any case
+    configs = _configs(definition)
+    if not _on_cpu(configs[0]) or definition.budget.seconds is not None:  # a trial then takes its time in any case
         return 0.0
-    work = Cost.of(config, VOCABULARY).flops
-    step = work / (BUSY * matmul.choose().gflops * 1e9)
-    saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
-    gain = saved * trials * definition.budget.iterations(config, VOCABULARY) * step / workers
+    speed = BUSY * matmul.choose().gflops * 1e9
+
+    def of_a_trial(config: Config) -> float:
+        step = Cost.of(config, VOCABULARY).flops / speed
+        saved = SAVED * min(NARROW / config.model.n_embd, 1.0)
+        return saved * definition.budget.iterations(config, VOCABULARY) * step
+
+    gain = fmean(map(of_a_trial, configs)) * trials / workers
     cost = COMPILING * sum(_graphs(definition, fixed) for fixed in definition.siblings().values())
     return (gain - cost) / 60 if gain > 2 * cost else 0.0
 

@@ -22,10 +22,11 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tunemax.gpt import hardware, matmul
+from tunemax.gpt import hardware, matmul, plugins
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screen
 
@@ -45,6 +46,7 @@ LOADED = [
     "tunemax.search.workers.artifacts",
     "tunemax.search.workers.loggers",
     "tunemax.search.workers.learnables",
+    "tunemax.search.workers.weights",
     "tunemax.search.workers.worker",
 ]
 """What workers need, by name: a room that stands below this one, and that nothing here calls."""
@@ -93,7 +95,7 @@ def begin(body: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 
 def _started(context: Context, streams: Sequence[Connection], body: Callable[..., None], arguments: Any) -> BaseProcess:
-    order = (streams, dict(os.environ), body, arguments)
+    order = (streams, dict(os.environ), _Sealed((body, arguments)))
     process: BaseProcess = context.Process(target=_settled, args=order, daemon=True)
     try:
         with _as_workers_are():
@@ -172,10 +174,19 @@ def python(module: str) -> list[str]:
     return [sys.executable, "-P", "-c", f"import sys; sys.path = {path!r}; from {module} import main; main()"]
 
 
-def _settled(
-    streams: Sequence[Connection], environment: Mapping[str, str], body: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
-    """What a process runs. streams and environment: of whoever starts it, not of the process that it is forked from."""
+class _Sealed:
+    """What a process reads once it has the plug-ins of whoever starts it: of these there may be something in it."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (bytes(ForkingPickler.dumps(self._content)),)  # when a process starts, so that pipes can go along
+
+
+def _settled(streams: Sequence[Connection], environment: Mapping[str, str], sealed: bytes) -> None:
+    """What a process runs. streams and environment: of whoever starts it, not of the process that it is forked from.
+    sealed: the function, and its arguments."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     for stream, descriptor in zip(streams, STREAMS, strict=True):
@@ -184,6 +195,9 @@ def _settled(
     os.environ.clear()
     os.environ.update(environment)
     screen()
+    with contextlib.suppress(TunemaxError):  # whoever needs them will say so
+        plugins.load_named()
+    body, arguments = ForkingPickler.loads(sealed)
     body(*arguments)
 
 

@@ -2,7 +2,7 @@
 
 Refused is whatever would make new trials incomparable with old ones, at cooled rungs too, or would make Optuna refuse
 them. All else may change: the number of trials (fewer than there are change nothing), of workers or slots, a time
-limit, new values to compare, another sampler or pruner (a trial's value means the same under any of them; only which
+limit, new candidates, another sampler or pruner (a trial's value means the same under any of them; only which
 trials exist changes), the wording of the question, and fields that change nothing that is measured.
 """
 
@@ -20,12 +20,11 @@ from tunemax.gpt.evaluation import chosen_itself
 from tunemax.gpt.fields import Choices, Range
 from tunemax.search.question.budget import Budget
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.dimension import shown
+from tunemax.search.question.dimension import Dimension, shown
 
 FIXED = {
     "name": "it is another study",
     "direction": "the finished trials were ranked by the other one",
-    "per": "the sibling studies would be others",
     "seed": "all trials share one seed, so that they differ by their settings only",
 }
 """Parts of a definition that never change, and why."""
@@ -34,9 +33,9 @@ FIXED = {
 def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
     """The definition under which the study of `old` goes on when it is asked for as `new`.
 
-    It is `new` with the larger of both budgets (the study may have been extended) and new values to compare behind old
-    ones, by the rules and defaults of the time when the study began. Raises TunemaxError, with every difference in one
-    line, if the study cannot go on.
+    It is `new` with the larger of both budgets (the study may have been extended) and new candidates behind old ones,
+    by the rules and defaults of the time when the study began. Raises TunemaxError, with every difference in one line,
+    if the study cannot go on.
     """
     new = new.model_copy(update={"schema_version": old.schema_version})
     if differences := "; ".join(
@@ -44,8 +43,14 @@ def joined(old: StudyDefinition, new: StudyDefinition) -> StudyDefinition:
     ):
         reason = f"exists with another definition: {differences}; undo this, or give the new study a name"
         raise TunemaxError(f"study {old.name} {reason}")
-    compare = (*old.compare, *(value for value in new.compare if value not in old.compare))
-    both = {"compare": compare, "fingerprint": new.fingerprint or old.fingerprint, "data": _data(old, new)}
+    order = dict.fromkeys([*old.compared, *new.compared])
+    values = dict(zip(new.compared, new.compare, strict=False))
+    both = {
+        "compare": tuple(values[name] for name in order if new.per),
+        "candidates": {name: new.candidates[name] for name in order if new.candidates},
+        "fingerprint": new.fingerprint or old.fingerprint,
+        "data": _data(old, new),
+    }
     return new.with_trials(max(old.budget.trials, new.budget.trials)).model_copy(update=both)
 
 
@@ -69,10 +74,21 @@ def _fixed(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
             yield _change("data", before, after, "losses on other text cannot be compared")
     elif old.data != new.data:
         yield _change("data", old.data, new.data, "whether it is the same text is not known")
-    gone = [shown(value) for value in old.compare if value not in new.compare]
-    if old.per == new.per and gone:
-        yield _change("compare", old.compare, new.compare, f"{', '.join(gone)} has its study already")
+    yield from _compared(old, new)
     yield from _work(old.budget, new.budget)
+
+
+def _compared(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
+    """Candidates may join; whoever has a study stays, whether a file names its candidates or the field that they differ
+    in."""
+    gone = [name for name in old.compared if name not in new.compared]
+    if bool(old.compared) != bool(new.compared) or (gone and old.per != new.per):
+        before, after = (each.per or tuple(each.candidates) or None for each in (old, new))
+        key = "per" if old.per or new.per else "candidates"
+        yield _change(key, before, after, "the sibling studies would be others")
+    elif gone:
+        key = "compare" if old.per else "candidates"
+        yield _change(key, tuple(old.compared), tuple(new.compared), f"{', '.join(gone)} has its study already")
 
 
 def _work(old: Budget, new: Budget) -> Iterator[str]:
@@ -96,34 +112,40 @@ def _since(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
 def _base(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
     """Fields outside the space, by their effect: a default that is named, or what is inert everywhere, is no change."""
     specs, siblings = all_specs(), new.siblings()
-    reported = {"dataset", "seed", "max_iters", *([old.per] if old.per else [])}
+    reported = {f"base.{field}" for field in ("dataset", "seed", "max_iters")}
     for name, fixed in old.siblings().items():
-        before, after = Config.of(fixed).active(), Config.of(siblings.get(name, {**fixed, **new.base})).active()
-        for field in sorted((before.keys() | after.keys()) - old.space.keys() - new.space.keys() - reported):
+        candidate = name.rpartition("/")[2]
+        own = {**old.compared.get(candidate, {}), **new.compared.get(candidate, {})}
+        now = siblings.get(name, {**fixed, **new.base, **own})
+        before, after = Config.of(fixed).active(), Config.of(now).active()
+        searched = old.space_of(fixed).keys() | new.space_of(now).keys()
+        for field in sorted((before.keys() | after.keys()) - searched):
             # Reports at other iterations would be compared with old ones by the pruner.
             matters = specs[field].declared.identity or field == "eval_interval"
-            if matters and before.get(field) != after.get(field):
+            key = f"candidates.{candidate}.{field}" if field in own else f"base.{field}"
+            if matters and before.get(field) != after.get(field) and key not in reported:
                 why_not = "the finished trials were trained with the other"
-                yield _change(f"base.{field}", before.get(field), after.get(field), why_not)
-                reported.add(field)
+                yield _change(key, before.get(field), after.get(field), why_not)
+                reported.add(key)
 
 
 def _space(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:
-    before, after = old.siblings(), new.siblings()
-    lived = {field for fixed in before.values() for field in old.dimensions(fixed)}
-    lived |= {field for name in before if name in after for field in new.dimensions(after[name])}
-    spaces = [(old.space_of(fixed), new.space_of(after.get(name, fixed))) for name, fixed in before.items()]
+    """Dimensions, where they mean something."""
+    siblings = new.siblings()
+    pairs = [(fixed, siblings.get(name, fixed)) for name, fixed in old.siblings().items()]
     for field in [*old.space, *(name for name in new.space if name not in old.space)]:
-        pairs = [(was.get(field), now.get(field)) for was, now in spaces]
-        was, now = next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
-        if was == now or field not in lived:
-            continue
-        why_not = "the finished trials were drawn from the other" if was else "the finished trials do not have it"
-        if field in PARTS:
-            why_not = (
-                f"Optuna cannot change a choice; compare {PARTS[field].noun}s with per: {field}, where one can join"
-            )
-        yield _change(f"space.{field}", was, now, why_not)
+        for fixed, now_fixed in pairs:
+            was, now = old.space_of(fixed).get(field), new.space_of(now_fixed).get(field)
+            lives = field in old.dimensions(fixed) or field in new.dimensions(now_fixed)
+            if was != now and lives:
+                yield _change(f"space.{field}", was, now, _why_fixed(field, was))
+                break
+
+
+def _why_fixed(field: str, was: Dimension | None) -> str:
+    if field in PARTS:
+        return f"Optuna cannot change a choice; compare {PARTS[field].noun}s with per: {field}, where one can join"
+    return "the finished trials were drawn from the other" if was else "the finished trials do not have it"
 
 
 def _chosen(old: StudyDefinition, new: StudyDefinition) -> Iterator[str]:

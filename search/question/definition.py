@@ -6,18 +6,30 @@ copy in Optuna's storage means the same after the fields' defaults have changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pydantic
 from optuna.samplers import BaseSampler
 
-from tunemax.gpt.config import PARTS, all_specs, resolve
+from tunemax.gpt.config import PARTS, SPELT, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
+from tunemax.gpt.parts import Part
+from tunemax.gpt.plugins import PluginRecord, records
+from tunemax.gpt.softmax import Variant
 from tunemax.search.question.budget import GRID_LIMIT, Budget
-from tunemax.search.question.dimension import Dimension, active_dimensions, conditional, defaults, extremes, shown
+from tunemax.search.question.dimension import (
+    Dimension,
+    Space,
+    active_dimensions,
+    conditional,
+    defaults,
+    extremes,
+    inert_everywhere,
+    shown,
+)
 from tunemax.search.question.named import STORED
 from tunemax.search.question.pruners import Median, Pruner
 from tunemax.search.question.samplers import Before, Sampler, Task, Tpe
@@ -51,10 +63,15 @@ class StudyDefinition(pydantic.BaseModel):
         None, description="field with one sibling study for each of its values, each tuned on its own"
     )
     compare: tuple[Value, ...] = pydantic.Field((), description="values of `per`; default: all of them")
-    space: dict[str, Dimension] = pydantic.Field(min_length=1, description="fields to search, each with its range")
+    candidates: dict[str, dict[str, Value]] = pydantic.Field(
+        default_factory=dict,
+        description="named alternatives of any fields, one sibling study each; what a candidate names holds in it in "
+        "place of what base and space say",
+    )
+    space: dict[str, Dimension] = pydantic.Field(description="fields to search, each with its range")
     own: dict[str, dict[str, Dimension]] = pydantic.Field(default_factory=dict)
-    """Where a sibling searches another range than `space` says: by its value of `per`. `space` then has the range that
-    holds all of them."""
+    """Where a candidate searches another range than `space` says: by its name. `space` then has the range that holds
+    all of them."""
     sampler: pydantic.SerializeAsAny[Sampler] = Tpe()
     pruner: pydantic.SerializeAsAny[Pruner] = Median()
     budget: Budget
@@ -97,9 +114,14 @@ class StudyDefinition(pydantic.BaseModel):
                 fields |= {"dataset": self.data, "eval_slice": "confirmation"}
             return siblings
         fixed = {**self.since, **self.base, "dataset": self.data, "seed": self.seed, **self._length(None)}
-        if self.per is None:
+        if not self.compared:
             return {self.name: fixed}
-        return {f"{self.name}/{shown(value)}": {**fixed, self.per: value} for value in self.compare}
+        return {f"{self.name}/{candidate}": {**fixed, **fields} for candidate, fields in self.compared.items()}
+
+    @property
+    def compared(self) -> Mapping[str, Mapping[str, Value]]:
+        """The candidates, which have a study each: name to the fields that are its own. None of a single study."""
+        return bundles(self.per, self.compare) if self.per else self.candidates
 
     @property
     def since(self) -> dict[str, Value]:
@@ -114,6 +136,13 @@ class StudyDefinition(pydantic.BaseModel):
             return None
         kept = [f"{name} {shown(value)}" for name, value in self.since.items() if name != "eval_by"]  # see `rule`
         return f"Begun when other defaults held, and goes on with those: {', '.join(kept)}." if kept else None
+
+    @property
+    def idle(self) -> list[str]:
+        """Of each field in base that means nothing in any sibling, a sentence."""
+        named = [name for name in self.base if name != SPELT and not self.confirms]
+        reasons = {name: inert_everywhere(name, self.spaces) for name in named}
+        return [f"base.{name} changes nothing: it {reason}." for name, reason in reasons.items() if reason]
 
     def begin(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
         """All flat values of a sibling with these fixed ones before anything is chosen: by the defaults of its time."""
@@ -141,9 +170,25 @@ class StudyDefinition(pydantic.BaseModel):
         """The dimensions of the sibling with these fixed values, each behind those that its condition names."""
         return active_dimensions(self.space_of(fixed), fixed)
 
-    def space_of(self, values: Mapping[str, Value]) -> dict[str, Dimension]:
-        """The space of the sibling to which a configuration with these values belongs."""
-        return {**self.space, **self.own.get(shown(values.get(str(self.per))), {})}
+    def space_of(self, fixed: Mapping[str, Value]) -> Mapping[str, Dimension]:
+        """The space of the sibling with these fixed values: what is the candidate's own is no dimension there."""
+        if not (self.own or self.candidates):
+            return self.space
+        telling = {name for fields in self.compared.values() for name in fields}
+        for (candidate, fields), values in zip(self.compared.items(), self.siblings().values(), strict=False):
+            if all(fixed.get(name) == values.get(name) for name in telling):
+                space = {**self.space, **self.own.get(candidate, {})}
+                return {name: dimension for name, dimension in space.items() if name not in fields}
+        return self.space
+
+    @property
+    def spaces(self) -> list[tuple[Space, Mapping[str, Value]]]:
+        """That of each sibling, with what is fixed in it."""
+        return [(self.space_of(fixed), fixed) for fixed in self.siblings().values()]
+
+    def space_in(self, study_name: str) -> Mapping[str, Dimension]:
+        """The space of the sibling of this name."""
+        return self.space_of(self.siblings().get(study_name, {}))
 
     def make_sampler(self, study_name: str, worker: int, begun: int = 0) -> BaseSampler:
         """The sampler of one worker for one sibling study.
@@ -192,8 +237,14 @@ class StudyDefinition(pydantic.BaseModel):
         except TunemaxError as error:
             raise TunemaxError(f"{self.name}: {error}") from error
 
+    @property
+    def plugins(self) -> tuple[PluginRecord, ...]:
+        """Those that the parts which it names come from."""
+        named = ((_family(name), value) for name, value in _named(self))
+        return records(family.find(str(value)) for family, value in named if family and value is not None)
+
     def to_json(self) -> str:
-        return self.model_dump_json()
+        return self.model_dump_json(exclude=None if self.candidates else {"candidates"})  # which older ones do not know
 
     @classmethod
     def from_json(cls, text: str) -> StudyDefinition:
@@ -210,15 +261,31 @@ class StudyDefinition(pydantic.BaseModel):
         return definition
 
 
-def _check_names(definition: StudyDefinition) -> None:
-    """Raise TunemaxError if a field or a variant is not known here."""
+def bundles(per: str, compare: Sequence[Value]) -> dict[str, dict[str, Value]]:
+    """The candidates that differ in one field: by its value as it is shown."""
+    return {shown(value): {per: value} for value in compare}
+
+
+def _named(definition: StudyDefinition) -> list[tuple[str, Value | None]]:
+    """The fields that it names, with each value that it gives them; None for a range."""
     given: list[tuple[str, Value | None]] = [*definition.base.items()]
     given += [(definition.per, value) for value in definition.compare or (None,) if definition.per]
+    given += [item for fields in definition.candidates.values() for item in fields.items()]
     for name, dimension in definition.space.items():
         given += [(name, value) for value in (dimension.values if isinstance(dimension, Choices) else (None,))]
     for winner in definition.confirms.winners.values() if definition.confirms else ():
         given += winner.fields.items()
-    for name, value in given:
-        family = PARTS.get(resolve(name))
-        if family and value is not None:
+    return given
+
+
+def _family(name: str) -> type[Part] | None:
+    """Of the kinds that a field's values name."""
+    field = resolve(name)
+    return Variant if field == "softmax_variant_output" else PARTS.get(field)
+
+
+def _check_names(definition: StudyDefinition) -> None:
+    """Raise TunemaxError if a field or a variant is not known here."""
+    for name, value in _named(definition):
+        if (family := _family(name)) and value is not None:
             family.find(str(value))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tunemax.gpt.config import PARTS, all_specs
+from tunemax.gpt.config import PARTS, all_specs, resolve
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
 from tunemax.gpt.optimizer import Optimizer
@@ -19,11 +21,17 @@ Dimension = Range | Choices
 Space = Mapping[str, Dimension]
 """Dimensions by flat field name."""
 
+Written = tuple[FieldSpec, str, Any]
+"""A field that a file names, its name as it is written, and what is written of it."""
+
 Values = Callable[[FieldSpec, Dimension], Sequence[Value]]
 """Those of a dimension that are tried."""
 
 MOST_POINTS = 10_000
 """Steps of a range, at most, for its values to be listed one by one."""
+
+MOST_TRIED = 400
+"""Combinations that are tried before a study is accepted; as many are drawn besides."""
 
 MOST_STEPS = 1e6
 """Above it a step is a mistake, and floats no longer tell one from the next."""
@@ -44,12 +52,42 @@ MEASURING = ("eval_by", "eval_tokens", "eval_iters", "divergence_margin")
 
 def options(spec: FieldSpec) -> tuple[Value, ...]:
     """All values of a field that has finitely many, else nothing. The registered kinds where it names one."""
-    return tuple(PARTS[spec.name].kinds()) if spec.name in PARTS else spec.options
+    return tuple(PARTS[spec.name].kinds()) if spec.name in PARTS else spec.options or spec.names
 
 
 def default_range(spec: FieldSpec) -> Dimension | None:
     """What a study file means by `default`, today."""
     return Choices(options(spec)) if spec.name in PARTS else spec.declared.search
+
+
+def read_fields(place: Where, given: Mapping[Any, Any]) -> list[Written]:
+    """The fields that a part of a file names. Raises Fault."""
+    fields: dict[str, Written] = {}
+    for key, value in given.items():
+        spec = read_field(place, key, (*place, key))
+        if spec.name in fields:
+            raise Fault((*place, key), f"given twice, also as {fields[spec.name][1]}; keep one")
+        fields[spec.name] = (spec, key, value)
+    return list(fields.values())
+
+
+def read_field(place: Where, key: Any, where: Where) -> FieldSpec:
+    """The field of a name, if this part of a file may name it. Raises Fault."""
+    try:
+        name = resolve(str(key))
+    except TunemaxError as error:
+        raise Fault(where, str(error).removeprefix(f"{key}: ")) from None
+    if name in OWNED and (place, name) != (("space",), "seed"):  # whether it may be searched is seen with the sampler
+        raise Fault(where, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place[-1]}")
+    if name in MEASURING and place != ("base",):
+        reason = "decides how trials are measured, which must be the same for all of them"
+        raise Fault(where, f"{name} {reason}; set it in base")
+    return all_specs()[name]
+
+
+def read_values(place: Where, given: Mapping[Any, Any]) -> dict[str, Value]:
+    """Fields with one value each. Raises Fault."""
+    return {spec.name: check_value(spec, value, (*place, key)) for spec, key, value in read_fields(place, given)}
 
 
 def check_value(spec: FieldSpec, value: Any, where: Where) -> Value:
@@ -145,6 +183,18 @@ def inert_because(name: str, space: Space, fixed: Mapping[str, Value]) -> str | 
     return f"means something only if {' or '.join(near or missing[:1])}"
 
 
+def inert_everywhere(name: str, spaces: Sequence[tuple[Space, Mapping[str, Value]]]) -> str | None:
+    """Why a field that siblings search or share means nothing in any of them; None if it can in one.
+
+    spaces: of each sibling, with what is fixed in it.
+    """
+    searching = [(space, fixed) for space, fixed in spaces if name in space] or spaces
+    reasons = [inert_because(name, space, fixed) for space, fixed in searching]
+    if None in reasons:
+        return None
+    return next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+
+
 def _impossible(condition: Condition, space: Space, fixed: Mapping[str, Value]) -> str | None:
     for other, allowed in condition.items():
         searched = other in space and inert_because(other, space, fixed) is None
@@ -184,6 +234,22 @@ def combinations(space: Space, fixed: Mapping[str, Value], values: Values) -> It
             yield from extend({**chosen, name: value}, others)
 
     return extend({}, dimensions)
+
+
+def tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+    """Combinations of all values of choices and short stepped ranges, and the ends of the others: the first so many,
+    and as many that are drawn if there are more."""
+
+    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
+        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
+            return points(spec, dimension)
+        return extremes(spec, dimension)
+
+    first = list(itertools.islice(combinations(space, fixed, values), MOST_TRIED))
+    yield from first
+    draw = random.Random(0)
+    for _ in range(MOST_TRIED if len(first) == MOST_TRIED else 0):
+        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
 
 
 def defaults(beside: Mapping[str, Value]) -> dict[str, Value]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
 import pydantic
@@ -11,10 +13,12 @@ import yaml
 
 from tunemax.gpt.config import PARTS, all_specs
 from tunemax.gpt.fields import Choices, FieldSpec
+from tunemax.gpt.plugins import loaded
 from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import MEASURING, OWNED, Dimension, shown
+from tunemax.search.question.dimension import MEASURING, OWNED, Dimension
 from tunemax.search.question.named import Named
+from tunemax.search.question.plugins import KEY
 from tunemax.search.question.pruners import Pruner
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.stages import NAME
@@ -29,11 +33,21 @@ def study_file(definition: StudyDefinition) -> str:
     if definition.sampler.is_grid:
         del written["budget"]["trials"]  # it counts its own points
     written["space"] = {name: _written(dimension) for name, dimension in definition.space.items()}
-    spaces = {shown(value): definition.space_of({str(definition.per): value}) for value in definition.compare}
+    spaces = dict(zip(definition.compared, map(definition.space_of, definition.siblings().values()), strict=False))
     for name in {name for dimensions in definition.own.values() for name in dimensions}:
-        written["space"][name] = {"per": {sibling: _written(space[name]) for sibling, space in spaces.items()}}
+        by_name = {each: _written(space[name]) for each, space in spaces.items() if name in space}
+        written["space"][name] = {"per": by_name}
     whole = {name: written[name] for name in StudyDefinition.model_fields if name in written}
-    return yaml.dump(whole, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text = yaml.dump(whole, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return "".join([text, *_plugins(definition)])
+
+
+def _plugins(definition: StudyDefinition) -> Iterator[str]:
+    """The lines that name what it is read with: files by their names alone, since they lie beside the study file."""
+    needed = definition.plugins
+    if needed:
+        words = (os.path.basename(loaded()[each.name].word) for each in needed)
+        yield f"plugins: [{', '.join(words)}] # {', '.join(map(str, needed))}\n"
 
 
 class _Quoting(yaml.SafeDumper):
@@ -66,6 +80,11 @@ def json_schema() -> dict[str, Any]:
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}
     in_space = {**searchable, "seed": all_specs()["seed"]}
     properties["space"]["properties"] = {name: _dimension_schema(spec) for name, spec in in_space.items()}
+    properties[KEY] = {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1},
+        "description": "plug-ins: Python files beside the study file, and modules",
+    }
     properties["name"]["pattern"] = f"^{NAME}$"
     properties["confirm"].pop("default")
     properties["confirm"]["anyOf"].insert(0, {"type": "integer", "minimum": 2})
@@ -73,6 +92,11 @@ def json_schema() -> dict[str, Any]:
         properties[part]["additionalProperties"] = False
     properties["per"] = {"enum": [None, *searchable], "description": properties["per"]["description"]}
     properties["compare"].update(minItems=1, uniqueItems=True)
+    own = {name: {"$ref": f"#/properties/base/properties/{name}"} for name in searchable}
+    candidate = {"type": ["object", "null"], "properties": own, "additionalProperties": False}
+    properties["candidates"].update(
+        additionalProperties=candidate, propertyNames={"pattern": f"^{NAME}$"}, minProperties=2
+    )
     families: tuple[type[Named], ...] = (Sampler, Pruner)
     for family in families:
         schema["$defs"][family.__name__]["properties"] = _options_schema(family)

@@ -10,43 +10,53 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunemax.gpt.defaults import searched_in
+from tunemax.gpt.defaults import defaults_of, searched_in
 from tunemax.gpt.errors import did_you_mean
 from tunemax.gpt.fields import Choices, FieldSpec, Range, Value
 from tunemax.gpt.optimizer import Optimizer
-from tunemax.search.question.dimension import Dimension, default_range, defaults, read_dimension, shown
+from tunemax.search.question.dimension import (
+    Dimension,
+    Space,
+    Written,
+    default_range,
+    defaults,
+    inert_because,
+    read_dimension,
+    shown,
+)
 from tunemax.search.question.yaml_lines import Fault, Where
 
-Written = tuple[FieldSpec, str, Any]
-"""A field that is searched, its name as it is written, and its dimension as it is written."""
+Compared = Mapping[str, Mapping[str, Value]]
+"""The candidates by name, each with the fields that are its own."""
 
 
 def read_space(
-    fields: Sequence[Written], base: Mapping[str, Value], schema: int, per: str | None, compare: Sequence[Value]
+    fields: Sequence[Written], base: Mapping[str, Value], schema: int, compared: Compared
 ) -> tuple[dict[str, Dimension], dict[str, dict[str, Dimension]]]:
-    """The space, and by sibling the dimensions that are others in it. Raises Fault.
+    """The space, and by candidate the dimensions that are others in it. Raises Fault.
 
-    schema: whose default ranges hold. per, compare: the field that tells siblings apart, and its values.
+    schema: whose defaults and default ranges hold. compared: none where there is one study.
     """
     for spec, key, _ in fields:
         if spec.name in base:
             raise Fault(("space", key), f"{spec.name} is also in base, as {shown(base[spec.name])}; keep one of them")
-    siblings = [shown(value) for value in compare]
-    optimizers = {name: _optimizers(fields, base, per, name) for name in siblings or [""]}
+    optimizers = {name: _optimizers(fields, base, own) for name, own in (compared or {"": {}}).items()}
     space: dict[str, Dimension] = {}
-    own: dict[str, dict[str, Dimension]] = {}
+    ranges: dict[str, dict[str, Dimension]] = {name: {} for name in compared}
     for spec, key, written in fields:
         found = {
             name: around(
                 [read_dimension(_searched(spec, optimizer, schema), part, at) for optimizer in optimizers[name]]
             )
-            for name, part, at in _parts(written, siblings, ("space", key))
+            for name, part, at in _parts(spec, written, compared, ("space", key))
         }
         space[spec.name] = around(list(found.values()))
-        for sibling in siblings:
-            if found[sibling] != space[spec.name]:
-                own.setdefault(sibling, {})[spec.name] = found[sibling]
-    return space, own
+        for name, dimension in found.items():
+            if compared:
+                ranges[name][spec.name] = dimension
+    _check_all_given(fields, {**defaults_of(schema), **base}, compared, space, ranges)
+    others = {name: {f: dim for f, dim in own.items() if dim != space[f]} for name, own in ranges.items()}
+    return space, {name: own for name, own in others.items() if own}
 
 
 def around(dimensions: Sequence[Dimension]) -> Dimension:
@@ -60,10 +70,22 @@ def around(dimensions: Sequence[Dimension]) -> Dimension:
     return Range(min(each.low for each in ranges), max(each.high for each in ranges), all(each.log for each in ranges))
 
 
-def _optimizers(fields: Sequence[Written], base: Mapping[str, Value], per: str | None, sibling: str) -> Sequence[str]:
-    """Those that this sibling's trials may have."""
-    if per == "optimizer":
-        return [sibling]
+def _check_all_given(
+    fields: Sequence[Written], base: Mapping[str, Value], compared: Compared, space: Space, ranges: Mapping[str, Space]
+) -> None:
+    """A dimension that gives candidates ranges of their own has one for each in which it means something."""
+    for name, own in compared.items():
+        searched = {**{field: dim for field, dim in space.items() if field not in own}, **ranges[name]}
+        for spec, key, _ in fields:
+            missing = spec.name in searched and spec.name not in ranges[name]
+            if missing and inert_because(spec.name, searched, {**base, **own}) is None:
+                raise Fault(("space", key, "per"), f"{name} is missing; give each candidate its range, or default")
+
+
+def _optimizers(fields: Sequence[Written], base: Mapping[str, Value], own: Mapping[str, Value]) -> Sequence[str]:
+    """Those that trials of a candidate with these fields of its own may have."""
+    if "optimizer" in own:
+        return [str(own["optimizer"])]
     searched = next((item for item in fields if item[0].name == "optimizer"), None)
     dimension = read_dimension(searched[0], searched[2], ("space", searched[1])) if searched else None
     if isinstance(dimension, Choices):
@@ -77,23 +99,27 @@ def _searched(spec: FieldSpec, optimizer: str, schema: int) -> FieldSpec:
     return replace(spec, declared=replace(spec.declared, search=search))
 
 
-def _parts(written: Any, siblings: Sequence[str], where: Where) -> Iterator[tuple[str, Any, Where]]:
-    """What a dimension says of each sibling, in their order; of "" where there are none."""
+def _parts(spec: FieldSpec, written: Any, compared: Compared, where: Where) -> Iterator[tuple[str, Any, Where]]:
+    """What a dimension says of each candidate that does not fix the field, in order; of "" where there are none."""
+    searching = [name for name, own in compared.items() if spec.name not in own]
+    if compared and not searching:
+        raise Fault(where, f"every candidate decides {spec.name} itself; take it out of space")
     if not (isinstance(written, dict) and "per" in written):
-        yield from ((sibling, written, where) for sibling in siblings or [""])
+        yield from ((name, written, where) for name in searching or [""])
         return
     parts = written["per"]
-    if not siblings:
-        raise Fault(where, "`per` gives siblings ranges of their own, and there are none; write one range")
-    if len(written) > 1 or not isinstance(parts, dict):
+    if not compared:
+        raise Fault(where, "`per` gives candidates ranges of their own, and there are none; write one range")
+    if len(written) > 1 or not isinstance(parts, dict) or not parts:
         raise Fault(
-            where, f"expected {{per: {{{siblings[0]}: …}}}} with a range for each sibling, and nothing beside it"
+            where, f"expected {{per: {{{searching[0]}: …}}}} with a range for each candidate, and nothing beside it"
         )
     keys = {shown(key): key for key in parts}
     for name, key in keys.items():
-        if name not in siblings:
-            raise Fault((*where, "per", key), f"{name} is no sibling of this study{did_you_mean(name, siblings)}")
-    for sibling in siblings:
-        if sibling not in keys:
-            raise Fault((*where, "per"), f"{sibling} is missing; give each sibling its range, or default")
-        yield sibling, parts[keys[sibling]], (*where, "per", keys[sibling])
+        at = (*where, "per", key)
+        if name not in compared:
+            raise Fault(at, f"{name} is no candidate of this study{did_you_mean(name, compared)}")
+        if name not in searching:
+            fixed = f"{name} has {spec.name} fixed, as {shown(compared[name][spec.name])}"
+            raise Fault(at, f"{fixed}; take it out here, or there")
+    yield from ((name, parts[keys[name]], (*where, "per", keys[name])) for name in searching if name in keys)

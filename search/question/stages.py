@@ -13,6 +13,7 @@ from tunemax.gpt.fields import Value
 NAME = r"[a-z0-9_][a-z0-9_-]{0,79}"
 """Of a question. Without a dot, so that none can be named as a confirmation or a repeat is, and without a leading
 hyphen, by which a command line knows a flag."""
+NAME_RULE = "at most 80 letters a-z, digits, _ and -, and no - before all others"
 MOST_SEEDS = 1000
 MOST_RUNS = 1000 * MOST_SEEDS
 MARGIN = 0.005

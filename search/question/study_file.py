@@ -4,52 +4,51 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
 
-from tunemax.gpt.config import Config, all_specs, resolve
+from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data.sources import DATASETS
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
-from tunemax.gpt.fields import Choices, FieldSpec, Value, expectation, explain
+from tunemax.gpt.fields import Choices, Value, expectation, explain
 from tunemax.search.question.budget import GRID_LIMIT, Budget
-from tunemax.search.question.definition import INNER, StudyDefinition
+from tunemax.search.question.candidates import check_candidates, read_candidates, read_per
+from tunemax.search.question.definition import INNER, StudyDefinition, bundles
 from tunemax.search.question.dimension import (
-    MEASURING,
-    OWNED,
-    Dimension,
     Space,
-    check_value,
     combinations,
     defaults,
     extremes,
-    inert_because,
-    options,
+    inert_everywhere,
     points,
+    read_fields,
+    read_values,
     shown,
+    tried,
 )
 from tunemax.search.question.looks import least_seeds, looks, too_few_runs
 from tunemax.search.question.named import Named
 from tunemax.search.question.phases import check_phases
+from tunemax.search.question.plugins import KEY as PLUGINS
+from tunemax.search.question.plugins import without_plugins
 from tunemax.search.question.samplers import Sampler
 from tunemax.search.question.space import read_space
-from tunemax.search.question.stages import MOST_SEEDS, is_name
+from tunemax.search.question.stages import MOST_SEEDS, NAME_RULE, is_name
+from tunemax.search.question.twins import twin_siblings
 from tunemax.search.question.work import check_work
 from tunemax.search.question.yaml_lines import Fault, Where, read_yaml
 
 SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
-CLASH_LIMIT = 400
-"""Combinations of one group of fields that are tried before a study is accepted; as many are drawn besides."""
+TWINS = 5
+"""The first whose files are refused for two names of one training."""
 ACROSS = {"parametrisation": ("optimizer",)}
 """Fields that restrict those of another group, beside conditions."""
-
-NAME_RULE = "at most 80 letters a-z, digits, _ and -, and no - before all others"
 
 Begun = Callable[[str], int]
 """The schema of the question of a name, whose defaults its file is read by: today's if there is none."""
@@ -67,7 +66,7 @@ def load_study_file(file: str | Path, begun: Begun = not_begun) -> StudyDefiniti
     path = Path(file)
     located = read_yaml(path)
     try:
-        definition = define(located.data, name=path.stem, begun=begun)
+        definition = define(without_plugins(path, located), name=path.stem, begun=begun)
     except Fault as fault:
         raise TunemaxError(f"{path}:{located.line(fault.where)}: {fault}") from None
     return definition.model_copy(update={"data": placed(definition.data, path.parent)})
@@ -89,7 +88,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         raise Fault((), f"a study file is a mapping of {', '.join(known)}; this is {content}")
     for key in data:
         if key not in known:
-            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), known)}")
+            raise Fault((key,), f"no such key in a study file{did_you_mean(str(key), [*known, PLUGINS])}")
     given = {key: value for key, value in data.items() if value is not None}
     if "name" not in given and not is_name(name):
         raise Fault((), f"the file's name {name} cannot name a study; add `name:` with {NAME_RULE}")
@@ -97,9 +96,10 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         raise Fault(("name",), f"{shown(given['name'])}, expected {NAME_RULE}")
     schema = begun(str(given.get("name", name)))
     base = _read_base(_mapping(given, "base"), schema)
-    searched = _fields("space", _mapping(given, "space"))
-    per, compare = _read_per(given, base, [spec.name for spec, _, _ in searched])
-    space, own = read_space(searched, base, schema, per, compare)
+    searched = read_fields(("space",), _mapping(given, "space"))
+    candidates = read_candidates(data)
+    per, compare = read_per(given, base, schema, [spec.name for spec, _, _ in searched])
+    space, own = read_space(searched, base, schema, bundles(per, compare) if per else candidates)
     for key in ("budget", "sampler", "pruner"):
         if isinstance(given.get(key), dict):
             given[key] = {option: value for option, value in given[key].items() if value is not None}
@@ -112,6 +112,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
         "own": own,
         "per": per,
         "compare": compare,
+        "candidates": candidates,
     }
     for key in ("sampler", "pruner"):
         if isinstance(given.get(key), str):
@@ -125,12 +126,18 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
     if Sampler.chosen(named.get("sampler")).is_grid and isinstance(given.get("budget"), dict):
         named["budget"] = {"trials": GRID_LIMIT, **given["budget"]}  # replaced below, once the points can be counted
     definition = _checked(named)
+    if not space and not (definition.sampler.is_grid and definition.compared):
+        raise Fault(
+            ("space",), "missing or empty; at least one is needed, unless a grid compares candidates as they are"
+        )
     _check_seeds(definition)
     _check_siblings(definition)
     _check_stage(definition)
     _check_later(definition)
     check_work(definition)
     check_phases(definition)
+    if definition.schema_version >= TWINS:
+        definition = _without_twins(definition, "compare" in given)
     if not definition.sampler.is_grid:
         return definition
     size = _grid_size(definition)
@@ -143,7 +150,7 @@ def define(data: Any, *, name: str, begun: Begun = not_begun) -> StudyDefinition
 
 def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
     """What all trials share; `eval_iters` becomes `eval_tokens` here, once, whatever batch and context a trial has."""
-    base = {spec.name: check_value(spec, value, ("base", key)) for spec, key, value in _fields("base", given)}
+    base = read_values(("base",), given)
     whole = {**defaults(base), **defaults_of(schema), **base}
     if "eval_iters" not in base or whole["eval_by"] == "windows":
         return base
@@ -153,53 +160,6 @@ def _read_base(given: Mapping[str, Any], schema: int) -> dict[str, Value]:
         both = f"eval_iters = {iters} stands for eval_tokens = {tokens}, and eval_tokens is {base['eval_tokens']}"
         raise Fault(("base", "eval_tokens"), f"{both}; keep one of them")
     return {**base, "eval_tokens": tokens}
-
-
-def _read_per(
-    given: Mapping[str, Any], base: Mapping[str, Value], searched: Sequence[str]
-) -> tuple[str | None, tuple[Value, ...]]:
-    """The field that tells siblings apart, and its values."""
-    if "per" not in given:
-        if "compare" in given:
-            raise Fault(("compare",), "needs `per`, the field whose values are compared; add per: softmax_variant")
-        return None, ()
-    if not isinstance(given["per"], str):
-        raise Fault(("per",), f"{shown(given['per'])}, expected the name of a field, such as softmax_variant")
-    ((spec, _, _),) = _fields("per", {given["per"]: None}, ("per",))
-    for place, names in (("base", base), ("space", searched)):
-        if spec.name in names:
-            remedy = f"take it out of {place}"
-            raise Fault((place, spec.name), f"`per` decides {spec.name}, one sibling study a value; {remedy}")
-    if not spec.declared.identity:
-        raise Fault(("per",), f"{spec.name} does not change what is trained, so there is nothing to compare")
-    values = given.get("compare", list(options(spec)))
-    if not isinstance(values, list) or not values:
-        raise Fault(("compare",), f"expected a list of values of {spec.name} ({spec.valid()})")
-    compare = tuple(check_value(spec, value, ("compare", index)) for index, value in enumerate(values))
-    for index, value in enumerate(compare):
-        if value in compare[:index]:
-            raise Fault(("compare", index), f"{shown(value)} is listed twice; keep one")
-    return spec.name, compare
-
-
-def _fields(place: str, given: Mapping[str, Any], where: Where | None = None) -> list[tuple[FieldSpec, str, Any]]:
-    """The fields that a part of the file names, with the keys as written and their values."""
-    fields: dict[str, tuple[FieldSpec, str, Any]] = {}
-    for key, value in given.items():
-        at = where or (place, key)
-        try:
-            name = resolve(str(key))
-        except TunemaxError as error:
-            raise Fault(at, str(error).removeprefix(f"{key}: ")) from None
-        if name in OWNED and (place, name) != ("space", "seed"):  # whether it may be searched is seen with the sampler
-            raise Fault(at, f"{name} is decided by {OWNED[name]} in a study file; take it out of {place}")
-        if name in MEASURING and place != "base":
-            reason = "decides how trials are measured, which must be the same for all of them"
-            raise Fault(at, f"{name} {reason}; set it in base")
-        if name in fields:
-            raise Fault(at, f"given twice, also as {fields[name][1]}; keep one")
-        fields[name] = (all_specs()[name], key, value)
-    return list(fields.values())
 
 
 def _check_seeds(definition: StudyDefinition) -> None:
@@ -212,21 +172,34 @@ def _check_seeds(definition: StudyDefinition) -> None:
 def _check_siblings(definition: StudyDefinition) -> None:
     """Every sibling is a valid configuration, and every dimension means something in one of them at least."""
     siblings = definition.siblings()
-    for fixed in siblings.values():
-        _check_combinations(definition, fixed)
+    for study, fixed in siblings.items():
+        candidate = ("candidates", study.rpartition("/")[2])
+        _check_combinations(definition, fixed, candidate if definition.candidates else ("base",))
+    check_candidates(definition)
     for name in definition.space:
-        reasons = [inert_because(name, definition.space, fixed) for fixed in siblings.values()]
-        if None not in reasons:
-            reason = next((reason for reason in reasons if "softmax_variant" not in str(reason)), reasons[0])
+        if reason := inert_everywhere(name, definition.spaces):
             raise Fault(("space", name), f"{reason}; take it out, or change what makes it inert")
+
+
+def _without_twins(definition: StudyDefinition, listed: bool) -> StudyDefinition:
+    """Candidates that train the same thing are refused where they are listed; of all that there are, the first is
+    taken."""
+    for place, first in (twins := twin_siblings(definition)).items():
+        names = list(definition.compared)
+        if definition.candidates:
+            raise Fault(("candidates", names[place]), f"trains the same as {names[first]}; keep one of them")
+        if listed:
+            raise Fault(("compare", place), f"{names[place]} trains the same as {names[first]} here; keep one")
+    compare = tuple(value for place, value in enumerate(definition.compare) if place not in twins)
+    return definition.model_copy(update={"compare": compare})
 
 
 def _check_stage(definition: StudyDefinition) -> None:
     """The reference of a confirmation is one of the candidates, and what is planned can settle something."""
     stage = definition.confirm
     reference = stage.reference if stage else None
-    compared = list(map(shown, definition.compare))
-    if definition.per is None and isinstance(searched := definition.space.get("softmax_variant"), Choices):
+    compared = list(definition.compared)
+    if not compared and isinstance(searched := definition.space.get("softmax_variant"), Choices):
         compared = list(map(shown, searched.values))
     if reference is not None and reference not in compared:
         near = did_you_mean(reference, compared)
@@ -257,11 +230,11 @@ def _check_later(definition: StudyDefinition) -> None:
             raise Fault(("confirm", "horizons"), f"{factor}, which makes {reason}; take a smaller multiple") from None
 
 
-def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value]) -> None:
+def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value], where: Where) -> None:
     """Refuse a sibling with combinations of values that no training can have, so that no trial is lost to one.
 
     Fields restrict each other only within a group (the model's shape, one variant's own), but for those of ACROSS:
-    groups are tried one by one.
+    groups are tried one by one, each beside the first values of the others.
     """
     specs = all_specs()
     groups = {name: (specs[name].group, name.rpartition(".")[0]) for name in definition.space}
@@ -269,32 +242,28 @@ def _check_combinations(definition: StudyDefinition, fixed: Mapping[str, Value])
         names = {name for name in groups if groups[name] == group}
         names |= {other for name in names for other in (*specs[name].depends_on, *ACROSS.get(name, ()))}
         possible, clash = False, ""
-        space = {name: dimension for name, dimension in definition.space_of(fixed).items() if name in names}
-        for chosen in _tried(space, fixed):
+        space = definition.space_of(fixed)
+        own = {name: dimension for name, dimension in space.items() if name in names}
+        others = {name: dimension for name, dimension in space.items() if name not in names}
+        first = _beside(others, fixed)
+        linked = any(specs[name].depends_on & own.keys() for name in others)
+        for chosen in tried(own, first):
+            beside = _beside(others, {**fixed, **chosen}) if linked else first
             try:
-                Config.of({**fixed, **chosen})
+                Config.of({**beside, **chosen})
                 possible = True
             except TunemaxError as error:
                 clash = clash or str(error)
             if clash and possible:
                 raise Fault(("space",), f"{clash}; every combination of values must be possible")
         if clash:
-            raise Fault(("base",), clash)
+            raise Fault(where, clash)
 
 
-def _tried(space: Space, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
-    """Combinations of all values of choices and short stepped ranges, and the ends of the others."""
-
-    def values(spec: FieldSpec, dimension: Dimension) -> tuple[Value, ...]:
-        if isinstance(dimension, Choices) or 0 < len(points(spec, dimension)) <= 128:
-            return points(spec, dimension)
-        return extremes(spec, dimension)
-
-    first = list(itertools.islice(combinations(space, fixed, values), CLASH_LIMIT))
-    yield from first
-    draw = random.Random(0)
-    for _ in range(CLASH_LIMIT if len(first) == CLASH_LIMIT else 0):
-        yield from combinations(space, fixed, lambda spec, dimension: (draw.choice(values(spec, dimension)),))
+def _beside(space: Space, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """These fixed values, with the first one of each dimension that means something beside them."""
+    first = next(combinations(space, fixed, lambda spec, dimension: extremes(spec, dimension)[:1]))
+    return {**fixed, **first}
 
 
 def _grid_size(definition: StudyDefinition) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
@@ -27,10 +27,9 @@ def check_work(definition: StudyDefinition) -> None:
     unit."""
     budget = definition.budget
     if budget.horizon is not None:
-        if not budget.equal and (unequal := changing(definition)):
-            listed = " and ".join(f"{name} changes {what} an iteration" for name, what in unequal.items())
-            where: Where = ("per",) if definition.per in unequal else ("space", next(iter(unequal)))
-            raise Fault(where, f"{listed}, so equal iterations are no equal work; {CHOICES}")
+        if not budget.equal and (unequal := [*_odd_candidates(definition), *_places(definition)]):
+            listed = " and ".join(f"{name} changes {what} an iteration" for _, name, what in unequal)
+            raise Fault(unequal[0][0], f"{listed}, so equal iterations are no equal work; {CHOICES}")
         return
     if "eval_interval" in definition.base:
         instead = f"with budget.{budget.unit} a trial is evaluated at equal shares of it (budget.looks)"
@@ -53,11 +52,30 @@ def changing(definition: StudyDefinition) -> dict[str, str]:
             continue
         groups = [list(itertools.islice(shapes, MOST)) for shapes in _shapes(definition, {name})]
         groups = [list(itertools.chain(*groups))] if name == definition.per else groups
-        tokens = any(len({_tokens(config) for config in group}) > 1 for group in groups)
-        flops = any(len({_tokens(config) * _flops(config) for config in group}) > 1 for group in groups)
-        if tokens or flops:
-            found[name] = " and ".join(["tokens"] * tokens + ["operations"] * flops)
+        if what := _unequal(groups):
+            found[name] = what
     return found
+
+
+def _places(definition: StudyDefinition) -> Iterator[tuple[Where, str, str]]:
+    """Where a file names the fields that change what an iteration costs, with these and what they change."""
+    for name, what in changing(definition).items():
+        yield ("per",) if name == definition.per else ("space", name), name, what
+
+
+def _odd_candidates(definition: StudyDefinition) -> Iterator[tuple[Where, str, str]]:
+    """The same of the candidates whose iterations cost something else than those of the first one."""
+    firsts = [list(itertools.islice(shapes, 1)) for shapes in _shapes(definition, set())]
+    for candidate, config in zip(definition.candidates, firsts, strict=False):
+        if what := _unequal([[*firsts[0], *config]]):
+            yield ("candidates", candidate), candidate, what
+
+
+def _unequal(groups: Sequence[Sequence[Config]]) -> str:
+    """What an iteration costs otherwise within one of these groups: tokens, operations or both; empty if nothing."""
+    tokens = any(len({_tokens(config) for config in group}) > 1 for group in groups)
+    flops = any(len({_tokens(config) * _flops(config) for config in group}) > 1 for group in groups)
+    return " and ".join(["tokens"] * tokens + ["operations"] * flops)
 
 
 def lengths(definition: StudyDefinition, vocab_size: int) -> list[int]:

@@ -6,7 +6,9 @@ they are not). Duplicate keys, aliases and tags are refused.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,15 @@ class Located:
 
 def read_yaml(file: Path) -> Located:
     """Read a YAML file. Raises TunemaxError, with file and line where there is one."""
+    return _parsed(file, parse_yaml)
+
+
+def read_documents(file: Path) -> Located:
+    """Read a file of any number of YAML documents, or of JSON: the data is a list of them. Raises TunemaxError."""
+    return _parsed(file, parse_documents)
+
+
+def _parsed(file: Path, parse: Callable[[str], Located]) -> Located:
     try:
         with file.open("rb") as opened:
             content = opened.read(LARGEST_FILE + 1)  # a device or a pipe has no size, and may have no end
@@ -72,7 +83,7 @@ def read_yaml(file: Path) -> Located:
     except OSError as error:
         raise TunemaxError(f"{file}: cannot be read ({error.strerror})") from None
     try:
-        return parse_yaml(text)
+        return parse(text)
     except _Broken as error:
         raise TunemaxError(f"{file}:{error.line}: {error}") from None
 
@@ -80,9 +91,29 @@ def read_yaml(file: Path) -> Located:
 def parse_yaml(text: str) -> Located:
     """Plain data of a YAML text, and its lines."""
     lines: dict[Where, int] = {}
-    try:
+    with _broken(text):
         node = _Loader(text).get_single_node()
         return Located(_plain(node, (), lines), lines)
+
+
+def parse_documents(text: str) -> Located:
+    """Plain data of every document of a text, as a list, and their lines. JSON may be indented by tabs."""
+    if text.lstrip().startswith(("{", "[")):
+        text = text.replace("\t", " ")  # in JSON a tab stands between values only
+    lines: dict[Where, int] = {(): 1}
+    with _broken(text):
+        loader = _Loader(text)
+        documents: list[Any] = []
+        while loader.check_node():
+            documents.append(_plain(loader.get_node(), (len(documents),), lines))
+        return Located(documents, lines)
+
+
+@contextlib.contextmanager
+def _broken(text: str) -> Iterator[None]:
+    """What PyYAML says of a text as one line of ours."""
+    try:
+        yield
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _Broken(f"not YAML: a character that may not be in it (#x{int(error.character):04x})", line) from None
@@ -164,7 +195,8 @@ def _mapping(node: yaml.MappingNode, where: Where, lines: dict[Where, int]) -> d
         _check_text(key.value, line)
         path = (*where, key.value)
         if key.value in data:
-            raise _Broken(f"{'.'.join(map(str, path))}: given twice (first in line {lines[path]}); keep one", line)
+            name = ".".join(part for part in path if isinstance(part, str))
+            raise _Broken(f"{name}: given twice (first in line {lines[path]}); keep one", line)
         lines[path] = line
         data[key.value] = _plain(value, path, lines)
     return data

@@ -1,9 +1,9 @@
 """A candidate beside the reference, on the same seeds: the typical difference, reliability, and how sure both are.
 
-Everything that tunemax says about a confirmed difference comes from here, its words too: a loss and a tie are said as
-plainly as a win. Losses are compared in pairs by seed: a seed decides the initial values and the order of the data of
-both sides, so its luck is in both and leaves the difference. Lower is better. All seeds count that both sides have
-ended: a run that diverged is worse than any that did not.
+Everything that tunemax says about a confirmed difference comes from here, its words too: a loss, and what is undecided,
+are said as plainly as a win. Losses are compared in pairs by seed: a seed decides the initial values and the order of
+the data of both sides, so its luck is in both and leaves the difference. Lower is better. All seeds count that both
+sides have ended: a run that diverged is worse than any that did not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tunemax.search.results.sequential import Pairs, Settled, scale, settle
 from tunemax.search.results.signed_rank import LEAST, Typical, two_sided, typical
 from tunemax.search.results.statistics import Estimate, estimate, finite, percent_digits, signed
 
-Verdict = Literal["better", "worse", "equal", "tie", "mixed"]
+Verdict = Literal["better", "worse", "equal", "undecided", "mixed"]
 Runs = Mapping[int, float | None]
 """Seed → loss; inf if the run diverged, None while it waits or runs. A seed whose run has failed is not in it."""
 
@@ -79,11 +79,11 @@ class Comparison:
         return self.settled.p
 
     @property
-    def typically(self) -> Literal["better", "worse", "equal", "tie"]:
+    def typically(self) -> Literal["better", "worse", "equal", "undecided"]:
         """How the typical losses compare, whatever is lost beside."""
         if self.settled.sign:
             return "better" if self.settled.sign < 0 else "worse"
-        return "tie" if self.settled.equal_at is None else "equal"
+        return "undecided" if self.settled.equal_at is None else "equal"
 
     @property
     def verdict(self) -> Verdict:
@@ -220,11 +220,15 @@ def claim(versus: Comparison, metric: str, where: str) -> str:
         sentence = f"{name} equals {reference} {within} in {metric}: typically {_signed(versus)} ({extent}){place}"
         if not -versus.margin <= versus.relative[1] <= versus.relative[2] <= versus.margin:
             sentence += "; the interval may be wider than that, as each side is tested by itself"
-    elif verdict == "tie" and versus.n < LEAST:
+    elif verdict == "undecided" and versus.n < LEAST:
         few = f"since {counted(versus.n, 'seed')} are too few to say: {LEAST} or more may"
-        sentence = f"{name} and {reference} tie in {metric}, {few}; so far typically {_signed(versus)}{place}"
-    elif verdict == "tie":
-        sentence = f"{name} and {reference} tie in {metric}: typically {_signed(versus)} ({extent}){place}"
+        sentence = (
+            f"{name} and {reference} are not told apart in {metric}, {few}; so far typically {_signed(versus)}{place}"
+        )
+    elif verdict == "undecided":
+        sentence = (
+            f"{name} and {reference} are not told apart in {metric}: typically {_signed(versus)} ({extent}){place}"
+        )
         if versus.typical.low > 0 or versus.typical.high < 0:
             sentence += "; the interval by itself leaves 0 out, p counts all candidates and looks"
     elif _turned(versus):

@@ -25,6 +25,7 @@ from tunemax.search.question.stages import MARGIN, Frozen, confirmation_name
 from tunemax.search.results.calming import calming
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.leaderboard import Leaderboard
+from tunemax.search.results.order import enumerated
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
 from tunemax.search.storage.questions import Question, load, openable, questions
@@ -59,7 +60,7 @@ class Confirmed:
 
     @property
     def verdict(self) -> str:
-        """better, worse, equal, tie or mixed; without a comparison *diverged* if no run was left, else empty."""
+        """better, worse, equal, undecided or mixed; without a comparison *diverged* if no run was left, else empty."""
         if self.versus:
             return self.versus.verdict
         return "diverged" if self.diverged and not self.losses else ""
@@ -70,7 +71,7 @@ class Confirmed:
         return len(self.losses) + len(self.diverged)
 
 
-RANK = {"better": 0, "equal": 2, "mixed": 3, "tie": 3, "worse": 4}
+RANK = {"better": 0, "equal": 2, "mixed": 3, "undecided": 3, "worse": 4}
 """The order of verdicts. The reference stands at 1, and what has none yet comes last."""
 
 
@@ -110,7 +111,7 @@ class Confirmation:
     def open(self) -> tuple[Confirmed, ...]:
         """The candidates of which nothing is settled."""
         others = (entry for entry in self.entries if entry.candidate != self.reference)
-        return tuple(entry for entry in others if not (entry.versus and entry.versus.typically != "tie"))
+        return tuple(entry for entry in others if not (entry.versus and entry.versus.typically != "undecided"))
 
     @property
     def settled(self) -> tuple[Confirmed, ...]:
@@ -171,7 +172,7 @@ class Confirmation:
         better = [entry for entry in others if entry.verdict == "better"]
         if not better:
             none = f"None of {counted(len(others), 'candidate')} is shown to be better than {self.reference}"
-            return [f"{none}, {self.where(others[0])}: {self._standing(others)}."]
+            return [f"{none}, {self.where(*others)}: {self._standing(others)}."]
         also = ", ".join(entry.candidate for entry in better[1:])
         too = [f"Better than {self.reference}, too: {also}."] if also else []
         rest = [entry for entry in others if entry not in better and entry.verdict]
@@ -189,7 +190,7 @@ class Confirmation:
         """Where each candidate stands, in few words."""
         said = {
             "equal": f"equal within {percent(self.margin)}",
-            "tie": "a tie",
+            "undecided": "undecided",
             "mixed": "mixed (see reliability)",
             "worse": "worse",
             "diverged": "all runs diverged",
@@ -231,10 +232,12 @@ class Confirmation:
         told = sides if entry is first else sides[:1]
         return [calming(side.candidate, side.config) for side, lost in told if side and lost.modes]
 
-    def where(self, entry: Confirmed) -> str:
-        """At what size of the model, after what work and on what text."""
-        data = self.data.rstrip("/").rpartition("/")[2]
-        return f"at {self.work} of a {size(entry)} model on {data}"
+    def where(self, *entries: Confirmed) -> str:
+        """At what sizes of the models, the reference's among them, after what work and on what text."""
+        reference = self.entry(self.reference)
+        sizes = list(dict.fromkeys(map(size, [*([reference] if reference else []), *entries])))
+        models = f"a {sizes[0]} model" if len(sizes) == 1 else f"models of {enumerated(sizes)}"
+        return f"at {self.work} of {models} on {self.data.rstrip('/').rpartition('/')[2]}"
 
     def to_json(self) -> dict[str, Any]:
         entries = [

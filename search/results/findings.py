@@ -53,11 +53,11 @@ class Findings:
 
 
 def settled(confirmed: Sequence[Confirmation]) -> frozenset[str]:
-    """Candidates of which a confirmation has the last word; the reference is one if none ties with it."""
+    """Candidates of which a confirmation has the last word; the reference is one if it is told apart from all."""
     names: set[str] = set()
     for each in confirmed:
         others = [entry for entry in each.entries if entry.candidate != each.reference]
-        known = {entry.candidate for entry in others if entry.verdict not in ("", "tie")}
+        known = {entry.candidate for entry in others if entry.verdict not in ("", "undecided")}
         names |= known | ({each.reference} if known and len(known) == len(others) else set())
     return frozenset(names)
 
@@ -69,7 +69,7 @@ def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirm
     for frozen in {(entry.candidate, entry.trial): entry for each in confirmed for entry in each.entries}.values():
         winner = winners.get(frozen.candidate)
         if winner is None or winner.number != frozen.trial:
-            space = question.definition.space_of(frozen.config)
+            space = question.definition.space_in(frozen.source)
             found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
     return (*board.against, *sentences(found))
 

@@ -228,7 +228,7 @@ def _entry(question: Question, candidate: Candidate) -> Entry:
         iterations_each=fmean(found.iterations for found in trained) if trained else 0.0,
         tokens_each=fmean(found.tokens or 0 for found in trained) if trained else 0.0,
         begun=None if startup is None else min((it.value for it in own if it.number < startup), default=math.inf),
-        edges=edges(candidate.name, best.config, question.definition.space_of(best.config)) if best else (),
+        edges=edges(candidate.name, best.config, question.definition.space_in(candidate.study)) if best else (),
         told=len(told),
         stock=min(((it.values[0], it.number) for it in trials if it.state == TrialState.COMPLETE), default=None),
     )

@@ -24,13 +24,13 @@ def confirming(question: Question, board: Leaderboard, confirmed: Sequence[Confi
 
 
 def remedies(found: Confirmation) -> tuple[str, ...]:
-    """What would have to be done to separate the ties, and what these seeds could never show."""
+    """What would have to be done to tell apart what is undecided, and what these seeds could never show."""
     compared = [entry.versus for entry in found.entries if entry.versus]
-    ties = [versus for versus in compared if versus.typically == "tie"]
+    undecided = [versus for versus in compared if versus.typically == "undecided"]
     late = [f"{found.reference} was chosen as the reference later, so p counts all pairs of candidates."]
     going_on = found.budget is not None and found.left  # more runs are granted already
-    told = () if going_on else (_remedy(found, tie) for tie in ties)
-    return (*late * (found.rechosen and bool(compared)), *_too_few(found, ties), *told)
+    told = () if going_on else (_remedy(found, versus) for versus in undecided)
+    return (*late * (found.rechosen and bool(compared)), *_too_few(found, undecided), *told)
 
 
 def asked(found: Confirmation, seeds: int) -> list[str]:
@@ -63,18 +63,18 @@ def runs_for(found: Confirmation, seeds: int) -> int:
     return sum(max(0, seeds - len(entry.trials)) for entry in found.entries if entry.candidate in going_on)
 
 
-def _too_few(found: Confirmation, ties: list[Comparison]) -> list[str]:
-    told = too_few(found.seeds, found.planned, comparisons(len(found.entries), found.rechosen)) if ties else None
+def _too_few(found: Confirmation, undecided: list[Comparison]) -> list[str]:
+    told = too_few(found.seeds, found.planned, comparisons(len(found.entries), found.rechosen)) if undecided else None
     return [told] if told else []
 
 
-def _remedy(found: Confirmation, tie: Comparison) -> str:
-    both, range_ = f"{tie.name} and {found.reference}", tie.needed
-    if all(side.diverged.count == tie.n for side in (tie.reliability.own, tie.reliability.other)):
+def _remedy(found: Confirmation, versus: Comparison) -> str:
+    both, range_ = f"{versus.name} and {found.reference}", versus.needed
+    if all(side.diverged.count == versus.n for side in (versus.reliability.own, versus.reliability.other)):
         return f"All runs of {both} diverged; more seeds would hardly tell them apart."
     if range_ is None or range_.low is None or range_.low > MOST_SEEDS:
         return f"A difference as small as that of {both} would need more than {MOST_SEEDS:,} seeds."
-    there = found.seeds if found.budget is None else tie.n
+    there = found.seeds if found.budget is None else versus.n
     first = max(range_.low, there + (not found.left))
     many = range_.high is None or range_.high > MOST_SEEDS
     last = MOST_SEEDS if range_.high is None or many else max(range_.high, first)

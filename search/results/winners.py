@@ -1,11 +1,9 @@
-"""Winners: as configurations to train again, and frozen for a confirmation."""
+"""Winners, frozen for a confirmation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from tunemax.gpt.config import PLACES
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
 from tunemax.search.question.counting import counted, one_or
@@ -16,49 +14,10 @@ from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, co
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, candidates, leaderboard
 from tunemax.search.results.rounds import allotted
-from tunemax.search.storage.attributes import CONFIG, WORKER, configuration, outcomes
+from tunemax.search.storage.attributes import WORKER
 from tunemax.search.storage.commands import fail, typed
-from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.fresh_seeds import first_seed, mark_used, seeds_of
-from tunemax.search.storage.questions import Question, alone, lay_out, load, questions, trials_of
-
-
-def fields(where: str, study: str, number: int | None = None) -> Mapping[str, Any]:
-    """Flat fields of a study's best trial, or of the one with this number. Raises TunemaxError.
-
-    study: a study's name, or a question's: then the best of all its candidates.
-    """
-    storage = open_storage(where, create=False)
-    known = questions(storage)
-    names = list(load(storage, study).siblings) if study in known else [study]
-    owner = next((question for question, studies in known.items() if names[0] in studies), None)
-    of = load(storage, owner).definition.confirms if owner else None
-    if of and number is None:
-        lucky = "a confirmation has no best trial, only lucky seeds"
-        raise TunemaxError(f"{study}: {lucky}; name what it confirms: {of.question}")
-    trials = [trial for name in names for trial in trials_of(storage, name)]
-    if number is not None:
-        if len(names) > 1:
-            raise TunemaxError(
-                f"--trial {number}: {study} has {counted(len(names), 'study')}; name one, such as {names[0]}"
-            )
-        chosen = next((trial for trial in trials if trial.number == number), None)
-        if chosen is None:
-            raise TunemaxError(f"--trial {number}: {study} has {counted(len(trials), 'trial')}, numbered from 0")
-        if CONFIG not in chosen.system_attrs:
-            ended = chosen.state.name.lower()
-            raise TunemaxError(f"--trial {number}: {ended}, its configuration is not recorded; take another trial")
-        return _elsewhere(configuration(chosen))
-    best = next(iter(outcomes(trials)), None)
-    if best is None:
-        run = typed(where, "study", "run", study.partition("/")[0])
-        raise TunemaxError(f"{study}: no trial is complete yet; run it with {run}")
-    return _elsewhere(best.config)
-
-
-def _elsewhere(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's configuration with no place for its files: that chooses whoever trains it again."""
-    return {**config, **dict.fromkeys(PLACES, "")}
+from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
 
 
 def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:

@@ -28,7 +28,9 @@ from tunemax.gpt.fields import explain
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.random import key
 from tunemax.search.question.counting import counted
+from tunemax.search.question.plugins import without_plugins
 from tunemax.search.question.yaml_lines import read_yaml
+from tunemax.search.rl.flags import absolute
 from tunemax.search.rl.trials import as_begun, evaluated, kept, open_study, revive
 from tunemax.search.storage import attributes
 from tunemax.search.storage.marks import mark
@@ -89,7 +91,8 @@ class AgentStudy(pydantic.BaseModel):
 def read(path: Path) -> AgentStudy:
     """The study of a file. Raises TunemaxError for what is missing, unknown or impossible."""
     try:
-        study = AgentStudy.model_validate(read_yaml(path).data)
+        study = AgentStudy.model_validate(without_plugins(path, read_yaml(path)))
+        study = study.model_copy(update={"arguments": absolute(study.arguments, path.parent)})
     except pydantic.ValidationError as error:
         raise TunemaxError(f"{path}: {explain(error)}") from error
     preset = usual(study.algorithm, study.scene.id)

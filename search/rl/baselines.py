@@ -63,6 +63,9 @@ SAMPLE = 16
 """Training instances that every candidate is tried on."""
 FINALISTS = 4
 """Candidates that are looked at on validation instances."""
+LEAST_LOOK = 16
+CHOICE = 4
+"""The choice among finalists costs at most this part of a budget that pays it on more than LEAST_LOOK instances."""
 TUNINGS = 8
 """Of each baseline, unless told otherwise: as many as the seeds of an agent that is published."""
 MOST_TUNINGS = SETS["train"].count // SAMPLE
@@ -130,7 +133,7 @@ def tune(
         raise TunemaxError(f"member-steps = {member_steps:,}: too few to tune anything; give at least {least:,}")
     first = (tuning - 1) * SAMPLE
     train = [find_set("train").draw(task, first + index) for index in range(SAMPLE)]
-    validation = [find_set("validation").draw(task, index) for index in range(SAMPLE)]
+    validation = looked_at(task, member_steps)
     baseline = KINDS[kind]
 
     def measure(instances: list[Instance], vector: list[float]) -> Measured:
@@ -147,14 +150,33 @@ def tune(
         with alone(storage):
             if not study.get_trials(deepcopy=False):
                 study.enqueue_trial(starts)
-        budget = member_steps - FINALISTS * SAMPLE * task.horizon
+        budget = member_steps - FINALISTS * _price(validation)
         _search(storage, study, bounds, budget, partial(measure, train), report)
-    return _choose(study, kind, tuning, bounds, partial(measure, validation))
+    look = "" if len(validation) == LEAST_LOOK else f" on {len(validation)}"
+    return _choose(study, kind, tuning, bounds, partial(measure, validation), look)
 
 
 def least_budget(task: Task) -> int:
     """Member-steps that pay two candidates and the choice."""
-    return (2 + FINALISTS) * SAMPLE * task.horizon
+    tried = _price([find_set("train").draw(task, index) for index in range(SAMPLE)])
+    return 2 * tried + FINALISTS * _price(_validation(task, LEAST_LOOK))
+
+
+def looked_at(task: Task, member_steps: int) -> list[Instance]:
+    """The validation instances that finalists are chosen on: all, as agents are, if the budget pays that well."""
+    every = _validation(task, find_set("validation").count)
+    counts = range(len(every), LEAST_LOOK, -1)
+    well = (count for count in counts if CHOICE * FINALISTS * _price(every[:count]) <= member_steps)
+    return every[: next(well, LEAST_LOOK)]
+
+
+def _validation(task: Task, count: int) -> list[Instance]:
+    return [find_set("validation").draw(task, index) for index in range(count)]
+
+
+def _price(instances: Sequence[Instance]) -> int:
+    """Member-steps of a candidate on these, at most."""
+    return sum(instance.horizon for instance in instances)
 
 
 def mean_return(outcomes: list[Outcome]) -> float:
@@ -205,19 +227,27 @@ def _search(
 
 
 def _choose(
-    study: optuna.Study, kind: str, tuning: int, bounds: Sequence[Bound], measure: Callable[[list[float]], Measured]
+    study: optuna.Study,
+    kind: str,
+    tuning: int,
+    bounds: Sequence[Bound],
+    measure: Callable[[list[float]], Measured],
+    look: str,
 ) -> Tuned:
-    """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again."""
+    """The best of the FINALISTS on validation instances; one that was looked at before is not looked at again.
+
+    look: of which instances it is; nothing for the first LEAST_LOOK, as it always was.
+    """
     best = sorted(_complete(study), key=lambda trial: -(trial.value or 0.0))[:FINALISTS]
     vectors = {trial.number: [float(trial.params[bound.name]) for bound in bounds] for trial in best}
     looked: dict[str, Measured] = dict(study.user_attrs.get(attributes.VALIDATED, {}))
     for number, vector in vectors.items():
-        if str(number) not in looked:
-            looked[str(number)] = measure(vector)
+        if f"{number}{look}" not in looked:
+            looked[f"{number}{look}"] = measure(vector)
             study.set_user_attr(attributes.VALIDATED, looked)
-    winner = max(vectors, key=lambda number: looked[str(number)][0])
+    winner = max(vectors, key=lambda number: looked[f"{number}{look}"][0])
     price = _spent(study) + sum(cost for _, cost in looked.values())
-    choice = Tuned(kind, winner, vectors[winner], looked[str(winner)][0], price, tuning)
+    choice = Tuned(kind, winner, vectors[winner], looked[f"{winner}{look}"][0], price, tuning)
     study.set_user_attr(attributes.CHOSEN, json.dumps(asdict(choice)))
     return choice
 

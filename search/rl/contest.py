@@ -21,8 +21,9 @@ from tunemax.envs.hypergradient import RATE, hypergradient
 from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.policies import Policy, Random, Static
 from tunemax.envs.rollouts import Outcome, left_to_sgd, lookahead, population, run
-from tunemax.envs.steering import Past, corpus_of
+from tunemax.envs.steering import Past
 from tunemax.envs.task import Task
+from tunemax.envs.texts import corpus_of, texts_of
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import write_whole
 from tunemax.gpt.paths import inside
@@ -223,7 +224,7 @@ def _ablated(task: Task, agent: Agent, what: str, instances: Sequence[Instance])
 def _kept(each: _Run, scene: Scene, instances: Sequence[Instance], folder: Path, report: Report) -> Sequence[Outcome]:
     """The outcomes of a run: from its file if that is of the same run on the same instances, else run now."""
     path = inside(folder, f"{each.label.replace(' ', '-')}.json")
-    data = corpus_of(scene.task.config.train.dataset).manifest.fingerprint
+    data = ",".join(corpus_of(name).manifest.fingerprint for name in texts_of(scene.task))
     drawn = (json.dumps(asdict(instance), sort_keys=True) for instance in instances)
     parts = "\n".join([each.identity, scene.model_dump_json(), data, *drawn])
     identity = hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()

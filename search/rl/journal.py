@@ -15,7 +15,7 @@ from tunemax import envs, gpt
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.instances import Instance
 from tunemax.envs.rollouts import Outcome
-from tunemax.envs.steering import corpus_of
+from tunemax.envs.texts import corpus_of, texts_of
 from tunemax.gpt.compile.library import digest
 from tunemax.gpt.errors import TunemaxError
 
@@ -88,10 +88,7 @@ class Journal:
     @cached_property
     def _texts(self) -> list[str]:
         """What the texts are that its trainings may see."""
-        task = self._scene.task
-        drawn = task.varied["dataset"].values if "dataset" in task.varied else ()
-        names = [task.config.train.dataset, *task.events.get("text", ()), *drawn]
-        return [corpus_of(str(name)).manifest.fingerprint for name in names]
+        return [corpus_of(name).manifest.fingerprint for name in texts_of(self._scene.task)]
 
     def _failed(self, what: str, error: OSError) -> TunemaxError:
         return TunemaxError(f"{self._path}: cannot be {what} ({error.strerror}); make room, or move it away")

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tunemax.envs.agents.file import Evaluation
 from tunemax.envs.agents.scene import Scene
 from tunemax.envs.agents.training import in_use
+from tunemax.gpt import plugins
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.paths import lies_in
 from tunemax.search.storage import attributes
@@ -31,6 +32,7 @@ from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import beating, release, report
 from tunemax.search.storage.paths import AGENTS, runs_folder, study_folder
 from tunemax.search.storage.patience import StorageLost
+from tunemax.search.storage.plugins import recorded, written
 from tunemax.search.storage.questions import alone
 from tunemax.search.storage.recovery import cause, reap
 from tunemax.search.storage.trials import database, frozen
@@ -46,16 +48,6 @@ def study_name(scene: Scene, policy: str | None = None) -> str:
     absolute = ["absolute"] if scene.action == "absolute" else []
     changed = [hashlib.blake2b(arguments.encode(), digest_size=3).hexdigest()] if scene.arguments else []
     return "/".join([AGENTS, "-".join([scene.name, *absolute, *changed]), *([policy] if policy else [])])
-
-
-def scene_words(scene: Scene) -> list[str]:
-    """The flags that say which scene, for a command to be typed; those of its actions are each command's own."""
-    given = scene.arguments
-    found = ["--env", scene.name]
-    for name in ("horizon", "frame_skip"):
-        found += [f"--{name.replace('_', '-')}", str(given[name])] if name in given else []
-    found += ["--controls", ",".join(given["controls"])] if "controls" in given else []
-    return found + [word for field, value in given.get("config", {}).items() for word in ("--set", f"{field}={value}")]
 
 
 def as_begun(storage: RDBStorage, scene: Scene) -> Scene:
@@ -81,7 +73,10 @@ def headroom_folder(storage: RDBStorage, scene: Scene) -> Path:
 def open_study(
     storage: RDBStorage, scene: Scene, policy: str | None = None, sampler: BaseSampler | None = None
 ) -> optuna.Study:
-    """The study of a scene's agents, or of a baseline's tuning; it is created if it is missing."""
+    """The study of a scene's agents, or of a baseline's tuning; it is created if it is missing.
+
+    Raises TunemaxError for one of somebody else's, or one that was made with a plug-in that is another here.
+    """
     name = study_name(scene, policy)
     with alone(storage):
         if name not in study_names(storage):
@@ -94,6 +89,9 @@ def open_study(
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 study.set_metric_names([METRIC])
             study.set_user_attr(attributes.SCENE, scene.model_dump_json())
+            if used := scene.task.config.plugins:
+                study.set_user_attr(attributes.PLUGINS, written(used))
+        plugins.check(recorded([study.user_attrs]), name)
     return study
 
 

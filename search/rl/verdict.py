@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from tunemax.envs.variation import HORIZON
 from tunemax.search.question.counting import counted
 from tunemax.search.results.contrasts import LEAST_INSTANCES, Contrast, judged, least_runs
 from tunemax.search.results.crossed import crossed, interquartile
 from tunemax.search.results.statistics import ALPHA, Array, Share, percent_digits, share, signed
 from tunemax.search.rl.baselines import TUNINGS
 from tunemax.search.rl.contest import Contender, Contest
-from tunemax.search.rl.trials import scene_words
+from tunemax.search.rl.flags import scene_words
 from tunemax.search.rl.versus import Rates, Reach, Versus, ahead, log_losses, reach, versus, versus_itself
 from tunemax.search.storage.commands import typed
 
@@ -133,12 +134,16 @@ class Verdict:
     @cached_property
     def where(self) -> str:
         task = self.contest.scene.task
-        data = task.config.train.dataset.rstrip("/").rpartition("/")[2]
+        data = " and ".join(str(each).rstrip("/").rpartition("/")[2] for each in task.drawn("dataset"))
         horizon, *sizes = (
             "–".join(f"{value:,}" for value in dict.fromkeys((min(each), max(each))))
             for each in (task.horizons, task.drawn("n_layer"), task.drawn("n_embd"))
         )
-        trained = f"at {horizon} iterations of a {'×'.join(sizes)} model on {data}"
+        said = {HORIZON, "n_layer", "n_embd", "n_head", "dataset"}
+        others = ", ".join(name for name in task.varied if name not in said)
+        varied = f" (with any {others})" if others else ""
+        disturbed = f", disturbed by its {' and '.join(task.events)}" if task.events else ""
+        trained = f"at {horizon} iterations of a {'×'.join(sizes)} model{varied} on {data}{disturbed}"
         return trained if self.contest.set == "test" else f"on the transfer set {self.contest.set}, trained {trained}"
 
     @property

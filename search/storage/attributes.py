@@ -24,6 +24,9 @@ SIBLING = "tunemax:sibling"
 """The name of the study itself, which a copy of it has, too. None before that was looked at."""
 ANSWER = "answer"
 """What is known of the question so far, in a sentence or two, as people read it on the dashboard's pages."""
+PLUGINS = "tunemax:plugins"
+"""The plug-ins that its parts come from, as JSON text: see `tunemax.gpt.plugins.PluginRecord`. None of a study without.
+"""
 SEEDS_USED = "tunemax:seeds_used"
 """On a tuned one: the highest seed that a confirmation has used, by its multiple of the horizon, as JSON text."""
 

@@ -17,6 +17,7 @@ from tunemax.search.question.suggest import known_points
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.commands import stock
 from tunemax.search.storage.database import in_transaction
+from tunemax.search.storage.plugins import written
 from tunemax.search.storage.queue import waiting
 from tunemax.search.storage.study_tables import StudyRow
 
@@ -67,6 +68,8 @@ def _write_about(connection: Connection, definition: StudyDefinition, name: str,
         attributes.QUESTION: definition.name,
         attributes.SIBLING: name,
     }
+    if needed := definition.plugins:
+        about[attributes.PLUGINS] = written(needed)
     study_tables.write_attributes(connection, row, about)
 
 

@@ -14,8 +14,9 @@ DATABASE = "tunemax.db"
 ARTIFACTS, AGENTS = "artifacts", "rl"
 TAKEN = (ARTIFACTS, AGENTS)
 """What lies beside the questions' folders in that of all runs; no new question is called so."""
-SNAPSHOT, LEARNABLES = "snapshot.safetensors", "learnables.jsonl"
-"""In a trial's folder, beside what its loggers write."""
+SNAPSHOT, LEARNABLES, WEIGHTS = "snapshot.safetensors", "learnables.jsonl", "weights.safetensors"
+"""In a trial's folder, beside what its loggers write: what it goes on from, how its learnables moved so far, and what a
+winner or a confirmed run is kept for."""
 REPORT = "report"
 """In a question's folder."""
 REPORTS = ("report.html", "report.md", "report.csv")

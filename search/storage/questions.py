@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.gpt import plugins
 from tunemax.gpt.config import all_specs
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.defaults import SCHEMA
@@ -48,6 +49,7 @@ from tunemax.search.storage.layout import write_question
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.paths import TAKEN, check_names
 from tunemax.search.storage.patience import Patience
+from tunemax.search.storage.plugins import recorded
 from tunemax.search.storage.sampling import SiblingSampler
 from tunemax.search.storage.siblings import Attributes, Siblings, told_apart
 from tunemax.search.storage.trials import trained
@@ -60,13 +62,14 @@ class Question:
 
     siblings: study name → the flat values that this study fixes. A question without `per` has one study, of its own
     name. astray: sentences on studies of it, of its repeats and its confirmations that are missing, renamed, copied, or
-    cannot be read.
+    cannot be read. plugins: that it was made with.
     """
 
     storage: RDBStorage
     definition: StudyDefinition
     siblings: Mapping[str, Mapping[str, Any]]
     astray: tuple[str, ...] = ()
+    plugins: tuple[plugins.PluginRecord, ...] = ()
 
     @property
     def name(self) -> str:
@@ -74,7 +77,7 @@ class Question:
 
     @property
     def variant_is_dimension(self) -> bool:
-        return "softmax_variant" in self.definition.space
+        return "softmax_variant" in self.definition.space and not self.definition.compared
 
     @cached_property
     def cached(self) -> TrialCache:
@@ -116,6 +119,10 @@ class Question:
                 f"{self.name}: data {self.definition.data} has fingerprint {here[:12]} here, the study was made with "
                 f"{expected[:12]}; give the study the same text, or start a new one under another name"
             )
+
+    def check_plugins(self) -> None:
+        """Refuse to train with other code than it was made with."""
+        plugins.check(self.plugins, self.name)
 
 
 def trials_of(storage: BaseStorage, study: str) -> list[FrozenTrial]:
@@ -255,7 +262,12 @@ def belongings(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]
 def _opened(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]) -> Question:
     """Raises TunemaxError if the definition cannot be read, if no study has the name of a sibling, or if a name leads
     out of the folder of runs."""
-    definition = definition_of(name, studies)
+    needed = recorded(studies.values())
+    strange = [f"{name}: {reason}" for reason in (*plugins.missing(needed), *plugins.changed(needed))]
+    try:
+        definition = definition_of(name, studies)
+    except TunemaxError as error:
+        raise (TunemaxError(strange[0]) if strange else error) from error
     try:
         check_names(storage.url, name, definition.siblings())
     except Misnamed as error:
@@ -265,7 +277,7 @@ def _opened(storage: RDBStorage, name: str, studies: Mapping[str, Attributes]) -
     sentences = siblings.sentences(definition, str(storage.url))
     if not siblings.present:
         raise TunemaxError(f"{name}: none of its studies has its name. {'; '.join(sentences)}")
-    return Question(storage, definition, siblings.present, sentences)
+    return Question(storage, definition, siblings.present, (*sentences, *strange), needed)
 
 
 def _astray(storage: RDBStorage, known: Mapping[str, Mapping[str, Attributes]], prefix: str) -> list[str]:
@@ -315,10 +327,11 @@ def load_from(where: str | Path, name: str, patience: Patience | None = None) ->
 def lay_out(storage: RDBStorage, definition: StudyDefinition) -> Question:
     """Bring the storage's studies to a definition, all of them or none: see `layout`. Only inside `alone`.
 
-    Raises TunemaxError, and writes nothing, where a limit or another study is in the way, or a sibling has been
-    renamed: its trials would be trained again.
+    Raises TunemaxError, and writes nothing, where a limit or another study is in the way, a plug-in is another than it
+    was, or a sibling has been renamed: its trials would be trained again.
     """
     there = questions(storage).get(definition.name, {})
+    plugins.check(recorded(there.values()), definition.name)
     siblings = told_apart(definition.siblings(), there, partial(trained, storage))
     if siblings.renamed:
         raise TunemaxError(siblings.sentences(definition, str(storage.url))[0])

@@ -23,6 +23,7 @@ from tunemax.search.storage.paths import (
     LEARNABLES,
     REPORTS,
     SNAPSHOT,
+    WEIGHTS,
     check_names,
     report_folder,
     study_folder,
@@ -102,7 +103,7 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> tuple[Doomed, list[Path
 def _remove_files(url: str, name: str, removed: Doomed) -> list[Path]:
     """Remove what we have made in the folders of a question, and those that are empty then. Returns the others."""
     ours = dict[Path, tuple[str, ...]]()
-    written = (SNAPSHOT, LEARNABLES, PARTIAL + "*", *(pattern for kind in LOGGERS for pattern in kind.files))
+    written = (SNAPSHOT, LEARNABLES, WEIGHTS, PARTIAL + "*", *(pattern for kind in LOGGERS for pattern in kind.files))
     for study in (removed.renamed.get(study, study) for study in removed.studies):
         with contextlib.suppress(TunemaxError):  # of another question, or of somebody else's database: none are ours
             check_names(url, name, [study])

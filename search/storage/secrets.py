@@ -22,6 +22,8 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|key|credential|auth|odbc_co
 """Stands in the name of an option whose value is nobody's business."""
 _WITHIN = re.compile(r"(?:pwd|password)=\{?([^;}]+)", re.IGNORECASE)
 """A password in the value of such an option, as ODBC has it."""
+_OF_A_LAYER = re.compile(r"(?:--[\w-]+=)?[a-z_]+\.[a-z_]+@\d+(?:,|$)")
+"""A control of one layer, such as ``constantmax.gamma@0``: nothing of a URL, though there is an @."""
 _USER = re.compile(r"([\w+.-]{1,40}:/+[^\s:/@'\"]{0,200}):[^\s@'\"]{1,1000}@")
 _OPTION = re.compile(r"\b(\w*(?:password|passwd|pwd|secret|token))=[^\s&;,'\"]+", re.IGNORECASE)
 
@@ -30,7 +32,7 @@ def secrets(url: str) -> set[str]:
     """The secrets of a URL, in each way in which somebody may write them: a password, a token in place of a user's
     name, and options that are called like one. A URL may have lost its scheme, or be the value of a flag."""
     parts = _URL.match(url)
-    if not parts:
+    if not parts or _OF_A_LAYER.match(url):
         return set()
     password = parts["password"] or ""
     plain = {unquote(password), unquote(password.rpartition(":")[2])}  # the latter where a scheme came first

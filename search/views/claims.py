@@ -26,6 +26,6 @@ def claims(confirmation: Confirmation) -> Claims:
     still = one_or(confirmation.left, "is", "are")
     come = f"{counted(confirmation.left, 'run')} {still} still to come; so far " if confirmation.left else ""
     head = f"{come}{len(confirmation.settled)} of {count} comparisons with {confirmation.reference} are settled"
-    where = confirmation.where(confirmation.entries[0])
+    where = confirmation.where(*confirmation.entries)
     settled = tuple(confirmation.sentence(entry, "") for entry in confirmation.settled)
     return Claims(f"{head}, {where}{':' if settled else '.'}", settled, left)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import mimetypes
 import uuid
 from collections.abc import Callable
@@ -18,18 +17,16 @@ from dataclasses import asdict, dataclass, field
 from optuna.artifacts import ArtifactMeta
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 
 from tunemax.envs.canvas import COLOURS, Line, draw
 from tunemax.gpt.files import Guard
-from tunemax.gpt.sample import generate
+from tunemax.gpt.sample import Choice, generate
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.artifacts import KEY, ArtifactStore, artifact_folder, uploaded
-from tunemax.search.storage.attributes import ranks
 from tunemax.search.storage.trials import frozen, set_system_attr
-from tunemax.search.workers.trial import Job
+from tunemax.search.workers.trial import Job, leads
 
-CONFIG, CURVE, SAMPLE = "config.json", "curve.png", "sample.txt"
+CONFIG, PLUGINS, CURVE, SAMPLE = "config.json", "plugins.json", "curve.png", "sample.txt"
 PROMPT, TOKENS, TEMPERATURE = 32, 64, 0.8
 """Of a sample: tokens of the tuning slice that it goes on from, tokens that are drawn, and how boldly."""
 
@@ -47,7 +44,8 @@ class Seen:
 
 
 class Artifacts:
-    """Watches a worker's trials: uploads CONFIG when one starts, and CURVE when it ends, and SAMPLE if it is the best.
+    """Watches a worker's trials: uploads CONFIG when one starts, with PLUGINS if there are any that it needs, and CURVE
+    when it ends, and SAMPLE if it is the best.
 
     A trial that is returned gets the rest when it ends for good. A full disk must not cost a result: what cannot be
     written is left out, which is told once.
@@ -68,7 +66,10 @@ class Artifacts:
         losses = {job.course.iteration(step): loss for step, loss in before.intermediate_values.items()}
         seen = Seen({meta.filename for meta in uploaded(before.system_attrs)}, losses)
         self._seen[job.member] = seen
-        self._upload(job, seen, CONFIG, lambda: json.dumps(job.member.config.flat(), indent=1).encode())
+        config = job.member.config
+        self._upload(job, seen, CONFIG, lambda: json.dumps(config.flat(), indent=1).encode())
+        if used := [record.model_dump(mode="json") for record in config.plugins]:
+            self._upload(job, seen, PLUGINS, lambda: json.dumps(used, indent=1).encode())
 
     def evaluated(self, job: Job) -> None:
         seen = self._seen[job.member]
@@ -80,7 +81,7 @@ class Artifacts:
         if seen is None or end in ("returned", "dropped"):
             return
         self._upload(job, seen, CURVE, lambda: curve(job, end, seen))
-        if end == "complete" and _leads(job):
+        if end == "complete" and leads(job):
             self._upload(job, seen, SAMPLE, lambda: sample(job).encode())
 
     def _upload(self, job: Job, seen: Seen, name: str, content: Callable[[], bytes]) -> None:
@@ -124,17 +125,11 @@ def sample(job: Job) -> str:
     """How a member goes on from the beginning of the tuning slice. The same weights write the same."""
     corpus = job.trainer.corpus
     prompt = corpus.slices["tuning"][:PROMPT]
-    (written,) = generate(job.trainer, job.member, prompt, TOKENS, temperature=TEMPERATURE)
+    (written,) = generate(job.trainer, job.member, prompt, TOKENS, Choice(TEMPERATURE))
     given, continued = (_printable(corpus.decode(tokens)) for tokens in (prompt, written))
     trial = f"{job.study}, trial {job.number}, iteration {job.member.iteration}"
     head = f"{trial}, temperature {TEMPERATURE:g}"
     return f"{head}\n\n---- given (validation text)\n{given}\n\n---- written\n{continued}\n"
-
-
-def _leads(job: Job) -> bool:
-    """Whether a trial that is about to complete will be the best of its study."""
-    others = filter(ranks, job.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    return job.value < min((other.values[0] for other in others), default=math.inf)
 
 
 def _printable(text: str) -> str:

@@ -66,8 +66,10 @@ def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
     from tunemax.search.workers.artifacts import Artifacts
     from tunemax.search.workers.learnables import Trajectories
     from tunemax.search.workers.loggers import TrialLoggers
+    from tunemax.search.workers.weights import Weights
 
-    return [TrialLoggers(question, note), Trajectories(question.storage.url), Artifacts(question.storage.url, note)]
+    url = question.storage.url
+    return [TrialLoggers(question, note), Trajectories(url), Artifacts(url, note), Weights(url, note)]
 
 
 def _hear(link: Connection) -> Message | None:
@@ -82,6 +84,7 @@ def _work(
     link: Connection, index: int, where: str, name: str, settings: WorkerSettings, deadline: float | None
 ) -> None:
     """The body of a worker process."""
+    from tunemax.gpt import plugins
     from tunemax.gpt.data import open_data
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import load_from
@@ -105,7 +108,9 @@ def _work(
             worker.save()  # what is trained must not depend on this process alone
 
     try:
+        plugins.load_named()
         question = load_from(where, name, Patience(LONG, link.poll, out_of_reach))
+        question.check_plugins()  # a file may have changed since the run began
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.data, question.definition.fingerprint)

@@ -271,6 +271,12 @@ def evaluated(trainer: Trainer, jobs: Sequence[Job]) -> list[float]:
     return [losses[member] for member in judged]
 
 
+def leads(job: Job) -> bool:
+    """Whether a trial that is about to complete will be the best of its study."""
+    others = filter(attributes.ranks, job.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    return all((job.value, job.number) < (other.values[0], other.number) for other in others)
+
+
 def spares(definition: StudyDefinition, study_name: str, number: int) -> bool:
     """Whether a trial trains on when the pruner would stop it: drawn by its number, the same after an interrupt."""
     return key(definition.seed, "spared", study_name, number) < definition.pruner.spared * 2**63

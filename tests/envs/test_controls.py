@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tunemax.envs.controls import STEPS, STRIDE, Actions, Dial, find_dial
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.fields import Above
 
 CONSTANTMAX = Config.of({"softmax_variant": "constantmax"})
 DIALS = [
@@ -98,7 +99,13 @@ def test_every_field_that_is_a_control_has_a_dial() -> None:
     extra = {"strongermax.maximum": "guess", "strongermax.clamp": True, "strongermax.obo": 1.0, "tie_weights": False}
     for name, spec in all_specs().items():
         if spec.declared.control:
-            config = Config.of({"softmax_variant": name.partition(".")[0] if "." in name else "constantmax", **extra})
+            needed = {
+                other: allowed[0]
+                for condition in (spec.when, *spec.any_of[:1])
+                for other, allowed in condition.items()
+                if not isinstance(allowed, Above)
+            }
+            config = Config.of({"softmax_variant": "constantmax", **needed, **extra})
             dial = find_dial(name, config)
             assert (dial.low, dial.high) == (spec.declared.control.low, spec.declared.control.high)
             assert spec.check(dial.at(-1)) == dial.at(-1)

@@ -151,3 +151,29 @@ def test_a_line_says_where_it_stands(short: dict[str, Any]) -> None:
         *_, info = env.step(np.zeros(2))
     assert env.render().endswith(f"finished  test {info['test_loss']:.4f}")
     assert Tiny(**short).render() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"vary": 3}, "vary = 3: expected names with values"),
+        ({"disturb": ["text"]}, r"disturb = \['text'\]: expected names with values"),
+        ({"config": "n_embd"}, "config = n_embd: expected names with values"),
+        ({"controls": 3}, "controls = 3: expected names of fields"),
+        ({"controls": [1]}, r"controls = \[1\]: expected names of fields"),
+        ({"config": {"max_iters": 30}}, "max_iters: has no effect in an environment; an episode's iterations are its"),
+        ({"config": {"seed": 30}}, "seed: has no effect in an environment; every instance has its own"),
+        ({"config": {"eval_slice": "test"}}, "eval_slice: has no effect in an environment; rewards are measured on"),
+        ({"vary": {"eval_tokens": [64, 128]}}, "vary eval_tokens: trainings of a task cannot differ in it; leave it"),
+    ],
+)
+def test_arguments_that_say_nothing_are_refused_in_one_line(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TunemaxError, match=message) as refused:
+        gymnasium.make("tunemax.envs:tunemax/Tiny-v1", **arguments)
+    assert "\n" not in str(refused.value)
+
+
+def test_options_are_names_with_values(short: dict[str, Any]) -> None:
+    env = gymnasium.make("tunemax.envs:tunemax/Tiny-v1", **short).unwrapped
+    with pytest.raises(TunemaxError, match="options = 3: expected names with values, such as instance"):
+        env.reset(options=3)  # type: ignore[arg-type]

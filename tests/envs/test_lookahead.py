@@ -14,8 +14,9 @@ from tunemax.envs.hypergradient import hypergradient
 from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.policies import Static
 from tunemax.envs.rollouts import lookahead, run
-from tunemax.envs.steering import Episode, Steering, corpus_of
+from tunemax.envs.steering import Episode, Steering
 from tunemax.envs.task import Task
+from tunemax.envs.texts import corpus_of
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.random import key
 from tunemax.gpt.trainer import Trainer

@@ -195,7 +195,7 @@ def test_a_population_is_seeded_counts_its_cost_and_mends_a_wrong_start(tiny: Ma
 def test_a_population_outlives_what_diverges(tiny: Make) -> None:
     wild = {"divergence_margin": 0.3, "grad_clip": 0, "warmup_fraction": 0, "schedule": "constant", "init_std": 0.02}
     task = tiny(controls=["learning_rate"], config=wild, horizon=40, frame_skip=2)
-    start = starting_at(instances(task, 1)[0], {"learning_rate": 0.6})
+    start = starting_at(instances(task, 1)[0], {"learning_rate": 2.0})
     assert run(task, [start], Static.for_task(task))[0].diverged
     outcome = population(task, start, size=6, seed=3, interval=1)
     assert not outcome.diverged

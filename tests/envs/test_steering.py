@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tunemax.envs.instances import Instance, find_set
 from tunemax.envs.observation import FEATURES, LIMIT, Features
-from tunemax.envs.steering import MARGIN, Steering, corpus_of
+from tunemax.envs.steering import MARGIN, Steering
 from tunemax.envs.task import Task, task_of
+from tunemax.envs.texts import corpus_of
 from tunemax.gpt.divergence import Event, divergence_cap
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.trainer import Trainer

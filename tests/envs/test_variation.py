@@ -80,6 +80,12 @@ def test_a_field_or_horizon_that_is_given_varies_no_more() -> None:
 # ---- what is shown ---------------------------------------------------------------------------------------------------
 
 
+def test_the_mean_episode_is_up_to_a_whole_step(tiny: Make) -> None:
+    assert tiny().mean_steps == 3
+    assert tiny(**RATE, vary={"horizon": [8, 12, 24]}).mean_steps == 4
+    assert tiny(**RATE, vary={"horizon": [8, 12]}).mean_steps == 3
+
+
 def test_an_agent_sees_what_varies_and_nothing_more_where_nothing_does(tiny: Make) -> None:
     features = Features(tiny().dials)
     assert len(features.names) == len(FEATURES) + 4

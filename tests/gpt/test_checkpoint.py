@@ -197,3 +197,44 @@ def test_weights_under_another_variants_name_or_shape_are_refused(
         trainer.restore(checkpoint.load(saved))
     good = dataclasses.replace(checkpoint.load(saved), config=trained[1].config)
     assert trainer.restore(good).iteration == 3
+
+
+# ---- weights alone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", MEMBERS, ids=lambda fields: fields["softmax_variant"])
+def test_weights_alone_begin_another_training(
+    fields: dict[str, Any], small: Make, corpus: Corpus, tmp_path: Path
+) -> None:
+    config = small(**fields)
+    trainer = Trainer(config, corpus)
+    member = trainer.add(config)
+    trainer.step(3)
+    checkpoint.save(trainer.snapshot(member).weights, tmp_path / "weights", "text")
+    assert checkpoint.heading(tmp_path / "weights").iteration == 3
+    weights = checkpoint.load(tmp_path / "weights", "text")
+    other = Trainer(config.replace({"max_iters": 7}), corpus)
+    begun = other.restore(weights.begun(config.replace({"max_iters": 7})))
+    assert (begun.iteration, begun.config.train.max_iters) == (0, 7)
+    row = trainer.members.index(member)
+    assert torch.equal(other.rows()[0], trainer.rows()[row])
+    tensors = other.snapshot(begun).tensors
+    assert all(not tensor.any() for name, tensor in tensors.items() if not name.startswith("theta/"))
+    other.step(2)
+    assert begun.event is None
+
+
+def test_weights_alone_do_not_go_on_in_the_middle(trained: tuple[Trainer, Member]) -> None:
+    """What the optimizer knew is missing, and would count as nothing after so many iterations."""
+    trainer, member = trained
+    with pytest.raises(TunemaxError, match=r"parameter (count|first/|second/)"):
+        trainer.restore(trainer.snapshot(member).weights)
+
+
+@pytest.mark.parametrize("part", ["h.0.attn.qkv.weight", "wte"])
+def test_weights_that_are_not_all_there_begin_nothing(trained: tuple[Trainer, Member], part: str) -> None:
+    trainer, member = trained
+    weights = trainer.snapshot(member).begun(member.config)
+    fewer = {name: tensor for name, tensor in weights.tensors.items() if name != f"theta/{part}"}
+    with pytest.raises(TunemaxError, match=f"{part} does not belong"):
+        trainer.restore(dataclasses.replace(weights, tensors=fewer))

@@ -51,16 +51,17 @@ def test_a_prediction_depends_on_no_later_token_and_on_every_earlier_one(
     one, other = (forward(layout.split(theta), given, config, [lane_of(config, 1)]) for given in (tokens, changed))
     differs = (one != other).any(-1).flatten()
     assert not differs[:9].any()
-    assert differs[9:].all()
+    if "logits" not in variants()[variant].straight_through:  # that rounds most of them away
+        assert differs[9:].all()
 
 
 def test_rotary_products_depend_on_the_distance_alone() -> None:
     q, k = (torch.randn(8, dtype=torch.float64, generator=generator(1, name)).expand(12, 8) for name in "qk")
-    products = Rotary().turned(q) @ Rotary().turned(k).T
+    products = Rotary().turned(q, 0) @ Rotary().turned(k, 0).T
     for distance in range(-11, 12):
         along = products.diagonal(distance)
         torch.testing.assert_close(along, along[:1].expand_as(along), rtol=0, atol=1e-12)
-    torch.testing.assert_close(Rotary().turned(q).norm(dim=-1), q.norm(dim=-1))
+    torch.testing.assert_close(Rotary().turned(q, 0).norm(dim=-1), q.norm(dim=-1))
 
 
 def test_initial_values_are_gpt2s_and_start_near_even_guessing(small: Make, corpus: Corpus) -> None:

@@ -12,21 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from tunemax.gpt import matmul
-from tunemax.gpt.checkpoint import load, save
-from tunemax.gpt.compile import library, step
+from tunemax.gpt.compile import library
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.optimizer import Optimizer, Rows, Update
 from tunemax.gpt.parameters import ROLES, Columns, Matrix
 from tunemax.gpt.random import generator
-from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.testing.optimizers import FIELDS, OF_A_SETTING, PROMISES, SHAPES, columns_of, several
 from tunemax.gpt.trainer import Trainer
 
 Make = Callable[..., Config]
-Same = Callable[[Snapshot, Snapshot], None]
 Numbers = np.ndarray[Any, Any]
+Promise = Callable[[str, Sequence[dict[str, Any]]], None]
 Oracle = Callable[[Mapping[str, Any], Numbers, Sequence[Numbers], str, float, float], Numbers]
 """From fields, one parameter, its gradients, its role, its rate and its decay: the parameter after all updates."""
 
@@ -95,21 +92,6 @@ def muon(p: Mapping[str, Any], x: Numbers, grads: Sequence[Numbers], role: str, 
 
 
 ORACLES: dict[str, Oracle] = {"adamw": adamw, "lion": lion, "sgd": sgd, "muon": muon}
-
-SHAPES: dict[str, Any] = {"input": [(7, 4)], "hidden": [(4, 4), (4, 4), (4, 6), (6, 4)], "output": [(5, 4)]}
-SHAPES |= {"vector": [(4,)], "scalar": [(3,)]}
-FIELDS = {"weight_decay": 0.3, "grad_clip": 0.0, "input_lr_ratio": 2.0, "vector_lr_ratio": 0.5, "variant_lr_ratio": 3.0}
-FIELDS |= {"output_lr_ratio": 0.7, "input_decay_ratio": 0.5, "vector_decay_ratio": 0.1}
-
-
-def columns_of(shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> Columns:
-    """Of parameters by role; the first two hidden ones lie side by side in one."""
-    spans, start = {}, 0
-    for role in ROLES:
-        size = sum(math.prod(shape) for shape in shapes[role])
-        spans[role] = slice(start, start + size)
-        start += size
-    return Columns(spans, (Matrix(4, (4, 4)), Matrix(4, (6,)), Matrix(6, (4,))))
 
 
 def side_by_side(by_role: Mapping[str, Sequence[Numbers]]) -> Tensor:
@@ -207,151 +189,31 @@ def test_muon_turns_queries_keys_and_values_each_by_themselves(small: Make, corp
 # ---- members ---------------------------------------------------------------------------------------------------------
 
 
-def several(small: Make, name: str, **more: Any) -> list[Config]:
-    """Members of all settings of an optimizer that can be stacked."""
-    base = small(optimizer=name, softmax_variant="constantmax", **more)
-    kinds = [base, base.replace({"seed": 2, "learning_rate": 2 * base.train.learning_rate, "grad_clip": 0.0})]
-    kinds += [base.replace({"weight_decay": 2.0, "vector_decay_ratio": 1.0, "seed": 3, "input_lr_ratio": 0.3})]
-    kinds += [base.replace({**fields, "variant_lr_ratio": 20.0}) for fields in OTHERS.get(name, [])]
-    return [config for config in kinds if config.bucket == base.bucket]
-
-
 @over_optimizers
-@pytest.mark.parametrize("route", matmul.ROUTES)
-def test_a_stacked_member_is_the_same_alone(
-    name: str, route: matmul.Route, small: Make, corpus: Corpus, assert_same: Same
-) -> None:
-    before = torch.get_float32_matmul_precision()
-    matmul.take(route if matmul.allowed(route) else "default")
-    try:
-        configs = several(small, name, tie_weights=False, bias=True)
-        stacked = Trainer(configs[0], corpus)
-        members = [stacked.add(config) for config in configs]
-        stacked.step(4)
-        for config, member in zip(configs, members, strict=True):
-            solo = Trainer(config, corpus)
-            own = solo.add(config)
-            solo.step(4)
-            assert_same(stacked.snapshot(member), solo.snapshot(own))
-    finally:
-        torch.set_float32_matmul_precision(before)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_it_keeps_what_every_optimizer_promises(promise: Promise, name: str) -> None:
+    promise(name, OTHERS.get(name, []))
 
 
-@over_optimizers
-def test_a_member_goes_on_from_a_file_as_if_nothing_had_been(
-    name: str, small: Make, corpus: Corpus, assert_same: Same, tmp_path: Path
-) -> None:
-    configs = several(small, name)
-    trainer = Trainer(configs[0], corpus)
-    members = [trainer.add(config) for config in configs]
-    trainer.step(3)
-    save(trainer.snapshot(members[1]), tmp_path / "member", "data")
-    fork = trainer.restore(load(tmp_path / "member"))
-    elsewhere = Trainer(configs[0], corpus)
-    alone = elsewhere.restore(load(tmp_path / "member"))
-    kinds = {key.partition("/")[0] for key in trainer.snapshot(fork).tensors}
-    assert kinds == {"theta", "count", *configs[0].optimizer.moments}
-    for each in (trainer, elsewhere):
-        each.step(3)
-    assert_same(trainer.snapshot(members[1]), trainer.snapshot(fork))
-    assert_same(trainer.snapshot(members[1]), elsewhere.snapshot(alone))
-
-
-@over_optimizers
-def test_a_snapshot_of_another_optimizer_is_refused_in_one_line(name: str, small: Make, corpus: Corpus) -> None:
-    other = next(each for each in Optimizer.kinds().values() if each.moments != Optimizer.kinds()[name].moments)
-    trainer = Trainer(small(optimizer=name), corpus)
-    found = trainer.snapshot(trainer.add(small(optimizer=name)))
-    wrong = Snapshot(small(optimizer=other.name), found.values, 0, found.tensors)
-    with pytest.raises(
-        TunemaxError, match=f"does not belong to a softmax model of this shape, trained by {other.name}"
-    ):
-        Trainer(wrong.config, corpus).restore(wrong)
-    with pytest.raises(TunemaxError, match=f"optimizer = {other.name}: members stacked here have {name}"):
-        trainer.add(wrong.config)
-
-
-@over_optimizers
-def test_what_is_compiled_is_what_eager_mode_computes(
-    name: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The graph as it is handed to the compiler, in float64."""
-    monkeypatch.setattr(step, "compiled", lambda key, trace: trace()[0])
-    monkeypatch.setattr(step, "_known", {})
-    ends = []
-    for compiled in (False, True):
-        configs = several(small, name, compile=compiled, n_layer=1)
-        trainer = Trainer(configs[0], corpus, torch.float64)
-        members = [trainer.add(config) for config in configs]
-        trainer.step(3)
-        assert trainer.arithmetic.startswith("compiled" if compiled else "eager")
-        ends.append([trainer.snapshot(member).tensors for member in members])
-    for eager, other in zip(*ends, strict=True):
-        for key, tensor in eager.items():
-            torch.testing.assert_close(other[key], tensor, rtol=1e-10, atol=1e-10)
+@over_settings
+@pytest.mark.parametrize("promise", OF_A_SETTING, ids=lambda promise: promise.__name__)
+def test_it_keeps_it_in_every_setting(promise: Callable[[str, Any], None], name: str, fields: dict[str, Any]) -> None:
+    promise(name, fields)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @over_optimizers
 def test_it_is_compiled_and_trains_as_it_does_eagerly(
-    name: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(library.CACHE, str(tmp_path / "compiled"))
     ends = []
     for compiled in (False, True):
-        configs = several(small, name, compile=compiled, n_layer=1, n_embd=8, block_size=8)
+        configs = several(name, OTHERS.get(name, []), compile=compiled, n_layer=1, n_embd=8, block_size=8)
         trainer = Trainer(configs[0], corpus)
         members = [trainer.add(config) for config in configs]
         trainer.step(5)
         assert trainer.arithmetic.startswith("compiled" if compiled else "eager")
         ends.append([trainer.evaluate()[member] for member in members])
     assert ends[1] == pytest.approx(ends[0], abs=1e-3)
-
-
-@over_optimizers
-def test_columns_that_a_member_does_not_use_stay_zero(name: str, small: Make, corpus: Corpus) -> None:
-    config = small(optimizer=name, softmax_variant="softmax")
-    trainer = Trainer(config, corpus)
-    trainer.add(config)
-    trainer.step(5)
-    scalars = trainer.rows()[:, trainer.layout.spans["scalar"]]
-    assert scalars.shape[1] > 0
-    assert not scalars.any()
-
-
-@over_optimizers
-def test_each_role_has_its_own_learning_rate_and_decay(name: str, small: Make, corpus: Corpus) -> None:
-    base = {"optimizer": name, "tie_weights": False, "softmax_variant": "constantmax", "warmup_fraction": 0.0}
-    base |= {"weight_decay": 0.0}
-    ratios = {"input": "input_lr_ratio", "output": "output_lr_ratio", "vector": "vector_lr_ratio"}
-    ratios |= {"scalar": "variant_lr_ratio"}
-    trainer = Trainer(small(**base), corpus)
-    for role, field in ratios.items():
-        config = small(**base, **{field: 0.0})
-        member = trainer.add(config)
-        before = trainer.rows()[-1]
-        trainer.step(1)
-        changed = trainer.rows()[-1] != before
-        assert {each for each in ROLES if changed[trainer.layout.spans[each]].any()} == {*ROLES} - {role}
-        trainer.remove(member)
-    decays = {"input": "input_decay_ratio", "output": "output_decay_ratio", "vector": "vector_decay_ratio"}
-    for role, field in decays.items():
-        ends = []
-        for ratio in (0.0, 1.0):
-            member = trainer.add(small(**{**base, "weight_decay": 0.1}, **{field: ratio}))
-            trainer.step(1)
-            ends.append(trainer.rows()[-1])
-            trainer.remove(member)
-        changed = ends[0] != ends[1]
-        assert {each for each in ROLES if changed[trainer.layout.spans[each]].any()} == {role}
-
-
-@over_optimizers
-def test_it_learns_by_its_defaults(name: str, small: Make, corpus: Corpus) -> None:
-    config = small(optimizer=name, n_layer=1, max_iters=150)
-    trainer = Trainer(config, corpus)
-    member = trainer.add(config)
-    trainer.step(150)
-    assert member.event is None
-    assert trainer.evaluate()[member] < 3.0  # of 5.5 at the start

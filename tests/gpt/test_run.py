@@ -26,6 +26,7 @@ from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.matmul import current_route
 from tunemax.gpt.optimizer.adamw import AdamW
+from tunemax.gpt.record import CONFIG
 from tunemax.gpt.snapshot import Snapshot
 
 Make = Callable[..., Config]
@@ -100,7 +101,7 @@ def test_a_run_tells_its_metrics(undisturbed: Path) -> None:
 
 def test_the_folder_holds_no_more_than_it_should(undisturbed: Path) -> None:
     names = {path.name for path in undisturbed.iterdir() if not path.name.startswith("events.out.tfevents")}
-    assert names == {run.CONFIG, run.LOG, run.CHECKPOINT, run.LOCK}
+    assert names == {CONFIG, run.LOG, run.CHECKPOINT, run.LOCK}
 
 
 def test_without_out_dir_the_folder_is_named_after_what_is_trained(
@@ -277,22 +278,22 @@ def test_how_often_to_write_may_change_on_resume(
 def test_a_run_records_its_path_and_says_when_it_goes_on_by_another(
     small: Make, tmp_path: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = json.loads((undisturbed / run.CONFIG).read_text())["path"]
+    path = json.loads((undisturbed / CONFIG).read_text())["path"]
     assert path == ("eager, fp32, cuda" if torch.cuda.is_available() else f"eager, fp32, {current_route()} matmul")
     folder = interrupted_at(small(**FIELDS, out_dir=str(tmp_path / "run")), 8)
     capsys.readouterr()
     same = shutil.copytree(folder, tmp_path / "same")
     run.resume(same, {}, quiet)
     assert capsys.readouterr().err == ""
-    record = json.loads((folder / run.CONFIG).read_text())
-    (folder / run.CONFIG).write_text(json.dumps({**record, "path": "compiled, fp32, onednn matmul"}))
+    record = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**record, "path": "compiled, fp32, onednn matmul"}))
     run.resume(folder, {}, quiet)
     told = (
         f"{folder}: trained so far as compiled, fp32, onednn matmul; goes on as {path}, which is equal to rounding "
         "only\n"
     )
     assert capsys.readouterr().err == told
-    assert json.loads((folder / run.CONFIG).read_text())["path"] == path
+    assert json.loads((folder / CONFIG).read_text())["path"] == path
     assert learned(lines(folder)) == learned(lines(same))
 
 
@@ -309,7 +310,7 @@ def test_an_evaluation_that_cannot_be_compiled_shows_in_the_record(
         monkeypatch.setattr(tunemax.gpt.compile.step, name, fresh)
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=16, compile=True, out_dir=str(folder)), quiet)
-    assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("compiled but for evaluation, ")
+    assert json.loads((folder / CONFIG).read_text())["path"].startswith("compiled but for evaluation, ")
 
 
 def test_a_compiler_that_fails_shows_in_the_record(
@@ -323,7 +324,7 @@ def test_a_compiler_that_fails_shows_in_the_record(
     tunemax.gpt.compile.step._tell.cache_clear()
     folder = tmp_path / "run"
     run.train(small(**{**FIELDS, "max_iters": 4}, n_embd=12, compile=True, out_dir=str(folder)), quiet)
-    assert json.loads((folder / run.CONFIG).read_text())["path"].startswith("eager, ")
+    assert json.loads((folder / CONFIG).read_text())["path"].startswith("eager, ")
     assert capsys.readouterr().err == "compile: failed (C++ compile error); going on without\n"
 
 
@@ -374,7 +375,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         refused("holds no run .config.json is missing.", lambda folder=folder: run.resume(folder, {}, quiet))  # type: ignore[misc]
     for text in ("{", "[1]", "{}", '{"config": 3, "identity": "", "data": ""}', "\0"):
-        (tmp_path / run.CONFIG).write_text(text)
+        (tmp_path / CONFIG).write_text(text)
         refused("config.json: unreadable", lambda: run.resume(tmp_path, {}, quiet))
 
 

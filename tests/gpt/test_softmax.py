@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,12 +11,18 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.config import Config
+from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.softmax import GUARD, Variant, find_variant, variants
-from tunemax.gpt.softmax.constantmax import Constantmax
+from tunemax.gpt.softmax.constantmax import Constantmax, ConstantmaxQuan, SaturatingConstantmax
 from tunemax.gpt.softmax.normalised import Sigsoftmax, SigsoftmaxBase2, Softermax, Softmax
-from tunemax.gpt.softmax.polymax import Polymax
+from tunemax.gpt.softmax.pfla import KNOTS, REACH, PflaSoftmax
+from tunemax.gpt.softmax.polymax import ExpPolymax, Polymax
+from tunemax.gpt.softmax.sparse import Entmax15, Sparsemax, SteArgmax
 from tunemax.gpt.softmax.strongermax import Strongermax
+from tunemax.gpt.trainer import Trainer
+
+Make = Callable[..., Config]
 
 ANY = torch.ones(1, 1, dtype=torch.bool)
 
@@ -206,6 +213,82 @@ def test_sigsoftmax_base2_of_base_e_is_sigsoftmax() -> None:
     torch.testing.assert_close(
         weights(SigsoftmaxBase2(base=math.e), *logits), weights(Sigsoftmax(), *logits), rtol=1e-12, atol=0
     )
+
+
+# --- rounded, sparse and learned ones --------------------------------------------------------------------------------
+
+
+def test_rounding_has_the_gradients_of_what_it_rounds_to() -> None:
+    logits = (-3.0, 0.0, 4.5)
+    rounded, exact = ConstantmaxQuan(beta=2.504, gamma=99.96), Constantmax(beta=2.5, gamma=100.0)
+    assert torch.equal(weights(rounded, *logits), weights(exact, *logits))
+    assert torch.equal(slopes(rounded, *logits), slopes(exact, *logits))
+    gradients = []
+    for variant, beta, gamma in ((rounded, 2.504, 99.96), (exact, 2.5, 100.0)):
+        leaves = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (beta, gamma)]
+        total = weights(variant.bind(dict(zip(("beta", "gamma"), leaves, strict=True))), *logits).sum()
+        gradients.append(torch.stack(torch.autograd.grad(total, leaves)))
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=0)
+    assert weights(ConstantmaxQuan(gamma=1e-6), 2.5).tolist() == pytest.approx([10]), "one step at least"
+
+
+def test_the_largest_logit_has_it_all_and_the_gradient_is_softmaxs() -> None:
+    assert weights(SteArgmax(), 1.0, 3.0, 3.0, -2.0).tolist() == [0, 1, 0, 0]
+    logits = torch.tensor([[0.5, -1.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    towards = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
+    own, soft = (
+        torch.autograd.grad(variant.weights(logits, ANY.expand(1, 3)), logits, towards)[0]
+        for variant in (SteArgmax(), Softmax())
+    )
+    assert torch.equal(own, soft)
+
+
+def test_projections_give_exact_zeros_and_fewer_the_more_alike_logits_are() -> None:
+    assert weights(Sparsemax(), 0.0, 0.5, 2.0).tolist() == [0, 0, 1]
+    assert weights(Sparsemax(), 0.0, 0.5, 1.0).tolist() == pytest.approx([0, 0.25, 0.75])
+    assert weights(Entmax15(), 0.0, 0.0).tolist() == pytest.approx([0.5, 0.5])
+    assert (weights(Entmax15(), 0.0, 0.5, 1.0) > 0).all()
+
+
+def test_the_saturating_one_goes_on_flat_and_counts_that_as_guarded() -> None:
+    variant = SaturatingConstantmax(beta=1.0, gamma=10.0, saturation=2.0)
+    row = weights(variant, 2.0, 3.0, 3.0 + 1e-9, 8.0)
+    assert row.tolist() == pytest.approx([math.exp(part) / 10 for part in (1, 2, 2, 2)])
+    assert variant.guarded(torch.tensor([[2.0, 2.9, 3.1, 8.0]]), ANY).tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("power", [1.25, 2.0, 3.5])
+def test_exppolymax_is_joined_in_value_and_slope(power: float) -> None:
+    variant = ExpPolymax(power=power, base=3.0, divisor=2.0)
+    assert weights(variant, -1e-9, 0.0, 1e-9).tolist() == pytest.approx([0.5] * 3, abs=1e-8)
+    assert slopes(variant, -1e-9, 1e-9).tolist() == pytest.approx([math.log(3) / 2] * 2, abs=1e-6)
+
+
+def test_a_curve_starts_as_what_it_is_asked_for_and_every_knot_can_be_moved() -> None:
+    knots = torch.linspace(-REACH, REACH, KNOTS, dtype=torch.float64)
+    plain = PflaSoftmax(divide_by_sum=False, height=1.0)
+    torch.testing.assert_close(weights(plain, *knots.tolist()), knots.exp(), rtol=1e-9, atol=0)
+    heights = torch.ones(1, KNOTS, dtype=torch.float64, requires_grad=True)
+    moved = plain.bind({"height": heights}).weights(knots[None], ANY.expand(1, KNOTS))
+    moved.sum().backward()
+    assert heights.grad is not None
+    torch.testing.assert_close(heights.grad[0], knots.exp(), rtol=1e-9, atol=0)
+
+
+def test_a_curve_learns_a_number_for_each_knot_and_is_kept_whole(small: Make, corpus: Corpus) -> None:
+    config = small(softmax_variant="pfla_softmax", pfla_softmax__sharing="head", learning_rate=0.01)
+    trainer = Trainer(config, corpus)
+    member = trainer.add(config)
+    before = trainer.snapshot(member).tensors["theta/h.0.pfla_softmax.height"]
+    trainer.step(3)
+    snapshot = trainer.snapshot(member)
+    assert before.shape == (2, KNOTS)
+    assert (snapshot.tensors["theta/h.0.pfla_softmax.height"] != before).any(dim=0).sum() > 2
+    assert trainer.learnables(member)["height"].shape == (2, 2)
+    other = Trainer(config, corpus)
+    restored = other.restore(snapshot)
+    assert torch.equal(other.rows(), trainer.rows())
+    assert other.learnables(restored).keys() == {"height"}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tunemax.gpt.optimizer.adamw import AdamW
 from tunemax.gpt.parameters import MATRICES
 from tunemax.gpt.probe import probe
 from tunemax.gpt.snapshot import Snapshot
+from tunemax.gpt.softmax import variants
 from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
@@ -46,7 +47,8 @@ ACTIVATED: dict[str, dict[str, Any]] = {  # beside the variant, what makes a con
 
 
 def with_control(name: str, small: Make) -> Config:
-    variant = {"softmax_variant": name.partition(".")[0]} if "." in name else {}
+    owner = name.partition(".")[0]
+    variant = {"softmax_variant": owner} if owner in variants() else {}
     spec = all_specs()[name]
     conditions = {
         other: allowed[0]

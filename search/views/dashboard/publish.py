@@ -75,8 +75,8 @@ def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confir
     """What stands against the ranks and the winners of a question, or against those that it confirms."""
     if not question.definition.confirms:
         return cautions(question, board, confirmed)
-    space_of = tuned(question).definition.space_of
-    at_ends = sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space_of(e.config)))
+    space_in = tuned(question).definition.space_in
+    at_ends = sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space_in(e.source)))
     return (*question.astray, *at_ends)
 
 

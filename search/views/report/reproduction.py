@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.fields import Choices
@@ -19,19 +20,13 @@ from tunemax.search.views.document import Section, tabulated
 
 def configuration(definition: StudyDefinition) -> Section:
     """The fields that are not at their defaults, and the dimensions."""
-    fixed = next(iter(definition.siblings().values()))
-    config = Config.of({name: value for name, value in fixed.items() if name not in definition.space})
-    specs = all_specs()
-    rows = [
-        (name, str(value), "fixed")
-        for name, value in config.active().items()
-        if (value != specs[name].default or name in definition.base) and name != definition.per
-    ]
+    rows = [*_shared(definition), *_own(definition)]
     for name, dimension in definition.space.items():
         own = {sibling: ranges[name] for sibling, ranges in definition.own.items() if name in ranges}
         rows += [(name, _written(each), f"searched by {sibling}") for sibling, each in own.items()]
-        if len(own) < len(definition.siblings()):
-            rows.append((name, _written(dimension), "searched by the others" if own else "searched"))
+        fixing = [candidate for candidate, fields in definition.candidates.items() if name in fields]
+        if len(own) + len(fixing) < len(definition.siblings()):
+            rows.append((name, _written(dimension), "searched by the others" if own or fixing else "searched"))
     plan = (
         f"Sampler {definition.sampler.name}, pruner {definition.pruner.name}, "
         f"{counted(definition.budget.trials, 'trial')} for each candidate of {definition.budget.words}, tuning seed "
@@ -40,6 +35,29 @@ def configuration(definition: StudyDefinition) -> Section:
     )
     table = tabulated(("field", "value", ""), rows, words=("value", ""))
     return Section("Configuration", sentences=(plan,), tables=(table,))
+
+
+def _shared(definition: StudyDefinition) -> Iterator[tuple[str, str, str]]:
+    """The fields that no candidate has for its own, where they are not at their defaults."""
+    own = {name for fields in definition.compared.values() for name in fields}
+    first, *others = (
+        Config.of({name: value for name, value in fixed.items() if name not in definition.space_of(fixed)}).active()
+        for fixed in definition.siblings().values()
+    )
+    named = {name: value for active in others for name, value in active.items() if name in definition.base}
+    for name, value in {**first, **named}.items():
+        if name not in own and (value != all_specs()[name].default or name in definition.base):
+            yield name, str(value), "fixed"
+
+
+def _own(definition: StudyDefinition) -> Iterator[tuple[str, str, str]]:
+    """The fields that candidates have for their own, and what those have that do not name them."""
+    for candidate, fields in definition.candidates.items():
+        yield from ((name, str(value), f"fixed in {candidate}") for name, value in fields.items())
+    for name, value in definition.base.items():
+        naming = [candidate for candidate, fields in definition.candidates.items() if name in fields]
+        if 0 < len(naming) < len(definition.candidates):
+            yield name, str(value), "fixed in the others"
 
 
 def _written(dimension: Dimension) -> str:

@@ -115,3 +115,24 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(
     told = capsys.readouterr().err
     assert told.startswith(f"tunemax: {file}:3: ")
     assert said in told
+
+
+VARIANTS = ("softmax", "constantmax", "softermax")
+SWEEP = (
+    "--no-use_softmax_variant",
+    "--use_softmax_variant --softmax_variant constantmax",
+    "--softmax_variant=softermax",
+)
+
+
+@pytest.mark.parametrize(("words", "variant"), list(zip(SWEEP, VARIANTS, strict=True)))
+def test_the_flags_of_another_code_base_are_taken(words: str, variant: str, text: Path) -> None:
+    sizes = [f"--{name}={value}" for name, value in SIZES.items() if name != "tensorboard"]
+    logged = ["--tensorboard_project", "sweep", "--tensorboard_run_name", variant, "--out_dir=a", "--no-compile"]
+    assert main(["train", *words.split(), *sizes, *logged, f"--dataset={text}"]) == 0
+    assert recorded("a")["softmax_variant"] == variant
+
+
+def test_a_variant_that_is_not_named_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--use_softmax_variant"]) == 2
+    assert "add --softmax_variant NAME" in capsys.readouterr().err

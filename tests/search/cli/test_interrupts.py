@@ -172,7 +172,8 @@ def test_pressed_again_a_run_says_how_it_goes_on_from_its_folder(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "_go_on" if recorded else "_record", ended)
+    place, name = (runs, "_go_on") if recorded else (runs.Record, "of")
+    monkeypatch.setattr(place, name, ended)
     assert main(words) == 130
     assert capsys.readouterr().err.splitlines()[0] == f"tunemax: ended at once; {again.format(' '.join(words))}"
     assert interrupts.way_on() == ""

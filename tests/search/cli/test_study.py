@@ -118,7 +118,7 @@ def test_best_says_where_its_trial_is_confirmed(
     assert "(tuned, not confirmed)" in typed(capsys, "study", "best", "q/polymax", "--storage", done)
     work(confirmed)
     best = typed(capsys, "study", "best", "q/polymax", "--storage", done)
-    assert "(tuned; confirmed in q.confirmed: tie, compared with softmax)\n" in best
+    assert "(tuned; confirmed in q.confirmed: undecided, compared with softmax)\n" in best
 
 
 def test_list_and_show_count_every_trial(done: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +236,7 @@ def test_a_changed_file_is_refused_with_the_difference(
         ("study extend q --trials 0", "--trials = 0: expected a whole number ≥ 1"),
         ("study extend q", "the following arguments are required: --trials; see `tunemax study extend --help`"),
         ("train --from q/softmx", "study q/softmx: not in this storage; did you mean `q/softmax`?"),
-        ("train --from q/softmax --trial 9", "--trial 9: q/softmax has 4 trials, numbered from 0"),
+        ("train --from q/softmax --trial 9", "q/softmax#9: q/softmax has 4 trials, numbered from 0"),
         ("train --from q/softmax --n_head 5", "n_embd = 16 is not divisible by n_head = 5; change one of them"),
     ],
 )
@@ -496,11 +496,9 @@ def test_what_is_evaluated_by_the_old_rule_takes_no_tokens(
         "--no-tensorboard",
     ]
     tokens = ["--eval_tokens", "128"]
-    nothing = (
-        "tunemax: --eval_tokens = 128: means nothing with eval_by = windows, by which older versions have evaluated"
-    )
+    nothing = "tunemax: eval_tokens = 128: means nothing with eval_by = windows"
     assert main([*words, *tokens, "--out_dir", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err == f"{nothing}; leave it out, or begin anew with --eval_by tokens as well\n"
+    assert capsys.readouterr().err == f"{nothing}; leave it out, or take eval_by = tokens\n"
     typed(capsys, *words, "--out_dir", str(tmp_path / "old"))
     assert main(["train", "--resume", str(tmp_path / "old"), *tokens, "--max_iters", "4"]) == 2
     assert capsys.readouterr().err.startswith(nothing)

@@ -12,7 +12,8 @@ from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.defaults import SCHEMA, SEARCHED_UNTIL, UNTIL, defaults_of, searched_in
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import Range
+from tunemax.gpt.fields import Choices, Range
+from tunemax.gpt.softmax import variants
 from tunemax.search.api import create_study
 from tunemax.search.cli import main
 from tunemax.search.question.changes import joined
@@ -33,7 +34,7 @@ def since(schema: int) -> Callable[[str], int]:
     return lambda _name: schema
 
 
-@pytest.mark.parametrize("schema", [2, 3])
+@pytest.mark.parametrize("schema", [2, 3, 4])
 def test_defaults_and_ranges_of_a_schema_are_what_they_were(schema: int) -> None:
     """Recorded by its last revision. Who changes a default, or a default range, writes the old one into the tables."""
     record = json.loads((Path(__file__).parents[2] / f"data/defaults_{schema}.json").read_text())
@@ -57,6 +58,16 @@ def test_a_file_is_read_by_the_defaults_and_ranges_of_its_question(plan: Plan) -
     }
     assert {"learning_rate", "warmup_fraction"}.isdisjoint(fixed)
     assert Config.of(next(iter(now.siblings().values()))).train.schedule != RECIPE["schedule"]
+
+
+def test_a_question_without_a_list_goes_on_comparing_the_variants_of_its_time(plan: Plan) -> None:
+    asked = {key: value for key, value in plan(space={"learning_rate": "default"}).items() if key != "compare"}
+    old, today = define(asked, name="q", begun=since(4)), define(asked, name="q")
+    assert old.compare == SEARCHED_UNTIL[4]["softmax_variant"].values  # type: ignore[union-attr]
+    assert today.compare == tuple(variants())
+    asked = {**asked, "per": None, "space": {"softmax_variant": "default"}}
+    assert define(asked, name="q", begun=since(4)).space["softmax_variant"] == Choices(old.compare)
+    assert define(asked, name="q").space["softmax_variant"] == Choices(tuple(variants()))
 
 
 def test_what_was_accepted_then_is_not_refused_by_a_later_default(plan: Plan) -> None:

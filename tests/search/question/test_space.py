@@ -94,11 +94,11 @@ def test_siblings_may_be_given_ranges_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("dimension", "more", "message"),
     [
-        ({"per": {"adamw": "default"}}, {}, "`per` gives siblings ranges of their own, and there are none"),
-        ({"per": {"adamw": "default"}}, {"per": "optimizer"}, "lion is missing; give each sibling its range"),
-        ({"per": {"adamv": "default"}}, {"per": "optimizer"}, "adamv is no sibling.*did you mean `adamw`"),
-        ({"per": [1, 2]}, {"per": "optimizer"}, "expected {per: {adamw: …}} with a range for each sibling"),
-        ({"per": {}, "low": 1}, {"per": "optimizer"}, "expected {per: {adamw: …}} with a range for each sibling"),
+        ({"per": {"adamw": "default"}}, {}, "`per` gives candidates ranges of their own, and there are none"),
+        ({"per": {"adamw": "default"}}, {"per": "optimizer"}, "lion is missing; give each candidate its range"),
+        ({"per": {"adamv": "default"}}, {"per": "optimizer"}, "adamv is no candidate.*did you mean `adamw`"),
+        ({"per": [1, 2]}, {"per": "optimizer"}, "expected {per: {adamw: …}} with a range for each candidate"),
+        ({"per": {}, "low": 1}, {"per": "optimizer"}, "expected {per: {adamw: …}} with a range for each candidate"),
         ({"per": {"adamw": {"low": "x"}}}, {"per": "optimizer", "compare": ["adamw"]}, "x, expected a number > 0"),
         ("default", {"per": "optimizer", "compare": ["adam"]}, "no such optimizer.*did you mean `adamw`"),
         ("default", {"base": {"optimizer": "adan"}}, "no such optimizer"),

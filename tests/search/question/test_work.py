@@ -24,6 +24,13 @@ SEARCHABLE = [
     for name, spec in all_specs().items()
     if name not in OWNED and spec.declared.search is not None and spec.declared.identity
 ]
+BESIDE: dict[str, dict[str, Any]] = {
+    "strongermax.learn_obo": {"strongermax.obo": 1.0},
+    "attention": {"n_head": 4, "n_kv_head": 2, "head_dim": 16},
+    "window": {"block_size": 128},
+    "mlp_compensates": {"attention": "multi_query"},
+}
+"""Without it the field is not possible, or some of its values train the same as others."""
 SAID: list[dict[str, Any]] = [
     {"horizon": 100, "equal": "iterations"},
     {"tokens": 1e6},
@@ -43,10 +50,10 @@ def conditions(name: str) -> dict[str, Any]:
     """Values of other fields beside which this one means something."""
     spec = all_specs()[name]
     return {
-        other: some.bound + 1 if isinstance(some, Above) else some[0]
+        other: some.bound + 0.5 if isinstance(some, Above) else some[0]
         for condition in (spec.when, *spec.any_of[:1])
         for other, some in condition.items()
-    } | ({"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {})
+    } | BESIDE.get(name, {})
 
 
 def costs(name: str) -> set[tuple[int, float]]:

@@ -95,7 +95,7 @@ def test_a_verdict_waits_for_seeds_in_their_order() -> None:
     reference = dict(enumerate(REFERENCE))
     (whole,) = compare({"a": own, "b": reference}, "b", 12)
     (held,) = compare({"a": own | {3: None}, "b": reference}, "b", 12)
-    assert (whole.verdict, held.verdict, held.n) == ("better", "tie", 11)
+    assert (whole.verdict, held.verdict, held.n) == ("better", "undecided", 11)
     (failed,) = compare({"a": {seed: loss for seed, loss in own.items() if seed != 3}, "b": reference}, "b", 12)
     assert failed.verdict == "better", "a seed that will never end is not waited for"
 
@@ -134,14 +134,14 @@ def test_diverged_runs_are_in_the_typical_difference_and_not_in_the_mean() -> No
         (shifted(-0.05), REFERENCE, "better"),
         (shifted(0.05), REFERENCE, "worse"),
         (shifted(0.0), REFERENCE, "equal"),
-        (list(SEEDS[:12] + 8 * WOBBLE[:12]), REFERENCE, "tie"),
+        (list(SEEDS[:12] + 8 * WOBBLE[:12]), REFERENCE, "undecided"),
         (shifted(-0.05, lost=1), REFERENCE, "mixed"),  # better, but less reliable
         (shifted(0.05), [*REFERENCE[:11], INF], "mixed"),  # worse, but more reliable
         (shifted(0.0, 24, lost=1), list(SEEDS), "mixed"),
         (shifted(0.0, lost=10), REFERENCE, "worse"),
         (shifted(0.0), [*REFERENCE[:2], *[INF] * 10], "better"),
         (shifted(-0.05, lost=1), [*REFERENCE[:11], INF], "better"),  # no less reliable
-        ([INF] * 12, [INF] * 12, "tie"),
+        ([INF] * 12, [INF] * 12, "undecided"),
     ],
 )
 def test_verdicts(own: list[float], other: list[float], verdict: str) -> None:
@@ -179,7 +179,7 @@ def test_where_nothing_differs_a_family_is_seldom_told_apart() -> None:
     told = 0
     for _ in range(150):
         runs = {str(name): dict(enumerate(map(float, draw.normal(2, 0.02, 12)))) for name in range(7)}
-        told += any(each.verdict != "tie" for each in compare(runs, "0", 12, margin=1e-6))
+        told += any(each.verdict != "undecided" for each in compare(runs, "0", 12, margin=1e-6))
     assert told / 150 <= 0.05 + 0.053
 
 
@@ -235,7 +235,7 @@ def test_two_modes_are_mostly_seen() -> None:
 
 @pytest.mark.parametrize("family", [1, 4])
 def test_seeds_needed_are_those_of_a_look_to_come_at_its_level(family: int) -> None:
-    """Of effects that leave such a z in a tenth of ties, and in nine tenths: each with the power of 80 %."""
+    """Of effects that leave such a z in a tenth of undecided cases, and in nine tenths: each with the power of 80 %."""
     differences = list(np.random.default_rng(2).normal(0.2, 1, 12))
     seen, normal = z_score(differences), scipy.stats.norm
 
@@ -274,7 +274,7 @@ def test_no_difference_has_no_upper_end() -> None:
 
 
 def test_the_range_has_the_seeds_that_are_truly_needed() -> None:
-    """An effect that a plain test finds with 282 pairs, after a tie at 12: in 80 % at least of the ties."""
+    """An effect that a plain test finds with 282 pairs, after 12 that decide nothing: in 80 % of them at least."""
     effect, rng = 2.8016 / math.sqrt(282), np.random.default_rng(11)
     z = effect * math.sqrt(12)
     truth = next(
@@ -316,7 +316,9 @@ def test_every_verdict_has_its_words() -> None:
     assert said(shifted(0.05)).startswith("a is typically 2.6 % worse than b in validation loss (95 % interval 2.5 …")
     assert said(shifted(0.0)).startswith("a equals b within 0.5 % in validation loss: typically ")
     assert " of a larger difference" in said(shifted(0.0)), "not the p of no difference, which stands in the table"
-    assert said(list(SEEDS[:12] + 8 * WOBBLE[:12])).startswith("a and b tie in validation loss: typically ")
+    assert said(list(SEEDS[:12] + 8 * WOBBLE[:12])).startswith(
+        "a and b are not told apart in validation loss: typically "
+    )
     mixed = said(shifted(-0.05, lost=1))
     assert mixed.startswith("a is not called better than b in validation loss: typically it is 2.")
     assert "but less reliable" in mixed

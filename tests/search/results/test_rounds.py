@@ -212,7 +212,7 @@ def test_a_confirmation_goes_on_round_by_round_with_those_that_are_open(ask: Ask
     worse, near = found.entry("0.95"), found.entry("0.02")
     assert worse
     assert near
-    assert (worse.verdict, near.verdict) == ("worse", "tie")
+    assert (worse.verdict, near.verdict) == ("worse", "undecided")
     assert (len(worse.losses), len(near.losses)) == (9, 16)
     assert sum(len(entry.losses) for entry in found.entries) <= 45
     again = confirm(question, question.definition.confirm or Confirm())

@@ -1,4 +1,4 @@
-"""What is said of a confirmation: its order, its headline, every candidate's sentence, and what would settle a tie."""
+"""What is said of a confirmation: its order, its headline, every candidate's sentence, what would settle the rest."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def test_a_tie_is_called_a_tie_and_says_what_would_separate_it() -> None:
     start = datetime(2026, 1, 1)
     runs = [trial_of(start, start + timedelta(seconds=30)), trial_of(start, start + timedelta(seconds=60))]
     found = told({"softmax": SOFTMAX, "polymax": near}, trials=runs)
-    assert found.verdict.startswith("polymax and softmax tie in validation loss: typically +0.3 % (95 % interval -")
+    assert found.verdict.startswith(
+        "polymax and softmax are not told apart in validation loss: typically +0.3 % (95 % interval -"
+    )
     (remedy,) = remedies(found)
     tie = found.entry("polymax").versus  # type: ignore[union-attr]
     assert tie
@@ -132,7 +134,10 @@ def test_more_seeds_cost_what_the_runs_so_far_have_taken() -> None:
 def test_seeds_too_few_to_show_anything_are_said_to_be() -> None:
     few = {seed: SOFTMAX[seed] for seed in (1001, 1002, 1003)}
     found = replace(told({"softmax": few, "polymax": {seed: times(2)[seed] for seed in few}}), seeds=3, planned=3)
-    assert "tie in validation loss, since 3 seeds are too few to say: 6 or more may; so far typically" in found.verdict
+    assert (
+        "are not told apart in validation loss, since 3 seeds are too few to say: 6 or more may; so far typically"
+        in found.verdict
+    )
     assert "∞" not in found.verdict
     assert remedies(found)[0] == "3 seeds can never show a difference; 6 or more could."
 
@@ -177,7 +182,7 @@ def test_a_tie_whose_interval_leaves_0_out_says_why_it_is_one() -> None:
     (entry, *_) = [entry for entry in found.entries if entry.versus]
     assert entry.versus
     assert entry.versus.typical.low > 0
-    assert entry.verdict == "tie", "8 seeds cannot show a difference among five"
+    assert entry.verdict == "undecided", "8 seeds cannot show a difference among five"
     assert "the interval by itself leaves 0 out, p counts all candidates and looks" in found.sentence(entry)
 
 
@@ -203,7 +208,7 @@ def test_where_all_runs_of_both_diverged_nothing_is_better_and_no_seeds_are_aske
     (entry,) = [each for each in found.entries if each.versus]
     assert entry.versus
     assert entry.versus.relative == (0.0, 0.0, 0.0)
-    assert found.verdict.startswith("polymax and softmax tie in validation loss: typically 0.00 % ")
+    assert found.verdict.startswith("polymax and softmax are not told apart in validation loss: typically 0.00 % ")
     assert remedies(found) == ("All runs of polymax and softmax diverged; more seeds would hardly tell them apart.",)
 
 

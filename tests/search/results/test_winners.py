@@ -17,13 +17,17 @@ from tunemax.gpt.fields import Range
 from tunemax.gpt.softmax import variants
 from tunemax.search.cli.command_line import build
 from tunemax.search.cli.flags import config_from
-from tunemax.search.results.winners import fields
+from tunemax.search.results.trained import find
 from tunemax.search.storage import attributes
 from tunemax.search.storage.attributes import outcomes
 from tunemax.search.storage.commands import training
 from tunemax.search.storage.questions import Question
 
 Ask = Callable[..., Question]
+
+
+def fields(where: str, study: str, number: int | None = None) -> dict[str, Any]:
+    return dict(find(study, where, number).fields)
 
 
 def recorded(config: Config) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def test_a_question_gives_the_best_of_all_its_candidates(finished: Question, whe
     assert fields(where, "q") == json.loads(winner.system_attrs[attributes.CONFIG])
     for name, trial in best.items():
         assert fields(where, name) == json.loads(trial.system_attrs[attributes.CONFIG])
-        assert fields(where, name, trial.number) == fields(where, name)
+        assert fields(where, name, trial.number) == fields(where, f"{name}#{trial.number}") == fields(where, name)
 
 
 def test_a_better_trial_without_a_configuration_is_passed_over(finished: Question, where: str) -> None:
@@ -107,9 +111,9 @@ def test_a_better_trial_without_a_configuration_is_passed_over(finished: Questio
     ("study", "number", "told"),
     [
         ("q/softmx", None, r"study q/softmx: not in this storage; did you mean `q/softmax`\?"),
-        ("q", 1, r"--trial 1: q has 2 studies; name one, such as q/softmax"),
-        ("q/softmax", 7, r"--trial 7: q/softmax has 4 trials, numbered from 0"),
-        ("q/softmax", 3, r"--trial 3: waiting, its configuration is not recorded; take another trial"),
+        ("q", 1, r"q#1: q has 2 studies; name one: q/softmax"),
+        ("q/softmax", 7, r"q/softmax#7: q/softmax has 4 trials, numbered from 0"),
+        ("q/softmax", 3, r"q/softmax#3: waiting, its configuration is not recorded; take another trial"),
     ],
 )
 def test_what_is_not_there_is_said(finished: Question, where: str, study: str, number: int | None, told: str) -> None:

@@ -201,7 +201,7 @@ def test_the_parts_of_a_measurement_fit_its_budget(capsys: pytest.CaptureFixture
         (["--instances", "8", "--member-steps", "100"], "member-steps = 100: too few for 8 instances; give at least "),
         (["--seed", "x"], "--seed = x: expected a whole number"),
         (["--controls", "dropout_"], "control dropout_: no such field"),
-        (["--set", "dataset=short.txt"], "tuning of short has 7 tokens, and a window needs 9; give more text"),
+        (["--set", "dataset=short.txt"], "instance validation/0: its part of "),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(

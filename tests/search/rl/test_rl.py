@@ -12,7 +12,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from tunemax.envs.agents import training
+from tunemax.envs.task import task_of
 from tunemax.search.cli import main
+from tunemax.search.rl.baselines import looked_at
 from tunemax.search.storage import attributes
 from tunemax.search.storage.database import open_storage
 
@@ -175,6 +177,17 @@ def test_a_baseline_is_tuned_several_times_each_from_a_seed_of_its_own(capsys: p
     starts = {trials[0].value for trials in found.values()}
     assert len(starts) == 3, "and has training instances of its own"
     assert re.search(r"constant 3: validation return .* member-steps\n", capsys.readouterr().out)
+
+
+def test_finalists_are_looked_at_as_agents_are_where_the_budget_pays() -> None:
+    task = task_of("Tiny-v1")  # 20 iterations
+    counts = {budget: len(looked_at(task, budget)) for budget in (1, 16 * 16 * 20, 40 * 16 * 20, 64 * 16 * 20, 10**9)}
+    assert list(counts.values()) == [16, 16, 40, 64, 64]
+    assert [each.name for each in looked_at(task, 1)[:2]] == ["validation/0", "validation/1"]
+    mixed = task_of("Tiny-v1", vary={"horizon": [10, 30]})
+    horizons = [each.horizon for each in looked_at(mixed, 10**9)]
+    assert set(horizons) == {10, 30}
+    assert len(looked_at(mixed, 16 * sum(horizons[:30]))) == 30
 
 
 def test_agents_are_no_questions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -276,6 +276,19 @@ def test_the_sentence_names_every_size_that_was_trained() -> None:
     assert "at 200 iterations of a 1–2×8–64 model on python_stdlib" in mixed.where
 
 
+def test_the_sentence_names_whatever_else_differs_or_happens() -> None:
+    vary = {"horizon": [20, 40], "softmax_variant": ["constantmax", "softmax"], "batch_size": [2, 4]}
+    vary["dataset"] = ["python_stdlib", "python_docstrings"]
+    disturb = {"text": ["python_docstrings"], "layer": True}
+    scene = Scene.of("Tiny-v1", controls=["learning_rate"], vary=vary, disturb=disturb)
+    found = verdict(contender("constant", 2.0), contender("spline", 1.9), contender("sac", 1.8, "agent"))
+    told = replace(found, contest=replace(found.contest, scene=scene)).where
+    assert told == (
+        "at 20–40 iterations of a 1×8 model (with any softmax_variant, batch_size) on python_stdlib and "
+        "python_docstrings, disturbed by its text and layer"
+    )
+
+
 def test_the_report_has_every_run(tmp_path: Path) -> None:
     found = verdict(contender("constant", 2.0), contender("spline", 1.9), contender("sac", 1.8, "agent"))
     paths = {path.name: path for path in write(found, tmp_path)}

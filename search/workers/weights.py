@@ -1,0 +1,55 @@
+"""Weights that stay when a trial has ended: those of each candidate's best trial, and of confirmed runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from optuna.trial import TrialState
+
+from tunemax.gpt import checkpoint
+from tunemax.gpt.files import Guard
+from tunemax.search.storage.paths import WEIGHTS, trial_file, trial_folders
+from tunemax.search.workers.trial import Job, leads
+
+
+class Weights:
+    """Watches a worker's trials: writes WEIGHTS of one that is to be kept, and removes those that it has overtaken.
+
+    Only what is kept is ever written. A full disk must not cost a result: trials go on without, which is told once.
+
+    Args:
+        storage_url: of the trials' storage; the files lie in the trials' folders.
+        note: told in one line what a user should know.
+    """
+
+    def __init__(self, storage_url: str, note: Callable[[str], None]) -> None:
+        self._url = storage_url
+        self._guard = Guard(note, "trials go on, and their weights are not kept")
+
+    def started(self, job: Job) -> None:
+        """It has nothing to keep yet."""
+
+    def evaluated(self, job: Job) -> None:
+        """Nor now."""
+
+    def ending(self, job: Job, end: str) -> None:
+        confirmed = job.definition.confirms is not None
+        if end != "complete" or not (confirmed or leads(job)):
+            return
+        path = trial_file(self._url, job.study, job.number, WEIGHTS)
+        with self._guard(f"{path}: cannot be written"):
+            checkpoint.save(job.trainer.snapshot(job.member).weights, path, job.trainer.corpus.manifest.fingerprint)
+        if not confirmed and os.path.exists(path):  # Path.exists raises if a folder may not be entered
+            self._forget_overtaken(job)
+
+    def _forget_overtaken(self, job: Job) -> None:
+        """Remove what other trials of the study have kept. One that is about to end stays: it may be better still."""
+        others = job.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ended = {f"{other.number:05}" for other in others}
+        for folder in trial_folders(self._url, job.study):
+            if folder.name in ended:
+                with contextlib.suppress(OSError):  # it is somebody else's, or something else is in it
+                    (folder / WEIGHTS).unlink(missing_ok=True)
+                    folder.rmdir()
