@@ -76,7 +76,7 @@ def test_a_training_goes_on_with_the_text_that_it_began_with(texts: Path, before
 
 def test_an_agent_goes_on_with_the_text_that_it_began_with(texts: Path, before: pytest.MonkeyPatch) -> None:
     sizes = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
-    scene = ["--env", "LearningRate-v1", "--horizon", "24", "--frame-skip", "8", "--set", f"dataset={texts}", *sizes]
+    scene = ["--env", "LearningRate-v0", "--horizon", "24", "--frame-skip", "8", "--set", f"dataset={texts}", *sizes]
     words = ["rl", "train", *scene, "--algo", "sac", "--envs", "4", "--round", "2", "--out", "agent"]
     assert main([*words, "--steps", "24"]) == 0
     path = next(Path("agent").rglob("last*"))

@@ -25,6 +25,7 @@ FREE = {
     "gpt/compile/library.py": "calls files by digests",
     "gpt/data/sources.py": "reads the files that a folder has",
     "gpt/data/splits.py": "reads the files that a folder has",
+    "search/question/plugins.py": "finds the plug-ins that the user's file names",
     "search/storage/backends.py": "looks beside the user's file for its log",
     "search/storage/marks.py": "follows what the system says of processes",
     "search/machine/disk.py": "measures the files that a folder has",

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 _NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
 
 
+class Help(argparse.HelpFormatter):
+    """As argparse has it, but a switch that has no room for both its forms in a line is written as ``--[no-]name``."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        both = super()._format_action_invocation(action)
+        if isinstance(action, argparse.BooleanOptionalAction) and self._current_indent + len(both) > self._width:
+            return action.option_strings[0].replace("--", "--[no-]", 1)
+        return both
+
+
 class Parser(argparse.ArgumentParser):
     """As argparse has it, but mistakes are raised as TunemaxError, with the nearest name that exists.
 
@@ -25,7 +35,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *, fill: Callable[[Parser], None] | None = None, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=Help, **kwargs)
         self.fill = fill
         self.spellings: dict[str, str] = {}
         self.more: dict[argparse.Action, str] = {}

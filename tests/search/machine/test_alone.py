@@ -64,7 +64,7 @@ def test_many_members_need_more(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_that_runs_out_later_is_one_line(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise fault
 
     monkeypatch.setattr("tunemax.gpt.run.train", fail)
@@ -75,7 +75,7 @@ def test_memory_that_runs_out_later_is_one_line(
 
 
 def test_another_fault_is_no_shortage_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr("tunemax.gpt.run.train", fail)

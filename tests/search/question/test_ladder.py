@@ -147,10 +147,10 @@ def test_each_schema_has_the_defaults_of_its_time() -> None:
             of(schema, question({"learning_rate": RATES, "weight_decay": "default"})) for schema in range(1, SCHEMA + 1)
         ]
         fixed = [next(iter(each.siblings().values())) for each in definitions]
-        assert [values.get("beta2") for values in fixed] == [0.9, 0.95, None, None]
+        assert [values.get("beta2") for values in fixed] == [0.9, 0.95, *[None] * 3]
         first = [known(each)[0] for each in definitions]
-        assert [point["weight_decay"] for point in first] == [0.3, *[now["weight_decay"]] * 3]
-        assert [point["learning_rate"] for point in first] == [2e-3, 2e-3, 0.00316, 0.00316]
+        assert [point["weight_decay"] for point in first] == [0.3, *[now["weight_decay"]] * 4]
+        assert [point["learning_rate"] for point in first] == [2e-3, 2e-3, *[0.00316] * 3]
         scene = Scene.of("Tiny-v1")
         trained = [scene.at(schema).task.config.flat() for schema in (1, 2, 3)]
         assert [(each["beta2"], each["weight_decay"]) for each in trained] == [

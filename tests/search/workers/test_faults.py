@@ -507,7 +507,10 @@ def test_a_small_disk_is_filled_and_everything_goes_on(
     helper.end()
     told = (tmp_path / "notes").read_text().splitlines()
     kinds = [
-        kind for note in told for kind in ("snapshot.safetensors", "TensorBoard events", "artifact") if kind in note
+        kind
+        for note in told
+        for kind in ("snapshot.safetensors", "weights.safetensors", "TensorBoard events", "artifact")
+        if kind in note
     ]
     assert len(kinds) == len(set(kinds)) == len(told), "each is told once"
     assert all(reason in note for note in told)
