@@ -299,7 +299,7 @@ def test_a_published_agent_steers_a_run_by_its_name(capsys: pytest.CaptureFixtur
     asked = "--n_layer 1 --n_embd 8 --block_size 16 --batch_size 4 --max_iters 40 --eval_interval 20 --out_dir steered"
     assert main(["rl", "steer", "mixed_widths", *asked.split()]) == 0
     said = capsys.readouterr().out
-    assert "of tunemax/MixedWidths-v1 moves learning_rate every 4 of 40 iterations" in said
+    assert "of tunemax/MixedWidths-v1 moves learning_rate every 2 of 40 iterations" in said
     assert "finished at iteration 40; the run is in steered" in said
     assert main(["rl", "steer", "mixed_width"]) == 2
     assert "mixed_width: no agent here" in (said := capsys.readouterr().err)
