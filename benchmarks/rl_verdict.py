@@ -7,7 +7,7 @@ A contest has seeds of an agent, tunings of the best static setting, tunings of 
 instances, and is judged as `tunemax rl evaluate` judges it, both primary contrasts together. The unit is the standard
 deviation, over instances, of the difference of one run of each side. Half of its square is the methods' (an instance
 suits the one more than the other), half is left to each run on each instance; whole runs differ by 0.2, 0.5, 1 or 2 of
-the unit. *False*: anything is claimed that is not so, better, worse or a tie.
+the unit. *False*: anything is claimed that is not so, better, worse or equal.
 
 With --contest only the table of what was measured is printed, by the standard deviations of a contest that was held:
 the folder of its report, in which runs.csv has every training.
@@ -50,7 +50,7 @@ BATCH = 100
 UNIT = 0.01
 """In log losses: a percent of the loss."""
 MARGIN = 1.0
-"""Of a tie, in units."""
+"""Of what is equal, in units."""
 SIZES = ((5, 5, 64), (8, 8, 256))
 """Seeds, tunings and instances: the fewest that get a verdict, and those of `tunemax rl evaluate` and `tune`."""
 HELD = ((5, 5, 32), (8, 8, 256))
@@ -145,7 +145,7 @@ def crossed(parts: tuple[Array, Array, Array], row: int, size: Size) -> Crossed:
 
 def is_false(contrasts: Sequence[Contrast], gains: Sequence[float]) -> bool:
     """Whether anything is claimed that is not so."""
-    so = {"better": lambda gain: gain > 0, "worse": lambda gain: gain < 0, "tie": lambda gain: abs(gain) < MARGIN}
+    so = {"better": lambda gain: gain > 0, "worse": lambda gain: gain < 0, "equal": lambda gain: abs(gain) < MARGIN}
     return any(each.verdict in so and not so[each.verdict](gain) for each, gain in zip(contrasts, gains, strict=True))
 
 

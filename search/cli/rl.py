@@ -79,7 +79,7 @@ def register(commands: Subcommands) -> None:
     )
     count_flag(parser, "--instances", "of each set (default: 256, or all of a set that has fewer)")
     parser.add_argument(
-        "--margin", type=_margin, metavar="PERCENT", help="what differs by less than this of the loss ties (default 1)"
+        "--margin", type=_margin, metavar="PERCENT", help="less than this share of the loss is equal (default 1)"
     )
     parser.add_argument("--absolute", action="store_true", help="agents whose actions are places between bounds")
     parser.add_argument("--out", type=path_typed, metavar="DIR", help="of the report (default: beside the agents)")

@@ -79,8 +79,8 @@ RANK = {"better": 0, "equal": 2, "mixed": 3, "undecided": 3, "worse": 4}
 class Confirmation:
     """The confirmation of a question at one horizon.
 
-    Entries by what is known of all their seeds: better ones first, then the reference, equal ones, ties and mixed ones,
-    worse ones; among them by the typical difference.
+    Entries by what is known of all their seeds: better ones first, then the reference, equal ones, undecided and mixed
+    ones, worse ones; among them by the typical difference.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Verdicts on a few primary contrasts: better, worse, a tie, or nothing yet, with what more runs would show.
+"""Verdicts on a few primary contrasts: better, worse, equal, or nothing yet, with what more runs would show.
 
 The family is all primary contrasts; Holm's correction is over them alone. The interval of each is at the level that
-Holm gives its test, so that a difference is claimed if and only if its interval leaves 0 out. A tie is claimed only if
-the whole interval lies within the margin.
+Holm gives its test, so that a difference is claimed if and only if its interval leaves 0 out. Equality is claimed
+only if the whole interval lies within the margin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 from tunemax.search.results.crossed import Crossed
 from tunemax.search.results.statistics import ALPHA
 
-Word = Literal["better", "worse", "tie", "cannot say yet", "no verdict"]
+Word = Literal["better", "worse", "equal", "cannot say yet", "no verdict"]
 
 LEAST_INSTANCES = 8
 """On fewer the middle half is of three or less."""
@@ -46,7 +46,7 @@ class Contrast:
         low, high = self.relative[1:]
         if low > 0 or high < 0:
             return "better" if high < 0 else "worse"
-        return "tie" if -self.margin < low and high < self.margin else "cannot say yet"
+        return "equal" if -self.margin < low and high < self.margin else "cannot say yet"
 
     @property
     def relative(self) -> tuple[float, float, float]:

@@ -67,7 +67,7 @@ def explained(verdict: Verdict) -> tuple[str, ...]:
     return (
         f"{instances} of {contest.set}; {told or 'no agent'}. Primary contrasts: each agent with the best static "
         f"setting ({STATIC}) and the {schedule}. Seeds, tunings and instances are all random; p is corrected for all "
-        "primary contrasts (Holm), and each interval is at the level of its test. A tie lies within "
+        "primary contrasts (Holm), and each interval is at the level of its test. What is equal lies within "
         f"±{100 * verdict.margin:g} % of the loss.",
         "All else is described: intervals of 95 %, each by itself. Test loss in nats a token: the mean of the middle "
         f"half of the instances, of trainings that did not diverge{few}. Spread: the standard deviation of seeds, or "

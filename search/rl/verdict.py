@@ -31,8 +31,8 @@ STATIC = "constant"
 UNSTEERED = "static"
 """Controls that stay where an instance starts them."""
 MARGIN = 0.01
-"""Two contenders tie if they are shown to differ by less than this share of the loss: a third of the least headroom of
-an environment that is worth steering."""
+"""Two contenders are equal if they are shown to differ by less than this share of the loss: a third of the least
+headroom of an environment that is worth steering."""
 
 NOT_LEARNED = "did not learn"
 
@@ -170,7 +170,7 @@ class Verdict:
 
     def _claim(self, primary: Primary) -> str:
         name, other, contrast = primary.name, primary.reference, primary.contrast
-        extent = _extent(primary.relative, contrast.alpha, signs=contrast.verdict in ("tie", "cannot say yet"))
+        extent = _extent(primary.relative, contrast.alpha, signs=contrast.verdict in ("equal", "cannot say yet"))
         of = self._counted(primary.versus)
         rates = _diverging(primary.versus.diverged)
         within = f"{100 * contrast.margin:g} %"
@@ -178,8 +178,8 @@ class Verdict:
             case "better" | "worse":
                 told = f"{name} is {extent[0]} {contrast.verdict} than {other} in test loss"
                 return f"{told} ({extent[1]}; {of}; p {contrast.p:.2g}), {self.where}{rates}."
-            case "tie":
-                told = f"{name} and {other} tie in test loss: {extent[0]} ({extent[1]}, inside of ±{within}; {of})"
+            case "equal":
+                told = f"{name} equals {other} within {within} in test loss: {extent[0]} ({extent[1]}; {of})"
                 return f"{told}, {self.where}{rates}."
             case "cannot say yet":
                 told = f"{name} and {other}: cannot say yet. The difference in test loss is {extent[0]}"
@@ -286,7 +286,7 @@ class Verdict:
 
 
 def judge(contest: Contest, margin: float = MARGIN) -> Verdict:
-    """Compare the contenders of a contest. margin: what differs by less than this share of the loss ties."""
+    """Compare the contenders of a contest. margin: what differs by less than this share of the loss is equal."""
     rank = {"agent": 0, "baseline": 1, "ablation": 2}
     lines = [_line(each, contest) for each in contest.contenders]
     lines.sort(key=lambda line: (rank[line.role], not math.isfinite(line.loss[0]), line.loss[0]))

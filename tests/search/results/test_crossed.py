@@ -138,7 +138,7 @@ def test_so_many_runs_as_are_recommended_give_a_verdict_either_way(value: float,
         scaled = (between**2 / found.needed, between**2 / found.needed, left**2)
         free = (found.needed - 1, found.needed - 1, 127)
         after = Crossed(value, scaled, free, (found.needed, found.needed))
-        assert judged({"a": (after, 256)}, 0.01)["a"].verdict in ("better", "worse", "tie")
+        assert judged({"a": (after, 256)}, 0.01)["a"].verdict in ("better", "worse", "equal")
 
 
 # ---- a family of contrasts -------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_the_least_number_of_runs_could_show_something_by_rearranging_them(famil
 @pytest.mark.parametrize(
     ("value", "half", "word"),
     [
-        (0.0, 0.009, "tie"),
+        (0.0, 0.009, "equal"),
         (0.005, 0.007, "cannot say yet"),
         (-0.005, 0.007, "cannot say yet"),
         (0.0, 0.02, "cannot say yet"),

@@ -1,4 +1,4 @@
-"""A verdict says wins, losses and ties as they are, at what price, and keeps every run."""
+"""A verdict says wins, losses and what is equal as they are, at what price, and keeps every run."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def test_the_luck_of_seeds_is_no_property_of_the_algorithm() -> None:
     assert all(count is not None and count > 8 for count in needed)
 
 
-@pytest.mark.parametrize(("margin", "word"), [(0.01, "tie"), (0.0001, "cannot say yet")])
+@pytest.mark.parametrize(("margin", "word"), [(0.01, "equal"), (0.0001, "cannot say yet")])
 def test_a_tie_lies_within_the_margin(margin: float, word: str) -> None:
     found = verdict(
         contender("constant", 2.0), contender("spline", 1.9), contender("sac", 2.0001, "agent"), margin=margin
     )
     assert words(found) == {"constant": word, "spline": "worse"}
-    assert ("sac and constant tie in test loss" in " ".join(found.sentences)) == (word == "tie")
+    assert ("sac equals constant within 1 % in test loss" in " ".join(found.sentences)) == (word == "equal")
 
 
 def test_what_diverges_more_is_not_called_better_without_a_word() -> None:
@@ -156,7 +156,7 @@ def test_a_divergence_does_not_move_the_typical_difference() -> None:
     )
     one, other = plain.primaries[0].relative[0], lossy.primaries[0].relative[0]
     assert one == pytest.approx(other, abs=0.0005)
-    assert words(plain) == words(lossy) == {"constant": "tie", "spline": "worse"}
+    assert words(plain) == words(lossy) == {"constant": "equal", "spline": "worse"}
 
 
 def test_nothing_is_saved_where_the_reference_diverged() -> None:
