@@ -142,8 +142,8 @@ LATEST = {
         "1 layer with a context of 16 is trained for 60 iterations, 4 a step. The set `larger` is 96 wide, `longer` "
         "twice as long. Everything else is as in `LearningRate`.",
         moves="the learning rate, a factor of 1.5 at most",
-        headroom="At most 1.8 % (1.4 … 2.3 %) is to be won here by choosing for each training (by training); 1.6 % of it "
-        "by n_embd alone.",
+        headroom="At most 1.8 % (1.4 … 2.3 %) is to be won here by choosing for each training (by training); 1.6 % of "
+        "it by n_embd alone.",
         starts="the width is drawn, and the learning rate is wrong by up to a factor of 10 either way",
         versions=("v1: first.",),
         config={
