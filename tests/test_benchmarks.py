@@ -225,7 +225,7 @@ def test_an_evaluation_has_its_noise_and_its_share_of_the_time(data_folder: Path
     assert len(pairs) == 10
     for _, _, *errors in pairs:
         assert sorted(map(float, errors), reverse=True) == list(map(float, errors))
-    assert [row[0] for row in rows if row[-1].endswith("%")] == ["attention"], "the first of the packaged"
+    assert [row[0] for row in rows if row[-1].endswith("%")] == ["all_variants"], "the first of the packaged"
 
 
 def test_each_width_has_its_best_learning_rate_with_mup_and_without(data_folder: Path, tmp_path: Path) -> None:

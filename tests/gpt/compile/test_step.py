@@ -16,6 +16,7 @@ import torch
 from tunemax.gpt.compile import library, step
 from tunemax.gpt.config import PARTS, Config
 from tunemax.gpt.data import Corpus
+from tunemax.gpt.parts import Part
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.snapshot import Snapshot
 from tunemax.gpt.softmax import variants
@@ -276,6 +277,7 @@ def test_a_part_from_elsewhere_is_compiled_anew_when_its_file_has_changed(
     keys: list[str] = []
     monkeypatch.setattr(step, "compiled", lambda key, trace: keys.append(key) or trace()[0])
     monkeypatch.setattr(PARTS[field], "registry", dict(PARTS[field].registry))
+    monkeypatch.setattr(Part, "generation", Part.generation)  # fields are those of before again, too
     monkeypatch.syspath_prepend(tmp_path)
     module, _, name = f"tunemax.gpt.{ELSEWHERE[field]}".rpartition(".")
     file = tmp_path / f"elsewhere_{field}.py"

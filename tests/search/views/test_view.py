@@ -77,8 +77,9 @@ def on_terminal(*words: str, columns: int = 80, rows: int = 24, **environment: s
         os.execve(
             sys.executable, [sys.executable, "-c", source, *words], {**kept, "TERM": "xterm-256color", **environment}
         )
-    said = b""
-    while select.select([terminal], [], [], PATIENCE)[0]:
+    said, ready = b"", select.poll()  # which knows numbers of files above 1,023, too
+    ready.register(terminal, select.POLLIN)
+    while ready.poll(1000 * PATIENCE):
         try:
             said += os.read(terminal, 65536)
         except OSError:  # the other end is closed
