@@ -46,7 +46,7 @@ REFUSED = {
     "nothing": (HEAD, 1, "registers no part"),
     "field of all": (NORM.format(field="learning_rate"), 7, "every training has a field of this name"),
     "field of another": (NORM.format(field="beta1"), 7, "optimizer adamw has a field of this name"),
-    "Python's generator": (f"{HEAD}\nimport random\n\nrandom.seed(20260917)\n{HOT}", 9, "the global generator of random"),
+    "Python's generator": (f"{HEAD}\nimport random\n\nrandom.seed(917)\n{HOT}", 9, "the global generator of random"),
     "numpy's generator": (f"{HEAD}{HOT}\nimport numpy\nX = numpy.random.rand()\n", 19, "generator of numpy.random"),
     "torch's generator": (f"{HEAD}\nfrom tunemax.gpt.lazy import torch\ntorch.manual_seed(5)\n{HOT}", 8, "of torch"),
 }
