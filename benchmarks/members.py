@@ -13,9 +13,11 @@ from report import spread, table
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.softmax import variants
 from tunemax.gpt.trainer import Trainer
 from tunemax.search.workers.trial import CHUNK
+
+MIXED = ("softmax", "constantmax", "polymax", "strongermax", "softermax", "sigsoftmax", "sigsoftmax_base2")
+"""The variants of mixed stacks, those that figures of before are of."""
 
 SHAPES: dict[str, dict[str, Any]] = {
     "S0": {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 32, "batch_size": 8},
@@ -118,11 +120,7 @@ def _contenders(
 
     found = [Contender(PLAIN, 1, PlainLoop(config("softmax", 1), corpus))]
     found += [stacked(f"softmax K={k}", ["softmax"] * k) for k in stacks]
-    all_of_them = tuple(variants())
     if mixed:
-        wide = [k for k in stacks if k >= len(all_of_them)]
-        found += [
-            stacked(f"{len(all_of_them)} variants K={k}", [all_of_them[i % len(all_of_them)] for i in range(k)])
-            for k in wide
-        ]
+        wide = [k for k in stacks if k >= len(MIXED)]
+        found += [stacked(f"{len(MIXED)} variants K={k}", [MIXED[i % len(MIXED)] for i in range(k)]) for k in wide]
     return found

@@ -1,7 +1,7 @@
 """How fast members train, stacked K at a time, and what a trial costs beside its training.
 
     python benchmarks/stack.py                # three and a half minutes on two idle cores
-    python benchmarks/stack.py --mixed        # also stacks of all softmax variants; four and a half minutes
+    python benchmarks/stack.py --mixed        # also stacks of seven softmax variants; four and a half minutes
     python benchmarks/stack.py --shapes S0    # one shape and the overhead; two minutes
     python benchmarks/stack.py --quick        # seconds: only to see that it works
 
@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of each contender in each round")
     parser.add_argument("--threads", type=_positive, default=1, help="of torch")
     parser.add_argument("--trials", type=_positive, help="of the studies whose overhead is measured")
-    parser.add_argument("--mixed", action="store_true", help="also stacks of all softmax variants")
+    parser.add_argument("--mixed", action="store_true", help="also stacks of seven softmax variants")
     parser.add_argument("--data", default="python_stdlib", help="dataset, as in a study file")
     parser.add_argument("--quick", action="store_true", help="few stacks, one short round; figures mean nothing")
     parser.set_defaults(slots=8)
