@@ -69,7 +69,8 @@ def section(variant: type[Variant]) -> list[str]:
     lines = [f"## `{variant.name}`", "", f"![{variant.name}](images/variants/{variant.name}.svg)"]
     for paragraph in (*described(variant), f"Source: {variant.source}."):
         lines += ["", *textwrap.wrap(paragraph, 132, break_long_words=False, break_on_hyphens=False)]
-    parameters = [f"- `{name}` = {shown(i.default)}: {i.description}" for name, i in variant.model_fields.items()]
+    own = [(spec.name.removeprefix(f"{variant.name}."), spec) for spec in variant.specs()]
+    parameters = [f"- `{name}` = {shown(spec.default)}: {spec.help}" for name, spec in own]
     return [*lines, *[""] * bool(parameters), *parameters]
 
 

@@ -157,6 +157,7 @@ def test_the_page_of_variants_is_made_of_what_they_declare() -> None:
     made = {path.name: path.read_text() for path in (ROOT / "docs/images/variants").iterdir()}
     again = "run .venv/bin/python docs/make_variants.py"
     assert make_variants.page() == VARIANTS, again
+    assert all(f": {spec.help}\n" in VARIANTS for variant in variants().values() for spec in variant.specs())
     assert {f"{one.name}.svg": make_variants.picture(one) for one in variants().values()} == made, again
 
 
