@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 RECORDED = Path(__file__).with_name("repeats.csv")
 AT = [n for n in looks(FIRST) if n <= SEEDS]
-TRUTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+TRUTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """True differences, in margins."""
 CLEAR = 4.0
 """From this many margins on a difference is clear: a third of the plan must do."""

@@ -28,6 +28,8 @@ SHORT = 8
 """The short horizon is this part of the asked one, if it can be."""
 PARTS_OF = (SHORT, 10, 9, 7, 6, 5, 4, 3, 2, 11, 13)
 """Parts of the horizon that are tried: it must be whole, so that the asked one is a multiple of it."""
+ALIKE: Mapping[str, Value] = {"seed": 1, "eval_slice": "confirmation"}
+"""Fields that a judgement decides itself."""
 RANGE = 2 * MOST_SEEDS
 """Seeds that belong to one judgement, those that follow from its tuning seed."""
 
@@ -111,7 +113,7 @@ def _fields(config: Config) -> dict[str, Value]:
 def _what(a: tuple[str, Config], b: tuple[str, Config], fingerprint: str, short: int) -> Mapping[str, object]:
     """What tells judgements apart: names, trainings, the code of plug-ins, the text, and the short horizon."""
     return {
-        "sides": [[name, config.replace({"seed": 1}).identity] for name, config in (a, b)],
+        "sides": [[name, config.replace(ALIKE).identity] for name, config in (a, b)],
         "code": sorted({record.digest for _, config in (a, b) for record in config.plugins}),
         "text": fingerprint,
         "short": short,

@@ -85,9 +85,12 @@ def sides(a: What, b: What, given: Mapping[str, Any], where: str | None = None) 
     assert isinstance(first, _Read)
     assert isinstance(second, _Read)
     names = _named(first.name, second.name)
-    made = [_side(read, name, given) for read, name in zip((first, second), names, strict=True)]
-    _check_alike(made[0], made[1])
-    return made[0], made[1]
+    a_side, b_side = (_side(read, name, given) for read, name in zip((first, second), names, strict=True))
+    for key, value in given.items():
+        if resolve(key) not in b_side.config.active():  # a part that only one side has may be given a value
+            a_side.config.check_meant({key: value})
+    _check_alike(a_side, b_side)
+    return a_side, b_side
 
 
 def _side(read: _Read, name: str, given: Mapping[str, Any]) -> Side:
@@ -95,17 +98,8 @@ def _side(read: _Read, name: str, given: Mapping[str, Any]) -> Side:
         config = Config.of(changed(read.fields, given))
     except TunemaxError as error:
         raise TunemaxError(f"{read.word or 'fields'}: {error}") from error
-    config.check_meant({key: value for key, value in given.items() if _means_alike(key, config)})
     retold = any(resolve(key) in ("dataset", "data_start", "data_end") for key in given)
     return Side(name, read.word, config, None if retold else read.data, read.notes)
-
-
-def _means_alike(key: str, config: Config) -> bool:
-    """Whether a field that is given for both is to mean something in this side: one of a part that only the other has
-    need not."""
-    spec = all_specs()[resolve(key)]
-    values = config.flat()
-    return all(name not in spec.when or values.get(name) in spec.when[name] for name in spec.depends_on)
 
 
 def _check_alike(a: Side, b: Side) -> None:
