@@ -217,8 +217,8 @@ def judge(
     granted = granted_runs(horizon, seeds, runs, member_steps)
     corpus = open_data(first.config.train.dataset, first.data or second.data)
     check_same_text(first, second, corpus.manifest.fingerprint)
-    pair = ((side.name, side.config) for side in (first, second))
-    definition = judged(*pair, fingerprint=corpus.manifest.fingerprint, short=beginning)
+    text = corpus.manifest.fingerprint
+    definition = judged((first.name, first.config), (second.name, second.config), text, beginning)
     warm()
     question = create(where, definition, corpus)
     run = _Run(where, workers, slots, seconds, show)

@@ -20,13 +20,15 @@ from tunemax.search.question.budget import VOCABULARY
 from tunemax.search.question.candidates import TAKEN
 from tunemax.search.question.configuration_file import read_configuration
 from tunemax.search.question.dimension import shown
+from tunemax.search.question.packaged import packaged
 from tunemax.search.question.revisions import AT, Revised, is_plugin, revised
 from tunemax.search.question.stages import is_name
 from tunemax.search.question.study_file import load_study_file, placed
+from tunemax.search.question.yaml_lines import read_yaml
 from tunemax.search.results.trained import find, numbered
 from tunemax.search.storage.lookup import storage_of
 from tunemax.search.storage.paths import databases
-from tunemax.search.storage.questions import load_from
+from tunemax.search.storage.questions import holds, load_from
 
 FILES = (".yaml", ".yml", ".json")
 """How the names of files end that are read as fields, or as a study file."""
@@ -68,8 +70,8 @@ def sides(a: What, b: What, given: Mapping[str, Any], where: str | None = None) 
 
     given: fields that hold for both. where: the storage of trials; by default as the command line finds it. A word is a
     YAML or JSON file of fields, the folder of a run, a checkpoint, a trial (``question/candidate`` or ``…#7``), a study
-    file's candidate (``studies/modern.yaml/plain``), or a plug-in (``my.py``, ``my.py@REVISION``), which stands for the
-    other side with the plug-in's parts in it.
+    file's candidate (``my.yaml/plain``, ``modern/plain``), or a plug-in (``my.py``, ``my.py@REVISION``), which stands
+    for the other side with the plug-in's parts in it.
 
     Raises TunemaxError for what is neither, and for sides that are no two trainings of one text and horizon.
     """
@@ -152,12 +154,15 @@ def _read(what: What, where: str | None) -> _Read | Revised:
         return _Read(_last(word), word, of_their_time(find(word).fields), recorded(path).data)
     if path.is_file():
         return _Read(_last(word), word, of_their_time(find(word).fields), checkpoint.heading(path).data)
+    question, _, candidate = word.partition("/")
+    if candidate and question in packaged() and not holds(where or storage_of(question), question):
+        return _of_study_file(word, packaged()[question], candidate)
     return _of_trial(word, where)
 
 
 def _of_file(word: str, path: Path) -> _Read:
-    if is_study := _study(path):
-        raise TunemaxError(f"{word}: a study file; name one of its candidates, such as {word}/{is_study[0]}")
+    if candidates := _study(path):
+        raise TunemaxError(f"{word}: a study file; name one of its candidates, such as {word}/{candidates[0]}")
     fields = read_configuration(path, {})
     data = fields.get("dataset")
     if isinstance(data, str) and data not in DATASETS:
@@ -167,8 +172,6 @@ def _of_file(word: str, path: Path) -> _Read:
 
 def _study(path: Path) -> list[str]:
     """The candidates of a study file; empty for another file."""
-    from tunemax.search.question.yaml_lines import read_yaml
-
     data = read_yaml(path).data
     if not (isinstance(data, dict) and "question" in data):
         return []

@@ -97,6 +97,18 @@ def test_candidates_of_a_study_file(study_file: Callable[..., Path]) -> None:
         sides(file, f"{file}/polymax", {})
 
 
+def test_candidates_of_a_study_file_that_comes_with_tunemax(
+    ask: Ask, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless there is a question of that name, which has been tuned."""
+    monkeypatch.chdir(tmp_path)
+    a, b = sides("exploration/softmax", "exploration/constantmax", {})
+    assert (a.name, b.name, a.config.train.max_iters, a.config.train.compile) == ("softmax", "constantmax", 3000, True)
+    ask(name="exploration")
+    with pytest.raises(TunemaxError, match="exploration/softmax: no trial is complete yet"):
+        sides("exploration/softmax", "exploration/polymax", {}, where)
+
+
 @pytest.mark.parametrize(
     ("changes", "given", "expected"),
     [
