@@ -34,6 +34,7 @@ from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
+from tunemax.search.storage.sharing import apart, offer
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
@@ -194,6 +195,10 @@ class _Run:
         patience = Patience(LONG)
         question = load_from(self._where, name, patience)
         make_artifact_folder(question.storage.url)
+        if nobody_trains(list(question.trials().values())):
+            offer(question)
+        elif line := apart(question):
+            print(f"tunemax: {line}", file=sys.stderr)
         progress = Progress.of(question, closes=self._left())
         train: Callable[..., bool] = attend
         settings = NOBODY

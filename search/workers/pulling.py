@@ -25,6 +25,7 @@ from tunemax.search.storage.database import check_writable, in_transaction, open
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load, questions
 from tunemax.search.storage.recovery import reap
+from tunemax.search.storage.sharing import apart
 from tunemax.search.storage.urls import storage_errors
 from tunemax.search.workers.crew import watchers
 from tunemax.search.workers.events import Event, Note
@@ -66,6 +67,8 @@ class Puller:
     """Set by whoever wants it to end: what it trains goes back to the waiting trials, to be resumed elsewhere."""
     _refused: dict[str, str] = field(default_factory=dict)
     """Questions that it cannot train, and why."""
+    _told: set[str] = field(default_factory=set)
+    """Questions whose files lie elsewhere."""
     _corpora: dict[tuple[str, str | None], Corpus] = field(default_factory=dict)
 
     def run(self) -> bool:
@@ -127,6 +130,9 @@ class Puller:
         except TunemaxError as error:
             self._refuse(name, error)
             return False
+        if (line := apart(question)) and name not in self._told:
+            self._told.add(name)
+            self.note(line)
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         set_up(settings.route, settings.threads)
         with storage_errors(storage.url), self.show(question, settings) as report:
