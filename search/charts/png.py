@@ -1,7 +1,7 @@
 """A picture as PNG: for the dashboard's list of files, for slides, for mail.
 
 It has neither bands nor dashes nor logarithmic axes, and no room for thin lines: dashed curves have hues of their own,
-of x the logarithm is shown, and of a curve what lies behind its steep part.
+of a logarithmic axis the logarithm is shown, and of a curve what lies behind its steep part.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ def _curves(picture: Curves) -> bytes:
     hues = range(len(curves)) if dashed else [curve.hue or 0 for curve in curves]
     lines = [_line(picture, curve, hue) for curve, hue in zip(curves, hues, strict=True)]
     across = f"log10 of the {picture.x.title}" if picture.x.log else picture.x.title
-    return draw_lines(*picture.still, f"{across}; {_named(picture.y)}" if picture.y.unit else across, lines)
+    up = f"log10 of the {_named(picture.y)}" if picture.y.log else _named(picture.y)
+    return draw_lines(*picture.still, f"{across}; {up}" if picture.y.unit or picture.y.log else across, lines)
 
 
 def _line(picture: Curves, curve: Curve, hue: int) -> Line:
     begin = picture.steep * curve.points[-1].x
-    points = [(math.log10(p.x) if picture.x.log else p.x, p.y) for p in curve.points if p.x >= begin]
+    points = [
+        (math.log10(p.x) if picture.x.log else p.x, math.log10(p.y) if picture.y.log else p.y)
+        for p in curve.points
+        if p.x >= begin
+    ]
     name = f"{curve.of}, {curve.name}" if curve.of else curve.name
     if curve.result is not None:
         name = f"{name} {curve.result:{picture.y.digits}}"

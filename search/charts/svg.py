@@ -34,7 +34,8 @@ LINES: dict[Look, tuple[float, float]] = {"bold": (2.5, 1), "plain": (2, 1), "th
 """The width of a line, and its opacity."""
 STYLE = (
     "svg { background: #fff; font: 12px system-ui, sans-serif } .line, .grid, .axis { fill: none } "
-    ".grid { stroke: #e6e9ef } .axis { stroke: #98a2b3 } .faint { fill: #667085 } .ink { fill: #1f2430 } "
+    ".mark { fill: none } .grid { stroke: #e6e9ef } .axis, .mark { stroke: #98a2b3 } "
+    ".faint { fill: #667085 } .ink { fill: #1f2430 } "
 )
 """Of a light page."""
 
@@ -112,7 +113,7 @@ class Plot:
             self.parts.append(f'<path class="grid" d="M{self.left:.1f},{down:.1f}H{self.end:.1f}"/>')
             self.text(self.left - 8, down + 4, _number(tick), anchor="end")
 
-    def curve(self, points: Sequence[Point], hue: int, look: Look) -> None:
+    def curve(self, points: Sequence[Point], hue: int, look: Look, *, grey: bool = False) -> None:
         """Its band, its line, and a dot where a point has a text."""
         banded = [p for p in points if p.low is not None and p.high is not None and self.inside(p.high)]
         low, high = self.track(banded, lambda p: p.low), self.track(banded[::-1], lambda p: p.high)
@@ -123,7 +124,7 @@ class Plot:
             style = f'stroke-width="{width:g}" opacity="{opacity:g}"'
             style += ' stroke-dasharray="4 4"' if look == "dashed" else ""
             track = self.track(points, lambda p: p.y)
-            self.parts.append(f'<polyline class="line c{hue}" points="{track}" {style}/>')
+            self.parts.append(f'<polyline class="{"mark" if grey else f"line c{hue}"}" points="{track}" {style}/>')
         for point in points:
             if point.text:
                 self.dot(self.across(point.x), self.down(point.y), hue, 4, point.text, hollow=point.hollow)
@@ -168,7 +169,8 @@ def _curves(picture: Curves, width: int) -> Plot:
     plot = Plot(width, foot, left, width - (margin if beside else EDGE), x, y)
     plot.levels()
     for curve in picture.shown:
-        plot.curve([point for point in curve.points if plot.inside(point.y)], _hue(curve), curve.look)
+        points = [point for point in curve.points if plot.inside(point.y)]
+        plot.curve(points, _hue(curve), curve.look, grey=curve.hue is None)
     listed = sorted(named, key=lambda curve: curve.result or 0.0)
     if not beside:
         _name_below(plot, listed)

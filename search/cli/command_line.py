@@ -16,6 +16,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
     clean,
+    compare,
     completion,
     dashboard,
     doctor,
@@ -38,6 +39,7 @@ COMMANDS = (
     dashboard,
     train,
     sample,
+    compare,
     rl,
     prepare,
     fields,
