@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from tunemax.gpt.errors import TunemaxError, did_you_mean
-from tunemax.search.charts.picture import Axis, Curve, Curves, Picture, Point
+from tunemax.search.charts.picture import Axis, Curve, Curves, Look, Picture, Point
 from tunemax.search.results.beside import Beside, Model, Side, by_position
 from tunemax.search.results.history import SHORT, History
 
@@ -50,8 +50,8 @@ def drawn(found: Beside, quantities: Sequence[str] = (), shown: Shown | None = N
     chosen = [(name, logged(found, name, shown, asked=bool(quantities))) for name in quantities or ["loss/validation"]]
     pictures: dict[str, Picture] = {f"curves-{name.replace('/', '-')}": picture for name, picture in chosen}
     if found.alike:
-        pictures["loss-by-position"] = positions(found, accuracy=False)
-        pictures["accuracy-by-position"] = positions(found, accuracy=True)
+        pictures["loss-by-position"] = positions(found)
+        pictures |= {f"top-{k}-by-position": positions(found, k) for k in sorted({1, found.asked.k})}
         pictures["calibration"] = calibration(found)
     pictures["entropy"] = entropy(found)
     return {name: picture for name, picture in pictures.items() if isinstance(picture, Curves) and picture.curves}
@@ -66,7 +66,7 @@ def logged(found: Beside, quantity: str, shown: Shown, *, asked: bool) -> Curves
         pairs = list(zip(side.models, side.histories, strict=True))
         for place, (model, history) in reversed(list(enumerate(pairs))):
             if points := _points(side, model, history, quantity, shown):
-                look = "bold" if place == 0 else "thin"
+                look: Look = "bold" if place == 0 else "thin"
                 result = points[-1].y if place == 0 else None
                 curves.append(Curve(side.name, hue, points, look, model.name, result=result))
     full = next((name for side in found.sides for each in side.histories if (name := each.called(quantity))), quantity)
@@ -78,12 +78,17 @@ def logged(found: Beside, quantity: str, shown: Shown, *, asked: bool) -> Curves
         title=full,
         note="one run each; of several seeds the first bold",
         still=(full, f"over {across}, as logged"),
-        label=f"{full} over {across}, as each training has logged it.",
+        label=f"{titled(full)} over {across}, as each training has logged it.",
         x=Axis(across, log="x" in shown.log, ends=_ends(curves, shown)),
         y=Axis(full, UNITS.get(full, ""), log="y" in shown.log, digits=".4g"),
         curves=curves,
         steep=steep,
     )
+
+
+def titled(quantity: str) -> str:
+    """With its unit, where it has one."""
+    return Axis(quantity, UNITS.get(quantity, "")).title
 
 
 def _ends(curves: Sequence[Curve], shown: Shown) -> tuple[float, float] | None:
@@ -132,25 +137,21 @@ def _check(found: Beside, quantity: str) -> None:
         raise TunemaxError(f"{quantity}: none of them has logged it{did_you_mean(quantity, every | SHORT.keys())}")
 
 
-def positions(found: Beside, *, accuracy: bool) -> Curves:
+def positions(found: Beside, k: int | None = None) -> Curves:
     """What is known of a token with so many in front of it: its loss, or how often it is among the k likeliest."""
-    k, curves = found.asked.k, []
+    curves = []
     for hue, side in enumerate(found.sides):
-        of_first = by_position(side.first)
-        points = [Point((low * high) ** 0.5, right if accuracy else loss) for low, high, loss, right in of_first]
-        if accuracy and k > 1:
-            among = [Point((low * high) ** 0.5, right) for low, high, _, right in by_position(side.first, k)]
-            curves.append(Curve(f"{side.name}, top-{k}", hue, among, "dashed", side.first.name, result=among[-1].y))
-        name = f"{side.name}, top-1" if accuracy else side.name
-        curves.append(Curve(name, hue, points, "plain", side.first.name, result=points[-1].y))
-    what = f"top-1 accuracy; dashed: top-{k}" if accuracy and k > 1 else "top-1 accuracy" if accuracy else "loss"
+        groups = by_position(side.first, k or 1)
+        points = [Point((low * high) ** 0.5, right if k else loss) for low, high, loss, right in groups]
+        curves.append(Curve(side.name, hue, points, "plain", side.first.name, result=points[-1].y))
+    what = f"Top-{k} accuracy" if k else "Loss"
     return Curves(
-        title=f"{'Accuracy' if accuracy else 'Loss'} by position",
+        title=f"{what} by position",
         note="told the text in front",
-        still=(f"{what}, by position", f"the same windows of the {found.asked.part} slice, told the text in front"),
-        label=f"{what[0].upper()}{what[1:]}, by how many tokens stand in front; the same windows for all.",
+        still=(f"{what} by position", f"the same windows of the {found.asked.part} slice, told the text in front"),
+        label=f"{what} by how many tokens stand in front; the same windows for all.",
         x=Axis("tokens in front", log=True),
-        y=Axis("accuracy", digits=".3f") if accuracy else LOSS,
+        y=Axis("accuracy", digits=".3f") if k else LOSS,
         curves=curves,
         names="list",
     )
@@ -196,8 +197,3 @@ def entropy(found: Beside) -> Curves:
         curves=curves,
         names="list",
     )
-
-
-def smaller(picture: Picture) -> Picture:
-    """Half as wide: two of them stand side by side on a page."""
-    return replace(picture, size=replace(picture.size, width=460, height=280))

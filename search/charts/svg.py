@@ -123,6 +123,7 @@ class Plot:
             width, opacity = LINES[look]
             style = f'stroke-width="{width:g}" opacity="{opacity:g}"'
             style += ' stroke-dasharray="4 4"' if look == "dashed" else ""
+            style = "" if grey else style
             track = self.track(points, lambda p: p.y)
             self.parts.append(f'<polyline class="{"mark" if grey else f"line c{hue}"}" points="{track}" {style}/>')
         for point in points:

@@ -55,8 +55,13 @@ def disagreements(corpus: Corpus, part: str, first: Forced, second: Forced, coun
         _examples(corpus, part, (first, one), (second, two), np.flatnonzero(only), sign, count)
         for only, sign in ((knows & ~others, 1), (others & ~knows, -1))
     )
-    shares = [float(each.mean()) for each in (knows & others, knows & ~others, others & ~knows, ~knows & ~others)]
-    return Disagreement(*shares, (examples[0], examples[1]))
+    return Disagreement(
+        both=float((knows & others).mean()),
+        first=float((knows & ~others).mean()),
+        second=float((others & ~knows).mean()),
+        neither=float((~knows & ~others).mean()),
+        examples=(examples[0], examples[1]),
+    )
 
 
 def _ordered(read: Forced) -> Ids:

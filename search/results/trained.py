@@ -122,9 +122,6 @@ def every(word: str, where: str | None = None) -> list[Trained]:
     owner = next((question for question, studies in known.items() if study in studies), None)
     if storage is None or owner is None or not load(storage, owner).definition.confirms:
         return [find(word, where)]
-    if len(known[owner]) > 1 and study == owner:
-        several = f"{owner} has {counted(len(known[owner]), 'study')}"
-        raise TunemaxError(f"{study}: {several}; name them: {' '.join(sorted(known[owner]))}")
     ended = [trial for trial in trials_of(storage, study) if attributes.state(trial) == "complete"]
     runs = [find(study, place, trial.number) for trial in ended]
     there = [run for run in runs if run.kept]

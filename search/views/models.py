@@ -44,9 +44,9 @@ def _mean(value: Callable[[Model], float], rounded: Callable[[float], str]) -> C
 
 def measured(found: Beside) -> Table[Side]:
     """What each of them is, and what it expects of the text."""
-    k, first = found.asked.k, {"words": True}
+    k = found.asked.k
     columns: list[Column[Side]] = [
-        Column("model", lambda side: side.name, **first),
+        Column("model", lambda side: side.name, words=True),
         Column("parameters", lambda side: side.first.parameters, rounding.count),
         Column("FLOPs", lambda side: side.first.flops, rounding.many, "flops"),
         Column("tokens", lambda side: side.first.tokens, rounding.many),
@@ -263,7 +263,7 @@ def sections(found: Beside, pictures: Mapping[str, Picture]) -> list[Section]:
         Section("Curves", figures=curves),
     ]
     if found.alike:
-        figures = tuple(pictures[name] for name in ("loss-by-position", "accuracy-by-position") if name in pictures)
+        figures = tuple(picture for name, picture in pictures.items() if name.endswith("-by-position"))
         parts.append(Section("By position", tables=(placed(found),), notes=(POSITIONS,), figures=figures))
         parts.append(Section("Calibration", figures=(pictures["calibration"],)))
         parts.append(Section("Where they disagree", tables=(agreement(found),)))
