@@ -24,7 +24,7 @@ from tunemax.gpt.files import write_whole
 from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
-from tunemax.gpt.paths import inside, path_typed
+from tunemax.gpt.paths import inside, kept, path_typed
 from tunemax.gpt.probe import probe
 from tunemax.gpt.record import CONFIG, Record, Start, recorded
 from tunemax.gpt.trainer import Member, Trainer
@@ -343,7 +343,11 @@ class _Journal:
         self._log.flush()
         os.fsync(self._log.fileno())  # a checkpoint must not outlive the lines before it, in a power cut either
         fingerprint = self._trainer.corpus.manifest.fingerprint
-        checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, fingerprint)
+        snapshot = self._trainer.snapshot(self._member)
+        checkpoint.save(snapshot, self._folder / CHECKPOINT, fingerprint)
+        every = self._member.config.log.keep_every
+        if every and snapshot.iteration % every == 0:
+            checkpoint.save(snapshot.weights, kept(self._folder, snapshot.iteration), fingerprint)
 
 
 def events_folder(folder: Path, config: Config) -> Path:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 
-from tunemax.envs.canvas import COLOURS, Line, draw_rows
+from tunemax.envs.canvas import COLOURS, Line, draw_cells, draw_rows
 from tunemax.envs.canvas import Row as Bar
 from tunemax.envs.canvas import draw as draw_lines
-from tunemax.search.charts.picture import Axis, Curve, Curves, Picture, Rows
+from tunemax.search.charts.picture import Axis, Cells, Curve, Curves, Picture, Rows
 
 
 def draw(picture: Picture) -> bytes:
     """The picture under the words of a file of its own."""
+    if isinstance(picture, Cells):
+        return _cells(picture)
     return _curves(picture) if isinstance(picture, Curves) else _rows(picture)
 
 
@@ -49,6 +51,11 @@ def _rows(picture: Rows) -> bytes:
         for row in picture.rows
     ]
     return draw_rows(*picture.still, _named(picture.x), bars)
+
+
+def _cells(picture: Cells) -> bytes:
+    shades = [[picture.shade(value) for value in row] for row in picture.values]
+    return draw_cells(*picture.still, f"{picture.x.title}; down: {picture.y.title}", shades, COLOURS[picture.hue])
 
 
 def _named(axis: Axis) -> str:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from tunemax.envs.canvas import COLOURS, ticks
 from tunemax.gpt.visible import visible
 from tunemax.search.charts.lettering import extent, filled, short
-from tunemax.search.charts.picture import Axis, Curve, Curves, Look, Picture, Point, Rows
+from tunemax.search.charts.picture import Axis, Cells, Curve, Curves, Look, Picture, Point, Rows
 
 HUES = len(COLOURS)
 TOP, BOTTOM = 14, 44
@@ -28,14 +28,15 @@ FRAME = 210
 """A frame is not narrower for the sake of names beside it; they stand below it then."""
 NAMES = 0.51
 """The share of a picture that names of rows have at most."""
+FAINTEST = 0.02
+"""Cells that are lighter are paper."""
 EDGE = 16
 """Room at the right of a frame without names."""
 LINES: dict[Look, tuple[float, float]] = {"bold": (2.5, 1), "plain": (2, 1), "thin": (1, 0.4), "dashed": (1.5, 1)}
 """The width of a line, and its opacity."""
 STYLE = (
     "svg { background: #fff; font: 12px system-ui, sans-serif } .line, .grid, .axis { fill: none } "
-    ".mark { fill: none } .grid { stroke: #e6e9ef } .axis, .mark { stroke: #98a2b3 } "
-    ".faint { fill: #667085 } .ink { fill: #1f2430 } "
+    ".grid { stroke: #e6e9ef } .axis { stroke: #98a2b3 } .faint { fill: #667085 } .ink { fill: #1f2430 } "
 )
 """Of a light page."""
 
@@ -48,6 +49,8 @@ def escape(text: str) -> str:
 def draw(picture: Picture, most: int | None = None) -> str:
     """The whole picture, at most so many pixels wide; by default as wide as it is on a page that has room for it."""
     width = min(most or picture.size.width, picture.size.width)
+    if isinstance(picture, Cells):
+        return _cells(picture, width)
     plot = _curves(picture, width) if isinstance(picture, Curves) else _rows(picture, width)
     box = f'viewBox="0 0 {plot.width} {plot.height}" width="{plot.width}" height="{plot.height}"'
     return f'<svg {box} role="img" aria-label="{escape(picture.label)}">{"".join(plot.parts)}</svg>'
@@ -123,7 +126,7 @@ class Plot:
             width, opacity = LINES[look]
             style = f'stroke-width="{width:g}" opacity="{opacity:g}"'
             style += ' stroke-dasharray="4 4"' if look == "dashed" else ""
-            style = "" if grey else style
+            style = 'stroke="#98a2b3" fill="none"' if grey else style  # where no page says how a mark looks
             track = self.track(points, lambda p: p.y)
             self.parts.append(f'<polyline class="{"mark" if grey else f"line c{hue}"}" points="{track}" {style}/>')
         for point in points:
@@ -245,6 +248,29 @@ def _rows(picture: Rows, width: int) -> Plot:
             plot.parts.append(f'<path class="line c{hue}" stroke-width="2.5" d="{track}"/>')
         plot.dot(main, down, hue, 6, row.main.text)
     return plot
+
+
+def _cells(picture: Cells, width: int) -> str:
+    """A square of cells; their names are told where one points at them, since letters would not fit."""
+    columns, rows = max(len(picture.across), 1), max(len(picture.down), 1)
+    side = (width - LINE - 2) / columns
+    height = round(side * rows) + LINE + 6
+    parts = [
+        f'<rect class="axis" x="{LINE}" y="1" width="{width - LINE - 2}" height="{side * rows:.1f}"/>',
+        f'<text class="faint" x="{width / 2:.0f}" y="{height - 3}" text-anchor="middle">'
+        f"{escape(picture.x.title)}</text>",
+        f'<text class="faint" transform="translate(11 {side * rows / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        f"{escape(picture.y.title)}</text>",
+    ]
+    for row, (name, values) in enumerate(zip(picture.down, picture.values, strict=True)):
+        for column, value in enumerate(values):
+            if (shade := picture.shade(value)) >= FAINTEST:
+                box = f'x="{LINE + side * column:.1f}" y="{1 + side * row:.1f}" width="{side:.1f}" height="{side:.1f}"'
+                told = escape(f"{name} ← {picture.across[column]}: {value:.3g}")
+                paint = f'class="area c{picture.hue % HUES}" opacity="{shade:.2f}"'
+                parts.append(f"<rect {paint} {box}><title>{told}</title></rect>")
+    box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg {box} role="img" aria-label="{escape(picture.label)}">{"".join(parts)}</svg>'
 
 
 def _place(axis: Axis, value: float) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
+    browse,
     clean,
     compare,
     completion,
@@ -40,6 +41,7 @@ COMMANDS = (
     train,
     sample,
     compare,
+    browse,
     rl,
     prepare,
     fields,
