@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
+    browse,
     clean,
+    compare,
     completion,
     dashboard,
     doctor,
@@ -40,6 +42,8 @@ COMMANDS = (
     dashboard,
     train,
     sample,
+    compare,
+    browse,
     rl,
     prepare,
     fields,
