@@ -14,7 +14,7 @@ from plugged import HEAD, HOT, forgetting, written
 from tunemax.gpt import plugins
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.question.revisions import is_plugin, revised
-from tunemax.search.results.sides import sides
+from tunemax.search.results.judged_pair import sides
 
 COLD = HOT.replace("2.0, ", "0.5, ").replace("return masked", "x = x + 0.0\n        return masked")
 OTHER = HOT.replace("Hot", "Cool").replace('"hot", aliases=("heated",)', '"cool"')

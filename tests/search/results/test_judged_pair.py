@@ -14,7 +14,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.record import CONFIG
 from tunemax.search.cli import main
-from tunemax.search.results.sides import check_same_text, sides
+from tunemax.search.results.judged_pair import check_same_text, sides
 from tunemax.search.storage.questions import Question
 
 Ask = Callable[..., Question]
