@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tunemax.search.api import Interrupted
 from tunemax.search.cli import main
 
 SHAPE = (
@@ -61,3 +63,14 @@ def test_what_cannot_be_is_one_line_before_anything_is_written(
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"tunemax: {expected}\n")
     assert not (tmp_path / "studies.db").exists()
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted("judge-12345678")
+
+    monkeypatch.setattr("tunemax.search.api.judge", interrupted)
+    assert main(words) == 130
+    assert f"nothing is lost; go on with tunemax {shlex.join(words)}" in capsys.readouterr().err
