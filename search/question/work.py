@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.feedback.fields import COSTLY
 from tunemax.gpt.fields import Value
 from tunemax.search.question.budget import FASTEST, VOCABULARY
 from tunemax.search.question.definition import StudyDefinition
@@ -16,6 +17,7 @@ from tunemax.search.question.yaml_lines import Fault, Where
 
 MOST = 400
 """Combinations that are looked at."""
+EVERY = "feedback_every"
 CHOICES = (
     "write tokens, flops or seconds in budget in place of horizon, or beside it equal: iterations if that is meant"
 )
@@ -23,8 +25,13 @@ CHOICES = (
 
 def check_work(definition: StudyDefinition) -> None:
     """Raise Fault if a study counts iterations that are no equal work and does not say so, if its budget of tokens is
-    below one batch, or of seconds below any iteration, or if its base counts iterations that mean nothing in its
-    unit."""
+    below one batch, or of seconds below any iteration, if its base counts iterations that mean nothing in its unit, or
+    if a trial would end before it has written anything to learn from."""
+    _check_measure(definition)
+    _check_written(definition)
+
+
+def _check_measure(definition: StudyDefinition) -> None:
     budget = definition.budget
     if budget.horizon is not None:
         if not budget.equal and (unequal := [*_odd_candidates(definition), *_places(definition)]):
@@ -44,11 +51,23 @@ def check_work(definition: StudyDefinition) -> None:
             raise Fault(("budget", "tokens"), str(error).removeprefix("budget.tokens = ")) from None
 
 
+def _check_written(definition: StudyDefinition) -> None:
+    if definition.budget.seconds is not None:  # which nobody knows yet in iterations
+        return
+    for shapes in _shapes(definition, {EVERY, *changing(definition)}):
+        for config in itertools.islice(shapes, MOST):
+            try:
+                config.feedback.check_horizon(definition.budget.iterations(config, VOCABULARY))
+            except TunemaxError as error:
+                place = next((place for place in ("space", "base") if EVERY in getattr(definition, place)), "")
+                raise Fault((place, EVERY) if place else ("budget",), str(error).removeprefix(f"{EVERY} = ")) from None
+
+
 def changing(definition: StudyDefinition) -> dict[str, str]:
     """The fields in which trials differ, and that change what an iteration costs: name → tokens, operations or both."""
     found = {}
     for name in (*([definition.per] if definition.per else []), *definition.space):
-        if not all_specs()[name].declared.shared:  # what changes no shape and no kernel costs the same
+        if not (all_specs()[name].declared.shared or name in COSTLY):  # what changes no shape costs the same
             continue
         groups = [list(itertools.islice(shapes, MOST)) for shapes in _shapes(definition, {name})]
         groups = [list(itertools.chain(*groups))] if name == definition.per else groups
