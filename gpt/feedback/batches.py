@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tunemax.gpt.feedback.fields import drawn_at
+from tunemax.gpt.feedback.writing import W, Writer
 from tunemax.gpt.random import generator
 
-if TYPE_CHECKING:
-    from tunemax.gpt.trainer import Member
 
-
-def feeds(member: Member) -> bool:
+def feeds(member: Writer) -> bool:
     """Whether a share of its batches is its own; before the first pool, and where it kept nothing, none is drawn."""
     return bool(member.values.get("feedback_share"))
 
 
-def fed(
-    batches: Iterator[Tensor], members: Sequence[Member], write: Callable[[Sequence[Member]], None]
-) -> Iterator[Tensor]:
+def fed(batches: Iterator[Tensor], members: Sequence[W], write: Callable[[Sequence[W]], None]) -> Iterator[Tensor]:
     """Batches (K, B, T + 1) of the text with the last windows of a member replaced by its own, where it has some; what
     comes before them is what it would be without.
 
@@ -38,16 +33,16 @@ def fed(
         yield batch
 
 
-def is_due(member: Member) -> bool:
+def is_due(member: Writer) -> bool:
     """Whether it writes before its next iteration."""
     return feeds(member) and member.iteration > 0 and member.iteration % _every(member) == 0
 
 
-def _every(member: Member) -> int:
+def _every(member: Writer) -> int:
     return member.config.feedback.feedback_every
 
 
-def drawn_now(member: Member, batch_size: int) -> Tensor | None:
+def drawn_now(member: Writer, batch_size: int) -> Tensor | None:
     """Windows of its own (n, T + 1) for its next iteration, drawn with replacement; None for none."""
     count = drawn_at(member.values.get("feedback_share", 0.0), batch_size, member.iteration)
     pool = member.pool

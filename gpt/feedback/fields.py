@@ -9,11 +9,11 @@ from typing import Any, Literal, Self
 import pydantic
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.fields import Above, Choices, Control, Fields, Range, Value, setting
+from tunemax.gpt.fields import Above, Choices, Condition, Control, Fields, Range, Value, setting
 
-ON = {"feedback_share": Above(0)}
+ON: Condition = {"feedback_share": Above(0)}
 """The condition of everything else."""
-FILTERED = {**ON, "feedback_filter": ("likelihood", "novelty")}
+FILTERED: Condition = {**ON, "feedback_filter": ("likelihood", "novelty")}
 
 COSTLY = ("feedback_share", "feedback_every", "feedback_pool")
 """Fields that decide what writing costs, though members may differ in them."""

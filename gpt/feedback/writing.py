@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tunemax.gpt.cache import Cache
+from tunemax.gpt.config import Config
 from tunemax.gpt.data.corpus import Corpus
 from tunemax.gpt.draw import drawn, expected
 from tunemax.gpt.feedback.filters import kept
 from tunemax.gpt.random import generator, key
-
-if TYPE_CHECKING:
-    from tunemax.gpt.trainer import Member
 
 TOKENS = 2048
 """Of a pass over windows, roughly: fixed, so that what a member writes does not depend on its neighbours."""
@@ -41,6 +39,22 @@ class Pool:
         return len(self.windows) > 0 and iteration // every == self.iteration // every
 
 
+class Writer(Protocol):
+    """A member of a trainer, as far as it writes."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def values(self) -> Mapping[str, Any]: ...
+    @property
+    def iteration(self) -> int: ...
+
+    pool: Pool | None
+
+
+W = TypeVar("W", bound=Writer)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What decides a pool beside the weights: prompts, and numbers drawn from the member's own generators.
@@ -55,7 +69,7 @@ class Plan:
     temperature: float
 
     @classmethod
-    def of(cls, member: Member, corpus: Corpus) -> Plan:
+    def of(cls, member: Writer, corpus: Corpus) -> Plan:
         config = member.config
         own, train, T = config.feedback, config.train, config.model.block_size
         count, prompt = own.feedback_pool, own.prompt(T)
@@ -77,14 +91,14 @@ class Plan:
 
 
 def write(
-    members: Sequence[Member],
+    members: Sequence[W],
     corpus: Corpus,
-    reading: Callable[[Sequence[Member]], Reading],
+    reading: Callable[[Sequence[W]], Reading],
     device: torch.device,
 ) -> None:
     """Let members that are due write their pools. reading: of a stack of them in their order, on this device."""
 
-    def shape(member: Member) -> tuple[int, int]:
+    def shape(member: W) -> tuple[int, int]:
         return member.config.feedback.feedback_pool, member.config.feedback.prompt(member.config.model.block_size)
 
     for alike in (list(group) for _, group in itertools.groupby(sorted(members, key=shape), key=shape)):
@@ -93,7 +107,7 @@ def write(
 
 
 def _write(
-    members: Sequence[Member], corpus: Corpus, reading: Callable[[Sequence[Member]], Reading], device: torch.device
+    members: Sequence[W], corpus: Corpus, reading: Callable[[Sequence[W]], Reading], device: torch.device
 ) -> None:
     read, plans = reading(members), [Plan.of(member, corpus) for member in members]
     prompts, at, strange = (
@@ -118,14 +132,14 @@ def written(read: Reading, prompts: Tensor, at: Tensor, strange: Tensor, tempera
 
     at, strange: (K, B, W), as in `Plan`. temperatures: (K,).
     """
-    W, cache = at.shape[2], Cache(prompts.shape[2] + at.shape[2] - 1)
+    count, cache = at.shape[2], Cache(prompts.shape[2] + at.shape[2] - 1)
     windows, new = [prompts], prompts
     likelihood = torch.zeros_like(at[:, :, 0])
-    for place in range(W):
+    for place in range(count):
         logits = read(new, cache)[:, :, -1].double()  # (K, B, V)
         token = drawn(expected(logits / temperatures[:, None, None]), at[:, :, place, None])
         instead = strange[:, :, place, None]
         new = torch.where(instead >= 0, instead, token)  # (K, B, 1)
         likelihood = likelihood + torch.log_softmax(logits, dim=-1).gather(-1, new).squeeze(-1)
         windows.append(new)
-    return torch.cat(windows, dim=2), likelihood / W
+    return torch.cat(windows, dim=2), likelihood / count

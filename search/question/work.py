@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.feedback.fields import COSTLY
 from tunemax.gpt.fields import Value
-from tunemax.search.question.budget import FASTEST, VOCABULARY
+from tunemax.search.question.budget import FASTEST, VOCABULARY, Budget
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, extremes
 from tunemax.search.question.yaml_lines import Fault, Where
@@ -55,12 +56,19 @@ def _check_written(definition: StudyDefinition) -> None:
     if definition.budget.seconds is not None:  # which nobody knows yet in iterations
         return
     for shapes in _shapes(definition, {EVERY, *changing(definition)}):
-        for config in itertools.islice(shapes, MOST):
-            try:
-                config.feedback.check_horizon(definition.budget.iterations(config, VOCABULARY))
-            except TunemaxError as error:
-                place = next((place for place in ("space", "base") if EVERY in getattr(definition, place)), "")
-                raise Fault((place, EVERY) if place else ("budget",), str(error).removeprefix(f"{EVERY} = ")) from None
+        faults = list(map(partial(_unwritten, definition.budget), itertools.islice(shapes, MOST)))
+        if faults and all(faults):
+            place = next((place for place in ("space", "base") if EVERY in getattr(definition, place)), "")
+            raise Fault((place, EVERY) if place else ("budget",), faults[0].removeprefix(f"{EVERY} = "))
+
+
+def _unwritten(budget: Budget, config: Config) -> str:
+    """Why such a trial, which is to learn from what it writes, writes nothing; empty if it does, or need not."""
+    try:
+        config.feedback.check_horizon(budget.iterations(config, VOCABULARY))
+        return ""
+    except TunemaxError as error:
+        return str(error)
 
 
 def changing(definition: StudyDefinition) -> dict[str, str]:

@@ -32,7 +32,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 }
 """Without it the field is not possible, or some of its values train the same as others."""
 SAID: list[dict[str, Any]] = [
-    {"horizon": 100, "equal": "iterations"},
+    {"horizon": 500, "equal": "iterations"},
     {"tokens": 1e6},
     {"flops": 1e12},
     {"seconds": 10},
@@ -41,7 +41,7 @@ SAID: list[dict[str, Any]] = [
 
 def study(space: dict[str, Any], base: dict[str, Any] | None = None, **more: Any) -> StudyDefinition:
     fixed = {name: value for name, value in {**BASE, **(base or {})}.items() if name not in (*space, more.get("per"))}
-    data = {"question": "?", "base": fixed, "space": space, "pruner": "none", "budget": {"horizon": 100}, **more}
+    data = {"question": "?", "base": fixed, "space": space, "pruner": "none", "budget": {"horizon": 500}, **more}
     data["budget"] = {"trials": 4, **data["budget"]}
     return define(data, name="q")
 
@@ -87,7 +87,7 @@ def test_a_field_is_refused_exactly_if_it_changes_what_an_iteration_costs(name: 
         asked = {"per": name, "compare": values, "space": {other: "default"}}
     asked["base"] = conditions(name)
     if len(costs(name)) == 1:
-        assert study(**asked).budget.horizon == 100
+        assert study(**asked).budget.horizon == 500
         return
     with pytest.raises(
         TunemaxError, match=rf"^{way}.*{name} changes (tokens|operations).* in place of horizon"
