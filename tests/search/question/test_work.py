@@ -98,6 +98,35 @@ def test_a_field_is_refused_exactly_if_it_changes_what_an_iteration_costs(name: 
         assert study(**asked, budget=budget).budget.unit in budget
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"space": {"feedback_share": "default"}, "base": {"feedback_every": 500}},
+            "base.feedback_every: 500: a training of 500 iterations ends before anything is written; take less than "
+            "500",
+        ),
+        (
+            {"space": {"feedback_share": "default"}, "budget": {"horizon": 60}},
+            "budget: feedback_every = 100: a training of 60 iterations ends before anything is written; take less than 60",
+        ),
+        (
+            {"space": {"feedback_every": [600, 700]}, "base": {"feedback_share": 0.5}, "budget": {"tokens": 256 * 500}},
+            "space.feedback_every: 600: a training of 500 iterations",
+        ),
+    ],
+)
+def test_trials_that_end_before_anything_is_written_are_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(TunemaxError) as refusal:
+        study(**asked)
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_share_that_some_trials_have_is_enough() -> None:
+    some = {"feedback_share": {"low": 0, "high": 0.5}, "feedback_every": [50, 700]}
+    assert study(some, budget={"tokens": 256 * 500}).budget.tokens
+
+
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(SEARCHABLE), min_size=1, max_size=3, unique=True))
 def test_no_company_hides_it(names: list[str]) -> None:
