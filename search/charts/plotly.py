@@ -14,7 +14,7 @@ from typing import Any
 
 from tunemax.envs.canvas import COLOURS
 from tunemax.search.charts.lettering import short
-from tunemax.search.charts.picture import Curve, Curves, Look, Picture, Point, Row, Rows, Words
+from tunemax.search.charts.picture import Cells, Curve, Curves, Look, Picture, Point, Row, Rows, Words
 
 Figure = dict[str, Any]
 """``{"data": [trace, …], "layout": {…}}``; see https://plotly.com/javascript/reference."""
@@ -36,6 +36,8 @@ def draw(*pictures: Picture) -> Figure:
     first, *_ = pictures
     if isinstance(first, Rows):
         return _rows(first)
+    if isinstance(first, Cells):
+        return _cells(first)
     return _curves([picture for picture in pictures if isinstance(picture, Curves)])
 
 
@@ -97,6 +99,17 @@ def _columns(curve: Curve) -> list[tuple[float | None, float | None, str, float]
     halves = [0.0 if p.low is None or p.high is None else _short((p.high - p.low) / 2) for p in curve.points]
     points = [(p.x, p.y, p.text or curve.source, half) for p, half in zip(curve.points, halves, strict=True)]
     return [(None, None, "", 0.0), *points]
+
+
+def _cells(picture: Cells) -> Figure:
+    layout = _layout(picture, picture.y.title)
+    layout["xaxis"] |= {"tickvals": list(range(len(picture.across))), "ticktext": list(picture.across)}
+    layout["yaxis"] |= {"tickvals": list(range(len(picture.down))), "ticktext": list(picture.down)}
+    layout["yaxis"] |= {"autorange": "reversed"}
+    clear = f"rgba{(*(int(_colour(picture.hue)[at : at + 2], 16) for at in (1, 3, 5)), 0)}"
+    trace: Figure = {"type": "heatmap", "z": [[_short(value) for value in row] for row in picture.values]}
+    trace |= {"zmin": 0, "zmax": _short(picture.darkest), "colorscale": [[0, clear], [1, _colour(picture.hue)]]}
+    return {"data": [trace | {"hovertemplate": "%{y} ← %{x}: %{z}<extra></extra>"}], "layout": layout}
 
 
 def _rows(picture: Rows) -> Figure:

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
+    browse,
     clean,
+    compare,
     completion,
     dashboard,
     doctor,
@@ -28,16 +30,20 @@ from tunemax.search.cli import (
     study,
     train,
     variants,
+    worker,
 )
 from tunemax.search.cli.parser import Parser
 from tunemax.search.storage.secrets import redacted
 
 COMMANDS = (
     study,
+    worker,
     report,
     dashboard,
     train,
     sample,
+    compare,
+    browse,
     rl,
     prepare,
     fields,
@@ -86,7 +92,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         plugin.load_named(given)
         arguments = build().parse_args(given)
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -98,7 +104,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
             print(redacted("".join(traceback.format_exception(error)), hiding), end="", file=sys.stderr)
         print(f"tunemax: {' '.join(redacted(_line(error), hiding).splitlines())}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def build() -> Parser:
