@@ -57,9 +57,11 @@ def _check_written(definition: StudyDefinition) -> None:
         return
     for shapes in _shapes(definition, {EVERY, *changing(definition)}):
         faults = list(map(partial(_unwritten, definition.budget), itertools.islice(shapes, MOST)))
-        if faults and all(faults):
-            place = next((place for place in ("space", "base") if EVERY in getattr(definition, place)), "")
-            raise Fault((place, EVERY), faults[0].removeprefix(f"{EVERY} = ")) if place else Fault(("budget",), faults[0])
+        if not faults or not all(faults):
+            continue
+        if place := next((place for place in ("space", "base") if EVERY in getattr(definition, place)), ""):
+            raise Fault((place, EVERY), faults[0].removeprefix(f"{EVERY} = "))
+        raise Fault(("budget",), faults[0])
 
 
 def _unwritten(budget: Budget, config: Config) -> str:

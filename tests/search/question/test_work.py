@@ -108,7 +108,8 @@ def test_a_field_is_refused_exactly_if_it_changes_what_an_iteration_costs(name: 
         ),
         (
             {"space": {"feedback_share": "default"}, "budget": {"horizon": 60}},
-            "budget: feedback_every = 100: a training of 60 iterations ends before anything is written; take less than 60",
+            "budget: feedback_every = 100: a training of 60 iterations ends before anything is written; take less than "
+            "60",
         ),
         (
             {"space": {"feedback_every": [600, 700]}, "base": {"feedback_share": 0.5}, "budget": {"tokens": 256 * 500}},
