@@ -259,7 +259,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]
-    corpus = open_data(question.definition.data, question.definition.fingerprint)
+    corpus = open_data(question.definition.text, question.definition.fingerprint)
     question.check_plugins()
     question.check_data(corpus)
 

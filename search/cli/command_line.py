@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.progress import watched
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
     clean,
@@ -30,6 +31,7 @@ from tunemax.search.cli import (
     variants,
 )
 from tunemax.search.cli.parser import Parser
+from tunemax.search.cli.progress import Progress
 from tunemax.search.storage.secrets import redacted
 
 COMMANDS = (
@@ -86,7 +88,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         plugin.load_named(given)
         arguments = build().parse_args(given)
-        arguments.run(arguments)
+        _watched(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -99,6 +101,16 @@ def _run(given: Sequence[str], alone: bool) -> int:
         print(f"tunemax: {' '.join(redacted(_line(error), hiding).splitlines())}", file=sys.stderr)
         return 2
     return 0
+
+
+def _watched(arguments: argparse.Namespace) -> None:
+    """Run a command, and show how far it is where it says so."""
+    progress = Progress()
+    try:
+        with watched(progress):
+            arguments.run(arguments)
+    finally:
+        progress.close()
 
 
 def build() -> Parser:
