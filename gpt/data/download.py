@@ -162,7 +162,7 @@ class Download:
                 if validator and not validator.startswith("W/"):
                     known.write_text(validator)
             with partial.open("ab" if there else "wb") as file:
-                while piece := answer.read(_PIECE):
+                while piece := answer.read1(_PIECE):
                     file.write(piece)
                     there += len(piece)
                     advanced(f"{self.name}: downloaded", there, whole)

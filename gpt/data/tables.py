@@ -6,7 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 from tunemax.gpt.data.skipped import Skipped
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 
-PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 OTHERS_PACKED = (".zst", ".zip", ".7z", ".lz4", ".br")
 LINES, PARQUET = (".jsonl", ".ndjson"), ".parquet"
 _ROWS = 1024  # of a parquet file, read at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -16,14 +17,14 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._now = stream or sys.stderr, now
-        self._what, self._begun, self._begun_at, self._told = "", 0.0, 0, 0.0
+        self._what, self._begun, self._begun_at, self._told = "", 0.0, 0, -math.inf
         self._open = False
 
     def __call__(self, what: str, done: int, whole: int | None) -> None:
         now = self._now()
         if what != self._what:
             self.close()
-            self._what, self._begun, self._begun_at, self._told = what, now, done, 0.0
+            self._what, self._begun, self._begun_at, self._told = what, now, done, -math.inf
         over = done == whole
         if now - self._begun < PATIENCE or (now - self._told < EVERY[self._on_terminal] and not (over and self._open)):
             return
