@@ -151,8 +151,14 @@ class Corpus:
         """Of each slice the share of its spans of 64 bytes that stand, as they are, in the training text."""
 
         def text(part: Part) -> Iterator[bytes]:
-            tokens = self._parts[part]
-            return (self.manifest.codec.bytes_in(tokens[at : at + READ]) for at in range(0, len(tokens), READ))
+            counts = self.manifest.token_counts
+            left, before = counts[part], sum(counts[other] for other in PARTS[: PARTS.index(part)])
+            with (self.folder / TOKENS).open("rb") as file:  # what is mapped would stay in memory
+                file.seek(2 * before)
+                while left:
+                    tokens = np.frombuffer(file.read(2 * min(left, READ)), "<u2")
+                    left -= len(tokens)
+                    yield self.manifest.codec.bytes_in(tokens.astype(np.uint16))
 
         return leaks({part: text(part) for part in PARTS}, self.manifest.byte_counts)
 
