@@ -2,7 +2,7 @@
 
     python benchmarks/tokens.py --size 100 byte char bpe
 
-The text is lines of the standard library in a random order, so every word of it is one that somebody has written. Each
+The text is words of the standard library in a random order, each as often as there. Each
 tokenizer has a process of its own; its memory is the most that was resident at any time, torch and numpy included.
 `make text-gigabyte` does it with a gigabyte, and refuses more than a gigabyte of memory.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,11 +29,11 @@ COMMAND = "import sys; from tunemax.search.cli import main; sys.exit(main(sys.ar
 def write_text(path: Path, size: int) -> None:
     """So many bytes, or a line more."""
     corpus = open_data("python_stdlib")
-    lines = np.array(corpus.decode(corpus.train).splitlines(keepends=True), dtype=object)
+    words = np.array(re.findall(r"\s*\S+", corpus.decode(corpus.train)), dtype=object)
     draw, written = np.random.Generator(np.random.Philox(key=1)), 0
     with path.open("wb") as file:
         while written < size:
-            chunk = "".join(lines[draw.integers(0, len(lines), 20_000)]).encode()[: size - written]
+            chunk = "".join(words[draw.integers(0, len(words), 100_000)]).encode()[: size - written]
             written += file.write(chunk)
 
 

@@ -19,7 +19,7 @@ Passages = list[tuple[int, int]]
 
 SPAN = 64  # bytes: what of a slice stands in `train` in one piece of this length has leaked
 WINDOW, STEP = 56, 8  # a passage of 63 bytes or more holds a window that begins at a multiple of 8 in the earlier text
-INDEXED = 1 << 25  # windows that are held in memory at once; a text with more of them is read several times
+INDEXED = 1 << 22  # windows that are held in memory at once; a text with more of them is read several times
 COUNTED = 200_000  # spans of a slice, evenly spread, of which the leaked ones are counted
 _CHUNK = 1 << 18  # bytes hashed at once, so that what is made of them fits into a cache
 _FACTORS = np.random.Philox(key=7).random_raw(10) | np.uint64(1)
@@ -79,7 +79,7 @@ def leaks(
     spans: dict[Part, Hashes] = {}
     for part in SLICES:
         step = max(1, sizes[part] // counted)
-        found = [hashes[-start % step :: step] for start, hashes in _streamed(texts[part], SPAN)]
+        found = [hashes[-start % step :: step].copy() for start, hashes in _streamed(texts[part], SPAN)]
         spans[part] = np.concatenate([np.empty(0, np.uint64), *found])
     known = np.unique(np.concatenate(list(spans.values())))
     look, leaked = _lookup(known), np.zeros(len(known), bool)

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from tunemax.gpt.data.manifest import PARTS, SLICES, LeftOut, Part
-from tunemax.gpt.data.repeats import repeated, whole_lines, without
+from tunemax.gpt.data.repeats import Passages, repeated, whole_lines, without
 from tunemax.gpt.data.skipped import Skipped
 from tunemax.gpt.data.tables import bare, unpacked
+from tunemax.gpt.data.texts import HELD, Texts
 
 SHARES: dict[Part, float] = {"train": 0.85, "tuning": 0.05, "confirmation": 0.05, "test": 0.05}
 REPEATED = 0.5  # a file with a larger share that stood in other files is left out
@@ -133,53 +134,86 @@ def by_file(
     3. A slice that then lacks more than 1 % takes the end of train's largest file: files are few there, or large.
     """
     skipped = Skipped() if skipped is None else skipped
-    read: dict[str, bytes] = {}
+
+    def text_of(name: str) -> bytes:
+        return ended(read_of(ended((folder / name).read_bytes())))
+
+    sizes: dict[str, int] = {}
+    held: dict[str, bytes] = {}
+    whole = 0
     for name in names:
         file = ended((folder / name).read_bytes())
         if reason := fault(file) if file else "empty":
             skipped.add(reason, name)
         elif text := ended(read_of(file)):
-            read[name] = text
-    order = sorted(read, key=_place)
+            sizes[name] = len(text)
+            whole += len(text)
+            if whole <= HELD:
+                held[name] = text
+            else:
+                held.clear()
+    order = sorted(sizes, key=_place)
     if not order:
         return Split(dict.fromkeys(PARTS, ()), skipped=skipped)
-    texts, left_out = _distinct([read.pop(name) for name in order])
-    for name, text in zip(order, texts, strict=True):
-        if not text:
+    known = [held.pop(name) for name in order] if whole <= HELD else None
+    texts, left_out = _distinct(Texts(lambda i: text_of(order[i]), [sizes[name] for name in order], known))
+    for name, length in zip(order, texts.sizes, strict=True):
+        if not length:
             skipped.add("duplicate", name)
-    size = round(sum(map(len, texts)) * SHARES["test"])
+    parts = _dealt(order, texts)
+    return Split(parts, left_out, skipped=skipped, size=sum(texts.sizes))
+
+
+def _dealt(order: list[str], texts: Texts) -> dict[Part, Again]:
+    """The second and third step of `by_file`: the files of each part, by their names."""
+    size = round(sum(texts.sizes) * SHARES["test"])
     room = dict.fromkeys(reversed(SLICES), size)
-    parts: dict[Part, dict[str, bytes]] = {part: {} for part in PARTS}
-    for name, text in reversed([*zip(order, texts, strict=True)]):
-        part = next((slice for slice in room if len(text) <= room[slice]), None)
-        parts[part or "train"][name] = text
+    sizes: dict[Part, dict[str, int]] = {part: {} for part in PARTS}
+    for name, length in reversed([*zip(order, texts.sizes, strict=True)]):
+        part = next((slice for slice in room if length <= room[slice]), None)
+        sizes[part or "train"][name] = length
         if part:
-            room[part] -= len(text)
-    train = parts["train"]
+            room[part] -= length
+    cut: dict[Part, dict[str, bytes]] = {part: {} for part in PARTS}
+    numbers = {name: number for number, name in enumerate(order)}
+
+    def text(part: Part, name: str) -> bytes:
+        return cut[part][name] if name in cut[part] else texts[numbers[name]]
+
+    train = sizes["train"]
     for part, _ in itertools.product(room, range(TRIES)):
         if room[part] > SHORT * size:
-            largest = max(train, key=lambda name: len(train[name]))
-            start, end = train[largest][: -room[part]], train[largest][-room[part] :]
-            train[largest] = ended(start)
+            largest = max(train, key=lambda name: train[name])
+            whole = text("train", largest)
+            start, end = whole[: -room[part]], whole[-room[part] :]
+            cut["train"][largest] = ended(start)
+            train[largest] = len(ended(start))
             more = without(end, whole_lines(end, repeated([start, end])[1]))
-            parts[part][largest] = more + parts[part].get(largest, b"")
+            cut[part][largest] = more + cut[part].get(largest, b"")
+            sizes[part][largest] = len(cut[part][largest])
             room[part] -= len(more)
-    pieces = {part: [files[name] for name in sorted(files)] for part, files in parts.items()}
-    return Split(pieces, left_out, skipped=skipped, size=sum(map(len, texts)))
+
+    def of(part: Part) -> Again:
+        return Again(lambda: (text(part, name) for name in sorted(sizes[part])))
+
+    return {part: of(part) for part in PARTS}
 
 
-def _distinct(texts: list[bytes]) -> tuple[list[bytes], LeftOut]:
+def _distinct(texts: Texts) -> tuple[Texts, LeftOut]:
     """The texts without what stood in earlier ones, empty where all is left out; and how much that was."""
+    cuts: list[Passages] = []
     kept, files, passages = [], 0, 0
     for text, found in zip(texts, repeated(texts), strict=True):
         if sum(end - start for start, end in found) > REPEATED * len(text):
             files += 1
-            kept.append(b"")
+            cuts.append([(0, len(text))])
         else:
             passages += len(found)
-            kept.append(without(text, whole_lines(text, found)))
-    before, after = sum(map(len, texts)), sum(map(len, kept))
-    return kept, LeftOut(files=files, passages=passages, bytes=before - after, of_bytes=before)
+            cuts.append(whole_lines(text, found))
+        kept.append(len(text) - sum(end - start for start, end in cuts[-1]))
+    before, after = sum(texts.sizes), sum(kept)
+    left_out = LeftOut(files=files, passages=passages, bytes=before - after, of_bytes=before)
+    return Texts(lambda i: without(texts[i], cuts[i]), kept), left_out
 
 
 def by_path(folder: Path, names: list[str], fault: Fault) -> Split:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunemax.gpt.data import PARTS, SLICES, Part, load, open_data, prepare, sources, splits
+from tunemax.gpt.data import texts as texts_module
 from tunemax.gpt.data.repeats import COUNTED, SPAN, leaks, repeated, whole_lines, without
 
 LICENSE = b"# Whoever copies this file keeps these lines in it, and says in what it has been changed.\n"
@@ -164,6 +165,18 @@ def test_slices_are_of_equal_size_where_files_are_few(sizes: list[int], tmp_path
     for part in SLICES:
         assert len(parts[part]) == pytest.approx(0.05 * sum(map(len, parts.values())), rel=0.02)
     assert max(leaked(parts).values()) == 0
+
+
+@pytest.mark.parametrize("sizes", [[9000, 100, 300], [50 * (i % 40) for i in range(200)]], ids=["few", "many"])
+def test_files_that_are_not_held_in_memory_are_split_alike(
+    sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{i}.txt": LICENSE + noise(size, i) for i, size in enumerate(sizes)}
+    folder = write(tmp_path, files | {"copy.txt": files["0.txt"]})
+    held = split(folder)
+    monkeypatch.setattr(splits, "HELD", 1000)
+    monkeypatch.setattr(texts_module, "HELD", 1000)
+    assert split(folder) == held
 
 
 def test_a_file_that_comes_or_goes_moves_few_others(tmp_path: Path) -> None:
