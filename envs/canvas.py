@@ -173,6 +173,24 @@ def draw_rows(title: str, note: str, across: str, rows: Sequence[Row]) -> bytes:
     return canvas.png(row.colour for row in rows)
 
 
+def draw_cells(title: str, note: str, across: str, shades: Sequence[Sequence[float]], colour: str) -> bytes:
+    """Cells from paper at 0 to the colour at 1, a row each, as PNG of WIDTH. title, note, across: as in `draw`."""
+    rows, columns = max(len(shades), 1), max(map(len, shades), default=1)
+    side = min(WIDTH - 2 * LEFT, 420) / columns
+    right, foot = LEFT + side * columns, TOP + side * rows
+    canvas = Canvas(WIDTH, round(foot) + BOTTOM)
+    ink, paper = ImageColor.getrgb(colour)[:3], ImageColor.getrgb(PAPER)[:3]
+    for row, values in enumerate(shades):
+        for column, shade in enumerate(values):
+            mixed = [round(p + (i - p) * shade) for i, p in zip(ink, paper, strict=True)]
+            left, top = LEFT + side * column, TOP + side * row
+            canvas.cell(left, top, left + side, top + side, (mixed[0], mixed[1], mixed[2]))
+    canvas.stroke([(LEFT, TOP), (right, TOP), (right, foot), (LEFT, foot), (LEFT, TOP)], FAINT, 1)
+    _head(canvas, LEFT, title, 17, note)
+    canvas.text(((LEFT + right) / 2, foot + 10), across, 12, FAINT, "mt")
+    return canvas.png([colour])
+
+
 def _head(canvas: Canvas, left: float, title: str, size: int, note: str) -> None:
     """The words above a frame, as far as there is room for them."""
     most = WIDTH - left - 10

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +40,8 @@ class Header(Formatted):
     """What a checkpoint says of itself.
 
     values: the active fields as they were then, controls included. path: the arithmetic of its training. plugins:
-    what of it came from where; of checkpoints from before there were any, nothing did.
+    what of it came from where; of checkpoints from before there were any, nothing did. tunemax: the version that has
+    written it; empty in those from before that was kept.
     """
 
     model_config = pydantic.ConfigDict(strict=True)
@@ -52,6 +55,7 @@ class Header(Formatted):
     stability: Stability = Stability()
     notes: dict[str, Any] = {}
     plugins: tuple[PluginRecord, ...] = ()
+    tunemax: str = ""
 
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
@@ -67,6 +71,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         stability=snapshot.stability,
         notes=dict(snapshot.notes),
         plugins=snapshot.config.plugins,
+        tunemax=installed(),
     )
     data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
     write_whole(path, data)
@@ -94,6 +99,15 @@ def load(path: Path, fingerprint: str | None = None) -> Snapshot:
     fields = {name: value for name, value in header.values.items() if name not in layers}
     values = {**config.replace(fields).held(), **layers}
     return Snapshot(config, values, header.iteration, tensors, header.path, header.stability, header.notes)
+
+
+@cache
+def installed() -> str:
+    """The version of tunemax; empty of sources that nobody has installed."""
+    try:
+        return version("tunemax")
+    except PackageNotFoundError:
+        return ""
 
 
 def heading(path: Path) -> Header:

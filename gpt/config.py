@@ -159,6 +159,14 @@ class LogConfig(Fields):
 
     out_dir: str = setting("", "folder of the run; runs/<dataset>-<variant>-<identity> if empty", identity=False)
     log_interval: int = setting(10, "iterations between lines of training loss", ge=1, identity=False)
+    keep_every: int = setting(
+        0,
+        "iterations between weights that stay, beside the last ones: of a training at an evaluation; 0 keeps no others",
+        ge=0,
+        le=10**9,
+        identity=False,
+        neutral=0,
+    )
     tensorboard: bool = setting(True, "write TensorBoard event files", identity=False)
     tensorboard_project: str = setting("", "folder between the TensorBoard root and the run", identity=False)
     tensorboard_run_name: str = setting(

@@ -11,6 +11,9 @@ from tunemax.gpt.visible import steering, visible
 LONGEST = 255
 """Bytes of a part that every usual file system takes."""
 
+KEPT = "weights-*.safetensors"
+"""Pattern of weights that stay of a training on its way: see the field `keep_every`."""
+
 
 class Misnamed(TunemaxError):
     """A name that can be no file's in the folder that it is meant for."""
@@ -46,6 +49,11 @@ def inside(root: Path, *names: str) -> Path:
             if os.path.islink(path) and not lies_in(root, Path(path)):
                 raise TunemaxError(f"{visible(path)}: a link that leads out of {visible(str(root))}; remove it")
     return Path(path)
+
+
+def kept(folder: Path, iteration: int) -> Path:
+    """Where weights of an iteration stay."""
+    return inside(folder, KEPT.replace("*", f"{iteration:08}"))
 
 
 def lies_in(root: Path, path: Path) -> bool:

@@ -74,7 +74,7 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
     ((_, layers),) = trainer.passes(members, windows, measures)
     softmaxes = members[0].config.attention.softmaxes(trainer.model)
     row_max, denominator, row_sum, guarded, *counts = (
-        _by_head(torch.stack(of_layers, dim=1), softmaxes)
+        by_head(torch.stack(of_layers, dim=1), softmaxes)
         for of_layers in zip(*layers, strict=True)  # (K, L, H), the counts (K, L, H, bins)
     )
     found = {}
@@ -85,7 +85,7 @@ def probe(trainer: Trainer, members: Collection[Member] | None = None) -> dict[M
     return found
 
 
-def _by_head(measure: Tensor, softmaxes: Sequence[int] | None) -> Tensor:
+def by_head(measure: Tensor, softmaxes: Sequence[int] | None) -> Tensor:
     """Means of (K, L, S, …) over the softmaxes of each head, (K, L, H, …)."""
     if softmaxes is None:
         return measure

@@ -24,7 +24,7 @@ from tunemax.gpt.files import write_whole
 from tunemax.gpt.hardware import peak_memory_mb
 from tunemax.gpt.locks import Busy, locked_at_once
 from tunemax.gpt.loggers import Loggers
-from tunemax.gpt.paths import inside, path_typed
+from tunemax.gpt.paths import inside, kept, path_typed
 from tunemax.gpt.probe import probe
 from tunemax.gpt.record import CONFIG, Record, Start, recorded
 from tunemax.gpt.trainer import Member, Trainer
@@ -300,7 +300,7 @@ class _Journal:
         self._stack = ExitStack()
         self._log = self._stack.enter_context(open(folder / LOG, "a", buffering=1))  # noqa: SIM115 - closed with the stack
         resumed_at = member.iteration + 1 if resumed else None  # what was logged beyond the checkpoint comes again
-        place = _events_folder(folder, member.config)
+        place = events_folder(folder, member.config)
         self._loggers = Loggers(lambda kind: kind.open(place, member.config, resumed_at=resumed_at))
         self._stack.callback(self._loggers.close)
 
@@ -343,10 +343,14 @@ class _Journal:
         self._log.flush()
         os.fsync(self._log.fileno())  # a checkpoint must not outlive the lines before it, in a power cut either
         fingerprint = self._trainer.corpus.manifest.fingerprint
-        checkpoint.save(self._trainer.snapshot(self._member), self._folder / CHECKPOINT, fingerprint)
+        snapshot = self._trainer.snapshot(self._member)
+        checkpoint.save(snapshot, self._folder / CHECKPOINT, fingerprint)
+        every = self._member.config.log.keep_every
+        if every and snapshot.iteration % every == 0:
+            checkpoint.save(snapshot.weights, kept(self._folder, snapshot.iteration), fingerprint)
 
 
-def _events_folder(folder: Path, config: Config) -> Path:
+def events_folder(folder: Path, config: Config) -> Path:
     """Where the event file goes: the run's own folder, unless a project or a name was asked for."""
     log = config.log
     if not (log.tensorboard_project or log.tensorboard_run_name):
@@ -362,7 +366,7 @@ def _events_folder(folder: Path, config: Config) -> Path:
 
 def _check_names(folder: Path, config: Config) -> None:
     """Refuse, before anything is written, what a run's files could not be called, or could not say of themselves."""
-    _events_folder(folder, config)
+    events_folder(folder, config)
     for name, value in config.flat().items():
         if isinstance(value, str) and value.encode(errors="ignore").decode() != value:
             raise TunemaxError(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tunemax.search.api import confirm_study, create_study, generate, objective, open_study, run, run_study
-    from tunemax.search.frames import answer, curves, figures, leaderboard, trials
+    from tunemax.search.frames import answer, compare, curves, figures, leaderboard, trials
 
 if __name__ != "tunemax.search":  # a second copy of every module would be loaded
     raise ImportError("search: this folder is imported as tunemax.search; write `from tunemax import search`")
 
 __all__ = [
     "answer",
+    "compare",
     "confirm_study",
     "create_study",
     "curves",
@@ -28,7 +29,7 @@ __all__ = [
     "run_study",
     "trials",
 ]
-FRAMES = ("answer", "curves", "figures", "leaderboard", "trials")
+FRAMES = ("answer", "compare", "curves", "figures", "leaderboard", "trials")
 
 
 def __getattr__(name: str) -> Any:

@@ -34,16 +34,20 @@ from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
+from tunemax.search.storage.sharing import apart, offer
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.views.live.screen import on_screen
 from tunemax.search.workers import supervisor
+from tunemax.search.workers.attending import attend, nobody_trains, some_wait_or_nobody_trains
 from tunemax.search.workers.events import Event
 from tunemax.search.workers.trial import train_alone
 
 Show = Callable[[Question, Progress, WorkerSettings], AbstractContextManager[Callable[[Event], None]]]
 """What is shown while workers train: told of every event, after which `Progress` says where the run stands."""
+NOBODY = WorkerSettings(workers=0, threads=1, slots=0, compiled=None)
+"""Of a run that leaves the training to others."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def run_study(
     Args:
         name: of a question in the storage.
         storage: a path or an SQLAlchemy URL; by default as the command line finds it.
-        workers, slots: processes, and members that each trains at once; by default as the study says.
+        workers, slots: processes, and members that each trains at once; by default as the study says. With 0 workers
+            it waits for those of other machines, publishes what they find, and confirms it.
         seconds: no trial starts later than this; by default as the study says.
         show: what is shown meanwhile.
 
@@ -190,16 +195,35 @@ class _Run:
         patience = Patience(LONG)
         question = load_from(self._where, name, patience)
         make_artifact_folder(question.storage.url)
-        seconds = None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
-        progress = Progress.of(question, closes=seconds)
-        settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
+        if nobody_trains(list(question.trials().values())):
+            offer(question)
+        elif line := apart(question):
+            print(f"tunemax: {line}", file=sys.stderr)
+        progress = Progress.of(question, closes=self._left())
+        train: Callable[..., bool] = attend
+        settings = NOBODY
+        if self._workers != 0:
+            settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
+            train = partial(supervisor.run, settings=settings)
         patience.limit = 0.0  # from now on it is what is shown: a look that fails is made again a little later
         with publishing(self._where, name):
             with self._show(question, progress, settings) as report:
-                finished = supervisor.run(self._where, name, settings, seconds=seconds, report=report)
+                finished = train(self._where, name, seconds=self._left(), report=report)
+                while finished and self._goes_on_elsewhere(question):
+                    others = partial(attend, until=some_wait_or_nobody_trains)
+                    finished = all(do(self._where, name, seconds=self._left(), report=report) for do in (others, train))
             if not finished:
                 raise Interrupted(name)
         return self.load(name).states()["waiting"]
+
+    def _left(self) -> float | None:
+        """Seconds in which trials may begin; None: without an end."""
+        return None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
+
+    def _goes_on_elsewhere(self, question: Question) -> bool:
+        """Whether workers of other runs train something of a question, and there is time to wait for them."""
+        over = self._closes is not None and time.monotonic() > self._closes
+        return not over and not nobody_trains(list(question.trials().values()))
 
 
 def generate(

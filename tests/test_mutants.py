@@ -78,6 +78,7 @@ def ran(tree: Path, lists: Path, *words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.long
 def test_survivors_are_told_and_the_status_says_so(small: Path) -> None:
     lists = listed(small, "one|2 * x|3 * x", "two|x + 1|x + 2", "three|return 2 * x|while True: pass")
     status, out, err = ran(small, lists, "1", "2")

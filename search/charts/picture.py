@@ -166,4 +166,26 @@ class Rows(Words):
         return self.x.around(values if self.mark is None else [*values, self.mark])
 
 
-Picture = Curves | Rows
+@dataclass(frozen=True, kw_only=True)
+class Cells(Words):
+    """Values over two lists of names, as cells that are the darker the larger they are; the first row on top. x: what
+    the names across are; y: those down."""
+
+    y: Axis
+    values: Sequence[Sequence[float]]
+    """A row each; 0 is paper."""
+    across: Sequence[str]
+    down: Sequence[str]
+    hue: int = 0
+
+    @property
+    def darkest(self) -> float:
+        """The value of the full colour."""
+        return max((value for row in self.values for value in row if math.isfinite(value)), default=0.0) or 1.0
+
+    def shade(self, value: float) -> float:
+        """How dark a cell is, from 0 to 1."""
+        return min(max(value / self.darkest, 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+Picture = Curves | Rows | Cells

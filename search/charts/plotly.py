@@ -14,7 +14,7 @@ from typing import Any
 
 from tunemax.envs.canvas import COLOURS
 from tunemax.search.charts.lettering import short
-from tunemax.search.charts.picture import Curve, Curves, Look, Picture, Point, Row, Rows, Words
+from tunemax.search.charts.picture import Cells, Curve, Curves, Look, Picture, Point, Row, Rows, Words
 
 Figure = dict[str, Any]
 """``{"data": [trace, …], "layout": {…}}``; see https://plotly.com/javascript/reference."""
@@ -36,6 +36,8 @@ def draw(*pictures: Picture) -> Figure:
     first, *_ = pictures
     if isinstance(first, Rows):
         return _rows(first)
+    if isinstance(first, Cells):
+        return _cells(first)
     return _curves([picture for picture in pictures if isinstance(picture, Curves)])
 
 
@@ -99,6 +101,17 @@ def _columns(curve: Curve) -> list[tuple[float | None, float | None, str, float]
     return [(None, None, "", 0.0), *points]
 
 
+def _cells(picture: Cells) -> Figure:
+    layout = _layout(picture, picture.y.title)
+    layout["xaxis"] |= {"tickvals": list(range(len(picture.across))), "ticktext": list(picture.across)}
+    layout["yaxis"] |= {"tickvals": list(range(len(picture.down))), "ticktext": list(picture.down)}
+    layout["yaxis"] |= {"autorange": "reversed"}
+    clear = f"rgba{(*(int(_colour(picture.hue)[at : at + 2], 16) for at in (1, 3, 5)), 0)}"
+    trace: Figure = {"type": "heatmap", "z": [list(map(_finite, row)) for row in picture.values]}
+    trace |= {"zmin": 0, "zmax": _short(picture.darkest), "colorscale": [[0, clear], [1, _colour(picture.hue)]]}
+    return {"data": [trace | {"hovertemplate": "%{y} ← %{x}: %{z}<extra></extra>"}], "layout": layout}
+
+
 def _rows(picture: Rows) -> Figure:
     layout = _layout(picture, "") | {"showlegend": False}
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
@@ -158,6 +171,11 @@ def _axis(title: str) -> Figure:
     line = "rgba(138,143,152,0.25)"
     axis: Figure = {"title": {"text": title, "standoff": 10}, "gridcolor": line, "zeroline": False}
     return axis | {"linecolor": line, "automargin": True}
+
+
+def _finite(value: float) -> float | None:
+    """None where a cell has no value."""
+    return _short(value) if math.isfinite(value) else None
 
 
 def _short(value: float) -> float:

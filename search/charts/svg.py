@@ -15,7 +15,7 @@ from itertools import pairwise
 from tunemax.envs.canvas import COLOURS, ticks
 from tunemax.gpt.visible import visible
 from tunemax.search.charts.lettering import extent, filled, short
-from tunemax.search.charts.picture import Axis, Curve, Curves, Look, Picture, Point, Rows
+from tunemax.search.charts.picture import Axis, Cells, Curve, Curves, Look, Picture, Point, Rows
 
 HUES = len(COLOURS)
 TOP, BOTTOM = 14, 44
@@ -28,6 +28,8 @@ FRAME = 210
 """A frame is not narrower for the sake of names beside it; they stand below it then."""
 NAMES = 0.51
 """The share of a picture that names of rows have at most."""
+FAINTEST = 0.02
+"""Cells that are lighter are paper."""
 EDGE = 16
 """Room at the right of a frame without names."""
 LINES: dict[Look, tuple[float, float]] = {"bold": (2.5, 1), "plain": (2, 1), "thin": (1, 0.4), "dashed": (1.5, 1)}
@@ -47,6 +49,8 @@ def escape(text: str) -> str:
 def draw(picture: Picture, most: int | None = None) -> str:
     """The whole picture, at most so many pixels wide; by default as wide as it is on a page that has room for it."""
     width = min(most or picture.size.width, picture.size.width)
+    if isinstance(picture, Cells):
+        return _cells(picture, width)
     plot = _curves(picture, width) if isinstance(picture, Curves) else _rows(picture, width)
     box = f'viewBox="0 0 {plot.width} {plot.height}" width="{plot.width}" height="{plot.height}"'
     return f'<svg {box} role="img" aria-label="{escape(picture.label)}">{"".join(plot.parts)}</svg>'
@@ -112,7 +116,7 @@ class Plot:
             self.parts.append(f'<path class="grid" d="M{self.left:.1f},{down:.1f}H{self.end:.1f}"/>')
             self.text(self.left - 8, down + 4, _number(tick), anchor="end")
 
-    def curve(self, points: Sequence[Point], hue: int, look: Look) -> None:
+    def curve(self, points: Sequence[Point], hue: int, look: Look, *, grey: bool = False) -> None:
         """Its band, its line, and a dot where a point has a text."""
         banded = [p for p in points if p.low is not None and p.high is not None and self.inside(p.high)]
         low, high = self.track(banded, lambda p: p.low), self.track(banded[::-1], lambda p: p.high)
@@ -122,8 +126,9 @@ class Plot:
             width, opacity = LINES[look]
             style = f'stroke-width="{width:g}" opacity="{opacity:g}"'
             style += ' stroke-dasharray="4 4"' if look == "dashed" else ""
+            style = 'stroke="#98a2b3" fill="none"' if grey else style  # where no page says how a mark looks
             track = self.track(points, lambda p: p.y)
-            self.parts.append(f'<polyline class="line c{hue}" points="{track}" {style}/>')
+            self.parts.append(f'<polyline class="{"mark" if grey else f"line c{hue}"}" points="{track}" {style}/>')
         for point in points:
             if point.text:
                 self.dot(self.across(point.x), self.down(point.y), hue, 4, point.text, hollow=point.hollow)
@@ -168,7 +173,8 @@ def _curves(picture: Curves, width: int) -> Plot:
     plot = Plot(width, foot, left, width - (margin if beside else EDGE), x, y)
     plot.levels()
     for curve in picture.shown:
-        plot.curve([point for point in curve.points if plot.inside(point.y)], _hue(curve), curve.look)
+        points = [point for point in curve.points if plot.inside(point.y)]
+        plot.curve(points, _hue(curve), curve.look, grey=curve.hue is None)
     listed = sorted(named, key=lambda curve: curve.result or 0.0)
     if not beside:
         _name_below(plot, listed)
@@ -242,6 +248,44 @@ def _rows(picture: Rows, width: int) -> Plot:
             plot.parts.append(f'<path class="line c{hue}" stroke-width="2.5" d="{track}"/>')
         plot.dot(main, down, hue, 6, row.main.text)
     return plot
+
+
+def _cells(picture: Cells, width: int) -> str:
+    """Cells of equal sides. Their names stand beside them where they are letters; else they are told where one points
+    at a cell."""
+    columns, rows = max(len(picture.across), 1), max(len(picture.down), 1)
+    lettered = all(len(name) <= 1 for name in (*picture.across, *picture.down))
+    left = 2 * LINE if lettered else LINE
+    side = (width - left - 2) / columns
+    foot = 1 + side * rows
+    height = round(foot) + left + 4
+    parts = [
+        f'<rect class="axis" x="{left}" y="1" width="{side * columns:.1f}" height="{side * rows:.1f}"/>',
+        f'<text class="faint" x="{width / 2:.0f}" y="{height - 3}" text-anchor="middle">'
+        f"{escape(picture.x.title)}</text>",
+        f'<text class="faint" transform="translate(11 {foot / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        f"{escape(picture.y.title)}</text>",
+    ]
+    if lettered:
+        small = 'class="faint" font-size="9" text-anchor="middle"'
+        across = ((left + side * (place + 0.5), foot + 10, name) for place, name in enumerate(picture.across))
+        down = ((left - 7, side * (place + 0.5) + 4, name) for place, name in enumerate(picture.down))
+        placed = ((x, y, escape(_letter(name))) for x, y, name in (*across, *down))
+        parts += [f'<text {small} x="{x:.1f}" y="{y:.1f}">{name}</text>' for x, y, name in placed]
+    for row, (name, values) in enumerate(zip(picture.down, picture.values, strict=True)):
+        for column, value in enumerate(values):
+            if (shade := picture.shade(value)) >= FAINTEST:
+                box = f'x="{left + side * column:.1f}" y="{1 + side * row:.1f}" width="{side:.1f}" height="{side:.1f}"'
+                told = escape(f"{_letter(name)} ← {_letter(picture.across[column])}: {value:.3g}")
+                paint = f'class="area c{picture.hue % HUES}" opacity="{shade:.2f}"'
+                parts.append(f"<rect {paint} {box}><title>{told}</title></rect>")
+    box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f'<svg {box} role="img" aria-label="{escape(picture.label)}">{"".join(parts)}</svg>'
+
+
+def _letter(name: str) -> str:
+    """A name with marks for what nobody sees."""
+    return name.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
 
 
 def _place(axis: Axis, value: float) -> float:

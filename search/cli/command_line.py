@@ -16,7 +16,9 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.progress import watched
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
+    browse,
     clean,
+    compare,
     completion,
     dashboard,
     doctor,
@@ -29,6 +31,7 @@ from tunemax.search.cli import (
     study,
     train,
     variants,
+    worker,
 )
 from tunemax.search.cli.parser import Parser
 from tunemax.search.cli.progress import Progress
@@ -36,10 +39,13 @@ from tunemax.search.storage.secrets import redacted
 
 COMMANDS = (
     study,
+    worker,
     report,
     dashboard,
     train,
     sample,
+    compare,
+    browse,
     rl,
     prepare,
     fields,
@@ -88,7 +94,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         plugin.load_named(given)
         arguments = build().parse_args(given)
-        _watched(arguments)
+        status = _watched(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -100,15 +106,16 @@ def _run(given: Sequence[str], alone: bool) -> int:
             print(redacted("".join(traceback.format_exception(error)), hiding), end="", file=sys.stderr)
         print(f"tunemax: {' '.join(redacted(_line(error), hiding).splitlines())}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
-def _watched(arguments: argparse.Namespace) -> None:
-    """Run a command, and show how far it is where it says so."""
+def _watched(arguments: argparse.Namespace) -> int | None:
+    """Run a command, and show how far it is where it says so; its status."""
     progress = Progress()
     try:
         with watched(progress):
-            arguments.run(arguments)
+            status: int | None = arguments.run(arguments)
+            return status
     finally:
         progress.close()
 

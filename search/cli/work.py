@@ -257,10 +257,20 @@ def margin(text: str) -> float:
 
 def strength(arguments: argparse.Namespace) -> dict[str, int | None]:
     """What `strength_flags` has read."""
-    return {name: getattr(arguments, name) for name in ("workers", "slots", "seconds")}
+    given = {name: getattr(arguments, name) for name in ("workers", "slots", "seconds")}
+    if not arguments.no_workers:
+        return given
+    if unmeant := [f"--{name}" for name in ("workers", "slots") if given[name]]:
+        raise TunemaxError(f"{unmeant[0]}: means nothing with --no-workers; leave one of them out")
+    return {**given, "workers": 0}
 
 
 def strength_flags(parser: Parser) -> None:
     count_flag(parser, "--workers", "worker processes (default: as the study says)")
     count_flag(parser, "--slots", "members that a worker trains at once (default: as the study says)")
+    parser.add_argument(
+        "--no-workers",
+        action="store_true",
+        help="train nothing here: wait for what others train (tunemax worker), publish and confirm it",
+    )
     count_flag(parser, "--seconds", "start no new trial after this long")

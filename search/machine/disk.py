@@ -16,6 +16,7 @@ from tunemax.gpt.data.manifest import DOCUMENTS, MANIFEST, TOKENS, is_prepared
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import PARTIAL, forget
 from tunemax.gpt.loggers import LOGGERS
+from tunemax.gpt.paths import KEPT
 from tunemax.search.storage.database import open_storage, study_names
 from tunemax.search.storage.paths import (
     LEARNABLES,
@@ -84,16 +85,20 @@ def _weights(database: str) -> Iterator[Kept]:
     for study in study_names(storage):
         with contextlib.suppress(TunemaxError):  # a name of somebody else, which leads out of the runs
             folders = by_question.setdefault(study.partition("/")[0], [])
-            folders += [folder for folder in trial_folders(str(storage.url), study) if (folder / WEIGHTS).is_file()]
+            folders += [folder for folder in trial_folders(str(storage.url), study) if _kept(folder)]
     for question, folders in by_question.items():
         if folders:
-            size = sum((folder / WEIGHTS).lstat().st_size for folder in folders)
+            size = sum(path.lstat().st_size for folder in folders for path in _kept(folder))
             place = study_folder(str(storage.url), question)
             yield Kept("weights", question, place, size, partial(_free_weights, folders))
 
 
 def _free_weights(folders: Sequence[Path]) -> int:
-    return sum(forget(folder, (WEIGHTS,)) for folder in folders)
+    return sum(forget(folder, (WEIGHTS, KEPT)) for folder in folders)
+
+
+def _kept(folder: Path) -> list[Path]:
+    return [path for pattern in (WEIGHTS, KEPT) for path in folder.glob(pattern) if path.is_file()]
 
 
 def _runs(database: str) -> Iterator[Kept]:
@@ -122,7 +127,7 @@ def _folders(url: str, question: Path) -> list[Path]:
 def _free_runs(url: str, question: Path) -> int:
     """Remove what tunemax has made there; what else lies there stays."""
     logged = (pattern for kind in LOGGERS for pattern in kind.files)
-    ours = (SNAPSHOT, LEARNABLES, WEIGHTS, *REPORTS, PARTIAL + "*", *logged)
+    ours = (SNAPSHOT, LEARNABLES, WEIGHTS, KEPT, *REPORTS, PARTIAL + "*", *logged)
     return sum(forget(folder, ours) for folder in _folders(url, question))
 
 

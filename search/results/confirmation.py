@@ -286,7 +286,7 @@ def confirmation(opened: Question) -> Confirmation:
     assert confirms is not None
     trials = {study.rpartition("/")[2]: runs for study, runs in opened.trials().items()}
     seeds = definition.budget.trials
-    planned, runs = confirms.first_planned(seeds), {name: _runs(own) for name, own in trials.items()}
+    planned, runs = confirms.first_planned(seeds), runs_of(opened)
     reference, beside = confirms.reference, list(combinations(runs, 2)) if confirms.rechosen else []
     compared = compare(runs, reference, planned, confirms.margin, beside) if reference in runs else []
     versus, theirs = {comparison.name: comparison for comparison in compared}, runs.get(reference, {})
@@ -357,6 +357,11 @@ def changed(board: Leaderboard, found: Confirmation) -> list[str]:
     """Candidates whose tuned winner is another one now than the one that was confirmed."""
     winners = {entry.name: entry.best.number for entry in board.entries if entry.best}
     return [entry.candidate for entry in found.entries if winners.get(entry.candidate, entry.trial) != entry.trial]
+
+
+def runs_of(opened: Question) -> dict[str, Runs]:
+    """The runs of a confirmation, by candidate."""
+    return {study.rpartition("/")[2]: _runs(trials) for study, trials in opened.trials().items()}
 
 
 def _runs(trials: Iterable[FrozenTrial]) -> Runs:

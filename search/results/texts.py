@@ -31,14 +31,18 @@ class Writer:
 
         Raises TunemaxError for weights that are not there, and for a prompt that it cannot read.
         """
-        if prompt == b"":
-            raise TunemaxError("prompt: empty; give at least one character, or leave it out")
+        _check(prompt)
         trainer, member = trained.member()
-        corpus = trainer.corpus
         if prompt is None:
-            return cls(trainer, member, corpus.slices["tuning"][:BEGINNING].astype("int64"))
+            return cls(trainer, member, trainer.corpus.slices["tuning"][:BEGINNING].astype("int64"))
+        return cls.at(trainer, member, prompt)
+
+    @classmethod
+    def at(cls, trainer: Trainer, member: Member, prompt: bytes) -> Writer:
+        """The same of a member that is there already."""
+        _check(prompt)
         try:
-            return cls(trainer, member, corpus.manifest.codec.tokens(prompt).astype("int64"))
+            return cls(trainer, member, trainer.corpus.manifest.codec.tokens(prompt).astype("int64"))
         except TunemaxError as error:
             raise TunemaxError(f"prompt: {error}") from error
 
@@ -64,3 +68,8 @@ class Writer:
         decoders = [self.trainer.corpus.manifest.codec.decoder() for _ in range(count)]
         for number, drawn in enumerate(tokens, 1):
             yield [decode([token], number == length) for decode, token in zip(decoders, drawn, strict=True)]
+
+
+def _check(prompt: bytes | None) -> None:
+    if prompt == b"":
+        raise TunemaxError("prompt: empty; give at least one character, or leave it out")

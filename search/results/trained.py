@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,25 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.commands import typed
 from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.lookup import storage_of
-from tunemax.search.storage.paths import WEIGHTS, databases, trial_file
-from tunemax.search.storage.questions import load, questions, trials_of
+from tunemax.search.storage.paths import WEIGHTS, databases, trial_file, trial_folder
+from tunemax.search.storage.questions import Question, load, questions, trials_of
 
 KEPT = "weights are kept of each candidate's best trial and of confirmed runs"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial that was trained, of a study of this name."""
+
+    storage: RDBStorage
+    study: str
+    trial: FrozenTrial
+
+    @cached_property
+    def question(self) -> Question | None:
+        """That of its study; None if tunemax has not asked it."""
+        owner = next((question for question, studies in questions(self.storage).items() if self.study in studies), None)
+        return load(self.storage, owner) if owner else None
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,18 @@ class Trained:
     """Its configuration, flat, with no place for files: that chooses whoever trains it again."""
     where: Callable[[], Path]
     """The file of its weights. Raises TunemaxError if there is none, or none that should be used."""
+    folder: Path | None = None
+    """What its training has logged lies there, if it has logged anything."""
+    trial: Tried | None = None
+    """None of what no study has trained."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether its weights are here."""
+        try:
+            return self.where().is_file()
+        except TunemaxError:
+            return False
 
     def snapshot(self) -> tuple[Snapshot, Corpus]:
         """Its weights, and the text that it was trained on. Raises TunemaxError if they are not there."""
@@ -47,9 +75,16 @@ class Trained:
         corpus = open_data(Config.stored(heading.config).train, heading.data)
         return checkpoint.load(path, corpus.manifest.fingerprint), corpus
 
-    def member(self) -> tuple[Trainer, Member]:
-        """It, ready to read and write: in fp32, on whatever this machine has."""
-        snapshot, corpus = self.snapshot()
+    def member(self, text: Corpus | None = None) -> tuple[Trainer, Member]:
+        """It, ready to read and write: in fp32, on whatever this machine has.
+
+        text: to read; by default what it was trained on. Raises TunemaxError for one of other tokens.
+        """
+        snapshot, own = self.snapshot()
+        corpus = text or own
+        if corpus.manifest.codec != own.manifest.codec:
+            other = f"its tokens are not those of {own.manifest.name}, which {self.name} knows"
+            raise TunemaxError(f"{corpus.manifest.name}: {other}; take a text of the same tokenizer")
         here = snapshot.config.replace({"compile": False, "precision": "fp32", "device": "auto"})
         trainer = Trainer(here, corpus)
         return trainer, trainer.restore(replace(snapshot.begun(here), values=snapshot.values))
@@ -63,9 +98,10 @@ def find(word: str, where: str | None = None, number: int | None = None) -> Trai
     """
     path = path_typed(word)
     if path.is_file():
-        return Trained(word, _elsewhere(checkpoint.heading(path).config), lambda: path)
+        logged = path.parent if path.name in (CHECKPOINT, WEIGHTS) else None
+        return Trained(word, _elsewhere(checkpoint.heading(path).config), lambda: path, logged)
     if (path / CONFIG).is_file():
-        return Trained(word, _elsewhere(recorded(path).config), lambda: _of_run(path))
+        return Trained(word, _elsewhere(recorded(path).config), lambda: _of_run(path), path)
     if (path / WEIGHTS).is_file():
         return find(str(path / WEIGHTS))
     study, found = numbered(word)
@@ -74,6 +110,22 @@ def find(word: str, where: str | None = None, number: int | None = None) -> Trai
     if None not in (found, number):
         raise TunemaxError(f"--trial {number}: {word} names one already; leave out one of them")
     return _of_study(where or storage_of(study), study, number if found is None else found)
+
+
+def every(word: str, where: str | None = None) -> list[Trained]:
+    """The same, but a candidate of a confirmation stands for all its runs that have a result and weights here, in the
+    order of their seeds: `question.confirmed/candidate`."""
+    study, number = numbered(word)
+    named = path_typed(word).exists() or number is not None or (where is None and not databases())
+    storage = None if named else open_storage(place := where or storage_of(study), create=False)
+    known = questions(storage) if storage else {}
+    owner = next((question for question, studies in known.items() if study in studies), None)
+    if storage is None or owner is None or not load(storage, owner).definition.confirms:
+        return [find(word, where)]
+    ended = [trial for trial in trials_of(storage, study) if attributes.state(trial) == "complete"]
+    runs = [find(study, place, trial.number) for trial in ended]
+    there = [run for run in runs if run.kept]
+    return sorted(there or runs[:1] or [find(word, where)], key=lambda run: int(run.fields["seed"]))
 
 
 def numbered(word: str) -> tuple[str, int | None]:
@@ -104,19 +156,21 @@ def _of_study(where: str, study: str, number: int | None) -> Trained:
         ended = trial.state.name.lower()
         raise TunemaxError(f"{name}: {ended}, its configuration is not recorded; take another trial")
 
+    original = trial.user_attrs.get(attributes.DUPLICATE_OF, trial.number)
+
     def of_trial() -> Path:
         if reason := trial.user_attrs.get(attributes.DIVERGED):
             raise TunemaxError(f"{name}: {reason}; take another trial")
         if not trial.state.is_finished():
             raise TunemaxError(f"{name}: {attributes.state(trial)}; {KEPT} once they have ended")
-        original = trial.user_attrs.get(attributes.DUPLICATE_OF, trial.number)
         path = trial_file(str(storage.url), owner, original, WEIGHTS)
         if path.is_file():
             return path
         again = typed(where, "train", "--from", name)
         raise TunemaxError(f"{name}: has no weights here; {KEPT}, where they were trained. Train it again with {again}")
 
-    return Trained(name, _elsewhere(attributes.configuration(trial)), of_trial)
+    folder, tried = trial_folder(str(storage.url), owner, original), Tried(storage, owner, trial)
+    return Trained(name, _elsewhere(attributes.configuration(trial)), of_trial, folder, tried)
 
 
 def _chosen(storage: RDBStorage, where: str, study: str, number: int | None) -> tuple[str, FrozenTrial]:

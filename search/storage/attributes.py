@@ -27,6 +27,8 @@ ANSWER = "answer"
 PLUGINS = "tunemax:plugins"
 """The plug-ins that its parts come from, as JSON text: see `tunemax.gpt.plugins.PluginRecord`. None of a study without.
 """
+FILES = "tunemax:files"
+"""The mark of the folder in which the files of its trials lie: see `tunemax.search.storage.sharing`."""
 SEEDS_USED = "tunemax:seeds_used"
 """On a tuned one: the highest seed that a confirmation has used, by its multiple of the horizon, as JSON text."""
 

@@ -108,6 +108,16 @@ def deferred(trials: Sequence[FrozenTrial]) -> set[int]:
     return {trial.number for trial in waiting if trial.user_attrs.get(attributes.IDENTITY) in identities}
 
 
+def in_hand(trials: Sequence[FrozenTrial]) -> int:
+    """How many of a study's trials workers have. Nobody waits for one that was asked for with the stock tools."""
+    return sum(trial.state == TrialState.RUNNING and attributes.WORKER in trial.user_attrs for trial in trials)
+
+
+def to_take(trials: Sequence[FrozenTrial]) -> int:
+    """How many of a study's trials wait and can be taken."""
+    return sum(trial.state == TrialState.WAITING for trial in trials) - len(deferred(trials))
+
+
 def must_be_alone(trial: FrozenTrial) -> bool:
     """Whether so many workers have died on a trial that the next one should train nothing beside it."""
     return stuck(attributes.failures(trial.user_attrs.get(attributes.FAILURES)), trial.last_step or 0) >= ATTEMPTS - 1

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import PARTIAL, forget
 from tunemax.gpt.loggers import LOGGERS
+from tunemax.gpt.paths import KEPT
 from tunemax.search.question.counting import counted, one_or
 from tunemax.search.storage import attributes, study_tables
 from tunemax.search.storage.artifacts import remove_artifacts
@@ -103,7 +104,8 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> tuple[Doomed, list[Path
 def _remove_files(url: str, name: str, removed: Doomed) -> list[Path]:
     """Remove what we have made in the folders of a question, and those that are empty then. Returns the others."""
     ours = dict[Path, tuple[str, ...]]()
-    written = (SNAPSHOT, LEARNABLES, WEIGHTS, PARTIAL + "*", *(pattern for kind in LOGGERS for pattern in kind.files))
+    logged = (pattern for kind in LOGGERS for pattern in kind.files)
+    written = (SNAPSHOT, LEARNABLES, WEIGHTS, KEPT, PARTIAL + "*", *logged)
     for study in (removed.renamed.get(study, study) for study in removed.studies):
         with contextlib.suppress(TunemaxError):  # of another question, or of somebody else's database: none are ours
             check_names(url, name, [study])

@@ -231,6 +231,19 @@ def ended(connection: Connection, studies: list[str]) -> dict[str, int]:
     return {study: int(count) for study, count in connection.execute(_ENDED, {"studies": studies})}
 
 
+_WAITING = (
+    select(STUDIES.c.study_name, func.count(TRIALS.c.trial_id))
+    .join(TRIALS, (TRIALS.c.study_id == STUDIES.c.study_id) & (TRIALS.c.state == TrialState.WAITING))
+    .where(STUDIES.c.study_name.in_(bindparam("studies", expanding=True)))
+    .group_by(STUDIES.c.study_name)
+)
+
+
+def waiting(connection: Connection, studies: list[str]) -> dict[str, int]:
+    """How many trials of each of these studies wait; without studies of which none does."""
+    return {study: int(count) for study, count in connection.execute(_WAITING, {"studies": studies})}
+
+
 # ------------------------------------------------------------------------------------------------------------ writing
 
 _WAIT = update(TRIALS).where(_OF_TRIAL).values(state=TrialState.WAITING)

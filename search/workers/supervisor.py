@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import SIGNALS, WorkerSettings, warm
-from tunemax.search.storage import attributes
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.storage.queue import deferred
 from tunemax.search.storage.recovery import Witness, reap
+from tunemax.search.workers.attending import ending
 from tunemax.search.workers.crew import Crew
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Outage, Reported, Started
 
@@ -205,9 +205,7 @@ def _ended(question: Question, worker: int, trials: set[tuple[str, int]]) -> Ite
     for study, number in sorted(trials):
         trial = question.study(study).get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
-            reason = trial.user_attrs.get(attributes.REASON) or trial.user_attrs.get(attributes.DIVERGED)
-            at = attributes.iteration(trial, question.definition.budget, trial.last_step or 0)
-            yield Finished(worker, study, number, at, attributes.state(trial), trial.value, reason)
+            yield ending(question, worker, study, trial)
 
 
 def _fate(status: int) -> str:

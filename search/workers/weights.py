@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from optuna.trial import TrialState
 
 from tunemax.gpt import checkpoint
 from tunemax.gpt.files import Guard
-from tunemax.search.storage.paths import WEIGHTS, trial_file, trial_folders
+from tunemax.gpt.paths import kept
+from tunemax.search.storage.paths import WEIGHTS, trial_file, trial_folder, trial_folders
 from tunemax.search.workers.trial import Job, leads
 
 
@@ -32,7 +34,12 @@ class Weights:
         """It has nothing to keep yet."""
 
     def evaluated(self, job: Job) -> None:
-        """Nor now."""
+        """Only if its configuration asks for it."""
+        every = job.member.config.log.keep_every
+        if every and job.member.iteration % every == 0 and not job.member.at_horizon:
+            path = kept(trial_folder(self._url, job.study, job.number), job.member.iteration)
+            with self._guard(f"{path}: cannot be written"):
+                self._save(job, path)
 
     def ending(self, job: Job, end: str) -> None:
         confirmed = job.definition.confirms is not None
@@ -40,9 +47,13 @@ class Weights:
             return
         path = trial_file(self._url, job.study, job.number, WEIGHTS)
         with self._guard(f"{path}: cannot be written"):
-            checkpoint.save(job.trainer.snapshot(job.member).weights, path, job.trainer.corpus.manifest.fingerprint)
+            self._save(job, path)
         if not confirmed and os.path.exists(path):  # Path.exists raises if a folder may not be entered
             self._forget_overtaken(job)
+
+    @staticmethod
+    def _save(job: Job, path: Path) -> None:
+        checkpoint.save(job.trainer.snapshot(job.member).weights, path, job.trainer.corpus.manifest.fingerprint)
 
     def _forget_overtaken(self, job: Job) -> None:
         """Remove what other trials of the study have kept. One that is about to end stays: it may be better still."""

@@ -101,7 +101,9 @@ def of_width(small: Make, width: int, fields: dict[str, Any], **more: Any) -> Co
     return small(n_embd=width, **rest, **more)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(name, marks=pytest.mark.long if name.startswith("muon") else ()) for name in KINDS]
+)
 def test_with_mup_no_layer_and_no_update_grows_with_width(
     kind: str, small: Make, corpus: Corpus, activations: dict[str, Tensor]
 ) -> None:

@@ -129,6 +129,7 @@ def test_a_moving_context_is_read_anew_as_far_as_it_matters(fields: Setting, kep
     assert decisive(make(**fields)) == kept
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fields", EACH_KIND, ids=str)
 @pytest.mark.parametrize("promise", TRACED, ids=lambda promise: promise.__name__)
 def test_each_kind_keeps_what_takes_seconds(promise: Callable[[Setting], None], fields: Setting) -> None:

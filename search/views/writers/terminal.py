@@ -114,7 +114,8 @@ def _filled(text: str, first: str = "", then: str = "") -> list[str]:
 
 _WORD = r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+"
 _COMMAND = re.compile(
-    r"(?<!\S)(?:tunemax (?:study|train|rl|report|dashboard|clean|prepare|fields|variants|doctor)|optuna [a-z-]+)"
+    r"(?<!\S)(?:tunemax (?:study|train|sample|compare|browse|rl|report|dashboard|clean|prepare|fields|variants|doctor)"
+    r"|optuna [a-z-]+)"
     rf"(?: (?!\(){_WORD}?)*(?=[;:,.]?(?: \(|$)|[;:,.] )"
 )
 """A command that is named in a sentence: up to a mark behind a word, a bracket, or the end."""

@@ -31,6 +31,8 @@ MEMBERS: list[dict[str, Any]] = [
     {"dropout": 0.3, "seed": 3, "grad_clip": 0, "variant_lr_ratio": 20, "beta2": 0.9},
     {"dropout": 0.2, "seed": 4, "constantmax__beta": 1, "constantmax__gamma": 50, "max_iters": 7},
 ]
+QUICK = ("softmax", "constantmax")
+"""A row and an element by itself: the graphs of the others take seconds each."""
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
     "other": {
@@ -73,7 +75,11 @@ def test_compiled_members_train_as_eager_ones_do(small: Make, corpus: Corpus) ->
 
 
 @pytest.mark.parametrize(
-    ("variant", "shape"), [*((name, "plain") for name in variants()), ("softmax", "other"), ("constantmax", "other")]
+    ("variant", "shape"),
+    [
+        *(pytest.param(name, "plain", marks=() if name in QUICK else pytest.mark.long) for name in variants()),
+        *((name, "other") for name in QUICK),
+    ],
 )
 def test_what_is_compiled_is_what_eager_mode_computes(
     variant: str, shape: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
@@ -269,7 +275,9 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("field", ELSEWHERE)
+@pytest.mark.parametrize(
+    "field", [pytest.param(name, marks=() if name == "attention" else pytest.mark.long) for name in ELSEWHERE]
+)
 def test_a_part_from_elsewhere_is_compiled_anew_when_its_file_has_changed(
     field: str, small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

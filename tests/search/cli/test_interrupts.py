@@ -211,7 +211,7 @@ def test_a_training_that_was_recorded_and_has_not_begun_is_resumed(
 
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_events_folder", lambda *_: pressed() if (tmp_path / "r/config.json").exists() else None)
+        patch.setattr(runs, "events_folder", lambda *_: pressed() if (tmp_path / "r/config.json").exists() else None)
         assert main(["train", *SMALL, f"--dataset={text}", "--max_iters=3", "--out_dir=r"]) == 130
     again = "nothing was trained yet; continue with tunemax train --resume r"
     assert capsys.readouterr().err == f"tunemax: interrupted; {again}\n"

@@ -23,6 +23,7 @@ HELP = [
     "rl train",
     "rl evaluate",
     "train",
+    "compare",
     "report",
     "dashboard",
     "clean",

@@ -16,7 +16,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Range
 from tunemax.search.question.changes import joined
 from tunemax.search.question.definition import StudyDefinition
-from tunemax.search.question.schema import json_schema, study_file
+from tunemax.search.question.schema import study_file
 from tunemax.search.question.study_file import define, load_study_file
 from tunemax.search.question.suggest import distributions, known_points
 from tunemax.search.question.yaml_lines import parse_yaml
@@ -271,12 +271,6 @@ def test_an_older_tunemax_reads_what_has_no_candidates_and_refuses_what_has() ->
     short = {key: value for key, value in parse_yaml(GOOD).data.items() if key != "candidates"}
     assert "candidates" not in define({**short, "per": "softmax_variant"}, name="q").to_json()
     assert "candidates" in read().to_json()
-
-
-@pytest.fixture(scope="module")
-def editor() -> jsonschema.Draft202012Validator:
-    """What an editor knows of a study file."""
-    return jsonschema.Draft202012Validator(json_schema())
 
 
 def test_editors_know_candidates(editor: jsonschema.Draft202012Validator) -> None:

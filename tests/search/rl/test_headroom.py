@@ -148,6 +148,7 @@ def measured(*words: str) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.long
 def test_a_measurement_goes_on_where_it_was_cut_and_comes_to_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -310,6 +311,7 @@ def test_the_interval_of_a_score_covers_as_often_as_it_says() -> None:
     assert 88 <= hits <= 100
 
 
+@pytest.mark.long
 def test_an_evaluation_prints_scores_beside_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "tune", *SHORT, "--policy", "constant", "--member-steps", "1152"]) == 0
     found = measured()

@@ -155,6 +155,7 @@ def is_run_by(trial: FrozenTrial, process: Command) -> bool:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_living_training_keeps_its_trial_and_ends_it(hold: Hold, capsys: pytest.CaptureFixture[str]) -> None:
     process = hold(LOOK, *TRAIN)
     assert main(TRAIN) == 2
@@ -177,6 +178,7 @@ def test_a_killed_training_goes_on_under_its_trial(hold: Hold) -> None:
     assert trial.user_attrs[attributes.FAILURES] == [{"iteration": 12, "reason": "its process was gone"}]
 
 
+@pytest.mark.long
 def test_a_training_that_was_killed_before_its_trial_ended_is_ended(hold: Hold) -> None:
     hold("tunemax.search.rl.train:finish:1", *TRAIN).kill()
     assert main(TRAIN) == 0
@@ -185,6 +187,7 @@ def test_a_training_that_was_killed_before_its_trial_ended_is_ended(hold: Hold) 
     assert trial.value == max(trial.intermediate_values.values())
 
 
+@pytest.mark.long
 def test_a_training_elsewhere_is_left_alone_while_it_beats(hold: Hold, capsys: pytest.CaptureFixture[str]) -> None:
     hold(LOOK, *TRAIN).kill()
     write(f"UPDATE trial_user_attributes SET value_json = '\"elsewhere:1:1\"' WHERE key = '{attributes.WORKER}'")
@@ -198,6 +201,7 @@ def test_a_training_elsewhere_is_left_alone_while_it_beats(hold: Hold, capsys: p
     assert trial.user_attrs[attributes.FAILURES][0]["reason"].startswith("no heartbeat from elsewhere for ")
 
 
+@pytest.mark.long
 def test_a_training_whose_trial_somebody_has_ended_stops_with_its_last_save(hold: Hold) -> None:
     process = hold(LOOK, *TRAIN)
     storage = open_storage("studies.db", create=False)
@@ -209,6 +213,7 @@ def test_a_training_whose_trial_somebody_has_ended_stops_with_its_last_save(hold
     assert len(trials()) == 1, "it had been trained to its end"
 
 
+@pytest.mark.long
 def test_a_trial_without_a_mark_goes_on_where_nobody_trains_in_its_folder(hold: Hold) -> None:
     """Versions before trials had marks have left them so."""
     process = hold(LOOK, *TRAIN)
@@ -223,6 +228,7 @@ def test_a_trial_without_a_mark_goes_on_where_nobody_trains_in_its_folder(hold: 
 # ---- tuning ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_candidate_of_a_living_tuning_is_left_alone_and_one_of_a_killed_is_asked_again(hold: Hold) -> None:
     process = hold("tunemax.search.rl.baselines:run:2", *TUNE, "1152")
     before = trials()[1]
