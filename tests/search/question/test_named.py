@@ -47,9 +47,7 @@ def another(info: FieldInfo) -> Any:
 
 
 @over_classes
-def test_a_study_file_names_it_with_all_its_options(
-    cls: type[Named], editor: jsonschema.Draft202012Validator
-) -> None:
+def test_a_study_file_names_it_with_all_its_options(cls: type[Named], editor: jsonschema.Draft202012Validator) -> None:
     options = {name: another(cls.fields()[name]) for name in cls.options()}
     for data in (plan(cls), plan(cls, **options)):
         definition = define(data, name="q")
