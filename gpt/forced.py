@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.data.corpus import Corpus
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.data.targets import Targets
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.trainer import EVAL_TOKENS, Member, Trainer
 
 Floats = npt.NDArray[np.float64]

@@ -163,7 +163,7 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
     if train.eval_by == "tokens" and "eval_iters" in given:
         note(converted(train.eval_iters, train.eval_tokens))
     if chosen_itself(given):
-        open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
+        open_data(train).check_evaluation(train.eval_slice, train.eval_tokens)
 
 
 def note(sentence: str) -> None:

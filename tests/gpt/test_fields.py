@@ -69,7 +69,7 @@ def test_a_condition_names_fields_and_values_that_exist(spec: FieldSpec) -> None
         for name, allowed in condition.items():
             if isinstance(allowed, Above):
                 assert all_specs()[name].is_scalar
-                assert all_specs()[name].default in allowed or all_specs()[name].check(allowed.bound + 1) in allowed
+                assert all_specs()[name].default in allowed or all_specs()[name].check(allowed.bound + 0.5) in allowed
             else:
                 assert [all_specs()[name].check(value) for value in allowed] == list(allowed)
 
