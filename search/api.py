@@ -220,7 +220,7 @@ def judge(
     beginning = shortened(asked, short)
     horizon = beginning if short_only else asked
     granted = granted_runs(horizon, seeds, runs, member_steps)
-    corpus = open_data(first.config.train.dataset, first.data or second.data)
+    corpus = open_data(first.config.train, first.data or second.data)
     check_same_text(first, second, corpus.manifest.fingerprint)
     text = corpus.manifest.fingerprint
     definition = judged((first.name, first.config), (second.name, second.config), text, beginning)
@@ -355,7 +355,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]
-    corpus = open_data(question.definition.data, question.definition.fingerprint)
+    corpus = open_data(question.definition.text, question.definition.fingerprint)
     question.check_plugins()
     question.check_data(corpus)
 

@@ -55,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     if bool(arguments.questions) == arguments.all:
         expected = "one or the other" if arguments.all else "the names of questions, or --all"
         raise TunemaxError(f"worker: expected {expected}")
-    from tunemax.search.storage.lookup import storage_of
-    from tunemax.search.workers.pulling import Puller
+    stop = threading.Event()
+    with _told_by_signals(stop):  # before what takes seconds to load: the machine may be wanted back by then
+        from tunemax.search.storage.lookup import storage_of
+        from tunemax.search.workers.pulling import Puller
 
-    where = arguments.storage or storage_of(arguments.questions[0] if arguments.questions else "")
-    limits = {name: getattr(arguments, name) for name in ("slots", "idle", "seconds")}
-    puller = Puller(where, arguments.questions, _shown, _note, **limits)
-    with _told_by_signals(puller.stop):
-        done = puller.run()
+        where = arguments.storage or storage_of(arguments.questions[0] if arguments.questions else "")
+        limits = {name: getattr(arguments, name) for name in ("slots", "idle", "seconds")}
+        done = Puller(where, arguments.questions, _shown, _note, **limits, stop=stop).run()
     if not done:
         _note("told to stop: what was trained here waits, to go on elsewhere")
     return 0 if done else PREEMPTED

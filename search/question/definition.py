@@ -12,13 +12,14 @@ from typing import Literal
 import pydantic
 from optuna.samplers import BaseSampler
 
-from tunemax.gpt.config import PARTS, SPELT, all_specs, resolve
+from tunemax.gpt.config import PARTS, SPELT, Config, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
 from tunemax.gpt.parts import Part
 from tunemax.gpt.plugins import PluginRecord, records
 from tunemax.gpt.softmax import Variant
+from tunemax.gpt.text_config import Text
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.dimension import (
     Dimension,
@@ -117,6 +118,12 @@ class StudyDefinition(pydantic.BaseModel):
         if not self.compared:
             return {self.name: fixed}
         return {f"{self.name}/{candidate}": {**fixed, **fields} for candidate, fields in self.compared.items()}
+
+    @property
+    def text(self) -> Text:
+        """What all its trials are trained on."""
+        fixed = next(iter(self.siblings().values()))
+        return Config.of({name: fixed[name] for name in Text.model_fields if name in fixed}).train.text
 
     @property
     def compared(self) -> Mapping[str, Mapping[str, Value]]:
