@@ -163,6 +163,16 @@ def test_every_landscape_is_searched_for_orders_that_a_repeat_would_change() -> 
     assert re.search(r"^Errors are at most \d+\.\d % \(required: 5\.0 %\)\.$", out, re.MULTILINE)
 
 
+def test_judgements_are_held_to_what_they_promise() -> None:
+    out = printed("calibration_judge.py")
+    rows = [row for row in figures(out) if row[0] != "noise"]
+    assert [row[2] for row in rows] == ["0", "0.5", "1", "2", "4"] * 7
+    for row in rows:
+        assert sum(float(cell.removesuffix(" %")) for cell in row[3:7]) == pytest.approx(100, abs=0.3)
+        assert 6 <= float(row[7]) <= 24
+    assert re.search(r"^False verdicts are at most \d+\.\d % \(required: 5\.5 %\)\.$", out, re.MULTILINE)
+
+
 def test_claims_are_held_to_what_they_promise() -> None:
     out = printed("calibration.py")
     assert re.findall(r"^### (.+)$", out, re.MULTILINE) == [

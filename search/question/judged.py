@@ -83,8 +83,8 @@ def judged(a: tuple[str, Config], b: tuple[str, Config], fingerprint: str, short
 
 
 def granted_runs(horizon: int, seeds: int | None, runs: int | None, member_steps: int | None) -> int:
-    """Runs of both sides together that are within all budgets given. Raises TunemaxError where they are too few for any
-    verdict, or more than there may be."""
+    """Runs of both sides together that are within all budgets given, and within what a confirmation may have. Raises
+    TunemaxError where they are too few for any verdict."""
     least = looks(FIRST)[0]
     enough = f"no verdict comes of less than {least} seeds of each side"
     for name, given, needed in (

@@ -16,10 +16,11 @@ from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.paths import path_typed
 from tunemax.gpt.record import CONFIG, recorded
+from tunemax.gpt.text_config import Text
 from tunemax.search.question.budget import VOCABULARY
 from tunemax.search.question.candidates import TAKEN
 from tunemax.search.question.configuration_file import read_configuration
-from tunemax.search.question.dimension import shown
+from tunemax.search.question.dimension import MEASURING, TOKENS, shown
 from tunemax.search.question.packaged import packaged
 from tunemax.search.question.revisions import AT, Revised, is_plugin, revised
 from tunemax.search.question.stages import is_name
@@ -100,7 +101,7 @@ def _side(read: _Read, name: str, given: Mapping[str, Any]) -> Side:
         config = Config.of(changed(read.fields, given))
     except TunemaxError as error:
         raise TunemaxError(f"{read.word or 'fields'}: {error}") from error
-    retold = any(resolve(key) in ("dataset", "data_start", "data_end") for key in given)
+    retold = any(resolve(key) in Text.model_fields for key in given)
     return Side(name, read.word, config, None if retold else read.data, read.notes)
 
 
@@ -117,7 +118,12 @@ def _check_alike(a: Side, b: Side) -> None:
     if ours.max_iters != theirs.max_iters:
         horizons = f"{a.name} trains {ours.max_iters:,} iterations and {b.name} {theirs.max_iters:,}"
         raise TunemaxError(f"max_iters: {horizons}; say --max_iters for both")
-    for name in ("eval_by", "eval_tokens", "eval_iters", "divergence_margin"):
+    for name in TOKENS:
+        one, other = getattr(ours, name), getattr(theirs, name)
+        if one != other and all(name in side.config.active() for side in (a, b)):
+            tokens = f"{a.name} has {shown(one)} and {b.name} {shown(other)}"
+            raise TunemaxError(f"{name}: {tokens}, so their losses are of other tokens; say --{name} for both")
+    for name in MEASURING:
         one, other = getattr(ours, name), getattr(theirs, name)
         if one != other and all(name in side.config.active() for side in (a, b)):
             measured = f"{a.name} has {shown(one)} and {b.name} {shown(other)}"

@@ -114,6 +114,7 @@ def test_candidates_of_a_study_file_that_comes_with_tunemax(
     [
         ({"max_iters": 10}, {}, "^max_iters: base trains 20 iterations and other 10; say --max_iters for both$"),
         ({"eval_tokens": 256}, {}, "^eval_tokens: base has 81920 and other 256, .* say --eval_tokens for both$"),
+        ({"tokenizer": "char"}, {}, "^tokenizer: base has auto and other char, .* say --tokenizer for both$"),
         ({"n_embed": 8}, {}, r"other.yaml:5: n_embed: no such field; did you mean `n_embd`\?$"),
         ({"n_layer": 0}, {}, r"other.yaml:6: n_layer = 0"),
         ({}, {"momentum": "0.5"}, "^momentum = 0.5: means nothing with optimizer = adamw; leave it out"),

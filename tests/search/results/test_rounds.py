@@ -137,6 +137,7 @@ def there(seeds: Mapping[str, int], budget: int | None, settled: Mapping[str, Se
         SimpleNamespace(
             candidate=name,
             trials=[None] * seeds[name],
+            losses=dict.fromkeys(range(seeds[name]), 2.0),
             versus=SimpleNamespace(n=seeds[name], settled=(settled or {}).get(name, OPEN))
             if name != names[0]
             else None,
