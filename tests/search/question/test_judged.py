@@ -14,6 +14,7 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.judged import FIRST, SEEDS, granted_runs, judged, shortened
 from tunemax.search.question.looks import looks
+from tunemax.search.question.stages import Frozen
 
 SMALL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "max_iters": 400}
 
@@ -78,3 +79,12 @@ def test_the_least_of_the_budgets_counts_and_too_little_for_any_verdict_is_refus
 
 def test_the_first_look_comes_before_a_third_of_the_seeds() -> None:
     assert looks(FIRST)[0] < SEEDS / 3
+
+
+def test_confirmations_are_written_as_before() -> None:
+    """Older versions read them, and know nothing of seeds that are not shared."""
+    frozen = Frozen(study="q/a", trial=0, fields={})
+    assert "apart" not in frozen.model_dump_json()
+    assert Frozen.model_validate_json(frozen.model_dump_json()) == frozen
+    shifted = frozen.model_copy(update={"apart": 10**12})
+    assert Frozen.model_validate_json(shifted.model_dump_json()) == shifted
