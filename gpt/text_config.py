@@ -15,8 +15,7 @@ class Text(Fields):
 
     dataset: str = setting(
         "python_stdlib",
-        "python_stdlib, python_docstrings, shakespeare_char, tinystories, wikitext103, or the path or address of a text, "
-        "a table or a folder",
+        "python_stdlib, python_docstrings, shakespeare_char, tinystories, wikitext103, or a path or address of text",
     )
     tokenizer: str = setting(
         AUTO,
