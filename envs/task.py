@@ -20,7 +20,7 @@ from tunemax.gpt.fields import shown
 
 MOST_CONTROLS = 8
 """Each adds two numbers to the observation, which stays a small vector."""
-RATIO = "variant_lr_ratio"
+RATIO, SHARE = "variant_lr_ratio", "feedback_share"
 OF_A_ROW = ("controls", "horizon", "frame_skip", "windows", "test_windows", "vary", "disturb", "reward_scale")
 """What a row of the ids says of a task, beside its configuration."""
 
@@ -82,6 +82,7 @@ class Task:
         if inert:
             reason = "means nothing once the others are taken away from SGD"
             raise TunemaxError(f"control {inert[0]}: {reason}; leave it out")
+        self._check_feedback()
         Actions(self.action, len(names))
         for horizon in (*self.horizons, *self.held_out(HORIZON)):
             self.steps(horizon)
@@ -136,6 +137,14 @@ class Task:
             if name in switches and all_specs()[name].check(value) != switches[name]:
                 moved = f"actions move what SGD would, so it is {shown(switches[name])}"
                 raise TunemaxError(f"{name} = {shown(value)}: {moved}; leave it out")
+
+    def _check_feedback(self) -> None:
+        """A share that is steered, or is there, can come to something."""
+        steered = [dial for dial in self.dials if dial.field == SHARE]
+        for dial in steered:
+            self.config.checked(self.config.held(), SHARE, dial.high)
+        for horizon in self.horizons:
+            self.config.feedback.check_horizon(horizon, steered=bool(steered))
 
     def _changed(self, given: Mapping[str, Any]) -> Config:
         base = {resolve(name): value for name, value in self.fields.items()}

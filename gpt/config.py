@@ -21,6 +21,7 @@ from tunemax.gpt.attention import Attention
 from tunemax.gpt.defaults import of_their_time
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.evaluation import tokens_of
+from tunemax.gpt.feedback.fields import Feedback
 from tunemax.gpt.fields import (
     Choices,
     Condition,
@@ -195,6 +196,7 @@ class Config(pydantic.BaseModel):
     output: pydantic.SerializeAsAny[Variant]
     train: TrainConfig
     optimizer: pydantic.SerializeAsAny[Optimizer]
+    feedback: Feedback
     log: LogConfig
 
     @classmethod
@@ -226,7 +228,7 @@ class Config(pydantic.BaseModel):
         if train.eval_by == "tokens" and "eval_iters" in checked and "eval_tokens" not in checked:
             tokens = tokens_of(train.eval_iters, train.batch_size, model.block_size)
             train = _group(TrainConfig, "", {**checked, "eval_tokens": tokens})
-        optimizer = _group(kind, "", checked)
+        optimizer, feedback = _group(kind, "", checked), _group(Feedback, "", checked)
         if model.parametrisation == "mup" and optimizer.width_exponent is None:
             able = ", ".join(name for name, other in Optimizer.kinds().items() if other().width_exponent is not None)
             reason = "nobody has said how its learning rate follows the width, which parametrisation = mup needs"
@@ -236,6 +238,7 @@ class Config(pydantic.BaseModel):
             positions.check(attention.head_width(model), max(attention.softmaxes(model) or [1]))
         except ValueError as error:
             raise TunemaxError(str(error)) from error
+        feedback.check(train.batch_size, model.block_size)
         config = cls(
             model=model,
             attention=attention,
@@ -246,6 +249,7 @@ class Config(pydantic.BaseModel):
             output=_group(output, output_prefix(output.name), checked),
             train=train,
             optimizer=optimizer,
+            feedback=feedback,
             log=_group(LogConfig, "", checked),
         )
         conditional = [
@@ -270,7 +274,8 @@ class Config(pydantic.BaseModel):
         """All groups of fields that are whole, each behind what its flat names begin with."""
         parts = (self.model, self.attention, self.positions, self.norm, self.mlp)
         variant = (f"{self.softmax.name}.", self.softmax)
-        return (*(("", part) for part in parts), variant, ("", self.train), ("", self.optimizer), ("", self.log))
+        training = (self.train, self.optimizer, self.feedback)
+        return (*(("", part) for part in parts), variant, *(("", part) for part in training), ("", self.log))
 
     @property
     def plugins(self) -> tuple[PluginRecord, ...]:
@@ -341,7 +346,9 @@ class Config(pydantic.BaseModel):
         if not type(group).__pydantic_decorators__.model_validators:
             return checked
         own = {prefix + own: values.get(prefix + own, before) for own, before in dict(group).items()}
-        _group(type(group), prefix, {**own, name: checked})
+        made = _group(type(group), prefix, {**own, name: checked})
+        if isinstance(made, Feedback):
+            made.check(self.train.batch_size, self.model.block_size)
         return checked
 
     @cached_property
@@ -422,6 +429,7 @@ def _specs(_generation: int) -> dict[str, FieldSpec]:
         *(variant.output_specs() for variant in outputs().values()),
         specs_of(TrainConfig, "training"),
         specs_of_kinds(Optimizer),
+        specs_of(Feedback, "training"),
         specs_of(LogConfig, "logging"),
     ]
     return {spec.name: spec for group in groups for spec in group}
@@ -462,5 +470,7 @@ def _group(fields: type[F], prefix: str, values: Mapping[str, Any]) -> F:
         raise TunemaxError(explain(error, prefix.rstrip("."))) from error
 
 
-Part.reserved = frozenset(name for group in (ModelConfig, TrainConfig, LogConfig) for name in group.model_fields)
+Part.reserved = frozenset(
+    name for group in (ModelConfig, TrainConfig, Feedback, LogConfig) for name in group.model_fields
+)
 plugins.load_named()  # what this process was told to register, now that there is everything that it could add to

@@ -49,22 +49,32 @@ def trained(config: Config, vocab_size: int) -> int:
 
 
 def flops_a_token(config: Config, vocab_size: int) -> float:
-    """Floating-point operations of training on one token: 6 N + 3 L A (PaLM, arXiv 2204.02311, appendix B).
+    """Floating-point operations of training on one token: 6 N + 3 L A (PaLM, arXiv 2204.02311, appendix B), and its
+    share of what the member writes meanwhile.
 
     N are the weights that a token is multiplied with: those of all linear layers, and the output matrix, whether it is
     tied or not; not the embedding tables, which are looked up. A is what the attention kind says of one of L layers: 4
     H Q T for H heads of width Q, and T tokens of context, counted in full although half of them are masked. Forward,
     and twice as much backward. Only matrix products count: not norms, biases, activations, the softmax variant or its
-    guard.
+    guard. A token that a member writes for its own batches is a forward pass, 2 N + L A: the windows of a pool are
+    shared out among the tokens between two pools, as if there were one before the first, too.
     """
     model = config.model
     weights = vocab_size * model.n_embd + sum(p.size for p in _parameters(config, vocab_size) if p.role == "hidden")
-    return float(6 * weights + 3 * model.n_layer * config.attention.flops(model))
+    training = 6 * weights + 3 * model.n_layer * config.attention.flops(model)
+    return float(training * (1 + written(config) / 3))
+
+
+def written(config: Config) -> float:
+    """Tokens of windows that a member writes for its own batches, prompts included, for each that it trains on."""
+    own = config.feedback
+    return own.feedback_pool / (own.feedback_every * config.train.batch_size) if own.feedback_share else 0.0
 
 
 def _parameters(config: Config, vocab_size: int) -> tuple[Parameter, ...]:
     model = config.model.model_copy(update={**SCALARS, "softmax_variant": PLAIN.model.softmax_variant})
-    rest = {"softmax": PLAIN.softmax, "train": PLAIN.train, "optimizer": PLAIN.optimizer, "log": PLAIN.log}
+    rest = {"softmax": PLAIN.softmax, "train": PLAIN.train, "optimizer": PLAIN.optimizer}
+    rest |= {"feedback": PLAIN.feedback, "log": PLAIN.log}
     return _of_shape(config.model_copy(update={"model": model, **rest}), vocab_size)
 
 

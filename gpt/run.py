@@ -140,6 +140,7 @@ def train(
     folder = run_folder(config)
     _check_free(folder, controller)
     _check_names(folder, config)
+    config.feedback.check_horizon(config.train.max_iters)
     corpus = open_data(config.train)
     trainer = Trainer(config, corpus)
     member = trainer.restore(start.snapshot.begun(config)) if start else trainer.add(config)

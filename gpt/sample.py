@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tunemax.gpt.cache import Cache
 from tunemax.gpt.config import Config
+from tunemax.gpt.draw import drawn, expected
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.random import generator
 from tunemax.gpt.tokenizers import Ids
@@ -37,7 +38,7 @@ class Choice:
 
     def check(self, vocab_size: int) -> None:
         """Raise TunemaxError for a number that says nothing."""
-        for name, possible, expected in (
+        for name, possible, wanted in (
             ("temperature", self.temperature >= 0, "a number ≥ 0; 0 takes the likeliest"),
             ("top_k", self.top_k is None or self.top_k >= 1, "a whole number ≥ 1"),
             ("top_p", 0 < self.top_p <= 1, "a share above 0, at most 1; 1 leaves out nothing"),
@@ -46,7 +47,7 @@ class Choice:
         ):
             value = getattr(self, name)
             if not possible or not math.isfinite(value or 0):
-                raise TunemaxError(f"{name} = {value}: expected {expected}")
+                raise TunemaxError(f"{name} = {value}: expected {wanted}")
         if self.top_k is not None and self.top_k > vocab_size:
             raise TunemaxError(f"top_k = {self.top_k}: this data has {vocab_size} tokens; take at most so many")
 
@@ -69,8 +70,8 @@ def generate(
     TunemaxError for an empty prompt, or one that is outside the vocabulary, for a number that says nothing, and for a
     member that has diverged.
     """
-    drawn = list(stream(trainer, member, prompt, tokens, choice, count=count, seed=seed))
-    return np.stack(drawn, axis=1) if drawn else np.empty((count, 0), dtype=np.int64)
+    written = list(stream(trainer, member, prompt, tokens, choice, count=count, seed=seed))
+    return np.stack(written, axis=1) if written else np.empty((count, 0), dtype=np.int64)
 
 
 def stream(
@@ -139,14 +140,8 @@ def chosen(logits: Tensor, seen: Tensor, choice: Choice, draws: list[torch.Gener
         logits = torch.where(there, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
     if not choice.temperature:
         return logits.argmax(-1, keepdim=True)
-    ends = narrowed(expected(logits.double() / choice.temperature), choice).cumsum(-1)  # (B, V)
-    at = torch.stack([torch.rand(1, dtype=torch.float64, generator=draw) for draw in draws])  # (B, 1), below 1
-    return torch.searchsorted(ends, at * ends[:, -1:], right=True)
-
-
-def expected(logits: Tensor) -> Tensor:
-    """How likely each token is, (B, V): here, and nowhere else, logits become probabilities."""
-    return torch.softmax(logits, dim=-1)
+    likely = narrowed(expected(logits.double() / choice.temperature), choice)  # (B, V)
+    return drawn(likely, torch.stack([torch.rand(1, dtype=torch.float64, generator=draw) for draw in draws]))
 
 
 def narrowed(probabilities: Tensor, choice: Choice) -> Tensor:

@@ -20,6 +20,9 @@ from tunemax.gpt.data.corpus import Corpus
 from tunemax.gpt.data.targets import Asked, Targets
 from tunemax.gpt.divergence import Event, Stability, divergence_cap, first_event, looked, spiked
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.feedback.batches import fed, feeds
+from tunemax.gpt.feedback.writing import Pool, write
+from tunemax.gpt.feedback.writing import Reading as StackReading
 from tunemax.gpt.fields import shown
 from tunemax.gpt.hardware import find_device
 from tunemax.gpt.interrupt import held_back
@@ -30,7 +33,7 @@ from tunemax.gpt.model import forward, parameters
 from tunemax.gpt.optimizer import Rows, Update
 from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
-from tunemax.gpt.snapshot import Snapshot, by_name
+from tunemax.gpt.snapshot import Snapshot, by_name, pooled
 from tunemax.gpt.softmax import Variant, from_column, to_column
 from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.train_config import TrainConfig
@@ -69,6 +72,8 @@ class Member:
     before: str = ""
     """How it was trained before it came to this trainer, as `Trainer.arithmetic_of` says it."""
     stability: Stability = field(default_factory=Stability)
+    pool: Pool | None = None
+    """What it has written itself, if anything."""
 
     @property
     def learning_rate(self) -> float:
@@ -148,6 +153,7 @@ class Trainer:
     def snapshot(self, member: Member) -> Snapshot:
         """A copy of everything about a member, in memory."""
         tensors = by_name(self._rows[self.members.index(member)], self.layout, member.config)
+        tensors |= pooled(member.pool, member.iteration, member.config.feedback)
         arithmetic = self.arithmetic_of(member) if member.iteration else ""
         return Snapshot(member.config, dict(member.values), member.iteration, tensors, arithmetic, member.stability)
 
@@ -155,7 +161,7 @@ class Trainer:
         """A member that goes on from a snapshot. Raises TunemaxError if it does not fit its configuration."""
         rows = snapshot.rows(self.layout, self._rows.theta.dtype)
         member = Member(snapshot.config, dict(snapshot.values), snapshot.iteration, before=snapshot.arithmetic)
-        member.stability = snapshot.stability
+        member.stability, member.pool = snapshot.stability, snapshot.pool(self.corpus.manifest.vocab_size)
         return self._insert(member, rows)
 
     def set(self, member: Member, control: str, value: float) -> None:
@@ -194,7 +200,7 @@ class Trainer:
     def prepare(self) -> None:
         """Compile or load what the next step needs. `step` would, too; this changes nothing and may be broken off."""
         if self.members:
-            self._way.prepare(self._rows, next(self._batches(1)), self._lanes(), self._dropout())
+            self._way.prepare(self._rows, next(self._of_text(1)), self._lanes(), self._dropout())
 
     def step(self, n: int = 1) -> None:
         """Train every member for n iterations. A look at the losses, once at the end, notes who has diverged."""
@@ -319,15 +325,26 @@ class Trainer:
     def reading(self, member: Member) -> Reading:
         """A member that reads, as it is now: the same of tokens (B, T) that stand behind those of a cache, if one is
         given, to which they are added. It is meant for many calls, until something trains."""
-        row = self.members.index(member)
-        views = self.layout.split(self._rows.theta[row : row + 1])
-        lanes = [Settled(lane.variant, lane.rows, lane.scalars, lane.amounts) for lane in self._lanes([member])]
+        read = self._reading([member])
+        return lambda tokens, cache: read(tokens.to(self.device)[None], cache)[0].cpu()
+
+    def _reading(self, members: Sequence[Member]) -> StackReading:
+        """The same of a stack of members, which stand in this trainer's order, on its device."""
+        rows = [self.members.index(member) for member in members]
+        theta = self._rows.theta[rows[0] : rows[0] + 1] if len(rows) == 1 else self._rows.theta[rows]
+        views = self.layout.split(theta)
+        lanes = [Settled(lane.variant, lane.rows, lane.scalars, lane.amounts) for lane in self._lanes(list(members))]
 
         def read(tokens: Tensor, cache: Cache | None) -> Tensor:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                return forward(views, tokens.to(self.device)[None], self._shared, lanes, cache=cache)[0].float().cpu()
+                return forward(views, tokens, self._shared, lanes, cache=cache).float()
 
         return read
+
+    def write(self, members: Sequence[Member]) -> None:
+        """Let members write windows as they are now, of which a share of their next batches is made (`feedback_share`).
+        `step` does when they are due."""
+        write(members, self.corpus, self._reading, self.device)
 
     def rows(self) -> Tensor:
         """A copy of the parameters of all members, (K, P), one row each in the order of `members`."""
@@ -338,7 +355,11 @@ class Trainer:
 
         Training is not affected. It is computed as in eager mode, and costs as much as an iteration.
         """
-        return self._eager.gradient(self._rows.theta, next(self._batches(1)), self._lanes(), self._dropout())[1]
+        pools = [member.pool for member in self.members]
+        batch = next(self._batches(1))
+        for member, pool in zip(self.members, pools, strict=True):  # what was written here may be written anew
+            member.pool = pool
+        return self._eager.gradient(self._rows.theta, batch, self._lanes(), self._dropout())[1]
 
     @property
     def arithmetic(self) -> str:
@@ -405,6 +426,11 @@ class Trainer:
 
     def _batches(self, n: int) -> Iterator[Tensor]:
         """Each member's own next windows, (K, B, T + 1), n times."""
+        batches = self._of_text(n)
+        return fed(batches, self.members, self.write) if any(map(feeds, self.members)) else batches
+
+    def _of_text(self, n: int) -> Iterator[Tensor]:
+        """The same as far as they are of the text."""
         T, members = self.model.block_size, [(member.config.train, member.iteration) for member in self.members]
         drawn = [[self.offsets(train, start + i) for train, start in members] for i in range(n)]
         offsets = torch.from_numpy(np.array(drawn)).to(self.device)  # (n, K, B); a copy a step would make it wait

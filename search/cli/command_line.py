@@ -23,6 +23,7 @@ from tunemax.search.cli import (
     dashboard,
     doctor,
     fields,
+    judge,
     plugin,
     prepare,
     report,
@@ -44,6 +45,7 @@ COMMANDS = (
     dashboard,
     train,
     sample,
+    judge,
     compare,
     browse,
     rl,
@@ -94,7 +96,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         plugin.load_named(given)
         arguments = build().parse_args(given)
-        status = _watched(arguments)
+        status: int | None = _watched(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -110,7 +112,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
 
 
 def _watched(arguments: argparse.Namespace) -> int | None:
-    """Run a command, and show how far it is where it says so; its status."""
+    """Run a command, and show how far it is where it says so. Returns its exit status, if it has one."""
     progress = Progress()
     try:
         with watched(progress):

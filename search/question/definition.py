@@ -220,6 +220,11 @@ class StudyDefinition(pydantic.BaseModel):
         winner = self.confirms.winners[study_name.removeprefix(f"{self.name}/")] if self.confirms else None
         return winner.seeds if winner and winner.seeds else self.budget.trials
 
+    def apart(self, study_name: str) -> int:
+        """What is added to the seeds of a sibling: see `Frozen.apart`."""
+        winner = self.confirms.winners.get(study_name.removeprefix(f"{self.name}/")) if self.confirms else None
+        return winner.apart if winner else 0
+
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""
         return self.model_copy(update={"fingerprint": fingerprint})

@@ -48,7 +48,7 @@ SETTLING = 3
 """The first schema whose study files are refused if their confirmation could settle nothing."""
 TWINS = 5
 """The first whose files are refused for two names of one training."""
-ACROSS = {"parametrisation": ("optimizer",)}
+ACROSS = {"parametrisation": ("optimizer",), "feedback_ngram": ("block_size",)}
 """Fields that restrict those of another group, beside conditions."""
 
 Begun = Callable[[str], int]

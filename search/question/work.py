@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from tunemax.gpt.config import Config, all_specs
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.feedback.fields import COSTLY
 from tunemax.gpt.fields import Value
-from tunemax.search.question.budget import FASTEST, VOCABULARY
+from tunemax.search.question.budget import FASTEST, VOCABULARY, Budget
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.dimension import combinations, extremes
 from tunemax.search.question.yaml_lines import Fault, Where
 
 MOST = 400
 """Combinations that are looked at."""
+EVERY = "feedback_every"
 CHOICES = (
     "write tokens, flops or seconds in budget in place of horizon, or beside it equal: iterations if that is meant"
 )
@@ -23,8 +26,13 @@ CHOICES = (
 
 def check_work(definition: StudyDefinition) -> None:
     """Raise Fault if a study counts iterations that are no equal work and does not say so, if its budget of tokens is
-    below one batch, or of seconds below any iteration, or if its base counts iterations that mean nothing in its
-    unit."""
+    below one batch, or of seconds below any iteration, if its base counts iterations that mean nothing in its unit, or
+    if a trial would end before it has written anything to learn from."""
+    _check_measure(definition)
+    _check_written(definition)
+
+
+def _check_measure(definition: StudyDefinition) -> None:
     budget = definition.budget
     if budget.horizon is not None:
         if not budget.equal and (unequal := [*_odd_candidates(definition), *_places(definition)]):
@@ -44,11 +52,32 @@ def check_work(definition: StudyDefinition) -> None:
             raise Fault(("budget", "tokens"), str(error).removeprefix("budget.tokens = ")) from None
 
 
+def _check_written(definition: StudyDefinition) -> None:
+    if definition.budget.seconds is not None:  # which nobody knows yet in iterations
+        return
+    for shapes in _shapes(definition, {EVERY, *changing(definition)}):
+        faults = list(map(partial(_unwritten, definition.budget), itertools.islice(shapes, MOST)))
+        if not faults or not all(faults):
+            continue
+        if place := next((place for place in ("space", "base") if EVERY in getattr(definition, place)), ""):
+            raise Fault((place, EVERY), faults[0].removeprefix(f"{EVERY} = "))
+        raise Fault(("budget",), faults[0])
+
+
+def _unwritten(budget: Budget, config: Config) -> str:
+    """Why such a trial, which is to learn from what it writes, writes nothing; empty if it does, or need not."""
+    try:
+        config.feedback.check_horizon(budget.iterations(config, VOCABULARY))
+        return ""
+    except TunemaxError as error:
+        return str(error)
+
+
 def changing(definition: StudyDefinition) -> dict[str, str]:
     """The fields in which trials differ, and that change what an iteration costs: name → tokens, operations or both."""
     found = {}
     for name in (*([definition.per] if definition.per else []), *definition.space):
-        if not all_specs()[name].declared.shared:  # what changes no shape and no kernel costs the same
+        if not (all_specs()[name].declared.shared or name in COSTLY):  # what changes no shape costs the same
             continue
         groups = [list(itertools.islice(shapes, MOST)) for shapes in _shapes(definition, {name})]
         groups = [list(itertools.chain(*groups))] if name == definition.per else groups

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
+from functools import partial
 
 import optuna
 import torch
@@ -44,28 +46,37 @@ def step_seconds(trial: optuna.Trial, config: Config, definition: StudyDefinitio
 
 
 def measured(config: Config, corpus: Corpus) -> float:
-    """Seconds of an iteration, trained alone and warm, without evaluations."""
-    trainer = Trainer(config, corpus)
-    trainer.add(config)
+    """Seconds of an iteration, trained alone and warm, without evaluations, with its share of what is written."""
+    plain = config.replace({"feedback_share": 0.0})
+    trainer = Trainer(plain, corpus)
+    trainer.add(plain)
     trainer.step(WARM)
-    one = _seconds(trainer, 1)
+    one = _seconds(trainer, partial(trainer.step, 1))
     count = max(1, round(BURST / one))
-    return min(_seconds(trainer, count) / count for _ in range(BURSTS))
+    seconds = min(_seconds(trainer, partial(trainer.step, count)) / count for _ in range(BURSTS))
+    if not config.feedback.feedback_share:
+        return seconds
+    member = trainer.add(config)
+    writing = min(_seconds(trainer, partial(trainer.write, [member])) for _ in range(WARM))
+    return seconds + writing / config.feedback.feedback_every
 
 
-def _seconds(trainer: Trainer, iterations: int) -> float:
-    """What these iterations take. A single thread has a clock of its own, which stands while others have its core."""
+def _seconds(trainer: Trainer, work: Callable[[], None]) -> float:
+    """What some work takes. A single thread has a clock of its own, which stands while others have its core."""
     single = trainer.device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.thread_time if single else time.perf_counter
     start = clock()
-    trainer.step(iterations)
+    work()
     return max(clock() - start, 1e-9)
 
 
 def _shape(config: Config) -> str:
-    """Equal for configurations whose iterations take the same time: shapes, kernels, the variant's code path, and
-    whether anything is dropped. The device is not in it, nor whether it is compiled, which differ between machines."""
-    specs = all_specs()
+    """Equal for configurations whose iterations take the same time: shapes, kernels, the variant's code path, whether
+    anything is dropped, and what is written meanwhile. The device is not in it, nor whether it is compiled, which
+    differ between machines."""
+    specs, own = all_specs(), config.feedback
     named = {name: value for name, value in config.bucket if specs[name].declared.identity}
-    parts = (sorted(named.items()), config.softmax.code_path, config.model.dropout > 0)
+    parts: tuple[object, ...] = (sorted(named.items()), config.softmax.code_path, config.model.dropout > 0)
+    if own.feedback_share:
+        parts += (own.feedback_every, own.feedback_pool, own.prompt(config.model.block_size), own.feedback_filter)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -315,7 +315,9 @@ def test_a_configuration_cannot_be_changed() -> None:
 @pytest.mark.parametrize("name", [n for n, spec in SPECS.items() if spec.is_scalar and not spec.declared.shared])
 def test_a_number_may_differ_between_stacked_members(name: str) -> None:
     config = Config.of({other: allowed[0] for other, allowed in SPECS[name].when.items() if isinstance(allowed, tuple)})
-    others = [value for value in (-2.5, 0.75, 1.25, 2.5) if value != SPECS[name].default and not refusal({name: value})]
+    others = [
+        value for value in (-2.5, 0.6, 0.75, 1.25, 2.5) if value != SPECS[name].default and not refusal({name: value})
+    ]
     assert others
     config = config.replace({name: others[-1]} if SPECS[name].declared.switch else {})
     assert {config.replace({name: value}).bucket for value in others} == {config.bucket}

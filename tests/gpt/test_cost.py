@@ -39,6 +39,24 @@ def test_operations_are_those_that_torch_counts(shape: Mapping[str, Any], corpus
     assert Cost.of(config, corpus.manifest.vocab_size).flops == counter.get_total_flops() / 2
 
 
+def test_what_a_member_writes_is_counted(corpus: Corpus) -> None:
+    """Once in `feedback_every` iterations. Attention counts in full, though the first tokens see few."""
+    own = {"feedback_share": 0.3, "feedback_every": 2, "feedback_pool": 5}
+    plain, config = Config.of(TINY), Config.of({**TINY, **own})
+    each, fed = (Cost.of(one, corpus.manifest.vocab_size) for one in (plain, config))
+    trainer = Trainer(config, corpus)
+    trainer.add(config)
+    trainer.step(2)
+    with FlopCounterMode(display=False) as counter:
+        trainer.step(2)
+    counted = counter.get_total_flops() - 2 * each.flops
+    attention = 5 * 8 * 2 * config.attention.flops(config.model)
+    assert 2 * (fed.flops - each.flops) - attention < counted <= 2 * (fed.flops - each.flops)
+    assert fed.flops == pytest.approx(each.flops * (1 + 5 / (2 * 3) / 3))
+    assert fed.tokens == each.tokens
+    assert fed.parameters == each.parameters
+
+
 @pytest.mark.parametrize("variant", variants())
 def test_parameters_are_the_columns_that_training_moves(variant: str, corpus: Corpus) -> None:
     config = Config.of({**TINY, "softmax_variant": variant, "warmup_fraction": 0.0, "weight_decay": 1.0, "n_layer": 1})

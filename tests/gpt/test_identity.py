@@ -19,6 +19,7 @@ import torch
 from tunemax.gpt.config import PARTS, Config, all_specs
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.feedback.fields import Feedback
 from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.random import generator
 from tunemax.gpt.trainer import Trainer
@@ -45,6 +46,13 @@ SPECIAL: dict[str, tuple[Any, ...]] = {
     "decay_fraction": (0.0, 0.5, 1.0),
     "min_lr_ratio": (0.0, 0.5, 1.0),
     "polymax.x0": (-2.0, -0.5),
+    "feedback_share": (0.0, 0.01, 0.1, 0.5),
+    "feedback_every": (1, 2, 8),
+    "feedback_pool": (1, 12),
+    "feedback_prompt": (0.0, 0.5, 0.51, 0.99),
+    "feedback_low": (0.0, 0.1, 0.3),
+    "feedback_high": (0.4, 0.8, 1.0),
+    "feedback_ngram": (1, 6),
     "saturating_constantmax.saturation": (2.0, 4.0),
     "strongermax.clamp": (False,),  # at a value that no logit reaches, it would do nothing here
     "strongermax.clamp_value": (0.5, 2.0),
@@ -74,9 +82,18 @@ WITH: dict[str, list[str]] = {
 }
 """Fields that belong to no part, and are tried with the part's own."""
 SCALES = ["mup_base_head_width", "mup_input_scale", "mup_output_scale", "head_dim", "n_head", "qk_norm", "init_std"]
+FED: Setting = {"feedback_share": 0.75, "feedback_every": 2, "feedback_pool": 12, "max_iters": 12, "batch_size": 4}
 GROUPS: dict[str, tuple[list[str], list[Setting]]] = {
     "schedule": (["schedule", "warmup_fraction", "decay_fraction", "min_lr_ratio"], [{"max_iters": 8}]),
     "ratios": (RATIOS, [{"tie_weights": False, "bias": True}]),
+    "feedback": (
+        list(Feedback.model_fields),
+        [
+            {"max_iters": 8},
+            FED,
+            *({**FED, "feedback_filter": name, "feedback_ngram": 1} for name in ("likelihood", "novelty")),
+        ],
+    ),
     "mup": (SCALES, [{"parametrisation": "mup", "mup_base_width": width} for width in (4, 8)] + [{}]),
 }
 """Fields that are tried with each other: their names, and what is set beside them."""

@@ -43,6 +43,7 @@ CONTROLS = [name for name, spec in all_specs().items() if spec.declared.control]
 ACTIVATED: dict[str, dict[str, Any]] = {  # beside the variant, what makes a control mean something
     "strongermax.guess": {"strongermax.maximum": "guess", "strongermax.obo": 1.0},
     "strongermax.clamp_value": {"strongermax.clamp": True},
+    "feedback_share": {"feedback_share": 0.25, "feedback_every": 1},
 }
 
 

@@ -161,6 +161,20 @@ def test_the_long_help_of_train_explains_every_field(
             "norm, or leave out norm_position",
         ),
         ("train --z_loss -1", "z_loss = -1: expected a number ≥ 0 and ≤ 10"),
+        (
+            "train --feedback_share 0.95 --batch_size 8",
+            "feedback_share = 0.95: leaves less than one window of the text in batch_size = 8; take at most 0.875",
+        ),
+        (
+            "train --feedback_every 50",
+            "feedback_every = 50: means nothing with feedback_share = 0; leave it out, or take feedback_share > 0",
+        ),
+        (
+            "train --feedback_share 0.2 --max_iters 100",
+            "feedback_every = 100: a training of 100 iterations ends before anything is written; take less than 100",
+        ),
+        ("train --feedback_temperature 0", "feedback_temperature = 0: expected a number > 0 and ≤ 100"),
+        ("train --feedback_filter novel", "feedback_filter = novel: expected one of none, likelihood, novelty"),
         ("train --trial 3", "--trial needs --from TRIAL"),
         ("train --trial three", "--trial = three: expected a whole number ≥ 0"),
         ("train --storage sqlite:///x.db", "--storage needs --from TRIAL"),

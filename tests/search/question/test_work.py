@@ -32,7 +32,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 }
 """Without it the field is not possible, or some of its values train the same as others."""
 SAID: list[dict[str, Any]] = [
-    {"horizon": 100, "equal": "iterations"},
+    {"horizon": 500, "equal": "iterations"},
     {"tokens": 1e6},
     {"flops": 1e12},
     {"seconds": 10},
@@ -41,7 +41,7 @@ SAID: list[dict[str, Any]] = [
 
 def study(space: dict[str, Any], base: dict[str, Any] | None = None, **more: Any) -> StudyDefinition:
     fixed = {name: value for name, value in {**BASE, **(base or {})}.items() if name not in (*space, more.get("per"))}
-    data = {"question": "?", "base": fixed, "space": space, "pruner": "none", "budget": {"horizon": 100}, **more}
+    data = {"question": "?", "base": fixed, "space": space, "pruner": "none", "budget": {"horizon": 500}, **more}
     data["budget"] = {"trials": 4, **data["budget"]}
     return define(data, name="q")
 
@@ -87,7 +87,7 @@ def test_a_field_is_refused_exactly_if_it_changes_what_an_iteration_costs(name: 
         asked = {"per": name, "compare": values, "space": {other: "default"}}
     asked["base"] = conditions(name)
     if len(costs(name)) == 1:
-        assert study(**asked).budget.horizon == 100
+        assert study(**asked).budget.horizon == 500
         return
     with pytest.raises(
         TunemaxError, match=rf"^{way}.*{name} changes (tokens|operations).* in place of horizon"
@@ -96,6 +96,36 @@ def test_a_field_is_refused_exactly_if_it_changes_what_an_iteration_costs(name: 
     assert "\n" not in str(told.value)
     for budget in SAID:
         assert study(**asked, budget=budget).budget.unit in budget
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"space": {"feedback_share": "default"}, "base": {"feedback_every": 500}},
+            "base.feedback_every: 500: a training of 500 iterations ends before anything is written; take less than "
+            "500",
+        ),
+        (
+            {"space": {"feedback_share": "default"}, "budget": {"horizon": 60}},
+            "budget: feedback_every = 100: a training of 60 iterations ends before anything is written; take less than "
+            "60",
+        ),
+        (
+            {"space": {"feedback_every": [600, 700]}, "base": {"feedback_share": 0.5}, "budget": {"tokens": 256 * 500}},
+            "space.feedback_every: 600: a training of 500 iterations",
+        ),
+    ],
+)
+def test_trials_that_end_before_anything_is_written_are_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(TunemaxError) as refusal:
+        study(**asked)
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_share_that_some_trials_have_is_enough() -> None:
+    some = {"feedback_share": {"low": 0, "high": 0.5}, "feedback_every": [50, 700]}
+    assert study(some, budget={"tokens": 256 * 500}).budget.tokens
 
 
 @settings(max_examples=25)
