@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def write_text(path: Path, size: int) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What it took. seconds: of a clock; memory: bytes."""
+    """What it took. seconds: of cores, all together, so that others on the machine matter little; memory: bytes."""
 
     tokenizer: str
     size: int
@@ -54,7 +53,7 @@ class Prepared:
         return f"| {' | '.join((*cells, *measured, f'{self.memory / 1e6:,.0f}'))} |"
 
 
-HEAD = """| tokenizer | text, MB | tokens, M | bytes a token | seconds | MB/s | tokens/s | memory, MB |
+HEAD = """| tokenizer | text, MB | tokens, M | bytes a token | core seconds | MB/s | tokens/s | memory, MB |
 |---|---:|---:|---:|---:|---:|---:|---:|"""
 
 
@@ -62,7 +61,6 @@ def prepared(tokenizer: str, path: Path, vocab_size: int, root: Path) -> Prepare
     """Prepare a text in a process of its own."""
     words = ["prepare", str(path), "--tokenizer", tokenizer]
     words += ["--vocab_size", str(vocab_size)] if tokenizer == "bpe" else []
-    start = time.perf_counter()
     environment = {**os.environ, "TUNEMAX_DATA": str(root)}
     command = [sys.executable, "-c", COMMAND, *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
@@ -72,7 +70,7 @@ def prepared(tokenizer: str, path: Path, vocab_size: int, root: Path) -> Prepare
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(process.returncode)
-    seconds = time.perf_counter() - start
+    seconds = usage.ru_utime + usage.ru_stime
     tokens = sum(load(Path(folder)).manifest.token_counts.values())
     unit = 1 if sys.platform == "darwin" else 1024
     return Prepared(tokenizer, path.stat().st_size, tokens, seconds, usage.ru_maxrss * unit)
