@@ -5,6 +5,7 @@
 # make bounds   install every dependency at its lower bound into .venv-bounds, and try what tunemax does (BOUNDS=torch: all but torch)
 # make rl       train small agents, tune what they have to beat, and compare them (under 10 minutes on 2 cores)
 # make rl-results  make what docs/rl_results.md publishes (within an hour and a half on 2 cores); cut short, it goes on where it was
+# make text-gigabyte  make a gigabyte of text into tokens, in less than a gigabyte of memory (ten minutes on 2 cores)
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
@@ -17,7 +18,7 @@ BOUNDS ?=
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study rl rl-results test test-services test-long mutants bounds clean
+.PHONY: study rl rl-results test test-services test-long text-gigabyte mutants bounds clean
 
 study: .venv/installed
 	$(BIN)/tunemax study run studies/softmax_variants.yaml
@@ -74,6 +75,9 @@ test-services: .venv/installed-test
 
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+text-gigabyte: .venv/installed-test
+	nice $(BIN)/python benchmarks/tokens.py --size 1000 --within 1000 byte bpe
 
 mutants: .venv/installed-test
 	$(BIN)/python tests/mutants.py $(MUTANTS)

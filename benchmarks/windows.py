@@ -49,7 +49,7 @@ def losses_of(task: Task, rates: tuple[float, ...], count: int) -> Losses:
         live.append(pool.add(config))
     for trainer in {trainer for trainer, _ in live}:
         trainer.step(task.horizon)
-    corpus = corpus_of(str(task.config.train.dataset))
+    corpus = corpus_of(task.config.train)
     windows = corpus.windows(TEST_SLICE, task.config.model.block_size, 0, *of.measured)
     found = [np.concatenate([each[0] for each, _ in trainer.passes([member], windows)]) for trainer, member in live]
     return np.array(found).reshape(len(rates), count, -1)

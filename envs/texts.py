@@ -15,14 +15,16 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, data_root, open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import shown
+from tunemax.gpt.text_config import Text, text_of
 
 REWARD_SLICE, TEST_SLICE = "tuning", "test"
 
 
-def texts_of(task: Task) -> list[str]:
-    """The datasets that trainings of a task may see, each once."""
+def texts_of(task: Task) -> list[Text]:
+    """The texts that trainings of a task may see, each once."""
     drawn = map(str, task.drawn("dataset"))
-    return list(dict.fromkeys([*drawn, *task.events.get("text", ())]))
+    names = dict.fromkeys([*drawn, *task.events.get("text", ())])
+    return [task.config.train.text.model_copy(update={"dataset": name}) for name in names]
 
 
 def check_sets(task: Task, sets: Iterable[str]) -> None:
@@ -32,10 +34,12 @@ def check_sets(task: Task, sets: Iterable[str]) -> None:
     """
     for name in sets:
         instance = find_set(name).draw(task, 0)
-        for dataset in texts_of(task):
+        for text in texts_of(task):
             config = instance.config(task)
             longest = max(config.model.block_size, *map(int, (*task.drawn("block_size"), *task.held_out("block_size"))))
-            check_text(task, instance, config.replace({"dataset": dataset, "block_size": longest}), corpus_of(dataset))
+            check_text(
+                task, instance, config.replace({"dataset": text.dataset, "block_size": longest}), corpus_of(text)
+            )
 
 
 def check_text(task: Task, instance: Instance, config: Config, corpus: Corpus) -> None:
@@ -64,9 +68,9 @@ def check_text(task: Task, instance: Instance, config: Config, corpus: Corpus) -
             raise TunemaxError(f"instance {instance.name}: {few}; {remedy}")
 
 
-def corpus_of(dataset: str) -> Corpus:
-    """The tokens of a dataset, opened once a process: environments of one dataset share them."""
-    return _opened(dataset, data_root(), _begun_with.get())
+def corpus_of(text: Text | str) -> Corpus:
+    """The tokens of a text, opened once a process: environments of one text share them."""
+    return _opened(text_of(text), data_root(), _begun_with.get())
 
 
 @contextlib.contextmanager
@@ -83,5 +87,5 @@ _begun_with: ContextVar[str | None] = ContextVar("begun_with", default=None)
 
 
 @lru_cache(maxsize=8)
-def _opened(dataset: str, root: Path, fingerprint: str | None) -> Corpus:
-    return open_data(dataset, fingerprint)
+def _opened(text: Text, root: Path, fingerprint: str | None) -> Corpus:
+    return open_data(text, fingerprint)

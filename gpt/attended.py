@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.probe import by_head
 from tunemax.gpt.softmax import Variant
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.trainer import Member, Trainer
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from tunemax.gpt.data.corpus import Corpus
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.data.targets import Targets
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.trainer import EVAL_TOKENS, Member, Trainer
 
 Floats = npt.NDArray[np.float64]
@@ -124,10 +124,11 @@ def even_windows(corpus: Corpus, part: str, tokens: int, longest: int, block_siz
     So a target that has so many tokens in front of it in one context has them in the other, too. They are spread evenly
     over the slice, as many as so many tokens fill at the longest context; 0 or too many: all there are.
     """
-    whole = corpus.count_windows(part, longest)
+    places = corpus.window_offsets(part, longest)
+    whole = len(places)
     wanted = -(-tokens // longest) if tokens else 0
     chosen: Any = np.arange(wanted) * whole // wanted if 0 < wanted < whole else np.arange(whole)
-    offsets = (chosen * longest).astype(np.int64)
+    offsets = places[chosen]
     read = corpus.windows_at(part, offsets, block_size)[:, 1:]
     sizes = corpus.manifest.codec.bytes_of(read.reshape(-1).astype(np.uint16))
     ends = np.full(len(offsets), block_size)

@@ -8,16 +8,17 @@ from typing import Any
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.text_config import Text
 from tunemax.gpt.trainer import Member, Trainer
 
 
 class Pool:
-    """One trainer for each bucket and dataset, made when the first of its members comes. Iterated, it gives all.
+    """One trainer for each bucket and text, made when the first of its members comes. Iterated, it gives all.
 
-    data: opens a dataset by its name; asked once for each.
+    data: opens a text; asked once for each.
     """
 
-    def __init__(self, data: Callable[[str], Corpus] = open_data) -> None:
+    def __init__(self, data: Callable[[Text], Corpus] = open_data) -> None:
         self._data = cache(data)
         self._trainers: dict[tuple[Any, ...], Trainer] = {}
 
@@ -26,10 +27,10 @@ class Pool:
 
     def trainer(self, config: Config) -> Trainer:
         """The trainer of all members that can be stacked with this one. Raises TunemaxError as `Trainer` does."""
-        dataset = config.train.dataset
-        key = (dataset, config.bucket)
+        text = config.train.text
+        key = (text, config.bucket)
         if key not in self._trainers:
-            self._trainers[key] = Trainer(config, self._data(dataset))
+            self._trainers[key] = Trainer(config, self._data(text))
         return self._trainers[key]
 
     def add(self, config: Config) -> tuple[Trainer, Member]:

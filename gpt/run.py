@@ -141,7 +141,7 @@ def train(
     _check_free(folder, controller)
     _check_names(folder, config)
     config.feedback.check_horizon(config.train.max_iters)
-    corpus = open_data(config.train.dataset)
+    corpus = open_data(config.train)
     trainer = Trainer(config, corpus)
     member = trainer.restore(start.snapshot.begun(config)) if start else trainer.add(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def _resume(
             raise TunemaxError(
                 f"{name}: cannot change when a run is resumed (it was {config.flat().get(name)}); start a new run"
             )
-    corpus = open_data(config.train.dataset, record.data)
+    corpus = open_data(config.train, record.data)
     if corpus.manifest.fingerprint != record.data:
         raise TunemaxError(
             f"{folder}: {config.train.dataset} is not the text it was trained on any more; start a new run"

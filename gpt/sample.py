@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tunemax.gpt.cache import Cache
 from tunemax.gpt.config import Config
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.draw import drawn, expected
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.random import generator
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.trainer import Member, Trainer
 
 

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import pydantic
 
 from tunemax.gpt.evaluation import SPAN
-from tunemax.gpt.fields import Choices, Control, Fields, Range, Value, setting, shown
+from tunemax.gpt.fields import Choices, Control, Range, Value, setting, shown
 from tunemax.gpt.optimizer import Optimizer
 from tunemax.gpt.softmax import variants
+from tunemax.gpt.text_config import Text
+from tunemax.gpt.tokenizers import AUTO
 
 Schedule = Literal["cosine", "constant", "linear", "wsd"]
 
@@ -26,10 +28,9 @@ def by_optimizer(name: str, help: str) -> Callable[[], str]:
     return said
 
 
-class TrainConfig(Fields):
+class TrainConfig(Text):
     """What is trained on, for how long, and how."""
 
-    dataset: str = setting("python_stdlib", "python_stdlib, shakespeare_char, or the path of a text file or folder")
     data_start: float = setting(
         0.0, "where in the training text the part to train on begins, as a share of it", ge=0, lt=1, neutral=0.0
     )
@@ -215,13 +216,15 @@ class TrainConfig(Fields):
     )
 
     def canonical(self, config: Any) -> Mapping[str, Value]:
-        """The simplest of equal schedules, initial weights by the width where they are that anyway, and no ratio of
-        what is not there, does not move or does not decay.
+        """The simplest of equal schedules, initial weights by the width and the tokenizer of the text where they are
+        that anyway, and no ratio of what is not there, does not move or does not decay.
 
         Shares of the horizon that are rounded to the same iteration stay apart: a longer one tells them apart.
         """
         std = 0.0 if self.init_std == config.derived_std else self.init_std
         same: dict[str, Value] = {"schedule": config.simplest_schedule, "init_std": std}
+        if self.tokenizer == self.own_tokenizer:
+            same["tokenizer"] = AUTO
         for role in ("input", "output", "vector"):
             rate, decay = f"{role}_lr_ratio", f"{role}_decay_ratio"
             there = role in config.roles

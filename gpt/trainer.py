@@ -17,7 +17,6 @@ from tunemax.gpt.cache import Cache
 from tunemax.gpt.compile.step import Eager, Graphs
 from tunemax.gpt.config import Config, all_specs, resolve
 from tunemax.gpt.data.corpus import Corpus
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.data.targets import Asked, Targets
 from tunemax.gpt.divergence import Event, Stability, divergence_cap, first_event, looked, spiked
 from tunemax.gpt.errors import TunemaxError
@@ -36,6 +35,7 @@ from tunemax.gpt.random import Dropout
 from tunemax.gpt.schedule import lr_factor
 from tunemax.gpt.snapshot import Snapshot, by_name, pooled
 from tunemax.gpt.softmax import Variant, from_column, to_column
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.train_config import TrainConfig
 
 EVAL_WINDOWS = 32

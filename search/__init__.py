@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunemax.search.api import confirm_study, create_study, generate, objective, open_study, run, run_study
+    from tunemax.search.api import confirm_study, create_study, generate, judge, objective, open_study, run, run_study
     from tunemax.search.frames import answer, compare, curves, figures, leaderboard, trials
 
 if __name__ != "tunemax.search":  # a second copy of every module would be loaded
@@ -22,6 +22,7 @@ __all__ = [
     "curves",
     "figures",
     "generate",
+    "judge",
     "leaderboard",
     "objective",
     "open_study",

@@ -7,11 +7,13 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import optuna
 
@@ -20,8 +22,11 @@ from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.sample import Choice
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, warm
-from tunemax.search.question.stages import Confirm
+from tunemax.search.question.judged import FIRST, granted_runs, judged, shortened
+from tunemax.search.question.stages import MARGIN, Confirm
 from tunemax.search.question.study_file import load_study_file
+from tunemax.search.results.judged_pair import What, check_same_text, sides
+from tunemax.search.results.judgement import Judgement, judgement
 from tunemax.search.results.repeats import lay_out_repeats, repeating
 from tunemax.search.results.texts import BOLDNESS, Writer
 from tunemax.search.results.trained import find
@@ -32,6 +37,7 @@ from tunemax.search.storage.database import check_writable, open_storage, study_
 from tunemax.search.storage.lookup import storage_of, storage_of_file
 from tunemax.search.storage.marks import mark
 from tunemax.search.storage.ownership import adopt, beating
+from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
 from tunemax.search.storage.sharing import apart, offer
@@ -166,6 +172,72 @@ def confirm_study(
     return Ended(sum(run.confirm(each, stage, longer) for each in names))
 
 
+def judge(
+    a: What,
+    b: What,
+    storage: str | None = None,
+    *,
+    fields: Mapping[str, Any] = MappingProxyType({}),
+    seeds: int | None = None,
+    runs: int | None = None,
+    member_steps: int | None = None,
+    margin: float | None = None,
+    short: int | None = None,
+    short_only: bool = False,
+    workers: int | None = None,
+    slots: int | None = None,
+    seconds: float | None = None,
+    show: Show = silent,
+    note: Callable[[str], None] = lambda _: None,
+) -> Judgement:
+    """Whether `b` is better than `a`: both trained on paired seeds until that is known, or the budget is spent.
+
+    First both are trained once for the short horizon, so that what cannot be trained is told soon; of the asked horizon
+    that says nothing, and it is no part of the verdict. Then rounds of the sequential test that confirmations use,
+    until b is better, worse, or equal within the margin. What was trained is kept: the same call goes on with it.
+
+    Several processes do the training, so a script calls this under ``if __name__ == "__main__":``.
+
+    Args:
+        a, b: flat fields with their values, or a word: see `results.judged_pair`. a is what b is compared with.
+        storage: a path or an SQLAlchemy URL; by default as the command line finds it.
+        fields: flat fields that hold for both; `max_iters` is the horizon.
+        seeds: of each side at most; 24 by default. runs: of both together. member_steps: of both together, at the
+            horizon. The least of those that are given counts.
+        margin: the share of a's loss below which a difference is none; 0.005 by default.
+        short: the short horizon; by default an eighth of the horizon. short_only: judge there, of that horizon alone.
+        workers, slots, seconds, show: as in `run_study`.
+        note: told what should be known of the sides.
+
+    Raises TunemaxError for what the user can mend, among it a budget that is too small for any verdict; Interrupted on
+    Ctrl-C and SIGTERM.
+    """
+    where = storage or default_storage()
+    first, second = sides(a, b, fields, storage)
+    for sentence in dict.fromkeys((*first.notes, *second.notes)):
+        note(sentence)
+    asked = first.config.train.max_iters
+    beginning = shortened(asked, short)
+    horizon = beginning if short_only else asked
+    granted = granted_runs(horizon, seeds, runs, member_steps)
+    corpus = open_data(first.config.train, first.data or second.data)
+    check_same_text(first, second, corpus.manifest.fingerprint)
+    text = corpus.manifest.fingerprint
+    definition = judged((first.name, first.config), (second.name, second.config), text, beginning)
+    warm()
+    question = create(where, definition, corpus)
+    run = _Run(where, workers, slots, seconds, show)
+    if question.states().keys() & {"waiting", "running"}:
+        run.work(question.name)
+    margin_ = MARGIN if margin is None else margin
+    tried = judgement(run.load(question.name), horizon // beginning, margin_)
+    tried.check_tried()
+    if tried.was_tried:
+        stage = Confirm(seeds=FIRST, runs=granted, margin=margin, reference=first.name)
+        run.confirm(question.name, stage, horizon // beginning, as_given=True)
+    return judgement(run.load(question.name), horizon // beginning, margin_)
+
+
 class _Run:
     """One run on this machine: several questions, one after the other, within one time."""
 
@@ -179,12 +251,12 @@ class _Run:
         question.check_plugins()
         return question
 
-    def confirm(self, name: str, stage: Confirm, factor: int) -> int:
+    def confirm(self, name: str, stage: Confirm, factor: int, *, as_given: bool = False) -> int:
         """Create a confirmation, or what it lacks, and work on it, round by round where it has rounds. Returns how many
-        of its runs are still to come."""
-        frozen = freeze(self.load(name), stage, factor)
+        of its runs are still to come. as_given: see `winners.confirm`."""
+        frozen = freeze(self.load(name), stage, factor, as_given=as_given)
         waiting = self.work(frozen.name)
-        while not waiting and freeze(self.load(name), stage, factor).states()["waiting"]:
+        while not waiting and freeze(self.load(name), stage, factor, as_given=as_given).states()["waiting"]:
             waiting = self.work(frozen.name)
         if fault := try_to_publish(self._where, name):
             print(f"tunemax: the note and figures of {name} are not up to date; {fault}", file=sys.stderr)
@@ -283,7 +355,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]
-    corpus = open_data(question.definition.data, question.definition.fingerprint)
+    corpus = open_data(question.definition.text, question.definition.fingerprint)
     question.check_plugins()
     question.check_data(corpus)
 

@@ -274,7 +274,7 @@ class _Training:
             plugins=task.config.plugins,
             controls=task.controls,
             features=features_of(task),
-            data=corpus_of(task.config.train.dataset).manifest.fingerprint,
+            data=corpus_of(task.config.train).manifest.fingerprint,
             reward_scale=task.reward_scale,
             algorithm=plan.algorithm,
             preset=plan.preset.model_dump(mode="json"),

@@ -12,26 +12,36 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
+
+import numpy as np
 
 from tunemax.gpt.data.corpus import Corpus, load
 from tunemax.gpt.data.manifest import (
+    DOCUMENTS,
     FORMAT,
     MANIFEST,
     PARTS,
     TOKENS,
+    Documents,
     Manifest,
     Part,
-    Tokenizer,
     fingerprint,
     is_prepared,
     read_manifest,
 )
+from tunemax.gpt.data.pieces import of_characters
+from tunemax.gpt.data.skipped import Skipped
 from tunemax.gpt.data.sources import DATASETS, Source, find_source
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import partial_folder, write_through, write_whole
 from tunemax.gpt.paths import caches, inside, path_typed
+from tunemax.gpt.progress import advanced
+from tunemax.gpt.text_config import Text, text_of
+from tunemax.gpt.tokenizers import Tokenizer
 
 
 def data_root() -> Path:
@@ -41,27 +51,30 @@ def data_root() -> Path:
     return caches() / "data"
 
 
-def open_data(dataset: str, fingerprint: str | None = None) -> Corpus:
-    """The tokens of a dataset, prepared first if they are not there; see `prepare`. Raises TunemaxError."""
-    return load(prepare(dataset, fingerprint=fingerprint))
+def open_data(text: Text | str, fingerprint: str | None = None) -> Corpus:
+    """The tokens of a text, prepared first if they are not there; see `prepare`. Raises TunemaxError."""
+    return load(prepare(text, fingerprint=fingerprint))
 
 
-def prepare(dataset: str, folder: Path | None = None, fingerprint: str | None = None) -> Path:
-    """Make a dataset's tokens unless they are there, and return the folder that holds them.
+def prepare(text: Text | str, folder: Path | None = None, fingerprint: str | None = None) -> Path:
+    """Make a text's tokens unless they are there, and return the folder that holds them.
 
-    dataset: a name in DATASETS, or the path of a text file, a folder of text files, or a folder of prepared tokens.
+    text: a training's configuration, or its dataset alone: a name in DATASETS, the path of a text, a table, a folder of
+    them or a folder of prepared tokens, or the address of a text or a table.
     folder: where all prepared data lies; `data_root()` by default.
     fingerprint: of what a study or a run was made with: the rules of that version are then followed again. If none
     leads to it, the result is that of the newest, so the caller has to compare.
     A text that has changed since is prepared anew and gets a folder of its own. Raises TunemaxError, with nothing
     half-written.
     """
-    given = path_typed(dataset)
+    text = text_of(text)
+    dataset, given = text.dataset, path_typed(text.dataset)
     root = Path(folder) if folder else data_root()
     try:
         if dataset and dataset not in DATASETS and is_prepared(given):
+            _check_prepared(text, given)
             return given
-        source = find_source(dataset, root)
+        source = find_source(text, root)
         newest = _made(source, root)
         if fingerprint is not None:
             for made in itertools.chain([newest], _by_older_rules(source, root)):  # one after the other, as needed
@@ -72,6 +85,31 @@ def prepare(dataset: str, folder: Path | None = None, fingerprint: str | None = 
         raise TunemaxError(
             f"dataset = {dataset}: {error.filename or root}: {error.strerror or error}; check the path and its rights"
         ) from error
+
+
+def skipped_of(text: Text | str, folder: Path | None = None) -> Skipped:
+    """What of a text that is prepared was skipped. Nothing where nobody knows."""
+    root = Path(folder) if folder else data_root()
+    text = text_of(text)
+    if text.dataset not in DATASETS and is_prepared(path_typed(text.dataset)):
+        return Skipped()
+    with contextlib.suppress(OSError, ValueError):
+        return Skipped.from_json(_skipped(find_source(text, root), root).read_bytes())
+    return Skipped()
+
+
+def _check_prepared(text: Text, folder: Path) -> None:
+    """Refuse other tokens than a folder has."""
+    manifest = read_manifest(folder)
+    there = {"tokenizer": manifest.tokenizer, "documents": "apart" if manifest.documents else "joined"}
+    neutral = {name: Text.model_fields[name].default for name in there}
+    if text.tokenizer == manifest.tokenizer == "bpe":
+        there["vocab_size"] = str(manifest.vocab_size)
+    for name, value in there.items():
+        if str(asked := getattr(text, name)) not in (value, neutral.get(name)):
+            raise TunemaxError(f"{name} = {asked}: {folder} has tokens that were prepared with {value}; leave it out")
+    if text.column:
+        raise TunemaxError(f"column = {text.column}: {folder} has tokens that are prepared already; leave it out")
 
 
 def _by_older_rules(source: Source, root: Path) -> Iterator[Path]:
@@ -99,7 +137,7 @@ def _prepare(source: Source, root: Path) -> Path:
     with partial_folder(root) as partial:
         made = inside(partial, source.name)
         made.mkdir()
-        manifest = _write_tokens(source, made / TOKENS)
+        manifest, skipped = _write_tokens(source, made)
         write_through(made / MANIFEST, manifest.to_json())
         folder = inside(root, f"{source.name}-{manifest.fingerprint[:12]}")
         try:
@@ -108,34 +146,33 @@ def _prepare(source: Source, root: Path) -> Path:
             if not folder.is_dir():
                 raise
             load(folder)  # the same text is there already, and a folder with files in it is never replaced
+    write_whole(_skipped(source, root), skipped.to_json())
     write_whole(_stamp(source, root), folder.name.encode())
     return folder
 
 
-def _write_tokens(source: Source, path: Path) -> Manifest:
+def _write_tokens(source: Source, folder: Path) -> tuple[Manifest, Skipped]:
+    kind = Tokenizer.find(source.tokenizer)
     split = source.read()
-    texts, tokenizer = split.parts, Tokenizer("byte")
-    if source.tokenizer == "char":
-        texts = {part: list(pieces) for part, pieces in texts.items()}
-        characters = {character for pieces in texts.values() for piece in pieces for character in piece.decode()}
-        tokenizer = Tokenizer("char", "".join(sorted(characters)))
+    split = of_characters(split) if kind.reads_text else split
+    if not any(True for _ in split.parts["train"]):
+        raise TunemaxError(_no_text(source, PARTS))
+    tokenizer = kind.made(source.text, lambda: split.parts["train"], lambda: itertools.chain(*split.parts.values()))
     tokens: dict[Part, int] = dict.fromkeys(PARTS, 0)
     sizes: dict[Part, int] = dict.fromkeys(PARTS, 0)
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
+    begins: dict[Part, array[int]] = {part: array("Q") for part in PARTS}
+    with Digested(folder / TOKENS) as file:
         for part in PARTS:
-            for piece in texts[part]:
-                ids = tokenizer.tokens(piece)
-                data = ids.astype("<u2").tobytes()
-                file.write(data)
-                digest.update(data)
+            for ids, size in tokenizer.batches(filter(None, split.parts[part])):
+                file.write(ids.astype("<u2").tobytes())
+                begins[part].append(tokens[part])
                 tokens[part] += len(ids)
-                sizes[part] += len(piece)
-        file.flush()
-        os.fsync(file.fileno())
+                sizes[part] += size
+                advanced(f"{source.name}: made into tokens", sum(sizes.values()), split.size)
     if empty := [part for part in PARTS if not tokens[part]]:
-        raise TunemaxError(f"{source.origin}: no text for {', '.join(empty)}; give more text")
-    return Manifest(
+        raise TunemaxError(_no_text(source, empty))
+    documents = _write_documents(begins, folder) if source.text.documents == "apart" else None
+    manifest = Manifest(
         format=FORMAT,
         name=source.name,
         source=source.origin,
@@ -144,11 +181,53 @@ def _write_tokens(source: Source, path: Path) -> Manifest:
         vocab_size=tokenizer.vocab_size,
         token_counts=tokens,
         byte_counts=sizes,
-        sha256=digest.hexdigest(),
-        fingerprint=fingerprint(tokenizer, tokens, digest.hexdigest()),
+        sha256=file.sha256,
+        fingerprint=fingerprint(tokenizer, tokens, file.sha256, documents),
         version=source.version,
         left_out=split.left_out,
+        documents=documents,
     )
+    return manifest, split.skipped
+
+
+def _no_text(source: Source, parts: Sequence[Part]) -> str:
+    return f"{source.origin}: no text for {', '.join(parts)}; give more text"
+
+
+def _write_documents(begins: Mapping[Part, array[int]], folder: Path) -> Documents:
+    with Digested(folder / DOCUMENTS) as file:
+        for part in PARTS:
+            file.write(np.frombuffer(begins[part], np.uint64).astype("<u8").tobytes())
+    return Documents(counts={part: len(begins[part]) for part in PARTS}, sha256=file.sha256)
+
+
+class Digested:
+    """A file that is written, waited for, and known by its sha256 when that is done."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._digest = path, hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("wb")
+        return self
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+
+    def __exit__(self, *_: object) -> None:
+        with self._file as file:
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _skipped(source: Source, root: Path) -> Path:
+    stamp = _stamp(source, root)
+    return stamp.with_name(f"{stamp.name}.skipped")
 
 
 def _stamp(source: Source, root: Path) -> Path:

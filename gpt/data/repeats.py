@@ -6,19 +6,20 @@ probability of 3 %.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tunemax.gpt.data.manifest import SLICES, Part
+from tunemax.gpt.progress import advanced
 
 Hashes = npt.NDArray[np.uint64]
 Passages = list[tuple[int, int]]
 
 SPAN = 64  # bytes: what of a slice stands in `train` in one piece of this length has leaked
 WINDOW, STEP = 56, 8  # a passage of 63 bytes or more holds a window that begins at a multiple of 8 in the earlier text
-INDEXED = 1 << 25  # windows that are held in memory at once; a text with more of them is read several times
+INDEXED = 1 << 22  # windows that are held in memory at once; a text with more of them is read several times
 COUNTED = 200_000  # spans of a slice, evenly spread, of which the leaked ones are counted
 _CHUNK = 1 << 18  # bytes hashed at once, so that what is made of them fits into a cache
 _FACTORS = np.random.Philox(key=7).random_raw(10) | np.uint64(1)
@@ -67,24 +68,40 @@ def without(text: bytes, passages: Passages) -> bytes:
     return b"".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
-def leaks(texts: Mapping[Part, bytes], counted: int = COUNTED) -> dict[Part, float]:
+def leaks(
+    texts: Mapping[Part, Iterable[bytes]], sizes: Mapping[Part, int], counted: int = COUNTED
+) -> dict[Part, float]:
     """The share of each slice's spans of 64 bytes that stand, as they are, in `train`; 0 for a slice without any.
 
-    counted: the most spans of a slice to look at; they are spread evenly over it.
+    texts: of each part, in chunks cut anywhere; sizes: in bytes. counted: the most spans of a slice to look at; they
+    are spread evenly over it.
     """
     spans: dict[Part, Hashes] = {}
     for part in SLICES:
-        step = max(1, len(texts[part]) // counted)
-        found = [hashes[-start % step :: step] for start, hashes in _hashed(texts[part], SPAN)]
+        step = max(1, sizes[part] // counted)
+        found = [hashes[-start % step :: step].copy() for start, hashes in _streamed(texts[part], SPAN)]
         spans[part] = np.concatenate([np.empty(0, np.uint64), *found])
     known = np.unique(np.concatenate(list(spans.values())))
     look, leaked = _lookup(known), np.zeros(len(known), bool)
-    for _, hashes in _hashed(texts["train"], SPAN):
+    done = 0
+    for _, hashes in _streamed(texts["train"], SPAN):
         leaked[look(hashes)[1]] = True
+        done += len(hashes)
+        advanced("spans looked for in train", done, max(done, sizes["train"] - SPAN + 1))
     return {
         part: float(leaked[np.searchsorted(known, hashes)].mean()) if len(hashes) else 0.0
         for part, hashes in spans.items()
     }
+
+
+def _streamed(chunks: Iterable[bytes], width: int) -> Iterator[tuple[int, Hashes]]:
+    """As `_hashed`, of a text that comes in chunks."""
+    left, passed = b"", 0
+    for chunk in chunks:
+        text = left + chunk
+        yield from ((passed + start, hashes) for start, hashes in _hashed(text, width))
+        left = text[max(0, len(text) - width + 1) :]
+        passed += len(text) - len(left)
 
 
 def _hashed(text: bytes, width: int) -> Iterator[tuple[int, Hashes]]:

@@ -8,13 +8,13 @@ is not counted yet; a context longer than the span sees more of the text in fron
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from tunemax.gpt.data.manifest import Ids, Tokenizer, Tokens
 from tunemax.gpt.evaluation import LOOK, SPAN
+from tunemax.gpt.tokenizers import Ids, Tokenizer, Tokens
 from tunemax.gpt.train_config import TrainConfig
 
 
@@ -57,12 +57,13 @@ class Targets:
         return ((places >= self.first[:, None]) & (places < self.end[:, None])).astype(np.float64)
 
 
-def spans_of(tokens: Tokens, tokenizer: Tokenizer, count: int) -> Ids:
+def spans_of(tokens: Tokens, tokenizer: Tokenizer, count: int, begins: Ids | None = None) -> Ids:
     """First target and end of each span, (n, 2): as many as `count` bytes fill, spread evenly; 0 or too many: all.
 
-    The first character of the slice is no target: nothing is in front of it.
+    The first character of the slice is no target: nothing is in front of it. begins: where documents begin that are
+    kept apart; then the same holds for each of them, and a span that would reach into the next one is two.
     """
-    starts, offsets = _characters(tokens, tokenizer)
+    starts, offsets = tokenizer.characters(tokens)
     total = int(tokenizer.bytes_of(tokens).sum())
     begin = int(offsets[1]) if len(offsets) > 1 else total
     whole = -(-(total - begin) // SPAN)
@@ -71,12 +72,35 @@ def spans_of(tokens: Tokens, tokenizer: Tokenizer, count: int) -> Ids:
     bounds = begin + SPAN * (chosen[:, None] + np.arange(2))  # in bytes
     ends = np.append(starts, len(tokens))
     spans: Ids = ends[np.searchsorted(offsets, bounds)]
+    if begins is not None:
+        spans = _cut(spans, begins, ends[np.searchsorted(starts, begins, side="right")])
     return spans[spans[:, 0] < spans[:, 1]]
 
 
-def targets_of(tokens: Tokens, tokenizer: Tokenizer, spans: Ids, block_size: int) -> Targets:
-    """The windows of a context over some spans."""
-    rows = [row for first, end in spans.tolist() for row in _tiled(first, end, block_size)]
+def _cut(spans: Ids, begins: Ids, seconds: Ids) -> Ids:
+    """Spans cut where documents begin, without the first character of each. seconds: where their second ones begin."""
+    rows = []
+    for first, end in spans.tolist():
+        lowest, highest = np.searchsorted(begins, (first, end))
+        cuts = [first]
+        for begin, second in zip(begins[lowest:highest].tolist(), seconds[lowest:highest].tolist(), strict=True):
+            rows.append((cuts.pop(), begin))
+            cuts.append(second)
+        rows.append((cuts.pop(), end))
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def targets_of(tokens: Tokens, tokenizer: Tokenizer, spans: Ids, block_size: int, begins: Ids | None = None) -> Targets:
+    """The windows of a context over some spans. begins: where documents begin that are kept apart; a window sees none
+    before the one of its targets. Where that is short, it goes on behind it, and nothing there counts."""
+    firsts = np.zeros(len(spans), np.int64)
+    if begins is not None:
+        firsts = begins[np.searchsorted(begins, spans[:, 0], side="right") - 1]
+    rows = [
+        row
+        for (first, end), lowest in zip(spans.tolist(), firsts.tolist(), strict=True)
+        for row in _tiled(first, end, block_size, lowest)
+    ]
     offsets, first, end = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     sizes = np.append(0, tokenizer.bytes_of(tokens).cumsum())
     counted = int((sizes[spans[:, 1]] - sizes[spans[:, 0]]).sum())
@@ -88,26 +112,12 @@ def of_a_look(spans: Ids) -> Ids:
     return spans[::LOOK]
 
 
-def _tiled(first: int, end: int, block_size: int) -> list[tuple[int, int, int]]:
-    """Offset, first and end of the windows over the targets from `first` on and before `end`."""
+def _tiled(first: int, end: int, block_size: int, lowest: int = 0) -> list[tuple[int, int, int]]:
+    """Offset, first and end of the windows over the targets from `first` on and before `end`; none begins before
+    `lowest`."""
     whole = [(start - 1, 0, block_size) for start in range(first, end - block_size + 1, block_size)]
     left = first + block_size * len(whole)
     if left == end:
         return whole
-    offset = max(0, end - 1 - block_size)
+    offset = max(lowest, end - 1 - block_size)
     return [*whole, (offset, left - 1 - offset, end - 1 - offset)]
-
-
-def _characters(tokens: Tokens, tokenizer: Tokenizer) -> tuple[Ids, Ids]:
-    """Where characters begin, as places among the tokens and as bytes from the first one, (n,) each.
-
-    A byte belongs to the character before it if it can only follow one, and the one that leads it is near enough.
-    """
-    if tokenizer.vocabulary is not None:
-        sizes = tokenizer.bytes_of(tokens)
-        return np.arange(len(tokens)), sizes.cumsum() - sizes
-    follows = (tokens & 0xC0) == 0x80
-    leads = np.concatenate((np.zeros(3, dtype=bool), tokens >= 0xC0))
-    led = leads[2:-1] | leads[1:-2] | leads[:-3]
-    starts: Any = np.flatnonzero(~(follows & led))
-    return starts, starts

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tunemax.gpt.data.corpus import Corpus
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.feedback.fields import Feedback
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.train_config import TrainConfig
 
 Scores = npt.NDArray[np.float64]

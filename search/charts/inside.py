@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunemax.gpt.probe import STANDS_FOR
-from tunemax.search.charts.picture import Axis, Cells, Curve, Curves, Picture, Point, Size
+from tunemax.search.charts.picture import Axis, Cells, Curve, Curves, Look, Picture, Point, Size
 from tunemax.search.charts.pictures import TRUE
 from tunemax.search.results.browsed import KEYS, LOGITS, Browsed, Moment
 
-MAP = Size(width=260)
+MAP = Size(width=320)
 SMALL = Size(width=340, height=220)
 
 
@@ -36,9 +36,10 @@ def learnables(browsed: Browsed) -> Iterator[Curves]:
     """Each learnable over the training, a curve a layer; dashed what it stands for, where that was logged."""
     for name in browsed.config.softmax.learned():
         true = STANDS_FOR.get(name, "")
+        looks: dict[str, Look] = {name: "plain", true: "dashed"}
         curves = [
             Curve(f"layer {layer}", layer, [Point(at, value) for at, value in values.items()], look, of=of)
-            for of, look in ((name, "plain"), (true, "dashed"))
+            for of, look in looks.items()
             for layer, values in browsed.learnables.get(of, {}).items()
         ]
         if not curves:

@@ -107,7 +107,7 @@ def _cells(picture: Cells) -> Figure:
     layout["yaxis"] |= {"tickvals": list(range(len(picture.down))), "ticktext": list(picture.down)}
     layout["yaxis"] |= {"autorange": "reversed"}
     clear = f"rgba{(*(int(_colour(picture.hue)[at : at + 2], 16) for at in (1, 3, 5)), 0)}"
-    trace: Figure = {"type": "heatmap", "z": [[_short(value) for value in row] for row in picture.values]}
+    trace: Figure = {"type": "heatmap", "z": [list(map(_finite, row)) for row in picture.values]}
     trace |= {"zmin": 0, "zmax": _short(picture.darkest), "colorscale": [[0, clear], [1, _colour(picture.hue)]]}
     return {"data": [trace | {"hovertemplate": "%{y} ← %{x}: %{z}<extra></extra>"}], "layout": layout}
 
@@ -171,6 +171,11 @@ def _axis(title: str) -> Figure:
     line = "rgba(138,143,152,0.25)"
     axis: Figure = {"title": {"text": title, "standoff": 10}, "gridcolor": line, "zeroline": False}
     return axis | {"linecolor": line, "automargin": True}
+
+
+def _finite(value: float) -> float | None:
+    """None where a cell has no value."""
+    return _short(value) if math.isfinite(value) else None
 
 
 def _short(value: float) -> float:

@@ -251,26 +251,41 @@ def _rows(picture: Rows, width: int) -> Plot:
 
 
 def _cells(picture: Cells, width: int) -> str:
-    """A square of cells; their names are told where one points at them, since letters would not fit."""
+    """Cells of equal sides. Their names stand beside them where they are letters; else they are told where one points
+    at a cell."""
     columns, rows = max(len(picture.across), 1), max(len(picture.down), 1)
-    side = (width - LINE - 2) / columns
-    height = round(side * rows) + LINE + 6
+    lettered = all(len(name) <= 1 for name in (*picture.across, *picture.down))
+    left = 2 * LINE if lettered else LINE
+    side = (width - left - 2) / columns
+    foot = 1 + side * rows
+    height = round(foot) + left + 4
     parts = [
-        f'<rect class="axis" x="{LINE}" y="1" width="{width - LINE - 2}" height="{side * rows:.1f}"/>',
+        f'<rect class="axis" x="{left}" y="1" width="{side * columns:.1f}" height="{side * rows:.1f}"/>',
         f'<text class="faint" x="{width / 2:.0f}" y="{height - 3}" text-anchor="middle">'
         f"{escape(picture.x.title)}</text>",
-        f'<text class="faint" transform="translate(11 {side * rows / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        f'<text class="faint" transform="translate(11 {foot / 2:.0f}) rotate(-90)" text-anchor="middle">'
         f"{escape(picture.y.title)}</text>",
     ]
+    if lettered:
+        small = 'class="faint" font-size="9" text-anchor="middle"'
+        across = ((left + side * (place + 0.5), foot + 10, name) for place, name in enumerate(picture.across))
+        down = ((left - 7, side * (place + 0.5) + 4, name) for place, name in enumerate(picture.down))
+        placed = ((x, y, escape(_letter(name))) for x, y, name in (*across, *down))
+        parts += [f'<text {small} x="{x:.1f}" y="{y:.1f}">{name}</text>' for x, y, name in placed]
     for row, (name, values) in enumerate(zip(picture.down, picture.values, strict=True)):
         for column, value in enumerate(values):
             if (shade := picture.shade(value)) >= FAINTEST:
-                box = f'x="{LINE + side * column:.1f}" y="{1 + side * row:.1f}" width="{side:.1f}" height="{side:.1f}"'
-                told = escape(f"{name} ← {picture.across[column]}: {value:.3g}")
+                box = f'x="{left + side * column:.1f}" y="{1 + side * row:.1f}" width="{side:.1f}" height="{side:.1f}"'
+                told = escape(f"{_letter(name)} ← {_letter(picture.across[column])}: {value:.3g}")
                 paint = f'class="area c{picture.hue % HUES}" opacity="{shade:.2f}"'
                 parts.append(f"<rect {paint} {box}><title>{told}</title></rect>")
     box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg {box} role="img" aria-label="{escape(picture.label)}">{"".join(parts)}</svg>'
+
+
+def _letter(name: str) -> str:
+    """A name with marks for what nobody sees."""
+    return name.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
 
 
 def _place(axis: Axis, value: float) -> float:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.progress import watched
 from tunemax.gpt.visible import screened
 from tunemax.search.cli import (
     browse,
@@ -22,6 +23,7 @@ from tunemax.search.cli import (
     dashboard,
     doctor,
     fields,
+    judge,
     plugin,
     prepare,
     report,
@@ -33,6 +35,7 @@ from tunemax.search.cli import (
     worker,
 )
 from tunemax.search.cli.parser import Parser
+from tunemax.search.cli.progress import Progress
 from tunemax.search.storage.secrets import redacted
 
 COMMANDS = (
@@ -42,6 +45,7 @@ COMMANDS = (
     dashboard,
     train,
     sample,
+    judge,
     compare,
     browse,
     rl,
@@ -92,7 +96,7 @@ def _run(given: Sequence[str], alone: bool) -> int:
             raise TunemaxError(f"{zero}: has a zero byte, which no file and no name has")
         plugin.load_named(given)
         arguments = build().parse_args(given)
-        status: int | None = arguments.run(arguments)
+        status: int | None = _watched(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
@@ -105,6 +109,17 @@ def _run(given: Sequence[str], alone: bool) -> int:
         print(f"tunemax: {' '.join(redacted(_line(error), hiding).splitlines())}", file=sys.stderr)
         return 2
     return status or 0
+
+
+def _watched(arguments: argparse.Namespace) -> int | None:
+    """Run a command, and show how far it is where it says so. Returns its exit status, if it has one."""
+    progress = Progress()
+    try:
+        with watched(progress):
+            status: int | None = arguments.run(arguments)
+            return status
+    finally:
+        progress.close()
 
 
 def build() -> Parser:

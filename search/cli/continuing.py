@@ -61,8 +61,8 @@ def said(start: Start, config: Config) -> str:
 def _check_tokens(config: Config, before: Config, corpus: Corpus) -> None:
     from tunemax.gpt.data import open_data
 
-    if config.train.dataset == before.train.dataset:
+    if config.train.text == before.train.text:
         return
-    if open_data(config.train.dataset).manifest.codec != corpus.manifest.codec:
+    if open_data(config.train).manifest.codec != corpus.manifest.codec:
         other = f"its tokens are not those of {before.train.dataset}, which the weights know"
         raise TunemaxError(f"dataset = {config.train.dataset}: {other}; take a text of the same tokenizer")

@@ -11,7 +11,7 @@ from tunemax.gpt.softmax import variants
 from tunemax.search.cli.parser import HelpAll, Parser
 
 SHORT = (
-    *("softmax_variant", "dataset", "n_layer", "n_head", "n_embd", "block_size", "batch_size"),
+    *("softmax_variant", "dataset", "tokenizer", "n_layer", "n_head", "n_embd", "block_size", "batch_size"),
     *("max_iters", "learning_rate", "seed", "device", "compile", "out_dir"),
 )
 """The fields that a short help shows: what most runs change."""
@@ -25,6 +25,11 @@ def add_field_flags(parser: Parser, specs: Sequence[FieldSpec]) -> None:
     Values stay text, which `Config.of` checks. Dashes for underscores and a variant's aliases are understood too.
     """
     parser.add_argument("--help-all", action=HelpAll, help=f"show all {len(specs)} fields, with their conditions")
+    add_all_flags(parser, specs, SHORT)
+
+
+def add_all_flags(parser: Parser, specs: Sequence[FieldSpec], short: Sequence[str] | None = None) -> None:
+    """The flags alone. short: those that a short help shows; by default all."""
     for title, members in sections(specs):
         group = parser.add_argument_group(title)
         for spec in members:
@@ -35,7 +40,7 @@ def add_field_flags(parser: Parser, specs: Sequence[FieldSpec]) -> None:
             action = group.add_argument(flag, dest=_DEST + spec.name, default=argparse.SUPPRESS, help=help, **kind)
             if known := spec.options or spec.names:
                 parser.names[action] = [shown(name) for name in known if spec.annotation is not bool]
-            if spec.name not in SHORT:
+            if short is not None and spec.name not in short:
                 parser.more[action], action.help = help, argparse.SUPPRESS
             for name in _spellings(spec.name):
                 parser.spellings |= {f"--{name}": flag, f"--no-{name}": f"--no-{spec.name}"}

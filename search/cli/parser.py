@@ -120,10 +120,10 @@ def add_command(
     commands: Subcommands,
     name: str,
     help: str,
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], int | None],
     fill: Callable[[Parser], None] | None = None,
 ) -> Parser:
-    """A parser for one command, which `run` carries out."""
+    """A parser for one command, which `run` carries out: it returns an exit status, or nothing if that is 0."""
     parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", fill=fill)
     parser.set_defaults(run=run)
     return parser

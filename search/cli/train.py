@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
@@ -23,7 +20,6 @@ from tunemax.search.results.durations import about
 if TYPE_CHECKING:
     from tunemax.gpt.config import Config
     from tunemax.gpt.divergence import Stability
-    from tunemax.gpt.plugins import PluginRecord
     from tunemax.gpt.run import Result, Row
     from tunemax.search.cli.parser import Subcommands
     from tunemax.search.results.trained import Trained
@@ -80,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.gpt.schedule import overlapping
     from tunemax.search.cli.continuing import continued, said
     from tunemax.search.cli.flags import config_from
+    from tunemax.search.question.configuration_file import read_configuration
 
     given = {**config_from(arguments), **_replaced(arguments)}
     starts = {"--resume": arguments.resume, "--config": arguments.config, "--from": arguments.trained}
@@ -99,11 +96,13 @@ def run(arguments: argparse.Namespace) -> None:
             begin, config = continued(_trained(arguments), given)
             note(said(begin, config))
         else:
-            begun = configured(arguments.config, given) if arguments.config else _fields(arguments)
+            begun = read_configuration(arguments.config, given) if arguments.config else _fields(arguments)
             config = Config.of(changed(begun, given))
         config.check_meant(given)
         check_evaluation(config, given)
         set_up_for(config)
+        if config.train.documents == "apart":
+            _say_short_documents(config)
         if overlap := overlapping(config.train):
             note(overlap)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
@@ -141,64 +140,6 @@ def set_up_for(config: Config) -> None:
     set_up(matmul.route_for(config), threads(config))
 
 
-def configured(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration in a file: a run's, in its folder, or flat names with values, as YAML or JSON.
-
-    Where a run's files went is left out. given: what will stand over them. Raises TunemaxError for what is neither, and
-    for a field that means nothing, unless a run has it or what is given has ruled it out.
-    """
-    from tunemax.gpt import plugins
-    from tunemax.gpt.config import PARTS, PLACES, Config, all_specs, changed, resolve
-    from tunemax.gpt.defaults import of_their_time
-    from tunemax.gpt.record import CONFIG
-    from tunemax.search.question.yaml_lines import read_yaml
-
-    written = file / CONFIG if file.is_dir() else file
-    located = read_yaml(written)
-    data = located.data
-    is_run = isinstance(data, dict) and isinstance(data.get("config"), dict)
-    if not isinstance(data, dict):
-        raise TunemaxError(f"{file}: expected fields with their values, as in `n_layer: 4`, or the folder of a run")
-    if "question" in data:
-        raise TunemaxError(f"{file}: a study file; run it with {shlex.join(['tunemax', 'study', 'run', str(file)])}")
-    if is_run and (reasons := plugins.missing(_records(data.get("plugins")))):
-        raise TunemaxError(f"{file}: {reasons[0]}")
-    fields = {**of_their_time(data["config"]), **dict.fromkeys(PLACES, "")} if is_run else data
-
-    @contextmanager
-    def at(name: str) -> Iterator[None]:
-        try:
-            yield
-        except TunemaxError as error:
-            line = located.line(("config", name) if is_run else (name,))
-            raise TunemaxError(f"{written}:{line}: {error}") from None
-
-    for name, value in fields.items():
-        with at(name):
-            checked = all_specs()[resolve(name)].check(value)
-            if name in PARTS:
-                PARTS[name].find(checked)
-    if not is_run:
-        config, over = Config.of(changed(fields, given)), set(map(resolve, given))
-        for name, value in fields.items():
-            with at(name):
-                if not all_specs()[resolve(name)].depends_on & over:
-                    config.check_meant({name: value})
-    return fields
-
-
-def _records(written: Any) -> tuple[PluginRecord, ...]:
-    """The plug-ins of a run; what cannot be read says nothing."""
-    import pydantic
-
-    from tunemax.gpt.plugins import PluginRecord
-
-    try:
-        return pydantic.TypeAdapter(tuple[PluginRecord, ...]).validate_python(written or ())
-    except pydantic.ValidationError:
-        return ()
-
-
 def _trained(arguments: argparse.Namespace) -> Trained:
     """What --from names."""
     from tunemax.search.results.trained import find
@@ -224,7 +165,17 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
     if train.eval_by == "tokens" and "eval_iters" in given:
         note(converted(train.eval_iters, train.eval_tokens))
     if chosen_itself(given):
-        open_data(train.dataset).check_evaluation(train.eval_slice, train.eval_tokens)
+        open_data(train).check_evaluation(train.eval_slice, train.eval_tokens)
+
+
+def _say_short_documents(config: Config) -> None:
+    """How much of the text is not trained on, since no window fits into its document."""
+    from tunemax.gpt.data import open_data
+
+    share = 1 - open_data(config.train).share_in_windows(config.model.block_size)
+    if share > 0:
+        shorter = f"stand in documents that are shorter than a window, {config.model.block_size + 1} tokens"
+        note(f"{100 * share:.1f} % of the training text are not trained on: they {shorter}")
 
 
 def note(sentence: str) -> None:

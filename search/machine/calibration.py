@@ -183,7 +183,7 @@ def _train(link: Connection, config: Config, threads: int, route: matmul.Route) 
 
     set_up(route, threads)
     try:
-        trainer = Trainer(config, open_data(config.train.dataset))
+        trainer = Trainer(config, open_data(config.train))
         while True:
             slots, iterations = link.recv()
             while len(trainer.members) < slots:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tunemax.gpt.compile.library import cache_folder
 from tunemax.gpt.data import data_root
-from tunemax.gpt.data.manifest import MANIFEST, TOKENS, is_prepared
+from tunemax.gpt.data.manifest import DOCUMENTS, MANIFEST, TOKENS, is_prepared
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.files import PARTIAL, forget
 from tunemax.gpt.loggers import LOGGERS
@@ -65,7 +65,8 @@ def _data() -> Iterator[Kept]:
     root = data_root()
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if is_prepared(folder) and not folder.is_symlink():
-            yield Kept("data", folder.name, folder, _size([folder]), partial(forget, folder, (TOKENS, MANIFEST)))
+            free = partial(forget, folder, (TOKENS, DOCUMENTS, MANIFEST))
+            yield Kept("data", folder.name, folder, _size([folder]), free)
 
 
 def _compiled() -> Iterator[Kept]:

@@ -151,7 +151,7 @@ def _stacked(configs: Sequence[Config]) -> Trainer:
     from tunemax.gpt.trainer import Trainer
 
     short = [_shortened(config) for config in configs]
-    trainer = Trainer(short[0], open_data(short[0].train.dataset))
+    trainer = Trainer(short[0], open_data(short[0].train))
     for config in short:
         trainer.add(config)
     return trainer

@@ -12,13 +12,14 @@ from typing import Literal
 import pydantic
 from optuna.samplers import BaseSampler
 
-from tunemax.gpt.config import PARTS, SPELT, all_specs, resolve
+from tunemax.gpt.config import PARTS, SPELT, Config, all_specs, resolve
 from tunemax.gpt.defaults import SCHEMA, defaults_of, of_their_time
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.fields import Choices, Value, explain
 from tunemax.gpt.parts import Part
 from tunemax.gpt.plugins import PluginRecord, records
 from tunemax.gpt.softmax import Variant
+from tunemax.gpt.text_config import Text
 from tunemax.search.question.budget import GRID_LIMIT, Budget
 from tunemax.search.question.dimension import (
     Dimension,
@@ -119,6 +120,12 @@ class StudyDefinition(pydantic.BaseModel):
         return {f"{self.name}/{candidate}": {**fixed, **fields} for candidate, fields in self.compared.items()}
 
     @property
+    def text(self) -> Text:
+        """What all its trials are trained on."""
+        fixed = next(iter(self.siblings().values()))
+        return Config.of({name: fixed[name] for name in Text.model_fields if name in fixed}).train.text
+
+    @property
     def compared(self) -> Mapping[str, Mapping[str, Value]]:
         """The candidates, which have a study each: name to the fields that are its own. None of a single study."""
         return bundles(self.per, self.compare) if self.per else self.candidates
@@ -212,6 +219,11 @@ class StudyDefinition(pydantic.BaseModel):
         """How many trials a sibling is to have."""
         winner = self.confirms.winners[study_name.removeprefix(f"{self.name}/")] if self.confirms else None
         return winner.seeds if winner and winner.seeds else self.budget.trials
+
+    def apart(self, study_name: str) -> int:
+        """What is added to the seeds of a sibling: see `Frozen.apart`."""
+        winner = self.confirms.winners.get(study_name.removeprefix(f"{self.name}/")) if self.confirms else None
+        return winner.apart if winner else 0
 
     def with_fingerprint(self, fingerprint: str) -> StudyDefinition:
         """This definition, tied to the data that it will be trained on."""

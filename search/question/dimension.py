@@ -13,6 +13,7 @@ from tunemax.gpt.config import PARTS, all_specs, resolve
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Above, Allowed, Choices, Condition, FieldSpec, Range, Value
 from tunemax.gpt.optimizer import Optimizer
+from tunemax.gpt.text_config import Text
 from tunemax.search.question.counting import counted
 from tunemax.search.question.yaml_lines import Fault, Where
 
@@ -49,6 +50,9 @@ OWNED: Mapping[str, str] = {
 MEASURING = ("eval_by", "eval_tokens", "eval_iters", "divergence_margin")
 """Fields that decide how a trial is measured; they may stand in base alone, since all trials are measured alike."""
 
+TOKENS = tuple(name for name in Text.model_fields if name not in OWNED)
+"""Fields that decide what a token is, and with it what a loss means; they may stand in base alone, too."""
+
 
 def options(spec: FieldSpec) -> tuple[Value, ...]:
     """All values of a field that has finitely many, else nothing. The registered kinds where it names one."""
@@ -82,6 +86,9 @@ def read_field(place: Where, key: Any, where: Where) -> FieldSpec:
     if name in MEASURING and place != ("base",):
         reason = "decides how trials are measured, which must be the same for all of them"
         raise Fault(where, f"{name} {reason}; set it in base")
+    if name in TOKENS and place != ("base",):
+        reason = "decides what a token is, and a study compares losses a token"
+        raise Fault(where, f"{name} {reason}; set it in base, or make a study for each and compare bits a byte")
     return all_specs()[name]
 
 

@@ -16,7 +16,7 @@ from tunemax.gpt.fields import Choices, FieldSpec
 from tunemax.gpt.plugins import loaded
 from tunemax.search.question.budget import UNITS
 from tunemax.search.question.definition import INNER, StudyDefinition
-from tunemax.search.question.dimension import MEASURING, OWNED, Dimension
+from tunemax.search.question.dimension import MEASURING, OWNED, TOKENS, Dimension
 from tunemax.search.question.named import Named
 from tunemax.search.question.plugins import KEY
 from tunemax.search.question.pruners import Pruner
@@ -74,7 +74,9 @@ def json_schema() -> dict[str, Any]:
     schema = StudyDefinition.model_json_schema()
     properties = schema["properties"]
     settable = {name: spec for name, spec in all_specs().items() if name not in OWNED}
-    searchable = {name: spec for name, spec in settable.items() if spec.declared.identity and name not in MEASURING}
+    searchable = {
+        name: spec for name, spec in settable.items() if spec.declared.identity and name not in (*MEASURING, *TOKENS)
+    }
     for inner in INNER:
         del properties[inner]
     properties["base"]["properties"] = {name: _value_schema(spec) for name, spec in settable.items()}

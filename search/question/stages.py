@@ -84,6 +84,14 @@ class Frozen(pydantic.BaseModel):
     """Its whole configuration, flat."""
     seeds: int | None = pydantic.Field(None, ge=1, le=MOST_SEEDS)
     """The first so many of the confirmation's seeds; None: all of them."""
+    apart: int = pydantic.Field(0, ge=0, le=2**52)
+    """Added to each seed where it is trained. Two sides that are one configuration would else be the same runs."""
+
+    @pydantic.model_serializer(mode="wrap")
+    def _as_before(self, handler: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Older ones do not know `apart`, which is almost always 0."""
+        whole: dict[str, Any] = handler(self)
+        return {key: value for key, value in whole.items() if key != "apart" or value}
 
 
 class Confirms(pydantic.BaseModel):

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pydantic
 
 from tunemax.gpt.config import Config, all_specs
+from tunemax.gpt.data.download import is_address
 from tunemax.gpt.data.sources import DATASETS
 from tunemax.gpt.defaults import SCHEMA, defaults_of
 from tunemax.gpt.errors import TunemaxError, did_you_mean
@@ -74,7 +75,7 @@ def load_study_file(file: str | Path, begun: Begun = not_begun) -> StudyDefiniti
 
 def placed(data: str, folder: Path) -> str:
     """The text of a study file in this folder, by a path that leads to it from everywhere; a dataset by its name."""
-    if data in DATASETS:
+    if data in DATASETS or is_address(data):
         return data
     beside = (place / os.path.expanduser(data) for place in (folder, Path()))
     return next((os.path.abspath(path) for path in beside if path.exists()), data)

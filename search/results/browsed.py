@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -90,7 +92,7 @@ def kept(trained: Trained) -> list[Trained]:
     for path in sorted(trained.folder.glob(KEPT)):
         at = checkpoint.heading(path).iteration
         if at < own:
-            found[at] = Trained(f"{trained.name} at {at}", trained.fields, lambda path=path: path)
+            found[at] = Trained(f"{trained.name} at {at}", trained.fields, partial(Path, path))
     return [found[at] for at in sorted(found)]
 
 

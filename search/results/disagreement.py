@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.evaluation import SPAN
 from tunemax.gpt.forced import Forced
+from tunemax.gpt.tokenizers import Ids
 
 BEFORE = 32
 """Tokens of the text that are shown in front of a token."""

@@ -116,9 +116,10 @@ def allotted(
 
 
 def next_of(found: Confirmation, runs: int) -> dict[str, int]:
-    """The same of a confirmation; nothing changes while one of its runs is to come."""
+    """The same of a confirmation; nothing changes while one of its runs is to come, nor where all of them diverged:
+    more of the kind tell nothing."""
     seeds = {entry.candidate: len(entry.trials) for entry in found.entries}
-    if found.left or found.reference not in seeds:
+    if found.left or found.reference not in seeds or not any(entry.losses for entry in found.entries):
         return seeds
     others = {
         entry.candidate: Stand(

@@ -93,7 +93,7 @@ def text(sides: Sequence[Named], part: str = "test", dataset: str | None = None)
 
 def _own(trained: Trained) -> Corpus:
     heading = checkpoint.heading(trained.where())
-    return open_data(Config.stored(heading.config).train.dataset, heading.data)
+    return open_data(Config.stored(heading.config).train, heading.data)
 
 
 def _same(one: Corpus, other: Corpus, part: str) -> bool:

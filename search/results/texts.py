@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tunemax.gpt.data.manifest import Ids
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.sample import Choice, stream
+from tunemax.gpt.tokenizers import Ids
 from tunemax.gpt.trainer import Member, Trainer
 from tunemax.search.results.trained import Trained
 

@@ -72,7 +72,7 @@ class Trained:
         """Its weights, and the text that it was trained on. Raises TunemaxError if they are not there."""
         path = self.where()
         heading = checkpoint.heading(path)
-        corpus = open_data(Config.stored(heading.config).train.dataset, heading.data)
+        corpus = open_data(Config.stored(heading.config).train, heading.data)
         return checkpoint.load(path, corpus.manifest.fingerprint), corpus
 
     def member(self, text: Corpus | None = None) -> tuple[Trainer, Member]:

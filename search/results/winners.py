@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from tunemax.gpt.config import Config
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.fields import Range, Value
 from tunemax.search.question.counting import counted, one_or
@@ -14,19 +16,24 @@ from tunemax.search.question.stages import MARGIN, Confirm, Confirms, Frozen, co
 from tunemax.search.results.confirmation import confirmation
 from tunemax.search.results.leaderboard import Leaderboard, candidates, leaderboard
 from tunemax.search.results.rounds import allotted
-from tunemax.search.storage.attributes import WORKER
+from tunemax.search.storage.attributes import CONFIG, WORKER, configuration
 from tunemax.search.storage.commands import fail, typed
 from tunemax.search.storage.fresh_seeds import first_seed, mark_used, seeds_of
 from tunemax.search.storage.questions import Question, alone, lay_out, load, questions
 
+SHIFT = 10**12
+"""Between the seeds of two candidates that are one configuration; more than any other seeds are apart."""
 
-def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
+
+def confirm(question: Question, stage: Confirm, factor: int = 1, *, as_given: bool = False) -> Question:
     """Create the confirmation of a tuned question at a multiple of its horizon, or give it the seeds and candidates
     that it lacks.
 
     Winners that were frozen before stay as they are, and fewer seeds or runs than there are change nothing. One that
-    was deleted and is made again has seeds that none before it has used. Raises TunemaxError if trials are still to
-    come, no candidate has a winner, the reference has none, or the margin is another one than before.
+    was deleted and is made again has seeds that none before it has used. as_given: candidates have nothing that is
+    tuned, and are trained as they are, whatever became of their one trial, and in their own precision. Raises
+    TunemaxError if trials are still to come, no candidate has a winner, the reference has none, or the margin is
+    another one than before.
     """
     if question.definition.confirms:
         tuned = question.definition.confirms.question
@@ -41,7 +48,8 @@ def confirm(question: Question, stage: Confirm, factor: int = 1) -> Question:
             raise TunemaxError(f"{question.name}: {still}, and the winners may change; {_ending(question, board)}")
         name = confirmation_name(question.name, factor)
         before = load(question.storage, name) if name in questions(question.storage) else None
-        definition = _definition(question, board, stage, factor, before)
+        winners = _given(question) if as_given else _winners(board)
+        definition = _definition(question, board, stage, factor, before, winners, as_given=as_given)
         opened = lay_out(question.storage, definition)
         mark_used(question.storage, definition)
         return opened
@@ -62,34 +70,74 @@ def _ending(question: Question, board: Leaderboard) -> str:
     return f"other workers train them; wait for them, or withdraw them with {cancel}"
 
 
-def _frozen(config: Mapping[str, Value], fixed: Mapping[str, Value], *, compiled: bool) -> dict[str, Value]:
+@dataclass(frozen=True)
+class _Winner:
+    """What is frozen of a candidate."""
+
+    study: str
+    number: int
+    config: Mapping[str, Value]
+
+
+def _winners(board: Leaderboard) -> dict[str, _Winner]:
+    """The best trial of each candidate that has one."""
+    best = {entry.name: (entry.study, entry.best) for entry in board.entries}
+    return {name: _Winner(study, own.number, own.config) for name, (study, own) in best.items() if own}
+
+
+def _given(question: Question) -> dict[str, _Winner]:
+    """The one trial of each candidate that has nothing to tune, also one that diverged."""
+    configured = {
+        study: next((trial for trial in trials if CONFIG in trial.system_attrs), None)
+        for study, trials in question.trials().items()
+    }
+    return {
+        study.rpartition("/")[2]: _Winner(study, trial.number, configuration(trial))
+        for study, trial in configured.items()
+        if trial
+    }
+
+
+def _frozen(
+    config: Mapping[str, Value], fixed: Mapping[str, Value], *, compiled: bool, as_given: bool
+) -> dict[str, Value]:
     """The fields of a winner that its seeds share.
 
     fixed: what its study says. compiled: whether all winners are, if it says nothing. bf16 is for screening: near the
     edge of stability it differs. That trials were not compiled tells of their machine and horizon only, so whoever
     confirms decides anew then.
     """
-    fields = {**config, "precision": "fp32"}
+    fields = {**config} if as_given else {**config, "precision": "fp32"}
     del fields["compile"]
     return fields | ({"compile": fixed["compile"]} if "compile" in fixed else {"compile": True} if compiled else {})
 
 
 def _definition(
-    question: Question, board: Leaderboard, stage: Confirm, factor: int, before: Question | None
+    question: Question,
+    board: Leaderboard,
+    stage: Confirm,
+    factor: int,
+    before: Question | None,
+    winners: Mapping[str, _Winner],
+    *,
+    as_given: bool,
 ) -> StudyDefinition:
     """A grid over the seeds, with a sibling for each winner."""
     tuned, known = question.definition, before.definition if before else None
     confirms = known.confirms if known else None
     frozen = dict(confirms.winners) if confirms else {}
-    reference = _reference(question, board, stage, confirms.reference if confirms else None)
-    chosen = _chosen(board, stage, reference) - frozen.keys()
-    winners = [(entry, entry.best) for entry in board.entries if entry.name in chosen and entry.best]
+    reference = _reference(question, board, stage, confirms.reference if confirms else None, winners)
+    chosen = _chosen(board, stage, reference, winners) - frozen.keys()
+    joining = {entry.name: winners[entry.name] for entry in board.entries if entry.name in chosen & winners.keys()}
     # Candidates are compared on one path: that of those who were frozen before, else compiled if any was tuned so.
     earlier: list[Mapping[str, Value]] = [each.fields for each in frozen.values()]
-    compiled = any(fields.get("compile") for fields in earlier or [winner.config for _, winner in winners])
-    for entry, winner in winners:
-        fields = _frozen(winner.config, question.siblings[entry.study], compiled=compiled)
-        frozen[entry.name] = Frozen(study=entry.study, trial=winner.number, fields=fields)
+    compiled = any(fields.get("compile") for fields in earlier or [winner.config for winner in joining.values()])
+    for name, winner in joining.items():
+        fixed = question.siblings[winner.study]
+        fields = _frozen(winner.config, fixed, compiled=compiled, as_given=as_given)
+        frozen[name] = Frozen(study=winner.study, trial=winner.number, fields=fields)
+    if as_given:
+        frozen = _apart(frozen)
     if reference not in frozen:
         raise TunemaxError(
             f"{question.name}: {reference}, the reference, has no complete trial of ours; name another with --reference"
@@ -128,6 +176,17 @@ def _definition(
     )
 
 
+def _apart(frozen: Mapping[str, Frozen]) -> dict[str, Frozen]:
+    """Candidates that train the same thing get seeds that are far apart: each pair is then two runs, not one twice."""
+    seen: list[str] = []
+    found = {}
+    for name, winner in frozen.items():
+        identity = Config.stored({**winner.fields, "seed": 1}).identity
+        found[name] = winner.model_copy(update={"apart": SHIFT * seen.count(identity)})
+        seen.append(identity)
+    return found
+
+
 def _limited(winner: Frozen, seeds: int, most: int) -> Frozen:
     """A winner with so many seeds. most: those that the confirmation has."""
     return winner.model_copy(update={"seeds": seeds if seeds < most else None})
@@ -148,7 +207,9 @@ def _margin(stage: Confirm, before: Question | None) -> float:
     return confirms.margin
 
 
-def _reference(question: Question, board: Leaderboard, stage: Confirm, before: str | None) -> str:
+def _reference(
+    question: Question, board: Leaderboard, stage: Confirm, before: str | None, winners: Mapping[str, _Winner]
+) -> str:
     """The candidate to compare with: the one that was asked for, else the one before, else softmax or the first.
 
     The first of the question, not of the leaderboard: what is compared with must not follow from results.
@@ -160,7 +221,7 @@ def _reference(question: Question, board: Leaderboard, stage: Confirm, before: s
         raise TunemaxError(
             f"reference = {stage.reference}: no such candidate of {board.name}{did_you_mean(stage.reference, every)}"
         )
-    if not any(entry.best for entry in board.entries):
+    if not winners:
         raise TunemaxError(f"{board.name}: no trial is complete, so there is no winner to confirm")
     reference = stage.reference or before or ("softmax" if "softmax" in every else every[0])
     if reference != before and reference not in names:
@@ -169,7 +230,7 @@ def _reference(question: Question, board: Leaderboard, stage: Confirm, before: s
     return reference
 
 
-def _chosen(board: Leaderboard, stage: Confirm, reference: str) -> set[str]:
+def _chosen(board: Leaderboard, stage: Confirm, reference: str, winners: Mapping[str, _Winner]) -> set[str]:
     """The reference and the best others."""
-    others = [entry for entry in board.entries if entry.name != reference and entry.best]
+    others = [entry for entry in board.entries if entry.name != reference and entry.name in winners]
     return {reference, *(entry.name for entry in others[: stage.top])}

@@ -137,7 +137,7 @@ def trials_of(storage: BaseStorage, study: str) -> list[FrozenTrial]:
 def data_of(where: str | Path, definition: StudyDefinition) -> Corpus:
     """The text that a question is created with, or joined: what is there keeps the split of its time."""
     there = load_from(where, definition.name).definition if holds(where, definition.name) else definition
-    return open_data(definition.data, there.fingerprint)
+    return open_data(definition.text, there.fingerprint)
 
 
 def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Question:

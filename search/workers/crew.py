@@ -113,7 +113,7 @@ def _work(
         question.check_plugins()  # a file may have changed since the run began
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
-            corpus = open_data(question.definition.data, question.definition.fingerprint)
+            corpus = open_data(question.definition.text, question.definition.fingerprint)
             question.check_data(corpus)
             watching = watchers(question, lambda line: say(Note(index, line)))
             worker = Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching)

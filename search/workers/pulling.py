@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.text_config import Text
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, set_up
 from tunemax.search.storage import tables
@@ -69,7 +70,7 @@ class Puller:
     """Questions that it cannot train, and why."""
     _told: set[str] = field(default_factory=set)
     """Questions whose files lie elsewhere."""
-    _corpora: dict[tuple[str, str | None], Corpus] = field(default_factory=dict)
+    _corpora: dict[tuple[Text, str | None], Corpus] = field(default_factory=dict)
 
     def run(self) -> bool:
         """Work until nothing has waited for `idle` seconds, or the time is spent. False if it was told to stop.
@@ -145,7 +146,7 @@ class Puller:
 
     def _corpus(self, question: Question) -> Corpus:
         """The text of a question; opened once. Raises TunemaxError if it is another one here."""
-        key = (question.definition.data, question.definition.fingerprint)
+        key = (question.definition.text, question.definition.fingerprint)
         if key not in self._corpora:
             self._corpora[key] = open_data(*key)
         question.check_data(self._corpora[key])

@@ -39,6 +39,8 @@ def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mappi
     """What a trial is to train: base, what its sibling fixes, what the sampler suggests, and as many iterations as its
     budget pays. Recorded on the trial. Raises TunemaxError for an impossible one, or a budget below one iteration."""
     config = Config.of(suggest(trial, definition, fixed))
+    if apart := definition.apart(trial.study.study_name):
+        config = config.replace({"seed": config.train.seed + apart})
     if "max_iters" not in fixed:
         config = config.replace({"max_iters": _iterations(trial, config, definition, corpus)})
     set_system_attr(trial, attributes.CONFIG, json.dumps(config.flat()))

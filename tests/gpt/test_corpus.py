@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tunemax.gpt.data import SLICES, Corpus, load, prepare
 from tunemax.gpt.data import corpus as corpus_module
 from tunemax.gpt.data.corpus import Ids
-from tunemax.gpt.data.manifest import Tokenizer
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.tokenizers.char import Char
 
 TEXT = "".join(f"line {i}: the quick brown fox jumps over the lazy dog, naïvely\n" for i in range(400))
 
@@ -183,7 +183,7 @@ def test_bytes_go_round(small: Corpus, text: str) -> None:
 @settings(max_examples=30)
 @given(vocabulary=st.sets(st.characters(exclude_categories=["Cs"]), min_size=1), data=st.data())
 def test_characters_go_round(vocabulary: set[str], data: st.DataObject) -> None:
-    tokenizer = Tokenizer("char", "".join(sorted(vocabulary)))
+    tokenizer = Char("".join(sorted(vocabulary)))
     text = data.draw(st.text(st.sampled_from(sorted(vocabulary))))
     ids = tokenizer.encode(text)
     assert len(ids) == len(text)

@@ -364,7 +364,9 @@ DAMAGES: dict[str, Any] = {
     "manifest.json: cannot be read": lambda folder: (folder / MANIFEST).write_text('{"format": 1, "na'),
     "format = 99": lambda folder: change_manifest(folder, format=99),
     "format = None": lambda folder: (folder / MANIFEST).write_text("[]"),
+    "tokenizer = bpd": lambda folder: change_manifest(folder, tokenizer="bpd"),
     "tokenizer = bpe": lambda folder: change_manifest(folder, tokenizer="bpe"),
+    "joins x and": lambda folder: change_manifest(folder, tokenizer="bpe", vocabulary="t h\nx ĀĀ"),
     "expected a count for each": lambda folder: change_manifest(folder, token_counts={"train": 5}),
     "changed by hand": lambda folder: change_manifest(
         folder, token_counts={"train": 1, "tuning": 1, "confirmation": 1, "test": 1}

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunemax.gpt.data.manifest import MANIFEST, PARTS, LeftOut, Manifest, Tokenizer, fingerprint, read_manifest
+from tunemax.gpt.data.manifest import MANIFEST, PARTS, LeftOut, Manifest, fingerprint, read_manifest
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.tokenizers.byte import Byte
+from tunemax.gpt.tokenizers.char import Char
 
 counts = st.fixed_dictionaries({part: st.integers(1, 2**40) for part in PARTS})
 small = st.integers(0, 99)
@@ -21,7 +23,7 @@ lost = st.builds(LeftOut, files=small, passages=small, bytes=small, of_bytes=st.
 def manifests(draw: st.DrawFn) -> Manifest:
     letters = draw(st.none() | st.sets(st.characters(exclude_categories=["Cs"]), min_size=1))
     vocabulary = None if letters is None else "".join(sorted(letters))
-    codec = Tokenizer("byte" if vocabulary is None else "char", vocabulary)
+    codec = Byte() if vocabulary is None else Char(vocabulary)
     tokens, sha256 = draw(counts), draw(st.text("0123456789abcdef", min_size=64, max_size=64))
     return Manifest(
         format=1,

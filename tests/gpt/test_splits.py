@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunemax.gpt.data import PARTS, SLICES, Part, load, open_data, prepare, sources, splits
-from tunemax.gpt.data.repeats import SPAN, leaks, repeated, whole_lines, without
+from tunemax.gpt.data import texts as texts_module
+from tunemax.gpt.data.repeats import COUNTED, SPAN, leaks, repeated, whole_lines, without
 
 LICENSE = b"# Whoever copies this file keeps these lines in it, and says in what it has been changed.\n"
 
@@ -38,8 +39,13 @@ def write(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 def split(folder: Path) -> dict[Part, bytes]:
     names = sources._files(folder, sources.re.compile(r"\..*"))
-    parts = splits.by_file(folder, names, lambda text: True).parts
+    parts = splits.by_file(folder, names, lambda text: "").parts
     return {part: b"".join(parts[part]) for part in PARTS}
+
+
+def leaked(parts: Mapping[Part, bytes], counted: int = COUNTED, chunk: int = 1000) -> dict[Part, float]:
+    chunks = {part: [text[i : i + chunk] for i in range(0, len(text), chunk)] for part, text in parts.items()}
+    return leaks(chunks, {part: len(text) for part, text in parts.items()}, counted)
 
 
 # --- what is repeated
@@ -110,8 +116,9 @@ def test_leaks_are_shares_of_spans(tuning: int, confirmation: int, test: int) ->
         for part, text in texts.items()
         if part != "train"
     }
-    assert leaks(texts) == pytest.approx(expected)
-    for part, share in leaks(texts, counted=50).items():
+    assert leaked(texts) == pytest.approx(expected)
+    assert leaked(texts, chunk=7) == pytest.approx(expected)
+    for part, share in leaked(texts, counted=50).items():
         assert share == pytest.approx(expected[part], abs=0.25)
 
 
@@ -129,7 +136,7 @@ def test_what_files_share_is_kept_in_one_of_them(tmp_path: Path) -> None:
     everything = b"".join(parts.values())
     assert everything.count(LICENSE) == 3, "one file keeps its own three"
     assert everything.count(shared[100:-100]) == 1
-    assert max(leaks(parts).values()) == 0
+    assert max(leaked(parts).values()) == 0
     for part in SLICES:
         assert not spans(parts[part]) & spans(b"".join(parts[other] for other in PARTS if other != part))
         assert len(parts[part]) == pytest.approx(0.05 * len(everything), rel=0.01)
@@ -157,7 +164,19 @@ def test_slices_are_of_equal_size_where_files_are_few(sizes: list[int], tmp_path
     parts = split(write(tmp_path, {f"{i}.txt": noise(size, i) for i, size in enumerate(sizes)}))
     for part in SLICES:
         assert len(parts[part]) == pytest.approx(0.05 * sum(map(len, parts.values())), rel=0.02)
-    assert max(leaks(parts).values()) == 0
+    assert max(leaked(parts).values()) == 0
+
+
+@pytest.mark.parametrize("sizes", [[9000, 100, 300], [50 * (i % 40) for i in range(200)]], ids=["few", "many"])
+def test_files_that_are_not_held_in_memory_are_split_alike(
+    sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{i}.txt": LICENSE + noise(size, i) for i, size in enumerate(sizes)}
+    folder = write(tmp_path, files | {"copy.txt": files["0.txt"]})
+    held = split(folder)
+    monkeypatch.setattr(splits, "HELD", 1000)
+    monkeypatch.setattr(texts_module, "HELD", 1000)
+    assert split(folder) == held
 
 
 def test_a_file_that_comes_or_goes_moves_few_others(tmp_path: Path) -> None:

@@ -16,11 +16,14 @@ from hypothesis import given, settings
 
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus
-from tunemax.gpt.data.manifest import PARTS, Manifest, Part, Tokenizer, fingerprint
+from tunemax.gpt.data.manifest import PARTS, Manifest, Part, fingerprint
 from tunemax.gpt.data.targets import Targets, of_a_look, spans_of, targets_of
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.evaluation import LOOK, SPAN
 from tunemax.gpt.run import Row
+from tunemax.gpt.tokenizers import Tokenizer
+from tunemax.gpt.tokenizers.byte import Byte
+from tunemax.gpt.tokenizers.char import Char
 from tunemax.gpt.trainer import Member, Trainer
 
 Make = Callable[..., Config]
@@ -31,7 +34,7 @@ counts = st.integers(0, 4000)
 
 
 def codec_of(text: str) -> Tokenizer:
-    return Tokenizer("char", "".join(sorted(set(text))))
+    return Char("".join(sorted(set(text))))
 
 
 def places(found: Targets) -> list[int]:
@@ -42,7 +45,7 @@ def places(found: Targets) -> list[int]:
 
 def corpus_of(folder: Path, text: dict[Part, str], kind: str) -> Corpus:
     """A corpus of these parts, by bytes or by characters."""
-    codec = Tokenizer("byte") if kind == "byte" else codec_of("".join(text.values()))
+    codec = Byte() if kind == "byte" else codec_of("".join(text.values()))
     parts = {part: codec.encode(text[part]) for part in PARTS}
     manifest = Manifest(
         format=1,
@@ -78,7 +81,7 @@ def foreign(tmp_path: Path) -> Callable[[str], Corpus]:
 @settings(max_examples=60)
 @given(texts, contexts, counts, st.sampled_from(["byte", "char"]))
 def test_every_target_counts_once_whatever_the_context(text: str, context: int, count: int, kind: str) -> None:
-    codec = Tokenizer("byte") if kind == "byte" else codec_of(text)
+    codec = Byte() if kind == "byte" else codec_of(text)
     tokens = codec.encode(text)
     spans = spans_of(tokens, codec, count)
     found = targets_of(tokens, codec, spans, min(context, len(tokens) - 1))
@@ -97,7 +100,7 @@ def test_every_target_counts_once_whatever_the_context(text: str, context: int, 
 @given(texts, counts, st.booleans())
 def test_other_tokens_cover_the_same_text(text: str, count: int, look: bool) -> None:
     covered = []
-    for codec in (Tokenizer("byte"), codec_of(text)):
+    for codec in (Byte(), codec_of(text)):
         tokens = codec.encode(text)
         spans = spans_of(tokens, codec, count)
         ends = np.append(0, codec.bytes_of(tokens).cumsum())
@@ -107,7 +110,7 @@ def test_other_tokens_cover_the_same_text(text: str, count: int, look: bool) -> 
 
 def test_bytes_that_are_no_text_are_targets_too() -> None:
     tokens = np.full(1000, 0x85, dtype=np.uint16)  # each can only follow another byte
-    spans = spans_of(tokens, Tokenizer("byte"), 0)
+    spans = spans_of(tokens, Byte(), 0)
     assert spans[0, 0] == 1
     assert spans[-1, 1] == 1000
 

@@ -16,7 +16,7 @@ from PIL.Image import Image as Still
 
 from tunemax.envs.canvas import COLOURS
 from tunemax.search.charts import plotly, png, svg
-from tunemax.search.charts.picture import Axis, Curve, Curves, Dot, Look, Picture, Point, Row, Rows
+from tunemax.search.charts.picture import Axis, Cells, Curve, Curves, Dot, Look, Picture, Point, Row, Rows
 from tunemax.search.charts.pictures import learning_curves, ranking
 from tunemax.search.results.leaderboard import Candidate, Entry, Leaderboard
 from tunemax.search.storage.attributes import CONFIG
@@ -144,3 +144,36 @@ def test_a_trial_that_reports_only_where_it_starts_has_a_curve() -> None:
     picture = learning_curves("Q", [Candidate("a", "q/a", [trial])])
     assert "a 2.000" in svg.draw(picture)
     assert plotly.draw(picture)["data"][0]["x"] == [0]
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
+
+
+def cells(values: list[list[float]], *names: str, **more: Any) -> Cells:
+    return Cells(x=Axis("looked at"), y=Axis("looks"), values=values, across=names, down=names, **more)
+
+
+def test_cells_are_the_darker_the_larger_they_are_in_every_renderer() -> None:
+    picture = cells([[2.0, 0.0], [1.0, math.nan]], "a", "<b>", hue=1)
+    drawn = svg.draw(picture)
+    assert re.findall(r'class="area c1" opacity="([\d.]+)"', drawn) == ["1.00", "0.50"]
+    assert "&lt;b&gt; ← a: 1" in drawn
+    assert "<b>" not in drawn
+    image = still(picture)
+    assert has(image, 1)
+    (trace,) = plotly.draw(picture)["data"]
+    assert trace["type"] == "heatmap"
+    assert trace["zmax"] == 2
+    assert trace["colorscale"][1][1] == COLOURS[1]
+    json.dumps(plotly.draw(picture), allow_nan=False)
+
+
+def test_letters_stand_beside_their_cells_and_longer_names_do_not() -> None:
+    assert ">x</text>" in svg.draw(cells([[1.0]], "x"))
+    assert ">⏎</text>" in svg.draw(cells([[1.0]], "\n"))
+    assert ">word</text>" not in svg.draw(cells([[1.0]], "word"))
+
+
+def test_cells_without_anything_in_them_are_paper() -> None:
+    assert 'class="area' not in svg.draw(cells([[0.0]], "x"))
+    assert png.draw(cells([], *()))

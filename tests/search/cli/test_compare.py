@@ -15,8 +15,9 @@ from plugged import HEAD, HOT, forgetting, written
 
 from tunemax.gpt import checkpoint, plugins
 from tunemax.gpt.data import Corpus, load, open_data
-from tunemax.gpt.data.manifest import MANIFEST, PARTS, TOKENS, Manifest, Tokenizer, fingerprint
+from tunemax.gpt.data.manifest import MANIFEST, PARTS, TOKENS, Manifest, fingerprint
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.tokenizers.char import Char
 from tunemax.search import compare
 from tunemax.search.charts.models import Shown
 from tunemax.search.cli import main
@@ -256,7 +257,7 @@ def test_confirmed_candidates_are_paired_seed_by_seed(confirmed: Question, where
 def lettered(corpus: Corpus, folder: Path) -> Path:
     """The same text as tokens that are characters, prepared."""
     texts = [corpus.decode(corpus.train if part == "train" else corpus.slices[part]) for part in PARTS]
-    codec = Tokenizer("char", "".join(sorted(set("".join(texts)))))
+    codec = Char("".join(sorted(set("".join(texts)))))
     tokens = [codec.encode(text) for text in texts]
     data = b"".join(each.astype("<u2").tobytes() for each in tokens)
     import hashlib

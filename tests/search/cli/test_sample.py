@@ -13,9 +13,9 @@ import pytest
 
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
-from tunemax.gpt.data.manifest import Tokenizer
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.sample import Choice
+from tunemax.gpt.tokenizers.char import Char
 from tunemax.gpt.visible import visible
 from tunemax.search import generate
 from tunemax.search.cli import main
@@ -157,7 +157,7 @@ def test_what_says_nothing_is_refused(
 
 
 def test_a_character_that_a_model_does_not_know_is_told_with_its_place() -> None:
-    letters = Tokenizer("char", " bnort")
+    letters = Char(" bnort")
     with pytest.raises(
         TunemaxError, match="character 4 is 'é': not one of the 6 characters of this data; leave it out"
     ):

@@ -28,7 +28,7 @@ def slurm() -> Iterator[Slurm]:
 def test_the_script_of_the_page_trains_a_question_through_a_preemption(
     slurm: Slurm, ask: Callable[..., Question], where: str, tmp_path: Path
 ) -> None:
-    horizon = 3000
+    horizon = 1500
     question = ask(compare=["softmax"], budget={"trials": 2, "horizon": horizon}, slots=1)
 
     def trials() -> list[Any]:
