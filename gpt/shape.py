@@ -23,7 +23,7 @@ class Shape(Fields):
     n_layer: int = setting(4, "transformer blocks", ge=1, le=96, search=Range(1, 8, step=1), shared=True)
     n_head: int = setting(
         4,
-        "attention heads; must divide n_embd, or head_dim says how wide they are",
+        "attention heads; divide n_embd unless head_dim is given",
         ge=1,
         le=128,
         search=Choices((1, 2, 4, 8)),

@@ -15,13 +15,12 @@ class Text(Fields):
 
     dataset: str = setting(
         "python_stdlib",
-        "python_stdlib, python_docstrings, shakespeare_char, tinystories, wikitext103, the path of a text, a table or "
-        "a folder of them, or the address of a text or a table",
+        "python_stdlib, python_docstrings, shakespeare_char, tinystories, wikitext103, or the path or address of a text, "
+        "a table or a folder",
     )
     tokenizer: str = setting(
         AUTO,
-        "what tokens are: byte, char, bpe (a vocabulary that is trained on the training text) or tiktoken (one that is "
-        "known by a name); auto takes the dataset's own, which is byte but for shakespeare_char",
+        "byte, char, bpe or tiktoken; auto: the dataset's own",
         neutral=AUTO,
     )
     vocab_size: int = setting(

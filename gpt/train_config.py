@@ -35,7 +35,7 @@ class TrainConfig(Text):
         0.0, "where in the training text the part to train on begins, as a share of it", ge=0, lt=1, neutral=0.0
     )
     data_end: float = setting(1.0, "where that part ends, as a share of the text", gt=0, le=1, neutral=1.0)
-    seed: int = setting(1, "decides the initial weights, the order of the data and the dropout masks", ge=0, le=2**53)
+    seed: int = setting(1, "initial weights, data order, dropout masks", ge=0, le=2**53)
     init_std: float = setting(
         0.0,
         "standard deviation of the initial weights; 0 takes 0.8 / √n_embd. Of what is added to the residual stream it "
