@@ -116,7 +116,11 @@ class Feedback(Fields):
         """Raise TunemaxError for what cannot be in batches of so many windows of such a context."""
         share, most = self.feedback_share, batch_size - 1
         if share * batch_size > most + 1e-9:
-            remedy = f"take at most {most / batch_size:.3g}" if most else "take 0, or a larger batch_size"
+            remedy = (
+                f"take at most {math.floor(1000 * most / batch_size) / 1000:g}"
+                if most
+                else "take 0, or a larger batch_size"
+            )
             raise TunemaxError(
                 f"feedback_share = {share:g}: leaves less than one window of the text in batch_size = {batch_size}; "
                 f"{remedy}"

@@ -200,6 +200,7 @@ def test_a_pool_that_cannot_be_is_refused(small: Small, corpus: Corpus, pool: to
     assert len(trainer.members) == 1
 
 
+@pytest.mark.long
 def test_compiled_and_eager_agree(small: Small, corpus: Corpus) -> None:
     snapshots = []
     with patch.object(step, "compiled", lambda key, trace: trace()[0]), patch.object(step, "_known", {}):

@@ -60,6 +60,10 @@ def test_a_window_has_a_prompt_and_something_written() -> None:
             "feedback_share = 0.9: leaves less than one window of the text in batch_size = 4; take at most 0.75",
         ),
         (
+            {"feedback_share": 0.917, "batch_size": 12},
+            "feedback_share = 0.917: leaves less than one window of the text in batch_size = 12; take at most 0.916",
+        ),
+        (
             {"feedback_share": 0.1, "batch_size": 1},
             "feedback_share = 0.1: leaves less than one window of the text in batch_size = 1; take 0, or a larger "
             "batch_size",
