@@ -259,6 +259,8 @@ curves = ["controls/learning_rate", "train/learning_rate", "validation_loss"]
 found = compare("runs/alone", "runs/steered", curves=curves)
 found.table[["loss", "bits_a_byte", "top_1", "calibration_error"]]
 ---
+The learning rate, as it was:
+---
 found.figures["curves-train-learning_rate"].update_layout(width=700)
 ---
 And the loss meanwhile:
