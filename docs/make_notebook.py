@@ -109,7 +109,6 @@ class Coolmax(Normalised, name="coolmax"):
 It is known from now on, with its field. (`tunemax plugin check coolmax.py` tries the whole contract of a
 variant, which takes minutes.)
 ---
-!tunemax plugin list --plugin coolmax.py
 !tunemax fields --plugin coolmax.py | grep coolmax.temperature
 ---
 A study names the file, and compares the variant as any other.
@@ -145,11 +144,10 @@ In words:
 ---
 print(answer("cool"))
 ---
-The study, its weights and its runs remember the plug-in by name, version and digest. Without it they say what
-is missing, and run no other code.
+The study, its weights and its runs remember the plug-in by name, version and digest, and are refused to
+other code: `plugins.md`. With it, the winner writes as any other.
 ---
 !tunemax sample cool/coolmax "def " --length 60 --plugin coolmax.py
-!tunemax sample cool/coolmax "def "
 """
 
 COMPARE = """
@@ -288,7 +286,7 @@ def notebook(name: str = "notebook") -> NotebookNode:
 def execute(made: NotebookNode, folder: Path) -> NotebookNode:
     """Run the cells in a folder, with the command line of this interpreter first on the path."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    client = NotebookClient(made, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(made, timeout=600, coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
     return client.execute(env=os.environ)
 
 
