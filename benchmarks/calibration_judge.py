@@ -55,7 +55,7 @@ def verdict_of(found: Settled) -> tuple[str, int]:
     sign, equal = found.at or SEEDS + 1, found.equal_at or SEEDS + 1
     if min(sign, equal) > SEEDS:
         return "undecided", SEEDS
-    return ("equivalent" if equal < sign else "better" if found.sign < 0 else "worse"), min(sign, equal)
+    return ("equivalent" if equal <= sign else "better" if found.sign < 0 else "worse"), min(sign, equal)
 
 
 def judged(rng: np.random.Generator, noise: Array, truth: float, repetitions: int) -> tuple[Array, Array, float]:

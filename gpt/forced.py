@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +124,11 @@ def even_windows(corpus: Corpus, part: str, tokens: int, longest: int, block_siz
     So a target that has so many tokens in front of it in one context has them in the other, too. They are spread evenly
     over the slice, as many as so many tokens fill at the longest context; 0 or too many: all there are.
     """
-    offsets = corpus.window_offsets(part, longest, -(-tokens // longest))
+    places = corpus.window_offsets(part, longest)
+    whole = len(places)
+    wanted = -(-tokens // longest) if tokens else 0
+    chosen: Any = np.arange(wanted) * whole // wanted if 0 < wanted < whole else np.arange(whole)
+    offsets = places[chosen]
     read = corpus.windows_at(part, offsets, block_size)[:, 1:]
     sizes = corpus.manifest.codec.bytes_of(read.reshape(-1).astype(np.uint16))
     ends = np.full(len(offsets), block_size)

@@ -88,20 +88,16 @@ class Corpus:
         or one shorter than a window.
         """
         tokens = self._require(slice, block_size)
-        chosen = self.window_offsets(slice, block_size, count, start, end)
+        offsets = self.window_offsets(slice, block_size, start, end)
+        chosen = offsets[np.arange(count) * len(offsets) // count] if 0 < count < len(offsets) else offsets
         windows: Ids = tokens[chosen[:, None] + np.arange(block_size + 1)].astype(np.int64)
         return windows
 
-    def window_offsets(self, slice: str, block_size: int, count: int, start: float = 0.0, end: float = 1.0) -> Ids:
-        """Where the windows that `windows` gives begin, (n,)."""
-        offsets = self._window_offsets(slice, block_size, start, end)
-        return offsets[np.arange(count) * len(offsets) // count] if 0 < count < len(offsets) else offsets
-
     def count_windows(self, slice: str, block_size: int, start: float = 0.0, end: float = 1.0) -> int:
         """How many windows, at most, a slice has between these shares of it."""
-        return len(self._window_offsets(slice, block_size, start, end))
+        return len(self.window_offsets(slice, block_size, start, end))
 
-    def _window_offsets(self, slice: str, block_size: int, start: float, end: float) -> Ids:
+    def window_offsets(self, slice: str, block_size: int, start: float = 0.0, end: float = 1.0) -> Ids:
         """Where windows begin that tile a slice between these shares of it; each in one document, if these are kept
         apart."""
         length = len(self._parts[_part(slice)])

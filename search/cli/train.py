@@ -101,6 +101,8 @@ def run(arguments: argparse.Namespace) -> None:
         config.check_meant(given)
         check_evaluation(config, given)
         set_up_for(config)
+        if config.train.documents == "apart":
+            _say_short_documents(config)
         if overlap := overlapping(config.train):
             note(overlap)
         if config.train.precision == "bf16" and (fault := matmul.bf16_fault(config.train.device)):
@@ -164,6 +166,16 @@ def check_evaluation(config: Config, given: Mapping[str, Any]) -> None:
         note(converted(train.eval_iters, train.eval_tokens))
     if chosen_itself(given):
         open_data(train).check_evaluation(train.eval_slice, train.eval_tokens)
+
+
+def _say_short_documents(config: Config) -> None:
+    """How much of the text is not trained on, since no window fits into its document."""
+    from tunemax.gpt.data import open_data
+
+    share = 1 - open_data(config.train).share_in_windows(config.model.block_size)
+    if share > 0:
+        shorter = f"stand in documents that are shorter than a window, {config.model.block_size + 1} tokens"
+        note(f"{100 * share:.1f} % of the training text are not trained on: they {shorter}")
 
 
 def note(sentence: str) -> None:

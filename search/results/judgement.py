@@ -87,9 +87,14 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """better, worse, equivalent (within the margin), undecided; mixed if b is typically better, or equal, and lost
-        more often, or the other way round."""
+        """better, worse, equivalent, undecided; mixed if b is typically better, or equal, and lost more often, or the
+        other way round. What is shown to differ by less than the margin is equivalent, also where it is shown to
+        differ: the margin is what a difference must have to be of use."""
         said = self.of_b.verdict if self.of_b else ""
+        versus = self.of_b.versus if self.of_b else None
+        lost = versus and (versus.reliability.less or versus.reliability.greater)
+        if said in ("better", "worse") and versus and versus.settled.equal_at is not None and not lost:
+            return "equivalent"
         known: dict[str, Verdict] = {"better": "better", "worse": "worse", "equal": "equivalent", "mixed": "mixed"}
         return known.get(said, "undecided")
 
@@ -124,20 +129,22 @@ class Judgement:
 
     @property
     def more_seeds(self) -> str:
-        """With how many seeds of each it would probably be known, in words; empty where that cannot be said."""
+        """What more seeds would probably show, and when it is looked at next; empty where that cannot be said."""
         versus = self.of_b.versus if self.of_b else None
         if self.why_undecided != "budget" or versus is None:
             return ""
         following = next((count for count in looks(FIRST) if count > self.pairs), MOST_SEEDS)
+        next_look = f"it is looked at next with {following} seeds of each"
+        sure = versus.settled
+        if sure.p_equal < sure.p:
+            return f"It is nearer to equivalence (p {sure.p_equal:.2g} of a larger difference); {next_look}."
         range_ = versus.needed
         if range_ is None or range_.low is None:
-            none = f"A difference as small as this would need more than {MOST_SEEDS:,} seeds"
-            return f"{none}, unless it is equivalence that shows; it is looked at next with {following}."
-        high = f"more than {MOST_SEEDS:,}" if range_.high is None else f"{max(range_.high, following):,}"
-        low = max(range_.low, following)
-        many = f"{low:,} to {high}" if high != f"{low:,}" else high
-        next_look = f"it is looked at next with {following}"
-        return f"A difference as large as it looks so far would take {many} seeds of each; {next_look}."
+            return f"A difference as small as this would need more than {MOST_SEEDS:,} seeds; {next_look}."
+        low, high = max(range_.low, following), range_.high
+        last = "more than 1,000" if high is None else f"{max(high, following):,}"
+        many = last if last == f"{low:,}" else f"{low:,} to {last}"
+        return f"A difference such as it looks so far would take {many} seeds; {next_look}."
 
     def to_json(self) -> dict[str, Any]:
         versus = self.of_b.versus if self.of_b else None

@@ -166,6 +166,12 @@ def confirmed_with_seeds(confirmation: Confirmation) -> Table[Confirmed]:
     return Table((*_comparison(confirmation), SEEDS, *_diverged(confirmation)), confirmation.entries)
 
 
+def judged(confirmation: Confirmation) -> Table[Confirmed]:
+    """Two sides of which the verdict is said elsewhere: what it rests on."""
+    columns = tuple(column for column in _comparison(confirmation) if column.head != "verdict")
+    return Table((*columns, SEEDS, *_diverged(confirmation)), confirmation.entries)
+
+
 def confirmed_with_effects(confirmation: Confirmation) -> Table[Confirmed]:
     """How the winners compare, and how large that is beside the scatter of the seeds."""
     effects = (

@@ -14,7 +14,7 @@ def told(judgement: Judgement) -> str:
     """Everything that is known."""
     parts = [wrapped(f"{judgement.verdict}: {judgement.sentence}")]
     if judgement.found and judgement.pairs > 1:
-        table = aligned(tables.confirmed_with_seeds(judgement.found))
+        table = aligned(tables.judged(judgement.found))
         parts.append([*table, "", *wrapped(f"{tables.explained(judgement.found)}.")])
     parts.append(wrapped(*_about(judgement)))
     return "\n\n".join("\n".join(part) for part in parts)
@@ -27,7 +27,7 @@ def _about(judgement: Judgement) -> list[str]:
             "Both are one configuration: each side has had seeds of its own, and what differs is their luck alone."
         )
     if judgement.why_undecided == "budget":
-        said.append(f"{judgement.more_seeds} Go on with more --seeds.".strip())
+        said.append(f"{judgement.more_seeds} The same command with more --seeds goes on.".strip())
     if judgement.why_undecided == "time":
         said.append("The time is spent; the same command goes on.")
     return said
@@ -54,4 +54,4 @@ def _cost(judgement: Judgement) -> str:
     runs = f"{costs.runs} of at most {counted(granted, 'run')}" if granted else counted(costs.runs, "run")
     steps = f"{counted(costs.member_steps, 'member-step')}, and {before.member_steps:,} of the short ones before"
     spent = f"Cost: {runs}, {steps}; {about(costs.seconds + before.seconds)} of training."
-    return f"{spent} Within {percent(judgement.margin)} would be equivalent." if judgement.pairs else spent
+    return f"{spent} Equivalent would be within {percent(judgement.margin)}." if judgement.pairs else spent

@@ -27,6 +27,7 @@ from tunemax.gpt.data.manifest import DOCUMENTS
 from tunemax.gpt.data.skipped import Skipped
 from tunemax.gpt.data.splits import SHARES, by_document
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.forced import even_windows
 from tunemax.gpt.text_config import Text
 from tunemax.gpt.trainer import Trainer
 
@@ -259,6 +260,9 @@ def test_windows_of_training_lie_in_one_document(apart: Corpus) -> None:
         offsets = apart.batch_offsets(1, 0, 64, 40, start, end)
         assert offsets.min() >= start * len(apart.train) - 1
         assert offsets.max() + 40 < end * len(apart.train) + 1
+    for context in (10, 40):
+        offsets = even_windows(apart, "tuning", 0, 40, context).offsets
+        assert (offsets == apart.window_offsets("tuning", 40)).all()
     windows = apart.windows("tuning", 40, 0)
     assert all("\n" not in apart.decode(window[:-1]) for window in windows)
 

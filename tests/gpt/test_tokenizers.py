@@ -17,6 +17,7 @@ import tiktoken.registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunemax.gpt.data import load, prepare
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.text_config import Text
 from tunemax.gpt.tokenizers import Tokenizer, bpe, units
@@ -214,6 +215,16 @@ def test_it_joins_as_the_plain_rule_does() -> None:
 def test_it_learns_from_the_training_text_alone() -> None:
     assert made("bpe") == made("bpe", held_out=b"validation validation validation " * 99)
     assert made("bpe") != made("bpe", TEXT + b"validation validation validation " * 99)
+
+
+def test_prepared_text_has_a_vocabulary_of_its_training_part(tmp_path: Path) -> None:
+    found = []
+    for number, end in enumerate((b"validation ", b"confirming ")):
+        path = tmp_path / f"{number}.txt"
+        path.write_bytes(TEXT * 6 + end * (len(TEXT) // len(end)))
+        found.append(load(prepare(Text(dataset=str(path), tokenizer="bpe", vocab_size=300), tmp_path)).manifest)
+    assert found[0].vocabulary == found[1].vocabulary
+    assert found[0].fingerprint != found[1].fingerprint
 
 
 def test_more_tokens_than_the_text_gives_are_refused() -> None:

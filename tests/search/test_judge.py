@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ def test_pairs_share_their_seeds_and_what_is_clearly_better_is_known_as_soon(
     assert len({*seeds[0]}) == 6
     slices = {json.loads(it.system_attrs[attributes.CONFIG])["eval_slice"] for it in found.found.entries[0].trials}
     assert slices == {"confirmation"}
+
+
+def test_a_difference_within_the_margin_is_none(trained: Trained, small: dict[str, Any], where: str) -> None:
+    """On shared seeds the smallest difference is soon known, and of no use."""
+    found = judge(small, small | {"weight_decay": 0.11}, where)
+    assert (found.verdict, found.pairs) == ("equivalent", 6)
+    assert re.search("equals a within 0.5 %|that is equal within 0.5 %", found.sentence)
+    told = found.to_json()
+    assert told["p_equivalent"] <= 0.05
+    assert abs(told["difference"]) < 0.005
 
 
 def test_one_configuration_is_a_null_check_on_seeds_of_its_own(

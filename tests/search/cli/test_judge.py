@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tunemax.search.api import Interrupted
 from tunemax.search.cli import main
 
 SHAPE = (
@@ -32,7 +34,7 @@ def test_the_verdict_the_figures_and_the_cost(words: list[str], capsys: pytest.C
     assert "at 16 iterations of a 1×16 model on words.txt." in " ".join(answer.split())
     rows = [line.split() for line in answer.splitlines() if line.startswith(("base ", "low "))]
     assert [row[0] for row in rows] == ["base", "low"]
-    assert rows[1][1] == "worse"
+    assert float(rows[1][1]) > float(rows[0][1])
     told = " ".join(answer.split())
     assert "Tried first for 2 iterations, on one seed: base " in told
     assert "That is no part of the verdict." in told
@@ -61,3 +63,14 @@ def test_what_cannot_be_is_one_line_before_anything_is_written(
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"tunemax: {expected}\n")
     assert not (tmp_path / "studies.db").exists()
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted("judge-12345678")
+
+    monkeypatch.setattr("tunemax.search.api.judge", interrupted)
+    assert main(words) == 130
+    assert f"nothing is lost; go on with tunemax {shlex.join(words)}" in capsys.readouterr().err

@@ -277,3 +277,15 @@ def test_a_stored_definition_without_units_goes_on(defined: Callable[..., StudyD
     old["space"] = {"batch_size": {"values": [4, 8]}}
     again = StudyDefinition.from_json(json.dumps(old))
     assert (again.budget.horizon, again.budget.run_seconds, again.budget.seconds) == (20, 60.0, None)
+
+
+def test_what_a_member_writes_takes_its_share_of_the_seconds(monkeypatch: pytest.MonkeyPatch, corpus: Corpus) -> None:
+    seconds = {"step": 0.01, "write": 0.3}
+    monkeypatch.setattr(solo, "_seconds", lambda trainer, work: (work(), seconds[work.func.__name__])[1])
+    monkeypatch.setattr(solo, "BURST", 0.01)
+    plain = {"n_layer": 1, "n_head": 1, "n_embd": 8, "block_size": 8, "batch_size": 2, "device": "cpu"}
+    own = {**plain, "feedback_share": 0.5, "feedback_every": 10, "feedback_pool": 2}
+    assert solo.measured(Config.of(plain), corpus) == pytest.approx(0.01)
+    assert solo.measured(Config.of(own), corpus) == pytest.approx(0.01 + 0.3 / 10)
+    shapes = {solo._shape(Config.of({**own, "feedback_every": every})) for every in (10, 20)}
+    assert len({solo._shape(Config.of({**plain, "feedback_every": 20})), *shapes}) == 3
