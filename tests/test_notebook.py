@@ -21,7 +21,6 @@ SAID = {
     "notebook": "comparisons with softmax are settled",
     "variant": "coolmax.temperature = 1",
     "compare": "One run each: this says which of these models is ahead",
-    "steer": "the run is in runs/steered",
 }
 """What some cell of each answers."""
 over_topics = pytest.mark.parametrize("name", maker.NOTEBOOKS)
