@@ -109,7 +109,6 @@ class Coolmax(Normalised, name="coolmax"):
 It is known from now on, with its field. (`tunemax plugin check coolmax.py` tries the whole contract of a
 variant, which takes minutes.)
 ---
-!tunemax plugin list --plugin coolmax.py
 !tunemax fields --plugin coolmax.py | grep coolmax.temperature
 ---
 A study names the file, and compares the variant as any other.
@@ -145,11 +144,10 @@ In words:
 ---
 print(answer("cool"))
 ---
-The study, its weights and its runs remember the plug-in by name, version and digest. Without it they say what
-is missing, and run no other code.
+The study, its weights and its runs remember the plug-in by name, version and digest, and are refused to
+other code: `plugins.md`. With it, the winner writes as any other.
 ---
 !tunemax sample cool/coolmax "def " --length 60 --plugin coolmax.py
-!tunemax sample cool/coolmax "def "
 """
 
 COMPARE = """
@@ -207,67 +205,8 @@ from tunemax.search.results.browsed import Glance, browsed
 Figure(plotly.draw(next(inside.attention(seen.moments[-1])))).update_layout(width=500, height=500)
 """
 
-STEER = """
-# Steer a training while it runs
-
-A training is a Gymnasium environment: an action moves controls, a reward is the fall of the validation loss.
-`environments.md` has all of them, `rl.md` agents and
-what they are worth.
----
-import gymnasium
-
-env = gymnasium.make("tunemax.envs:tunemax/Tiny-v1")
-print(env.action_space)
-observation, info = env.reset(seed=1)
----
-One training, steered at random, and one that is left alone, on the same 8 instances:
----
-import pandas
-
-
-def steered(choose, seed):
-    observation, info = env.reset(seed=seed)
-    env.action_space.seed(seed)
-    total, ended = 0.0, False
-    while not ended:
-        observation, reward, ended, _, info = env.step(choose(observation))
-        total += reward
-    return {"reward": total, "test_loss": info["test_loss"]}
-
-
-rows = []
-for seed in range(8):
-    rows.append({"policy": "at random", "seed": seed, **steered(lambda _: env.action_space.sample(), seed)})
-    rows.append({"policy": "left alone", "seed": seed, **steered(lambda _: 0 * env.action_space.sample(), seed)})
-pandas.DataFrame(rows).pivot(index="seed", columns="policy", values="test_loss")
----
-Agents that come with tunemax steer a run of your own.
----
-!tunemax rl agents | head -n 20
----
-One steers a short training here, and another training is left alone.
----
-shape = "--n_layer 1 --n_head 2 --n_embd 32 --block_size 32 --batch_size 8 --max_iters 300 --eval_interval 25"
-!tunemax rl steer mixed_widths {shape} --out_dir runs/steered | tail -n 1
-!tunemax train {shape} --out_dir runs/alone | tail -n 1
----
-What it did, and what came of it. One run each says little; `tunemax rl evaluate` says what an agent is worth.
----
-from tunemax.search import compare
-
-curves = ["controls/learning_rate", "train/learning_rate", "validation_loss"]
-found = compare("runs/alone", "runs/steered", curves=curves)
-found.table[["loss", "bits_a_byte", "top_1", "calibration_error"]]
----
-found.figures["curves-train-learning_rate"].update_layout(width=700)
----
-And the loss meanwhile:
----
-found.figures["curves-validation_loss"].update_layout(width=700)
-"""
-
-NOTEBOOKS = {"notebook": QUESTION, "variant": VARIANT, "compare": COMPARE, "steer": STEER}
-"""By topic: what is asked first, a variant of one's own, two models side by side, a training that is steered."""
+NOTEBOOKS = {"notebook": QUESTION, "variant": VARIANT, "compare": COMPARE}
+"""By topic: what is asked first, a variant of one's own, two models side by side."""
 
 
 def target(name: str) -> Path:
@@ -286,7 +225,7 @@ def notebook(name: str = "notebook") -> NotebookNode:
 def execute(made: NotebookNode, folder: Path) -> NotebookNode:
     """Run the cells in a folder, with the command line of this interpreter first on the path."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    client = NotebookClient(made, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(made, timeout=600, coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
     return client.execute(env=os.environ)
 
 

@@ -19,9 +19,8 @@ maker: ModuleType = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(maker)
 SAID = {
     "notebook": "comparisons with softmax are settled",
-    "variant": "needs the plug-in coolmax 1 (sha256 ",
+    "variant": "coolmax.temperature = 1",
     "compare": "One run each: this says which of these models is ahead",
-    "steer": "the run is in runs/steered",
 }
 """What some cell of each answers."""
 over_topics = pytest.mark.parametrize("name", maker.NOTEBOOKS)

@@ -9,8 +9,11 @@ from pathlib import Path
 from tunemax.gpt import checkpoint
 from tunemax.gpt.config import Config
 from tunemax.gpt.data import Corpus, open_data
-from tunemax.gpt.data.manifest import SLICES
+from tunemax.gpt.data.manifest import SLICES, is_prepared
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.paths import path_typed
+from tunemax.gpt.text_config import Text as TextFields
+from tunemax.gpt.tokenizers import AUTO
 from tunemax.search.results.trained import Trained, every, numbered
 from tunemax.search.storage.lookup import storage_of
 from tunemax.search.storage.paths import databases
@@ -75,12 +78,12 @@ def text(sides: Sequence[Named], part: str = "test", dataset: str | None = None)
     Raises TunemaxError where they were trained on different text and none is given for all, and for a text whose tokens
     are not theirs.
     """
-    if dataset is not None:
-        corpus = open_data(dataset)
-        return Text(part, (corpus,) * len(sides), alike=True)
-    corpora = [_own(side.first) for side in sides]
     if part not in SLICES:
         raise TunemaxError(f"slice = {part}: no such slice{did_you_mean(part, SLICES)}")
+    corpora = [_own(side.first) for side in sides]
+    if dataset is not None:
+        corpus = open_data(_in_tokens_of(corpora[0], sides[0].first, dataset))
+        return Text(part, (corpus,) * len(sides), alike=True)
     (first, *others), codec = corpora, corpora[0].manifest.codec
     for side, corpus in zip(sides[1:], others, strict=True):
         if not _same(corpus, first, part):
@@ -96,12 +99,22 @@ def _own(trained: Trained) -> Corpus:
     return open_data(Config.stored(heading.config).train, heading.data)
 
 
+def _in_tokens_of(corpus: Corpus, trained: Trained, dataset: str) -> TextFields:
+    """Another text, to be tokenized as the one that this was trained on; prepared tokens are what they are."""
+    own = Config.stored(checkpoint.heading(trained.where()).config).train.text
+    kind = AUTO if is_prepared(path_typed(dataset)) else corpus.manifest.codec.kind
+    return own.model_copy(update={"dataset": dataset, "tokenizer": kind, "column": ""})
+
+
 def _same(one: Corpus, other: Corpus, part: str) -> bool:
     """Whether a slice is the same text in both, whatever its tokens."""
     if one.manifest.fingerprint == other.manifest.fingerprint:
         return True
     sizes = (corpus.manifest.byte_counts.get(part) for corpus in (one, other))  # type: ignore[call-overload]
-    return len(set(sizes)) == 1 and one.decode(one.slices[part]) == other.decode(other.slices[part])
+    if len(set(sizes)) > 1:
+        return False
+    first, second = (corpus.manifest.codec.bytes_in(corpus.slices[part]) for corpus in (one, other))
+    return first == second
 
 
 def _alone(words: Sequence[str], where: str | None) -> str:

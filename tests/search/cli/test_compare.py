@@ -14,10 +14,8 @@ import pytest
 from plugged import HEAD, HOT, forgetting, written
 
 from tunemax.gpt import checkpoint, plugins
-from tunemax.gpt.data import Corpus, load, open_data
-from tunemax.gpt.data.manifest import MANIFEST, PARTS, TOKENS, Manifest, fingerprint
+from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError
-from tunemax.gpt.tokenizers.char import Char
 from tunemax.search import compare
 from tunemax.search.charts.models import Shown
 from tunemax.search.cli import main
@@ -254,45 +252,28 @@ def test_confirmed_candidates_are_paired_seed_by_seed(confirmed: Question, where
 # ---- other tokens, other text ----------------------------------------------------------------------------------------
 
 
-def lettered(corpus: Corpus, folder: Path) -> Path:
-    """The same text as tokens that are characters, prepared."""
-    texts = [corpus.decode(corpus.train if part == "train" else corpus.slices[part]) for part in PARTS]
-    codec = Char("".join(sorted(set("".join(texts)))))
-    tokens = [codec.encode(text) for text in texts]
-    data = b"".join(each.astype("<u2").tobytes() for each in tokens)
-    import hashlib
-
-    counts = dict(zip(PARTS, map(len, tokens), strict=True))
-    sizes = dict(zip(PARTS, (len(text.encode()) for text in texts), strict=True))
-    digest = hashlib.sha256(data).hexdigest()
-    manifest = Manifest(
-        format=1, name="letters", source="here", tokenizer="char", vocabulary=codec.vocabulary,
-        vocab_size=codec.vocab_size, token_counts=counts, byte_counts=sizes, sha256=digest,
-        fingerprint=fingerprint(codec, counts, digest),
-    )  # fmt: skip
-    folder.mkdir()
-    (folder / TOKENS).write_bytes(data)
-    (folder / MANIFEST).write_bytes(manifest.to_json())
-    load(folder)
-    return folder
-
-
+@pytest.mark.parametrize(("tokenizer", "above"), [(["char"], 40), (["bpe", "--vocab_size", "300"], 301)])
 def test_the_same_text_in_other_tokens_is_compared_in_bits_a_byte_alone(
-    runs: dict[str, str], corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    letters = train(tmp_path / "run", lettered(corpus, tmp_path / "letters"))
-    out = typed(capsys, "compare", runs["soft"], letters, *QUICK)
+    runs: dict[str, str], text: Path, tokenizer: list[str], above: int, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = train(tmp_path / "run", text, "--tokenizer", *tokenizer)
+    out = typed(capsys, "compare", runs["soft"], other, *QUICK)
     assert "Their tokens differ, so that only bits a byte can be compared" in " ".join(out.split())
     assert "top-1" not in out
-    shown = beside([runs["soft"], letters], Asked(tokens=1024, length=0))
-    for side, read in zip(shown.sides, shown.text.by, strict=True):
-        nats = sum(side.first.read.losses)
-        assert side.first.bits_a_byte == pytest.approx(nats / math.log(2) / shown.bytes)
-        assert len(side.first.read.losses) == 1024  # characters of one byte
-        assert read.manifest.vocab_size in (256, corpus.manifest.vocab_size, len(read.manifest.vocabulary or ""))
-    assert refused(capsys, "compare", runs["soft"], letters, "--k", "40", *QUICK).startswith("k = 40: letters has ")
-    told = refused(capsys, "compare", runs["soft"], letters, "--dataset", str(tmp_path / "letters"), *QUICK)
-    assert told.startswith("letters: its tokens are not those of ")
+    shown = beside([runs["soft"], other], Asked(tokens=1024, length=0))
+    covered = []
+    for side, corpus in zip(shown.sides, shown.text.by, strict=True):
+        read = side.first.read
+        covered.append(corpus.manifest.codec.bytes_in(corpus.slices["test"][np.sort(read.places)]))
+        nats = float(read.losses.sum())
+        assert side.first.bits_a_byte == pytest.approx(nats / math.log(2) / len(covered[-1]))
+    assert abs(len(covered[0]) - len(covered[1])) <= 32, "the same text, but for tokens at the ends of spans"
+    assert covered[0][:50] == covered[1][:50]
+    told = refused(capsys, "compare", runs["soft"], other, "--k", str(above), *QUICK)
+    assert told.startswith(f"k = {above}: words has ")
+    told = refused(capsys, "compare", runs["soft"], other, "--dataset", str(text), *QUICK)
+    assert told.endswith(f"which {other} knows; take a text of the same tokenizer")
 
 
 def test_other_text_is_refused_unless_one_is_named_for_all(
