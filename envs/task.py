@@ -124,7 +124,11 @@ class Task:
     def meant(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of some fields that mean something in one of its trainings at least."""
         configs = [self.config, *map(self.config_of, self.variations())]
-        names = {SPELT}.union(*(config.held() for config in configs))
+        moved = {dial.field for dial in self.dials}
+        names = {SPELT}
+        for config in configs:
+            active = config.active()
+            names |= {name for name in config.held() if name in active or all_specs()[name].depends_on & moved}
         return {name: value for name, value in given.items() if resolve(name) in names}
 
     def check_meant(self, given: Mapping[str, Any]) -> None:
