@@ -65,16 +65,10 @@ def test_an_entry_of_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith(f"tunemax: {file}:{len(lines)}: {fault(name)}")
 
 
-def conditions(name: str) -> frozenset[str]:
-    """The fields on which it depends whether one means something, and those on which these do."""
-    direct = all_specs()[name].depends_on
-    return direct.union(*map(conditions, direct))
-
-
 @every_field
 def test_a_field_of_an_environment(name: str) -> None:
-    ruled_out = Config.of(ruling_out(name)).flat()
-    beside = {other: ruled_out[other] for other in conditions(name) & ruled_out.keys()}
+    ruled_out = Config.of(ruling_out(name)).active()
+    beside = {other: ruled_out[other] for other in all_specs()[name].depends_on & ruled_out.keys()}
     config = {**beside, name: all_specs()[name].default}
     with pytest.raises(TunemaxError, match=f"^{fault(name)}"):
         Scene.of("Steer-v1", controls=["learning_rate"], config=config)
