@@ -65,9 +65,6 @@ class Snapshots:
         study, number = trial.study.study_name, trial.number
         path = self._path(study, number)
         if not os.path.exists(path):  # Path.exists raises if a folder may not be entered
-            if reached := frozen(trial).last_step:
-                before = f"{study} trial {number} is trained from the start: it was at step {reached:,} elsewhere"
-                self.note(f"{before}, and its snapshot does not lie here")
             return trainer.add(config), Record()
         try:
             snapshot = checkpoint.load(path, self.fingerprint)

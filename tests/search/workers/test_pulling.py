@@ -31,7 +31,7 @@ from tunemax.search.storage.questions import Question, create, data_of, load_fro
 from tunemax.search.storage.queue import claim
 from tunemax.search.storage.sharing import offer
 from tunemax.search.workers import attending, pulling
-from tunemax.search.workers.events import Event, Finished, Note, Reported
+from tunemax.search.workers.events import Event, Finished, Reported
 from tunemax.search.workers.pulling import Puller
 
 Ask = Callable[..., Question]
@@ -150,20 +150,6 @@ def test_a_worker_that_has_another_folder_says_so(ask: Ask, where: str, monkeypa
     (line,) = notes
     assert line.startswith(f"q: {Path(where).parent / 'mine'} here is not the folder of runs of whoever runs it")
     assert "TUNEMAX_RUNS" in line
-
-
-def test_what_goes_on_without_its_snapshot_is_told(
-    ask: Ask, where: str, work: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    question, heard = ask(compare=["softmax"], budget={"trials": 1, "horizon": 200}), list[Event]()
-    puller = Puller(where, ["q"])
-    puller.show = telling(heard, lambda event: puller.stop.set() if isinstance(event, Reported) else None)
-    assert not puller.run()
-    monkeypatch.setenv("TUNEMAX_RUNS", str(Path(where).parent / "mine"))
-    notes = [event.text for event in work(question) if isinstance(event, Note)]
-    assert len(notes) == 1
-    assert notes[0].startswith("q/softmax trial 0 is trained from the start: it was at step ")
-    assert states(question) == {TrialState.COMPLETE}
 
 
 def test_a_name_that_nobody_has_created_is_waited_for_and_then_an_error(ask: Ask, where: str) -> None:
