@@ -65,7 +65,7 @@ class Download:
             return self._verified(kept, root, str(kept), "remove it, and it is fetched again")
         hidden = inside(root, _HIDDEN)
         hidden.mkdir(parents=True, exist_ok=True)
-        with locked(hidden / f"{self._key}.lock"):
+        with locked(inside(hidden, f"{self._key}.lock")):
             if not kept.is_file():  # somebody else may have fetched it meanwhile
                 partial = self._fetched(hidden, kept)
                 try:
@@ -122,7 +122,7 @@ class Download:
 
     def _fetched(self, hidden: Path, kept: Path) -> Path:
         """A file with all that the server has. Raises TunemaxError."""
-        partial = hidden / f"{self._key}.partial"
+        partial = inside(hidden, f"{self._key}.partial")
         for _ in range(TRIES):
             before = partial.stat().st_size if partial.is_file() else 0
             try:

@@ -227,7 +227,7 @@ class Digested:
 
 def _skipped(source: Source, root: Path) -> Path:
     stamp = _stamp(source, root)
-    return stamp.with_name(f"{stamp.name}.skipped")
+    return inside(stamp.parent, f"{stamp.name}.skipped")
 
 
 def _stamp(source: Source, root: Path) -> Path:

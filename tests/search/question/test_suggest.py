@@ -50,14 +50,17 @@ def test_every_declared_dimension_can_be_searched(name: str) -> None:
     start = {"strongermax.obo": 1.0} if name == "strongermax.learn_obo" else {}  # its default, 0, cannot be learned
     start |= {"mup_base_width": 32}  # without it there is no muP
     start |= {"n_head": 2} if name == "fractal_split" else {}  # four heads of 16 cannot be cut into fours
-    budget = {"trials": 4, "horizon": 20, "equal": "iterations"}
+    fed = {"feedback_share": 0.25, "feedback_every": 5} if name.startswith("feedback_") else {}
+    start |= {other: value for other, value in fed.items() if other != name}
+    horizon = 2000 if name == "feedback_every" else 20  # it has to be written before the end
+    budget = {"trials": 4, "horizon": horizon, "equal": "iterations"}
     definition = question({name: "default"}, {**conditions, **start}, pruner="none", budget=budget)
     (fixed,) = definition.siblings().values()
     assert list(distributions(definition, fixed)) == [name]
     for trial, values in drawn(definition, 5):
         config = Config.of(values)
         assert trial.params == {name: config.flat()[name]}
-        assert config.train.max_iters == 20
+        assert config.train.max_iters == horizon
 
 
 def test_kinds_of_dimensions_become_kinds_of_distributions() -> None:
