@@ -281,7 +281,7 @@ class _Run:
         with publishing(self._where, name):
             with self._show(question, progress, settings) as report:
                 finished = train(self._where, name, seconds=self._left(), report=report)
-                while finished and self._goes_on_elsewhere(question):
+                while finished and self._goes_on_elsewhere(name):
                     others = partial(attend, until=some_wait_or_nobody_trains)
                     finished = all(do(self._where, name, seconds=self._left(), report=report) for do in (others, train))
             if not finished:
@@ -292,10 +292,10 @@ class _Run:
         """Seconds in which trials may begin; None: without an end."""
         return None if self._closes is None else max(self._closes - time.monotonic(), 1e-3)
 
-    def _goes_on_elsewhere(self, question: Question) -> bool:
+    def _goes_on_elsewhere(self, name: str) -> bool:
         """Whether workers of other runs train something of a question, and there is time to wait for them."""
         over = self._closes is not None and time.monotonic() > self._closes
-        return not over and not nobody_trains(list(question.trials().values()))
+        return not over and not nobody_trains(list(self.load(name).trials().values()))
 
 
 def generate(
