@@ -537,7 +537,8 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
         "name": draw(st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,19}", fullmatch=True)),
         "base": draw(
             st.fixed_dictionaries(
-                {}, optional={"n_layer": st.integers(1, 9), "dropout": st.floats(0, 0.9), "tie_weights": st.booleans()}
+                {"feedback_every": st.just(1)} if "feedback_share" in names else {},  # it writes before the end
+                optional={"n_layer": st.integers(1, 9), "dropout": st.floats(0, 0.9), "tie_weights": st.booleans()},
             )
         ),
         "per": "softmax_variant",
@@ -547,7 +548,7 @@ def study_data(draw: st.DrawFn) -> dict[str, Any]:
         "pruner": draw(st.sampled_from(["none"] if set(names) & set(SHAPE) else PRUNERS)),
         "budget": {
             "trials": draw(st.integers(1, 99)),
-            **draw(st.sampled_from(WORK if "batch_size" in names else [*WORK, {"horizon": 1}])),
+            **draw(st.sampled_from(WORK if {"batch_size", "feedback_share"} & set(names) else [*WORK, {"horizon": 1}])),
             "run_seconds": draw(st.none() | st.floats(1, 1e6)),
         },
         "seed": draw(st.integers(0, 2**53)),
