@@ -153,7 +153,7 @@ def positions(found: Beside, k: int | None = None) -> Curves:
         x=Axis("tokens in front", log=True),
         y=Axis("accuracy", digits=".3f") if k else LOSS,
         curves=curves,
-        names="list",
+        names="ends",
     )
 
 

@@ -193,11 +193,11 @@ def judgement(question: Question, factor: int, margin: float) -> Judgement:
     """
     definition = question.definition
     a, b = definition.candidates
+    trials = question.trials()
     opened = next((each for each in confirming(question) if each.definition.confirms.factor == factor), None)  # type: ignore[union-attr]
     found = confirmation(load(question.storage, opened.name)) if opened else None
-    one, other = (own["identity"] for own in (_told(question, a), _told(question, b)))
+    one, other = (_identity(trials[f"{question.name}/{name}"]) for name in (a, b))
     runs = [trial for entry in found.entries for trial in entry.trials] if found else []
-    trials = question.trials()
     return Judgement(
         name=question.name,
         a=a,
@@ -213,9 +213,9 @@ def judgement(question: Question, factor: int, margin: float) -> Judgement:
     )
 
 
-def _told(question: Question, candidate: str) -> dict[str, str]:
-    trials = question.trials()[f"{question.name}/{candidate}"]
-    return {"identity": next((str(it.user_attrs.get(attributes.IDENTITY, "")) for it in trials), "")}
+def _identity(trials: Sequence[FrozenTrial]) -> str:
+    """Of the configuration of a side; empty before it was tried."""
+    return next((str(it.user_attrs.get(attributes.IDENTITY, "")) for it in trials), "")
 
 
 def _tried(name: str, trials: Sequence[FrozenTrial]) -> Tried:

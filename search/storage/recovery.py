@@ -45,6 +45,10 @@ def reap(storage: RDBStorage, studies: Iterable[str], fates: Mapping[int, str] |
     return count
 
 
+REAPING = 30.0
+"""Seconds between two looks for trials of dead workers, also of other machines, by whoever looks."""
+
+
 class Witness:
     """Notices that a database has lost trials that had ended: it was removed, made anew, or restored from a copy."""
 

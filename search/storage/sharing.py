@@ -6,7 +6,6 @@ The folder carries a mark, and a question knows that of whoever runs it: a path 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 
 from tunemax.gpt.paths import inside
@@ -20,12 +19,9 @@ MARK = ".tunemax-folder"
 
 
 def offer(question: Question) -> None:
-    """Write down that the files of a question's trials lie in this machine's folder of runs.
-
-    Raises OSError if nothing can be written there.
-    """
+    """Write down that the files of a question's trials lie in this machine's folder of runs, if it can be marked."""
     mark = _mark(question, create=True)
-    for name in question.siblings:
+    for name in question.siblings if mark else ():
         key = study_id(question.storage, name)
         if question.storage.get_study_user_attrs(key).get(FILES) != mark:
             question.storage.set_study_user_attr(key, FILES, mark)
@@ -50,10 +46,9 @@ def _mark(question: Question, *, create: bool) -> str | None:
     folder = runs_folder(question.storage.url)
     path = inside(folder, MARK)
     if create:
-        folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):  # whoever was first has chosen
-            written = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            with os.fdopen(written, "w") as file:
+        with contextlib.suppress(OSError):  # whoever was first has chosen, or nothing can be written there
+            folder.mkdir(parents=True, exist_ok=True)
+            with path.open("x") as file:
                 file.write(secrets.token_hex(16))
     try:
         return path.read_text() or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -14,18 +15,15 @@ from tunemax.search.storage import attributes
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.storage.queue import in_hand, to_take
-from tunemax.search.storage.recovery import Witness, reap
+from tunemax.search.storage.recovery import REAPING, Witness, reap
 from tunemax.search.workers.events import Event, Finished, Note
 
 PAUSE = 2.0
 """Seconds between two looks."""
-REAPING = 30.0
-"""Seconds between two looks for trials of dead workers."""
 LONELY = 60.0
 """Seconds without anybody at work after which that is said."""
 ATTENDING = -1
 """Its index, where workers have theirs."""
-
 
 Trials = Sequence[Sequence[FrozenTrial]]
 """Of each sibling."""
@@ -67,7 +65,7 @@ def attend(
     closes = time.monotonic() + seconds if seconds else None
     before = {number: signal.signal(number, lambda *_: interrupted.set()) for number in SIGNALS}
     known = {(study, trial.number) for study, trial in _finished(question)}
-    looked, seen, said = -REAPING, time.monotonic(), False
+    looked, seen, said = -math.inf, time.monotonic(), False
     try:
         while not interrupted.is_set() and not (closes and time.monotonic() > closes):
             if time.monotonic() - looked > REAPING:

@@ -7,10 +7,11 @@ go; they meet in the storage alone.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ from tunemax.search.storage import tables
 from tunemax.search.storage.database import check_writable, in_transaction, open_storage
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load, questions
-from tunemax.search.storage.recovery import reap
+from tunemax.search.storage.recovery import REAPING, reap
 from tunemax.search.storage.sharing import apart
 from tunemax.search.storage.urls import storage_errors
 from tunemax.search.workers.crew import watchers
@@ -34,8 +35,6 @@ from tunemax.search.workers.worker import Worker
 
 PAUSE = 2.0
 """Seconds between two looks for trials that wait."""
-REAPING = 30.0
-"""Seconds between two looks for trials of dead workers."""
 SEEDS = 2**31
 """Indices of workers are drawn below this: their samplers never draw the same, whoever else works."""
 
@@ -49,7 +48,7 @@ class Puller:
 
     Args:
         where: the storage, a path or a URL.
-        names: of questions; whatever belongs to them, their repeats and confirmations, is theirs. None: all.
+        names: of questions; whatever belongs to them, their repeats and confirmations, is theirs. Without any: all.
         show: what is shown of each question.
         note: told in one line what a user should know.
         slots: members that are trained at once; by default as each study says, as far as memory has room for it.
@@ -93,29 +92,28 @@ class Puller:
     def _pull(self, storage: RDBStorage) -> None:
         busy = time.monotonic()
         while not self.stop.is_set() and not self._closing():
-            known = self._asked(storage)
-            waiting = _waiting(storage, known)
-            worked = [self._work(storage, name) for name in known if name in waiting and name not in self._refused]
+            known = questions(storage)
+            worked = [self._work(storage, name) for name in _waiting(storage, self._asked(known), self._refused)]
             if any(worked):
                 busy = time.monotonic()
             elif time.monotonic() - busy >= self.idle:
-                self._check_names(storage, known)
+                self._check_names(known)
                 return
             else:
                 self.stop.wait(min(PAUSE, max(self.idle - (time.monotonic() - busy), 0.01)))
 
-    def _asked(self, storage: RDBStorage) -> list[str]:
-        """The questions of the storage that are this worker's, oldest first."""
-        known = list(questions(storage))
-        if not self.names:
-            return known
-        return [each for each in known if any(each == name or each.startswith(f"{name}.") for name in self.names)]
+    def _asked(self, known: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+        """Those of the storage's questions that are this worker's, oldest first, with their studies."""
+        return {
+            question: list(studies)
+            for question, studies in known.items()
+            if not self.names or any(question == name or question.startswith(f"{name}.") for name in self.names)
+        }
 
-    def _check_names(self, storage: RDBStorage, known: Sequence[str]) -> None:
+    def _check_names(self, known: Collection[str]) -> None:
         """Raise TunemaxError for a name that no question has, however long it was waited for."""
         if missing := [name for name in self.names if name not in known]:
-            there = list(questions(storage))
-            near = did_you_mean(missing[0], there) if there else "; it is empty"
+            near = did_you_mean(missing[0], known) if known else "; it is empty"
             waited = f" after {self.idle:,.0f} s" if self.idle else ""
             raise TunemaxError(f"{missing[0]}: no such question in this storage{waited}{near}")
 
@@ -170,7 +168,7 @@ class Puller:
         def go() -> None:
             while True:
                 with contextlib.suppress(Exception):  # the storage is out of reach: whoever trains will say so
-                    reap(storage, [study for name in self._asked(storage) for study in questions(storage)[name]])
+                    reap(storage, itertools.chain(*self._asked(questions(storage)).values()))
                 if ended.wait(REAPING):
                     return
 
@@ -195,11 +193,8 @@ class _Counted:
         self.report(event)
 
 
-def _waiting(storage: RDBStorage, names: Sequence[str]) -> Mapping[str, int]:
-    """How many trials wait of each of some questions; without those of which none does."""
-    if not names:
-        return {}
-    studies = {study: name for name, given in questions(storage).items() if name in names for study in given}
+def _waiting(storage: RDBStorage, asked: Mapping[str, Sequence[str]], but: Collection[str]) -> list[str]:
+    """Questions of which a trial waits, in the order in which they are given with their studies. but: not these."""
     with storage_errors(storage.url):
-        counts = in_transaction(storage, tables.waiting, list(studies))
-    return {studies[study]: count for study, count in counts.items() if count}
+        waiting = in_transaction(storage, tables.waiting, [study for studies in asked.values() for study in studies])
+    return [name for name, studies in asked.items() if name not in but and waiting.keys() & set(studies)]

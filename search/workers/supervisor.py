@@ -16,15 +16,13 @@ from tunemax.search.machine.processes import SIGNALS, WorkerSettings, warm
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.storage.queue import deferred
-from tunemax.search.storage.recovery import Witness, reap
+from tunemax.search.storage.recovery import REAPING, Witness, reap
 from tunemax.search.workers.attending import ending
 from tunemax.search.workers.crew import Crew
 from tunemax.search.workers.events import Event, Finished, Gone, Note, Outage, Reported, Started
 
 RESTARTS = 5
 """Restarts in a row of a worker that dies before it has reported anything; more than a trial has attempts."""
-REAPING = 30.0
-"""Seconds between two looks for trials of dead workers, also of other machines."""
 ENDED = ("complete", "pruned", "diverged", "duplicate", "failed")
 """How a trial that a worker tells of has ended in the storage."""
 SUPERVISOR = -1
