@@ -63,21 +63,37 @@ class Slurm:
         text = CONFIGURATION.format(host=host, folder=self.folder, ports=ports)
         (self.folder / "slurm.conf").write_text(text)
         self._processes += [self._begun(name, "-D") for name in ("slurmctld", "slurmd")]
-        until(lambda: "idle" in self.say("sinfo", "--noheader", "--format=%T"))
+        until(self._idle)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.say("scancel", "--user=root")
-        until(lambda: not self.say("squeue", "--noheader"))
+        until(lambda: self.jobs() == [])
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
             process.wait()
         shutil.rmtree(self.folder)
 
     def say(self, *words: str, **more: str) -> str:
-        """What one of its commands prints; nothing while the controller does not answer. more: of the environment."""
+        """What one of its commands prints. more: of the environment. Raises RuntimeError if the command fails."""
         environment = {**self.environment, **more}
-        return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=self.folder).stdout
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=self.folder)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def jobs(self) -> list[str] | None:
+        """The state of each job that has not ended. None while the controller does not answer."""
+        try:
+            return self.say("squeue", "--noheader", "--array", "--format=%T").split()
+        except RuntimeError:
+            return None
+
+    def _idle(self) -> bool:
+        try:
+            return "idle" in self.say("sinfo", "--noheader", "--format=%T")
+        except RuntimeError:  # it is not there yet
+            return False
 
     def _begun(self, *words: str, user: str | None = None) -> subprocess.Popen[bytes]:
         with (self.folder / f"{words[0]}.log").open("wb") as log:
