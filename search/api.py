@@ -19,6 +19,7 @@ import optuna
 
 from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.origin import of_process
 from tunemax.gpt.sample import Choice
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, warm
@@ -36,6 +37,7 @@ from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import check_writable, open_storage, study_id
 from tunemax.search.storage.lookup import storage_of, storage_of_file
 from tunemax.search.storage.marks import mark
+from tunemax.search.storage.origins import check_alike
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.patience import LONG, Patience
@@ -358,6 +360,7 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     corpus = open_data(question.definition.text, question.definition.fingerprint)
     question.check_plugins()
     question.check_data(corpus)
+    check_alike(question, of_process)
 
     def train(trial: optuna.Trial) -> float:
         adopt(question.storage, trial, mark())

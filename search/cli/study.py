@@ -239,7 +239,7 @@ def _listed(where: str) -> tuple[list[dict[str, Any]], list[str]]:
             continue
         counts = {state: sum(getattr(entry, state) for entry in board.entries) for state in STATES}
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
-        against = board.against if first else ()
+        against = board.against if first else tuple(filter(None, [board.mixed]))
         row = {"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts}
         rows.append({**row, "cautions": list(against)})
         lines.append(f"{name}: {_counted(counts)}" + (f"; lowest tuned loss: {first.name}" if first else ""))
@@ -301,7 +301,8 @@ def best(arguments: argparse.Namespace) -> None:
     words = training(found.config)
     if arguments.json:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
-        print_json({"study": study, **result, "command": words, "cautions": list(question.astray)})
+        cautions = [*question.astray, *filter(None, [board.mixed])]
+        print_json({"study": study, **result, "command": words, "cautions": cautions})
         return
     frozen = [(each, each.entry(own.name)) for each in confirmations(question)]
     sure = [
@@ -311,7 +312,8 @@ def best(arguments: argparse.Namespace) -> None:
     ]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(hanging(f"{study} trial {found.number}: ", f"validation loss {found.value:.4f} ({stands})"))
-    against = [*((*board.astray, *board.unranked) if candidate else board.against), *sentences(own.edges)]
+    one = (*board.astray, *board.unranked, *filter(None, [board.mixed]))
+    against = [*(one if candidate else board.against), *sentences(own.edges)]
     print("\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), command(words)]))
 
 

@@ -86,6 +86,8 @@ def _work(
     """The body of a worker process."""
     from tunemax.gpt import plugins
     from tunemax.gpt.data import open_data
+    from tunemax.gpt.origin import of_process
+    from tunemax.search.storage.origins import check_alike
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import load_from
     from tunemax.search.storage.urls import storage_errors
@@ -111,6 +113,7 @@ def _work(
         plugins.load_named()
         question = load_from(where, name, Patience(LONG, link.poll, out_of_reach))
         question.check_plugins()  # a file may have changed since the run began
+        check_alike(question, of_process)
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
             corpus = open_data(question.definition.text, question.definition.fingerprint)

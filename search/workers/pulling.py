@@ -19,11 +19,13 @@ from optuna.storages import RDBStorage
 
 from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.origin import of_process
 from tunemax.gpt.text_config import Text
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, set_up
 from tunemax.search.storage import tables
 from tunemax.search.storage.database import check_writable, in_transaction, open_storage
+from tunemax.search.storage.origins import Mixed, check_alike
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load, questions
 from tunemax.search.storage.recovery import REAPING, reap
@@ -122,6 +124,7 @@ class Puller:
         try:
             question = load(storage, name)
             question.check_plugins()
+            check_alike(question, of_process)
             corpus = self._corpus(question)
             settings = plan(question.definition, sum(map(len, question.trials().values())), 1, self.slots, begun=True)
         except StorageLost:
@@ -139,7 +142,10 @@ class Puller:
             watching = watchers(question, lambda line: report(Note(index, line)))
             taken = _Counted(report)
             worker = Worker(question, corpus, index, settings.slots, taken, self.stop.is_set, self._closing, watching)
-            worker.run()
+            try:
+                worker.run()
+            except Mixed as error:  # of two that began together, the other one was faster
+                self._refuse(name, error)
         return taken.any
 
     def _corpus(self, question: Question) -> Corpus:

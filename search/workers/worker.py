@@ -20,16 +20,18 @@ from optuna.trial import TrialState
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import Stopped, stopped_by
+from tunemax.gpt.origin import origin
 from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
 from tunemax.search.storage.marks import mark
+from tunemax.search.storage.origins import alike, continued, parts_of
 from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
 from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import cause
-from tunemax.search.storage.trials import frozen
+from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
 from tunemax.search.workers.trial import (
@@ -174,7 +176,7 @@ class Worker:
                 trial.set_user_attr(attributes.REASON, str(error))
             self._report_end(trial, 0, "failed", None, str(error))
             return None
-        if not settle(self.question.storage, trial, self._mark, given):
+        if not settle(self.question.storage, trial, self._mark, given, alike(self.question, origin(config))):
             return None
         if original := trained_before(trial.study, config):  # not earlier: it may just have been trained
             with self._finishing(trial, original.state, original.value):
@@ -190,6 +192,8 @@ class Worker:
         evaluated = member.iteration if member.iteration in looked_at else -1  # it died before, and makes up for it
         job = Job(trial, trainer, member, definition, evaluated=evaluated, reports=reports, alone=alone)
         job.probes = self._probes
+        job.origin = continued(record.origin or parts_of(before), origin(config), member.iteration)
+        job.misplaced = job.origin != given.system[attributes.ORIGIN]
         self._catch_up(job, record)
         return job
 
@@ -279,6 +283,8 @@ class Worker:
                 watcher.ending(job, end)
             for name, finding in job.findings(end).items():
                 job.trial.set_user_attr(name, finding)
+            if job.misplaced:
+                set_system_attr(job.trial, attributes.ORIGIN, job.origin)
 
     @contextlib.contextmanager
     def _finishing(
