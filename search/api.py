@@ -42,7 +42,8 @@ from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
-from tunemax.search.storage.sharing import apart, offer
+from tunemax.search.storage.sharing import apart, is_offered, offer
+from tunemax.search.storage.transit import bring_home
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
@@ -269,7 +270,7 @@ class _Run:
         patience = Patience(LONG)
         question = load_from(self._where, name, patience)
         make_artifact_folder(question.storage.url)
-        if nobody_trains(list(question.trials().values())):
+        if not is_offered(question) or nobody_trains(list(question.trials().values())):
             offer(question)
         elif line := apart(question):
             print(f"tunemax: {line}", file=sys.stderr)
@@ -286,6 +287,10 @@ class _Run:
                 while finished and self._goes_on_elsewhere(name):
                     others = partial(attend, until=some_wait_or_nobody_trains)
                     finished = all(do(self._where, name, seconds=self._left(), report=report) for do in (others, train))
+            try:
+                bring_home(question)
+            except TunemaxError as error:  # it waits on
+                print(f"tunemax: {error}", file=sys.stderr)
             if not finished:
                 raise Interrupted(name)
         return self.load(name).states()["waiting"]

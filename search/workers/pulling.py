@@ -30,6 +30,7 @@ from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load, questions
 from tunemax.search.storage.recovery import REAPING, reap
 from tunemax.search.storage.sharing import apart
+from tunemax.search.storage.transit import Transit
 from tunemax.search.storage.urls import storage_errors
 from tunemax.search.workers.crew import watchers
 from tunemax.search.workers.events import Event, Note
@@ -139,9 +140,10 @@ class Puller:
         set_up(settings.route, settings.threads)
         with storage_errors(storage.url), self.show(question, settings) as report:
             index = secrets.randbelow(SEEDS)
-            watching = watchers(question, lambda line: report(Note(index, line)))
-            taken = _Counted(report)
-            worker = Worker(question, corpus, index, settings.slots, taken, self.stop.is_set, self._closing, watching)
+            transit = Transit(question)
+            watching = watchers(question, lambda line: report(Note(index, line)), transit)
+            taken, stop = _Counted(report), self.stop.is_set
+            worker = Worker(question, corpus, index, settings.slots, taken, stop, self._closing, watching, transit)
             try:
                 worker.run()
             except Mixed as error:  # of two that began together, the other one was faster

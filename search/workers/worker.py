@@ -31,6 +31,7 @@ from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import cause
+from tunemax.search.storage.transit import Transit
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
@@ -76,6 +77,7 @@ class Worker:
         stopping: asked often; once it says yes, running trials go back to the waiting ones and `run` returns.
         closing: asked before a trial is taken; once it says yes, no new trial starts (a time budget is spent).
         watchers: told of each trial's way through its slot, in turn.
+        transit: of this process's files to other machines, if its watchers have one.
     """
 
     question: Question
@@ -86,6 +88,7 @@ class Worker:
     stopping: Callable[[], bool] = lambda: False
     closing: Callable[[], bool] = lambda: False
     watchers: Sequence[Watcher] = ()
+    transit: Transit | None = None
     _jobs: list[Job] = field(default_factory=list)
     _pool: Pool = field(init=False)
     _samplers: dict[str, optuna.samplers.BaseSampler] = field(default_factory=dict)
@@ -97,7 +100,8 @@ class Worker:
     def __post_init__(self) -> None:
         self._pool = Pool(lambda dataset: self.corpus)
         url, data = self.question.storage.url, self.corpus.manifest.fingerprint
-        self._snapshots = Snapshots(url, data, note=lambda text: self.report(Note(self.index, text)))
+        transit = self.transit or Transit(self.question)
+        self._snapshots = Snapshots(url, data, lambda text: self.report(Note(self.index, text)), transit)
 
     def run(self) -> None:
         """Work until nothing waits any more, or until told to stop."""
@@ -118,7 +122,7 @@ class Worker:
     def save(self) -> None:
         """Write a snapshot of every trial as it is now, at any moment between two updates."""
         for job in self._jobs:
-            self._save(job)
+            self._save(job, send=False)
 
     def _fill(self) -> None:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
@@ -338,17 +342,17 @@ class Worker:
             self._drop(job)
             return
         if fault is None:
-            self._save(job)
+            self._save(job, send=True)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
         failed = release(self.question.storage, job.trial, self._mark, reason) == TrialState.FAIL
         self._leave(job)
         self._report_end(job.trial, at, "failed" if failed else "returned", None, reason)
 
-    def _save(self, job: Job) -> None:
-        """Replace a trial's snapshot, if there is anything to go on from."""
+    def _save(self, job: Job, send: bool | None = None) -> None:
+        """Replace a trial's snapshot, if there is anything to go on from. send: as `Snapshots.save` has it."""
         if job.member.event is None and job.member.iteration:
-            self._snapshots.save(job.snapshot(), job.study, job.number)
+            self._snapshots.save(job.snapshot(), job.study, job.number, send)
             job.saved = time.monotonic()
 
     def _report_advance(self) -> None:
