@@ -43,6 +43,7 @@ from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
 from tunemax.search.storage.sharing import apart, is_offered, offer
+from tunemax.search.storage.texts import text_of
 from tunemax.search.storage.transit import bring_home
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
@@ -362,9 +363,8 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]
-    corpus = open_data(question.definition.text, question.definition.fingerprint)
+    corpus = text_of(question)
     question.check_plugins()
-    question.check_data(corpus)
     check_alike(question, of_process)
 
     def train(trial: optuna.Trial) -> float:

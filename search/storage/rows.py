@@ -66,6 +66,11 @@ def get(storage: BaseStorage, name: str) -> bytes | None:
     return in_transaction(storage, _get, name) if any_there(storage) else None
 
 
+def size(storage: BaseStorage, name: str) -> int | None:
+    """Bytes of a file; None if there is none."""
+    return in_transaction(storage, _size, name) if any_there(storage) else None
+
+
 def remove(storage: BaseStorage, names: Collection[str]) -> int:
     """Remove files, as far as they are there. Returns the bytes freed."""
     return in_transaction(storage, _remove, names) if names and not is_read_only(storage) and any_there(storage) else 0
@@ -102,6 +107,11 @@ def _get(connection: Connection, name: str) -> bytes | None:
     if hashlib.sha256(content).hexdigest() != parts[0].digest:
         raise TunemaxError(f"{name}: damaged in the database (its sha256 is another one)")
     return content
+
+
+def _size(connection: Connection, name: str) -> int | None:
+    sized = select(FILES.c.size).where(FILES.c.file == _key(name)).limit(1)
+    return connection.execute(sized).scalar_one_or_none()
 
 
 def _remove(connection: Connection, names: Collection[str]) -> int:

@@ -89,11 +89,11 @@ def _work(
 ) -> None:
     """The body of a worker process."""
     from tunemax.gpt import plugins
-    from tunemax.gpt.data import open_data
     from tunemax.gpt.origin import of_process
     from tunemax.search.storage.origins import check_alike
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import load_from
+    from tunemax.search.storage.texts import text_of
     from tunemax.search.storage.transit import Transit
     from tunemax.search.storage.urls import storage_errors
     from tunemax.search.workers.worker import Worker
@@ -121,8 +121,7 @@ def _work(
         check_alike(question, of_process)
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
-            corpus = open_data(question.definition.text, question.definition.fingerprint)
-            question.check_data(corpus)
+            corpus = text_of(question)
             transit = Transit(question)
             watching = watchers(question, lambda line: say(Note(index, line)), transit)
             worker = Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching, transit)

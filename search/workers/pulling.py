@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from optuna.storages import RDBStorage
 
-from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError, did_you_mean
 from tunemax.gpt.origin import of_process
 from tunemax.gpt.text_config import Text
@@ -30,6 +30,7 @@ from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load, questions
 from tunemax.search.storage.recovery import REAPING, reap
 from tunemax.search.storage.sharing import apart
+from tunemax.search.storage.texts import text_of
 from tunemax.search.storage.transit import Transit
 from tunemax.search.storage.urls import storage_errors
 from tunemax.search.workers.crew import watchers
@@ -151,10 +152,10 @@ class Puller:
         return taken.any
 
     def _corpus(self, question: Question) -> Corpus:
-        """The text of a question; opened once. Raises TunemaxError if it is another one here."""
+        """The text of a question; opened once. Raises TunemaxError if it cannot be had here."""
         key = (question.definition.text, question.definition.fingerprint)
         if key not in self._corpora:
-            self._corpora[key] = open_data(*key)
+            self._corpora[key] = text_of(question)
         question.check_data(self._corpora[key])
         return self._corpora[key]
 
