@@ -60,6 +60,11 @@ class Header(Formatted):
 
 def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
     """Write a snapshot, whole or not at all. fingerprint: that of the data it was trained on."""
+    write_whole(path, packed(snapshot, fingerprint))
+
+
+def packed(snapshot: Snapshot, fingerprint: str) -> bytes:
+    """What the file of a snapshot holds."""
     header = Header(
         format=FORMAT,
         variant=snapshot.config.softmax.name,
@@ -73,8 +78,7 @@ def save(snapshot: Snapshot, path: Path, fingerprint: str) -> None:
         plugins=snapshot.config.plugins,
         tunemax=installed(),
     )
-    data = safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
-    write_whole(path, data)
+    return safetensors.torch.save(dict(snapshot.tensors), metadata={"tunemax": header.model_dump_json()})
 
 
 def load(path: Path, fingerprint: str | None = None) -> Snapshot:

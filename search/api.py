@@ -19,6 +19,7 @@ import optuna
 
 from tunemax.gpt.data import open_data
 from tunemax.gpt.errors import TunemaxError
+from tunemax.gpt.origin import of_process
 from tunemax.gpt.sample import Choice
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, warm
@@ -36,11 +37,14 @@ from tunemax.search.storage.artifacts import make_artifact_folder
 from tunemax.search.storage.database import check_writable, open_storage, study_id
 from tunemax.search.storage.lookup import storage_of, storage_of_file
 from tunemax.search.storage.marks import mark
+from tunemax.search.storage.origins import check_alike
 from tunemax.search.storage.ownership import adopt, beating
 from tunemax.search.storage.paths import default_storage
 from tunemax.search.storage.patience import LONG, Patience
 from tunemax.search.storage.questions import Question, create, data_of, load, load_from, schema_of
-from tunemax.search.storage.sharing import apart, offer
+from tunemax.search.storage.sharing import apart, is_offered, offer
+from tunemax.search.storage.texts import text_of
+from tunemax.search.storage.transit import bring_home
 from tunemax.search.storage.trials import database
 from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
@@ -286,7 +290,7 @@ class _Run:
         patience = Patience(LONG)
         question = load_from(self._where, name, patience)
         make_artifact_folder(question.storage.url)
-        if nobody_trains(list(question.trials().values())):
+        if not is_offered(question) or nobody_trains(list(question.trials().values())):
             offer(question)
         elif line := apart(question):
             print(f"tunemax: {line}", file=sys.stderr)
@@ -303,6 +307,10 @@ class _Run:
                 while finished and self._goes_on_elsewhere(name):
                     others = partial(self._attend, until=some_wait_or_nobody_trains)
                     finished = all(do(self._where, name, seconds=self._left(), report=report) for do in (others, train))
+            try:
+                bring_home(question)
+            except TunemaxError as error:  # it waits on
+                print(f"tunemax: {error}", file=sys.stderr)
             if not finished:
                 raise Interrupted(name)
         return self.load(name).states()["waiting"]
@@ -374,9 +382,9 @@ def objective(study: optuna.Study) -> Callable[[optuna.Trial], float]:
     """
     question = _question(study)
     fixed = question.siblings[study.study_name]
-    corpus = open_data(question.definition.text, question.definition.fingerprint)
+    corpus = text_of(question)
     question.check_plugins()
-    question.check_data(corpus)
+    check_alike(question, of_process)
 
     def train(trial: optuna.Trial) -> float:
         adopt(question.storage, trial, mark())

@@ -12,8 +12,8 @@ from tunemax.search.cli.parser import add_command
 if TYPE_CHECKING:
     from tunemax.search.cli.parser import Subcommands
 
-WHAT = ["data", "compiled", "weights", "runs"]
-BY_NAME = ("weights", "runs")
+WHAT = ["data", "compiled", "weights", "rows", "runs"]
+BY_NAME = ("weights", "rows", "runs")
 """What is gone for good."""
 
 
@@ -22,7 +22,7 @@ def register(commands: Subcommands) -> None:
     parser.add_argument(
         "what", nargs="?", choices=WHAT, metavar="|".join(WHAT), help="what to free; else all is listed"
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; weights and runs are freed by name only")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; weights, rows and runs by name only")
     parser.add_argument("--yes", action="store_true", help="do it; else it is only said what would be freed")
     storage_flag(parser, as_json=True)
 

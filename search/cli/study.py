@@ -137,9 +137,10 @@ def extend(arguments: argparse.Namespace) -> None:
 
 def cancel(arguments: argparse.Namespace) -> None:
     """Withdraw what waits; what workers train goes on to its end, unless that is not wanted either."""
-    from tunemax.search.storage import attributes
+    from tunemax.search.storage import attributes, transit
     from tunemax.search.storage.database import check_writable
     from tunemax.search.storage.ownership import withdraw
+    from tunemax.search.storage.rows import remove
     from tunemax.search.storage.urls import storage_errors
     from tunemax.search.workers.snapshots import discard, left_over
 
@@ -149,6 +150,7 @@ def cancel(arguments: argparse.Namespace) -> None:
         count = withdraw(question.storage, question.siblings, attributes.CANCELLED, running=arguments.now)
     for folder in left_over(question):
         discard(folder)
+    remove(question.storage, transit.left_over(question))
     counts = question.states()
     if not count and not counts["running"]:
         ended = f"its {counted(counts.total(), 'trial')} {one_or(counts.total(), 'has', 'have')} ended"
@@ -191,9 +193,11 @@ def rename(arguments: argparse.Namespace) -> None:
 
 
 def gc(arguments: argparse.Namespace) -> None:
+    from tunemax.search.storage import transit
     from tunemax.search.storage.damage import Damaged
     from tunemax.search.storage.database import check_writable, open_storage
     from tunemax.search.storage.questions import openable
+    from tunemax.search.storage.rows import remove
     from tunemax.search.workers.snapshots import discard, left_over
 
     named = [opened(arguments, name) for name in arguments.questions]
@@ -204,6 +208,7 @@ def gc(arguments: argparse.Namespace) -> None:
     for question in named or [each for storage in storages for each in openable(storage)]:
         try:
             freed += [discard(folder) for folder in list(left_over(question))]
+            freed += [remove(question.storage, [row]) for row in transit.left_over(question)]
         except Damaged as error:  # of the others they are removed all the same
             print(f"tunemax: {error}", file=sys.stderr)
     print(f"removed {counted(len(freed), 'snapshot')}, {sum(freed) / 1e6:.1f} MB" if freed else "nothing to remove")
@@ -239,7 +244,7 @@ def _listed(where: str) -> tuple[list[dict[str, Any]], list[str]]:
             continue
         counts = {state: sum(getattr(entry, state) for entry in board.entries) for state in STATES}
         first = None if question.definition.confirms else next((entry for entry in board.entries if entry.best), None)
-        against = board.against if first else ()
+        against = board.against if first else tuple(filter(None, [board.mixed]))
         row = {"name": name, "candidates": len(board.entries), "best": first.name if first else None, **counts}
         rows.append({**row, "cautions": list(against)})
         lines.append(f"{name}: {_counted(counts)}" + (f"; lowest tuned loss: {first.name}" if first else ""))
@@ -301,7 +306,8 @@ def best(arguments: argparse.Namespace) -> None:
     words = training(found.config)
     if arguments.json:
         result = {"number": found.number, "value": found.value, "params": dict(found.params)}
-        print_json({"study": study, **result, "command": words, "cautions": list(question.astray)})
+        cautions = [*question.astray, *filter(None, [board.mixed])]
+        print_json({"study": study, **result, "command": words, "cautions": cautions})
         return
     frozen = [(each, each.entry(own.name)) for each in confirmations(question)]
     sure = [
@@ -311,7 +317,8 @@ def best(arguments: argparse.Namespace) -> None:
     ]
     stands = f"tuned; confirmed in {', '.join(sure)}" if sure else "tuned, not confirmed"
     print(hanging(f"{study} trial {found.number}: ", f"validation loss {found.value:.4f} ({stands})"))
-    against = [*((*board.astray, *board.unranked) if candidate else board.against), *sentences(own.edges)]
+    one = (*board.astray, *board.unranked, *filter(None, [board.mixed]))
+    against = [*(one if candidate else board.against), *sentences(own.edges)]
     print("\n".join([*(f"  {setting}" for setting in settings(found.params, 6)), *wrapped(*against), command(words)]))
 
 

@@ -29,11 +29,14 @@ from tunemax.search.storage.paths import (
     study_folder,
     trial_folders,
 )
+from tunemax.search.storage.rows import remove, sizes
+from tunemax.search.storage.urls import shown
 
 KINDS = {
     "data": "prepared texts; made again when they are needed",
     "compiled": "functions of models; made again when they are needed, in half a minute or more each",
     "weights": "final weights of each candidate's best trial and of confirmed runs; gone for good",
+    "rows": "snapshots, weights and artifacts of machines that share no folder; a run brings home what stays",
     "runs": "files of questions that are not in the database beside them, maybe deleted; gone for good",
 }
 FUNCTION = re.compile(r"[0-9a-f]{32}\.(so|lock)")
@@ -46,7 +49,8 @@ class Kept:
 
     kind: str
     name: str
-    folder: Path
+    folder: Path | str
+    """Where it lies; of rows the database."""
     size: int
     """Bytes."""
     free: Callable[[], int]
@@ -57,7 +61,7 @@ def kept(databases: Sequence[str]) -> list[Kept]:
     """All that can be freed, the largest first. databases: whose runs are looked at."""
     found = [*_data(), *_compiled()]
     for database in databases:
-        found += [*_weights(database), *_runs(database)]
+        found += [*_weights(database), *_rows(database), *_runs(database)]
     return sorted(found, key=lambda each: (-each.size, each.name))
 
 
@@ -91,6 +95,17 @@ def _weights(database: str) -> Iterator[Kept]:
             size = sum(path.lstat().st_size for folder in folders for path in _kept(folder))
             place = study_folder(str(storage.url), question)
             yield Kept("weights", question, place, size, partial(_free_weights, folders))
+
+
+def _rows(database: str) -> Iterator[Kept]:
+    """What waits in the database for other machines, of each question."""
+    storage = open_storage(database, create=False)
+    by_question: dict[str, dict[str, int]] = {}
+    for name, size in sizes(storage).items():
+        by_question.setdefault(name.partition("/")[0], {})[name] = size
+    for question, files in by_question.items():
+        if size := sum(files.values()):
+            yield Kept("rows", question, shown(storage.url), size, partial(remove, storage, list(files)))
 
 
 def _free_weights(folders: Sequence[Path]) -> int:

@@ -25,6 +25,7 @@ from tunemax.search.question.stages import MARGIN, Frozen, confirmation_name
 from tunemax.search.results.calming import calming
 from tunemax.search.results.comparison import Comparison, Runs, claim, compare, percent
 from tunemax.search.results.leaderboard import Leaderboard
+from tunemax.search.results.mixture import mixture
 from tunemax.search.results.order import enumerated
 from tunemax.search.results.statistics import Estimate, estimate
 from tunemax.search.storage.attributes import ITERATIONS, state
@@ -106,6 +107,12 @@ class Confirmation:
     """Whether another candidate was the reference before."""
     budget: int | None = None
     """Runs of all candidates together, where who is settled gets no more seeds."""
+
+    @property
+    def mixed(self) -> str | None:
+        """How its runs were trained in different ways, in a sentence; None if they were not."""
+        found = mixture((entry.candidate, entry.trials) for entry in self.entries)
+        return f"{self.name}: {found[0].lower()}{found[1:]}" if found else None
 
     @property
     def open(self) -> tuple[Confirmed, ...]:
@@ -257,7 +264,7 @@ class Confirmation:
             for entry in self.entries
         ]
         told = ("name", "horizon", "unit", "factor", "seeds", "planned", "budget", "margin", "reference", "left")
-        own = {key: getattr(self, key) for key in (*told, "member_steps", "verdict")}
+        own = {key: getattr(self, key) for key in (*told, "member_steps", "verdict", "mixed")}
         return own | {"entries": entries}
 
 

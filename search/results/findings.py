@@ -63,7 +63,7 @@ def settled(confirmed: Sequence[Confirmation]) -> frozenset[str]:
 
 
 def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirmation]) -> tuple[str, ...]:
-    """What stands against the ranks, and against winners, tuned or confirmed, in sentences."""
+    """What stands against the ranks, against winners, tuned or confirmed, and against the pairs, in sentences."""
     winners = {entry.name: entry.best for entry in board.entries}
     found = [edge for entry in board.entries for edge in entry.edges]
     for frozen in {(entry.candidate, entry.trial): entry for each in confirmed for entry in each.entries}.values():
@@ -71,7 +71,8 @@ def cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confirm
         if winner is None or winner.number != frozen.trial:
             space = question.definition.space_in(frozen.source)
             found += edges(f"{frozen.candidate} as confirmed", frozen.config, space)
-    return (*board.against, *sentences(found))
+    mixed = filter(None, (each.mixed for each in confirmed))
+    return (*board.against, *mixed, *sentences(found))
 
 
 def gather(question: Question) -> Findings:

@@ -16,6 +16,7 @@ from tunemax.search.results import order
 from tunemax.search.results.budgets import unequal_tokens, unequal_trials
 from tunemax.search.results.edges import Edge, edges
 from tunemax.search.results.edges import sentences as at_ends
+from tunemax.search.results.mixture import mixture
 from tunemax.search.storage.attributes import (
     CONFIG,
     ENDED,
@@ -91,6 +92,8 @@ class Leaderboard:
     entries: tuple[Entry, ...]
     astray: tuple[str, ...] = ()
     """Sentences on studies of it that are missing, renamed or copied."""
+    mixed: str | None = None
+    """How its trials were trained in different ways, in a sentence; None if they were not."""
 
     @property
     def left(self) -> int:
@@ -128,8 +131,9 @@ class Leaderboard:
 
     @property
     def against(self) -> tuple[str, ...]:
-        """What is to be said of the ranks: who is left out, unequal budgets, and trials that others would rank."""
-        return (*self.astray, *self.unequal, *self.unranked)
+        """What is to be said of the ranks: who is left out, unequal budgets, trials that others would rank, and a
+        mixture of code, torch or devices."""
+        return (*self.astray, *self.unequal, *self.unranked, *filter(None, [self.mixed]))
 
     @property
     def unranked(self) -> tuple[str, ...]:
@@ -197,7 +201,8 @@ def rank(question: Question, found: Sequence[Candidate]) -> Leaderboard:
     """The leaderboard of candidates that are read already."""
     entries = [_entry(question, candidate) for candidate in found]
     entries.sort(key=lambda entry: (entry.best is None, entry.best.value if entry.best else 0.0, entry.name))
-    return Leaderboard(question.definition.question, question.name, tuple(entries), question.astray)
+    mixed = mixture((candidate.name, candidate.trials) for candidate in found)
+    return Leaderboard(question.definition.question, question.name, tuple(entries), question.astray, mixed)
 
 
 def leaders(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:

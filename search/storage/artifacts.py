@@ -95,6 +95,7 @@ class ArtifactStore(FileSystemArtifactStore):
         return super().open_reader(self._checked(artifact_id))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
         super().write(self._checked(artifact_id), content_body)
 
     def remove(self, artifact_id: str) -> None:

@@ -92,6 +92,8 @@ KNOWN = "tunemax:known"
 somebody has enqueued by hand has none."""
 CONFIG = "tunemax:config"
 """The full configuration, as flat JSON text."""
+ORIGIN = "tunemax:origin"
+"""The code, versions and device of each part of the training: see `tunemax.search.storage.origins`."""
 TRAJECTORY = "tunemax:trajectory"
 """How the learnables moved, as JSON text: ``{"iteration": [0, 250, …], "beta": [[mean of layer 0, …], …], …}``.
 
@@ -109,6 +111,7 @@ SYSTEM_KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys((CONFIG, TRAJECTORY), _TEXT),
     **dict.fromkeys((PACE, "fixed_params"), (dict,)),
     SPARED_SHARE: _NUMBER,
+    ORIGIN: (list,),
 }
 """The same among its system attributes."""
 

@@ -74,13 +74,22 @@ def adopt(connection: Connection, trial: AnyTrial, mark: str) -> None:
 
 
 @transaction
-def settle(connection: Connection, trial: AnyTrial, mark: str, given: PendingWrites) -> bool:
+def settle(
+    connection: Connection,
+    trial: AnyTrial,
+    mark: str,
+    given: PendingWrites,
+    check: Callable[[Connection], None] | None = None,
+) -> bool:
     """Write what a trial is to train, unless an equal one, its twin, runs: then it is put back among the waiting ones.
 
     given: its parameters and attributes, among them its identity. Returns whether it may train now. Of equal ones that
     are settled at one moment one may; the others are taken again when that one runs no more, to train if it has failed,
-    and else to be its duplicates. Raises UpdateFinishedTrialError if the trial does not run under this mark.
+    and else to be its duplicates. Raises UpdateFinishedTrialError if the trial does not run under this mark, and what
+    `check` raises, which is asked first: whether what is written here may stand beside what is there.
     """
+    if check:
+        check(connection)
     waits = _twin_runs(connection, trial._trial_id, given.user[attributes.IDENTITY])
     if not _runs_under(connection, trial._trial_id, mark):
         raise UpdateFinishedTrialError(f"trial {trial._trial_id} is not ours any more")

@@ -14,6 +14,8 @@ DATABASE = "tunemax.db"
 ARTIFACTS, AGENTS = "artifacts", "rl"
 TAKEN = (ARTIFACTS, AGENTS)
 """What lies beside the questions' folders in that of all runs; no new question is called so."""
+TEXTS = ".texts"
+"""Prepared tokens for other machines, by fingerprint: among the runs, and among the rows of the database."""
 SNAPSHOT, LEARNABLES, WEIGHTS = "snapshot.safetensors", "learnables.jsonl", "weights.safetensors"
 """In a trial's folder, beside what its loggers write: what it goes on from, how its learnables moved so far, and what a
 winner or a confirmed run is kept for."""

@@ -52,6 +52,7 @@ from tunemax.search.storage.patience import Patience
 from tunemax.search.storage.plugins import recorded
 from tunemax.search.storage.sampling import SiblingSampler
 from tunemax.search.storage.siblings import Attributes, Siblings, told_apart
+from tunemax.search.storage.texts import publish
 from tunemax.search.storage.trials import trained
 from tunemax.search.storage.urls import storage_errors, storage_url
 
@@ -160,7 +161,9 @@ def create(where: str | Path, definition: StudyDefinition, corpus: Corpus) -> Qu
         definition = definition.with_fingerprint(corpus.manifest.fingerprint)
         if definition.name in questions(storage):
             definition = joined(load(storage, definition.name).definition, definition)
-        return lay_out(storage, definition)
+        question = lay_out(storage, definition)
+    publish(storage, corpus)
+    return question
 
 
 def extend(question: Question, trials: int) -> Question:

@@ -31,6 +31,7 @@ from tunemax.search.storage.paths import (
     trial_folders,
 )
 from tunemax.search.storage.questions import alone, as_written, belongings, definition_of, load, questions
+from tunemax.search.storage.rows import remove, sizes
 from tunemax.search.storage.study_tables import Remains
 from tunemax.search.storage.urls import storage_errors
 
@@ -96,6 +97,7 @@ def delete(storage: RDBStorage, names: Sequence[str]) -> tuple[Doomed, list[Path
         staying = [attrs for copy in removed.copies for attrs in in_transaction(storage, study_tables.artifacts, copy)]
         for study in removed.studies:
             remove_artifacts(storage.url, in_transaction(storage, study_tables.artifacts, study), staying)
+        remove(storage, [row for name in names for row in sizes(storage, name)])
         kept = [folder for name in names for folder in _remove_files(storage.url, name, removed)]
         in_transaction(storage, study_tables.remove_studies, list(removed.studies))
     return removed, kept

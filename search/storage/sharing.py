@@ -1,4 +1,4 @@
-"""Whether machines share the folder of runs, without which none can go on from another one's snapshots.
+"""Whether machines share the folder of runs; what is not seen by all in it goes through the database.
 
 The folder carries a mark, and a question knows that of whoever runs it: a path alone says nothing on another machine.
 """
@@ -10,9 +10,10 @@ import secrets
 
 from tunemax.gpt.paths import inside
 from tunemax.search.storage.attributes import FILES
-from tunemax.search.storage.database import study_id
+from tunemax.search.storage.database import in_transaction, study_id
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question
+from tunemax.search.storage.study_tables import written_on
 
 MARK = ".tunemax-folder"
 """The file in a folder of runs that tells it apart from every other one."""
@@ -27,18 +28,40 @@ def offer(question: Question) -> None:
             question.storage.set_study_user_attr(key, FILES, mark)
 
 
-def apart(question: Question) -> str | None:
-    """Why what is trained here cannot go on elsewhere, in one line; None if the folder of runs is shared.
+def is_offered(question: Question) -> bool:
+    """Whether somebody has said where the files of its trials lie."""
+    return bool(_theirs(question))
 
-    Nothing is known of a question that nobody has run.
+
+def is_home(question: Question) -> bool:
+    """Whether this machine's folder of runs is the one of whoever runs it."""
+    return _mark(question, create=False) in _theirs(question)
+
+
+def shares(question: Question) -> bool:
+    """Whether what this machine writes into its folder of runs is seen by all who train the question.
+
+    Nobody knows where nobody has run it yet; a SQLite file is on one machine, and so are those who work on it.
     """
-    keys = (study_id(question.storage, name) for name in question.siblings)
-    theirs = {question.storage.get_study_user_attrs(key).get(FILES) for key in keys} - {None}
-    if not theirs or _mark(question, create=False) in theirs:
+    theirs = _theirs(question)
+    if not theirs:
+        return question.storage.engine.dialect.name == "sqlite"
+    return _mark(question, create=False) in theirs
+
+
+def apart(question: Question) -> str | None:
+    """That this folder of runs is another one, and what follows, in one line; None if it is shared, or nobody knows."""
+    if not is_offered(question) or is_home(question):
         return None
     here = f"{question.name}: {runs_folder(question.storage.url)} here is not the folder of runs of whoever runs it"
-    then = "what is given back here is trained from its start elsewhere, and weights and artifacts stay here"
-    return f"{here}: {then}; share one folder, and name it with TUNEMAX_RUNS"
+    then = "snapshots, weights and artifacts go through the database"
+    return f"{here}: {then}; a shared folder, named with TUNEMAX_RUNS, is faster"
+
+
+def _theirs(question: Question) -> set[str]:
+    """The marks of the folders that were offered."""
+    found = in_transaction(question.storage, written_on, list(question.siblings), FILES)
+    return {mark for mark in found if isinstance(mark, str)}
 
 
 def _mark(question: Question, *, create: bool) -> str | None:

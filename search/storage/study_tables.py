@@ -107,6 +107,13 @@ def described(connection: Connection) -> list[tuple[int, str, dict[str, Any]]]:
     return [(key, name, given) for (key, name), given in studies.items()]
 
 
+def written_on(connection: Connection, studies: Collection[str], key: str) -> list[Any]:
+    """What some studies have as a user attribute of this name; without those that have none."""
+    named = STUDIES.c.study_name.in_(list(studies))
+    texts = select(USER.c.value_json).join(STUDIES, STUDIES.c.study_id == USER.c.study_id)
+    return [parsed(text) for text in connection.scalars(texts.where(USER.c.key == key, named))]
+
+
 def add_study(connection: Connection, name: str) -> StudyRow:
     """Make a study that minimises one value."""
     (key,) = connection.execute(insert(STUDIES).values(study_name=name)).inserted_primary_key or (0,)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from optuna.artifacts import ArtifactMeta
+from optuna.artifacts._protocol import ArtifactStore as ArtifactStoreLike
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
 
@@ -53,11 +54,12 @@ class Artifacts:
     Args:
         storage_url: of the trials' storage; see `artifact_folder`.
         note: told in one line what a user should know.
+        store: where to put them; by default into that folder.
     """
 
-    def __init__(self, storage_url: str, note: Callable[[str], None]) -> None:
+    def __init__(self, storage_url: str, note: Callable[[str], None], store: ArtifactStoreLike | None = None) -> None:
         self._folder = artifact_folder(storage_url)
-        self._store = ArtifactStore(self._folder)
+        self._store = store or ArtifactStore(self._folder)
         self._guard = Guard(note, "trials go on without theirs")
         self._seen: dict[Member, Seen] = {}
 
@@ -98,7 +100,6 @@ class Artifacts:
         Optuna's `upload_artifact` does it the other way round: a full disk leaves dead links.
         """
         meta = ArtifactMeta(str(uuid.uuid4()), name, mimetypes.guess_type(name)[0] or "application/octet-stream", None)
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._store.write(meta.artifact_id, io.BytesIO(content))
             set_system_attr(job.trial, KEY + meta.artifact_id, json.dumps(asdict(meta)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import threading
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tunemax.gpt.errors import TunemaxError
 from tunemax.search.machine.processes import SIGNALS
 from tunemax.search.storage import attributes
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load_from
 from tunemax.search.storage.queue import in_hand, to_take
 from tunemax.search.storage.recovery import REAPING, Witness, reap
+from tunemax.search.storage.transit import bring_home
 from tunemax.search.workers.events import Event, Finished, Note
 
 PAUSE = 2.0
@@ -78,6 +81,8 @@ def attend(
             if time.monotonic() - looked > REAPING:
                 witness.check()
                 reap(question.storage, question.siblings)
+                with contextlib.suppress(TunemaxError):  # whoever has started this run tries again at its end
+                    bring_home(question)
                 looked = time.monotonic()
             for study, trial in _finished(question):
                 if (study, trial.number) not in known:

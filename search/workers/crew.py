@@ -15,6 +15,7 @@ from tunemax.search.workers.events import Event, Note, Outage
 
 if TYPE_CHECKING:  # who warms up has loaded nothing yet
     from tunemax.search.storage.questions import Question
+    from tunemax.search.storage.transit import Transit
     from tunemax.search.workers.worker import Watcher
 
 
@@ -61,15 +62,18 @@ class Crew:
         self._stopped.update(self.links)
 
 
-def watchers(question: Question, note: Callable[[str], None]) -> list[Watcher]:
-    """Who follows the trials of a worker. note: told in one line what a user should know."""
+def watchers(question: Question, note: Callable[[str], None], transit: Transit) -> list[Watcher]:
+    """Who follows the trials of a worker. note: told in one line what a user should know. transit: of its files."""
+    from tunemax.search.storage.transit import RowStore
     from tunemax.search.workers.artifacts import Artifacts
     from tunemax.search.workers.learnables import Trajectories
     from tunemax.search.workers.loggers import TrialLoggers
     from tunemax.search.workers.weights import Weights
 
     url = question.storage.url
-    return [TrialLoggers(question, note), Trajectories(url), Artifacts(url, note), Weights(url, note)]
+    elsewhere = transit if transit.apart else None
+    store = RowStore(question.name, transit) if transit.apart else None
+    return [TrialLoggers(question, note), Trajectories(url), Artifacts(url, note, store), Weights(url, note, elsewhere)]
 
 
 def _hear(link: Connection) -> Message | None:
@@ -85,9 +89,12 @@ def _work(
 ) -> None:
     """The body of a worker process."""
     from tunemax.gpt import plugins
-    from tunemax.gpt.data import open_data
+    from tunemax.gpt.origin import of_process
+    from tunemax.search.storage.origins import check_alike
     from tunemax.search.storage.patience import LONG, Patience
     from tunemax.search.storage.questions import load_from
+    from tunemax.search.storage.texts import text_of
+    from tunemax.search.storage.transit import Transit
     from tunemax.search.storage.urls import storage_errors
     from tunemax.search.workers.worker import Worker
 
@@ -111,12 +118,13 @@ def _work(
         plugins.load_named()
         question = load_from(where, name, Patience(LONG, link.poll, out_of_reach))
         question.check_plugins()  # a file may have changed since the run began
+        check_alike(question, of_process)
         question = question if settings.compiled is None else question.fixing(compile=settings.compiled)
         with storage_errors(question.storage.url):
-            corpus = open_data(question.definition.text, question.definition.fingerprint)
-            question.check_data(corpus)
-            watching = watchers(question, lambda line: say(Note(index, line)))
-            worker = Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching)
+            corpus = text_of(question)
+            transit = Transit(question)
+            watching = watchers(question, lambda line: say(Note(index, line)), transit)
+            worker = Worker(question, corpus, index, settings.slots, say, link.poll, closing, watching, transit)
             worker.run()
     except TunemaxError as error:  # the user's to mend; another start would meet it again
         say(error)

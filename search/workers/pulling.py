@@ -17,17 +17,21 @@ from dataclasses import dataclass, field
 
 from optuna.storages import RDBStorage
 
-from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError, did_you_mean
+from tunemax.gpt.origin import of_process
 from tunemax.gpt.text_config import Text
 from tunemax.search.machine.plan import plan
 from tunemax.search.machine.processes import WorkerSettings, set_up
 from tunemax.search.storage import tables
 from tunemax.search.storage.database import check_writable, in_transaction, open_storage
+from tunemax.search.storage.origins import Mixed, check_alike
 from tunemax.search.storage.patience import LONG, Patience, StorageLost
 from tunemax.search.storage.questions import Question, load, questions
 from tunemax.search.storage.recovery import REAPING, reap
 from tunemax.search.storage.sharing import apart
+from tunemax.search.storage.texts import text_of
+from tunemax.search.storage.transit import Transit
 from tunemax.search.storage.urls import storage_errors
 from tunemax.search.workers.crew import watchers
 from tunemax.search.workers.events import Event, Note
@@ -122,6 +126,7 @@ class Puller:
         try:
             question = load(storage, name)
             question.check_plugins()
+            check_alike(question, of_process)
             corpus = self._corpus(question)
             settings = plan(question.definition, sum(map(len, question.trials().values())), 1, self.slots, begun=True)
         except StorageLost:
@@ -136,17 +141,21 @@ class Puller:
         set_up(settings.route, settings.threads)
         with storage_errors(storage.url), self.show(question, settings) as report:
             index = secrets.randbelow(SEEDS)
-            watching = watchers(question, lambda line: report(Note(index, line)))
-            taken = _Counted(report)
-            worker = Worker(question, corpus, index, settings.slots, taken, self.stop.is_set, self._closing, watching)
-            worker.run()
+            transit = Transit(question)
+            watching = watchers(question, lambda line: report(Note(index, line)), transit)
+            taken, stop = _Counted(report), self.stop.is_set
+            worker = Worker(question, corpus, index, settings.slots, taken, stop, self._closing, watching, transit)
+            try:
+                worker.run()
+            except Mixed as error:  # of two that began together, the other one was faster
+                self._refuse(name, error)
         return taken.any
 
     def _corpus(self, question: Question) -> Corpus:
-        """The text of a question; opened once. Raises TunemaxError if it is another one here."""
+        """The text of a question; opened once. Raises TunemaxError if it cannot be had here."""
         key = (question.definition.text, question.definition.fingerprint)
         if key not in self._corpora:
-            self._corpora[key] = open_data(*key)
+            self._corpora[key] = text_of(question)
         question.check_data(self._corpora[key])
         return self._corpora[key]
 

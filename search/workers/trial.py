@@ -18,6 +18,7 @@ from tunemax.gpt.config import Config
 from tunemax.gpt.cost import Cost
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.divergence import divergence_cap
+from tunemax.gpt.origin import origin
 from tunemax.gpt.probe import Probe, Probes
 from tunemax.gpt.random import key
 from tunemax.gpt.schedule import decay_start
@@ -27,6 +28,7 @@ from tunemax.search.question.budget import Course
 from tunemax.search.question.definition import StudyDefinition
 from tunemax.search.question.suggest import suggest
 from tunemax.search.storage import attributes
+from tunemax.search.storage.origins import Origin, continued, parts_of
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.branches import Branches
 from tunemax.search.workers.solo import step_seconds
@@ -44,6 +46,8 @@ def configuration(trial: optuna.Trial, definition: StudyDefinition, fixed: Mappi
     if "max_iters" not in fixed:
         config = config.replace({"max_iters": _iterations(trial, config, definition, corpus)})
     set_system_attr(trial, attributes.CONFIG, json.dumps(config.flat()))
+    before = parts_of(frozen(trial))
+    set_system_attr(trial, attributes.ORIGIN, continued(before, origin(config), frozen(trial).last_step or 0))
     trial.set_user_attr(attributes.IDENTITY, config.identity)
     trial.set_user_attr(attributes.PARAMETERS, Cost.of(config, corpus.manifest.vocab_size).parameters)
     return config
@@ -82,11 +86,13 @@ def mark_duplicate(trial: optuna.Trial, original: FrozenTrial) -> None:
 class Record(pydantic.BaseModel):
     """What a trial has told the storage by the time of a snapshot, which has it beside it.
 
-    reports: by Optuna's step. spared: the step at which the pruner would have stopped it.
+    reports: by Optuna's step. spared: the step at which the pruner would have stopped it. origin: of each part of its
+    training; empty in those from before that was kept.
     """
 
     reports: dict[int, float] = {}
     spared: int | None = None
+    origin: list[dict[str, Any]] = []
 
 
 def looks_before(definition: StudyDefinition, config: Config, iteration: int) -> set[int]:
@@ -122,6 +128,10 @@ class Job:
     """By step, those at which it was judged, too."""
     alone: bool = False
     """Nothing else is to be trained in this worker meanwhile."""
+    origin: Sequence[Origin] = ()
+    """Of each part of its training."""
+    misplaced: bool = False
+    """Whether the storage has this otherwise: where it would go on was not known yet."""
     saved: float = field(default_factory=time.monotonic)
     """When its snapshot was written, or the trial taken."""
     probes: Probes = field(default_factory=Probes)
@@ -201,7 +211,8 @@ class Job:
 
     def snapshot(self) -> Snapshot:
         """What the trial goes on from if it is interrupted now, at any moment between two updates."""
-        record = Record(reports=self.reports, spared=frozen(self.trial).user_attrs.get(attributes.SPARED))
+        spared = frozen(self.trial).user_attrs.get(attributes.SPARED)
+        record = Record(reports=self.reports, spared=spared, origin=[dict(part) for part in self.origin])
         return replace(self.branches.snapshot(), notes=record.model_dump(mode="json"))
 
     def spare(self, step: int) -> None:

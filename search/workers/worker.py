@@ -20,16 +20,19 @@ from optuna.trial import TrialState
 from tunemax.gpt.data import Corpus
 from tunemax.gpt.errors import TunemaxError
 from tunemax.gpt.interrupt import Stopped, stopped_by
+from tunemax.gpt.origin import origin
 from tunemax.gpt.pool import Pool
 from tunemax.gpt.probe import Probes
 from tunemax.search.storage import attributes
 from tunemax.search.storage.marks import mark
+from tunemax.search.storage.origins import alike, continued, parts_of
 from tunemax.search.storage.ownership import beating, finish, owned, release, report, settle
 from tunemax.search.storage.patience import StorageLost
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.queue import claim, must_be_alone
 from tunemax.search.storage.recovery import cause
-from tunemax.search.storage.trials import frozen
+from tunemax.search.storage.transit import Transit
+from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.events import Advanced, Event, Finished, Note, Reported, Started
 from tunemax.search.workers.snapshots import Snapshots
 from tunemax.search.workers.trial import (
@@ -74,6 +77,7 @@ class Worker:
         stopping: asked often; once it says yes, running trials go back to the waiting ones and `run` returns.
         closing: asked before a trial is taken; once it says yes, no new trial starts (a time budget is spent).
         watchers: told of each trial's way through its slot, in turn.
+        transit: of this process's files to other machines, if its watchers have one.
     """
 
     question: Question
@@ -84,6 +88,7 @@ class Worker:
     stopping: Callable[[], bool] = lambda: False
     closing: Callable[[], bool] = lambda: False
     watchers: Sequence[Watcher] = ()
+    transit: Transit | None = None
     _jobs: list[Job] = field(default_factory=list)
     _pool: Pool = field(init=False)
     _samplers: dict[str, optuna.samplers.BaseSampler] = field(default_factory=dict)
@@ -95,7 +100,8 @@ class Worker:
     def __post_init__(self) -> None:
         self._pool = Pool(lambda dataset: self.corpus)
         url, data = self.question.storage.url, self.corpus.manifest.fingerprint
-        self._snapshots = Snapshots(url, data, note=lambda text: self.report(Note(self.index, text)))
+        transit = self.transit or Transit(self.question)
+        self._snapshots = Snapshots(url, data, lambda text: self.report(Note(self.index, text)), transit)
 
     def run(self) -> None:
         """Work until nothing waits any more, or until told to stop."""
@@ -116,7 +122,7 @@ class Worker:
     def save(self) -> None:
         """Write a snapshot of every trial as it is now, at any moment between two updates."""
         for job in self._jobs:
-            self._save(job)
+            self._save(job, send=False)
 
     def _fill(self) -> None:
         """Give every free slot a trial, from the siblings in turn: those with the fewest members here go first.
@@ -174,7 +180,7 @@ class Worker:
                 trial.set_user_attr(attributes.REASON, str(error))
             self._report_end(trial, 0, "failed", None, str(error))
             return None
-        if not settle(self.question.storage, trial, self._mark, given):
+        if not settle(self.question.storage, trial, self._mark, given, alike(self.question, origin(config))):
             return None
         if original := trained_before(trial.study, config):  # not earlier: it may just have been trained
             with self._finishing(trial, original.state, original.value):
@@ -190,6 +196,8 @@ class Worker:
         evaluated = member.iteration if member.iteration in looked_at else -1  # it died before, and makes up for it
         job = Job(trial, trainer, member, definition, evaluated=evaluated, reports=reports, alone=alone)
         job.probes = self._probes
+        job.origin = continued(record.origin or parts_of(before), origin(config), member.iteration)
+        job.misplaced = job.origin != given.system[attributes.ORIGIN]
         self._catch_up(job, record)
         return job
 
@@ -279,6 +287,8 @@ class Worker:
                 watcher.ending(job, end)
             for name, finding in job.findings(end).items():
                 job.trial.set_user_attr(name, finding)
+            if job.misplaced:
+                set_system_attr(job.trial, attributes.ORIGIN, job.origin)
 
     @contextlib.contextmanager
     def _finishing(
@@ -332,17 +342,17 @@ class Worker:
             self._drop(job)
             return
         if fault is None:
-            self._save(job)
+            self._save(job, send=True)
         for watcher in self.watchers:
             watcher.ending(job, "returned")
         failed = release(self.question.storage, job.trial, self._mark, reason) == TrialState.FAIL
         self._leave(job)
         self._report_end(job.trial, at, "failed" if failed else "returned", None, reason)
 
-    def _save(self, job: Job) -> None:
-        """Replace a trial's snapshot, if there is anything to go on from."""
+    def _save(self, job: Job, send: bool | None = None) -> None:
+        """Replace a trial's snapshot, if there is anything to go on from. send: as `Snapshots.save` has it."""
         if job.member.event is None and job.member.iteration:
-            self._snapshots.save(job.snapshot(), job.study, job.number)
+            self._snapshots.save(job.snapshot(), job.study, job.number, send)
             job.saved = time.monotonic()
 
     def _report_advance(self) -> None:

@@ -77,7 +77,7 @@ def _cautions(question: Question, board: Leaderboard, confirmed: Sequence[Confir
         return cautions(question, board, confirmed)
     space_in = tuned(question).definition.space_in
     at_ends = sentences(edge for e in confirmed[0].entries for edge in edges(e.candidate, e.config, space_in(e.source)))
-    return (*question.astray, *at_ends)
+    return (*question.astray, *filter(None, [confirmed[0].mixed]), *at_ends)
 
 
 def try_to_publish(where: str, name: str, patience: Patience | None = None) -> str | None:

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 from waiting import until
 
-from tunemax.gpt.data import Corpus
+from tunemax.gpt.data import Corpus, open_data
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.api import Ended, run_study
 from tunemax.search.cli import main
@@ -69,7 +69,7 @@ def test_what_it_trains_is_what_a_run_trains(ask: Ask, where: str, work: Callabl
     question = ask()
     assert Puller(where, ["q"]).run()
     assert states(question) == {TrialState.COMPLETE}
-    other = create(tmp_path / "other.db", question.definition, pulling.open_data(question.definition.data))
+    other = create(tmp_path / "other.db", question.definition, open_data(question.definition.data))
     work(other)
     assert losses(other) == losses(question)
 
