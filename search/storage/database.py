@@ -30,6 +30,7 @@ from tunemax.search.storage import study_tables
 from tunemax.search.storage.backends import PatientStorage, ReadOnlyStorage, SqliteStorage, connecting
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.patience import Patience
+from tunemax.search.storage.silence import timeouts
 from tunemax.search.storage.urls import fault_of, for_optuna, shown, storage_errors, storage_url
 
 P = ParamSpec("P")
@@ -62,18 +63,20 @@ def _open(url: URL, create: bool) -> PatientStorage:
         return _open_file(url, create)
     with contextlib.ExitStack() as alone:
         if create:
-            alone.enter_context(locked(sqlalchemy.create_engine(url)))
+            alone.enter_context(locked(sqlalchemy.create_engine(url, connect_args=timeouts(url))))
         try:
             _look_at_server(url, create)
         except TunemaxError:
             if create:
                 raise
-            alone.enter_context(locked(sqlalchemy.create_engine(url)))  # somebody may be making its tables just now
+            alone.enter_context(
+                locked(sqlalchemy.create_engine(url, connect_args=timeouts(url)))
+            )  # somebody may be making its tables just now
             _look_at_server(url, create)
         return PatientStorage(
             for_optuna(url),
             # Servers drop connections in the night, and those of a laptop that sleeps: look before one is used
-            engine_kwargs={"pool_pre_ping": True},
+            engine_kwargs={"pool_pre_ping": True, "connect_args": timeouts(url)},
             skip_compatibility_check=True,
             skip_table_creation=not create,
         )
@@ -234,7 +237,7 @@ def _look_at_server(url: URL, create: bool) -> None:
     Optuna itself would complete the tables first."""
     if url in _seen:
         return
-    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool, connect_args=timeouts(url))
     with engine.connect() as connection:
         if _has_studies(connection):
             _check_schema(connection, shown(url), "` with OPTUNA_STORAGE set")

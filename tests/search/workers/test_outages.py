@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.services, pytest.mark.databases]
 ROOT = Path(__file__).parents[3]
 TUNEMAX = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
 HORIZON = 1000
-CUT = 15.0
+CUT = 8.0
 """Seconds for which a network is cut: workers come to an evaluation in each of them."""
 PLAN: dict[str, Any] = {
     "sampler": "grid",
