@@ -205,8 +205,69 @@ from tunemax.search.results.browsed import Glance, browsed
 Figure(plotly.draw(next(inside.attention(seen.moments[-1])))).update_layout(width=500, height=500)
 """
 
-NOTEBOOKS = {"notebook": QUESTION, "variant": VARIANT, "compare": COMPARE}
-"""By topic: what is asked first, a variant of one's own, two models side by side."""
+STEER = """
+# Steer a training while it runs
+
+A training is a Gymnasium environment: an action moves controls, a reward is the fall of the validation loss.
+`environments.md` has all of them, `rl.md` agents and
+what they are worth.
+---
+import gymnasium
+
+env = gymnasium.make("tunemax.envs:tunemax/Tiny-v1")
+print(env.action_space)
+observation, info = env.reset(seed=1)
+---
+One training, steered at random, and one that is left alone, on the same 8 instances:
+---
+import pandas
+
+
+def steered(choose, seed):
+    observation, info = env.reset(seed=seed)
+    env.action_space.seed(seed)
+    total, ended = 0.0, False
+    while not ended:
+        observation, reward, ended, _, info = env.step(choose(observation))
+        total += reward
+    return {"reward": total, "test_loss": info["test_loss"]}
+
+
+rows = []
+for seed in range(8):
+    rows.append({"policy": "at random", "seed": seed, **steered(lambda _: env.action_space.sample(), seed)})
+    rows.append({"policy": "left alone", "seed": seed, **steered(lambda _: 0 * env.action_space.sample(), seed)})
+pandas.DataFrame(rows).pivot(index="seed", columns="policy", values="test_loss")
+---
+Agents that come with tunemax steer a run of your own.
+---
+!tunemax rl agents | head -n 20
+---
+One steers a short training here, and another training is left alone.
+---
+shape = "--n_layer 1 --n_head 2 --n_embd 32 --block_size 32 --batch_size 8 --max_iters 300 --eval_interval 25"
+!tunemax rl steer mixed_widths {shape} --out_dir runs/steered | tail -n 1
+!tunemax train {shape} --out_dir runs/alone | tail -n 1
+---
+What it did, and what came of it. One run each says little; `tunemax rl evaluate` says what an agent is worth.
+---
+from tunemax.search import compare
+
+curves = ["controls/learning_rate", "train/learning_rate", "validation_loss"]
+found = compare("runs/alone", "runs/steered", curves=curves)
+found.table[["loss", "bits_a_byte", "top_1", "calibration_error"]]
+---
+The learning rate, as the agent has led it:
+---
+found.figures["curves-train-learning_rate"].update_layout(width=700)
+---
+And the loss meanwhile:
+---
+found.figures["curves-validation_loss"].update_layout(width=700)
+"""
+
+NOTEBOOKS = {"notebook": QUESTION, "variant": VARIANT, "compare": COMPARE, "steer": STEER}
+"""By topic: what is asked first, a variant of one's own, two models side by side, steering."""
 
 
 def target(name: str) -> Path:

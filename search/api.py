@@ -50,7 +50,13 @@ from tunemax.search.views.dashboard.publish import publishing, try_to_publish
 from tunemax.search.views.live.progress import Progress
 from tunemax.search.views.live.screen import on_screen
 from tunemax.search.workers import supervisor
-from tunemax.search.workers.attending import attend, nobody_trains, some_wait_or_nobody_trains
+from tunemax.search.workers.attending import (
+    Look,
+    attend,
+    nobody_trains,
+    nothing_to_tell,
+    some_wait_or_nobody_trains,
+)
 from tunemax.search.workers.events import Event
 from tunemax.search.workers.trial import train_alone
 
@@ -104,6 +110,7 @@ def run_study(
     slots: int | None = None,
     seconds: float | None = None,
     show: Show = silent,
+    look: Look = nothing_to_tell,
 ) -> Ended:
     """Work on a question until nothing waits: its tuning, the repeats of it, then the confirmations that it asks for.
 
@@ -117,6 +124,7 @@ def run_study(
             it waits for those of other machines, publishes what they find, and confirms it.
         seconds: no trial starts later than this; by default as the study says.
         show: what is shown meanwhile.
+        look: with 0 workers, how those of other machines are, asked every two seconds.
 
     Raises TunemaxError for what the user can mend, Interrupted on Ctrl-C and SIGTERM.
     """
@@ -124,7 +132,8 @@ def run_study(
     question = load_from(storage or storage_of(name), name)
     question.check_plugins()
     check_writable(question.storage)
-    run = _Run(storage or storage_of(name), workers, slots, seconds or question.definition.budget.run_seconds, show)
+    seconds = seconds or question.definition.budget.run_seconds
+    run = _Run(storage or storage_of(name), workers, slots, seconds, show, look)
     waiting = run.work(name)
     question = run.load(name)
     tuned = [question, *lay_out_repeats(question)]
@@ -161,6 +170,7 @@ def confirm_study(
     slots: int | None = None,
     seconds: float | None = None,
     show: Show = silent,
+    look: Look = nothing_to_tell,
 ) -> Ended:
     """Train the winners of a question, and of its repeats, anew on fresh seeds, on top of what is confirmed already.
 
@@ -170,7 +180,7 @@ def confirm_study(
     question = load_from(storage or storage_of(name), name)
     question.check_plugins()
     check_writable(question.storage)
-    run = _Run(storage or storage_of(name), workers, slots, seconds, show)
+    run = _Run(storage or storage_of(name), workers, slots, seconds, show, look)
     stage = stage or question.definition.confirm or Confirm()
     names = [each.name for each in (question, *repeating(question))]
     return Ended(sum(run.confirm(each, stage, longer) for each in names))
@@ -245,8 +255,17 @@ def judge(
 class _Run:
     """One run on this machine: several questions, one after the other, within one time."""
 
-    def __init__(self, where: str, workers: int | None, slots: int | None, seconds: float | None, show: Show) -> None:
+    def __init__(
+        self,
+        where: str,
+        workers: int | None,
+        slots: int | None,
+        seconds: float | None,
+        show: Show,
+        look: Look = nothing_to_tell,
+    ) -> None:
         self._where, self._workers, self._slots, self._show = where, workers, slots, show
+        self._attend = partial(attend, look=look)
         self._closes = time.monotonic() + seconds if seconds else None
 
     def load(self, name: str) -> Question:
@@ -276,7 +295,7 @@ class _Run:
         elif line := apart(question):
             print(f"tunemax: {line}", file=sys.stderr)
         progress = Progress.of(question, closes=self._left())
-        train: Callable[..., bool] = attend
+        train: Callable[..., bool] = self._attend
         settings = NOBODY
         if self._workers != 0:
             settings = plan(question.definition, progress.total, self._workers, self._slots, begun=progress.done > 0)
@@ -286,7 +305,7 @@ class _Run:
             with self._show(question, progress, settings) as report:
                 finished = train(self._where, name, seconds=self._left(), report=report)
                 while finished and self._goes_on_elsewhere(name):
-                    others = partial(attend, until=some_wait_or_nobody_trains)
+                    others = partial(self._attend, until=some_wait_or_nobody_trains)
                     finished = all(do(self._where, name, seconds=self._left(), report=report) for do in (others, train))
             try:
                 bring_home(question)

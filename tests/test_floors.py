@@ -20,6 +20,7 @@ EXTRAS = {
     "tunemax.gpt.data.tables": {"pyarrow"},
     "tunemax.gpt.tokenizers.bpe": {"tokenizers"},
     "tunemax.gpt.tokenizers.tiktoken": {"tiktoken"},
+    "tunemax.search.workers.ray_crew": {"ray"},
 }
 """What one module has from a package that need not be installed: it imports that when it is used."""
 PRIVATE = {"_backend", "_cached_frozen_trial", "_storage", "_study_id", "_trial_id"}

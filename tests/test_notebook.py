@@ -20,6 +20,7 @@ SPEC.loader.exec_module(maker)
 SAID = {
     "notebook": "comparisons with softmax are settled",
     "variant": "coolmax.temperature = 1",
+    "steer": "the run is in runs/steered",
     "compare": "One run each: this says which of these models is ahead",
 }
 """What some cell of each answers."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.cli.common import (
@@ -40,6 +41,7 @@ def register(actions: Subcommands) -> None:
         help="a study file, or the name of a question in the storage, or of a file that comes with tunemax",
     )
     strength_flags(parser)
+    elsewhere_flags(parser)
     storage_flag(parser)
 
     parser = add_command(
@@ -62,11 +64,13 @@ def register(actions: Subcommands) -> None:
     )
     count_flag(parser, "--longer", "at F times the tuned horizon", metavar="F", default=1)
     strength_flags(parser)
+    elsewhere_flags(parser)
     storage_flag(parser)
 
     parser = add_command(actions, "resume", "go on with a question that was interrupted", resume)
     parser.add_argument("what", metavar="QUESTION")
     strength_flags(parser)
+    elsewhere_flags(parser)
     storage_flag(parser)
 
 
@@ -74,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Create or join the question, work on it, confirm its winners if its file says so, print where it stands."""
     from tunemax.search.storage.lookup import storage_of, storage_of_file
 
+    check_elsewhere(arguments)
     name = arguments.what
     file = file_to_read(name, arguments.storage)
     default = storage_of_file(name) if file else storage_of(name)
@@ -102,8 +107,10 @@ def run(arguments: argparse.Namespace) -> None:
     with interruptible(where, again):
         if file:
             say_how_measured(create(where, definition, data_of(where, definition)))
-        check_left(load_from(where, name))
-        ended = run_study(name, where, **strength(arguments), show=on_screen)
+        question = load_from(where, name)
+        check_left(question)
+        with at_work(arguments, question, where) as strength:
+            ended = run_study(name, where, **strength, show=on_screen)
     patience = Patience(LONG)
     print(f"\n{answer_of(where, name, patience)}")
     if ended.waiting:
@@ -127,6 +134,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     from tunemax.search.views.live.screen import on_screen
     from tunemax.search.views.writers.terminal import with_command
 
+    check_elsewhere(arguments)
     question = revived(arguments, arguments.question)
     check_writable(question.storage)
     say_astray(question)
@@ -146,7 +154,8 @@ def confirm(arguments: argparse.Namespace) -> None:
     stage = (question.definition.confirm or Confirm()).model_copy(update=every | asked)
     with interruptible(where, again):
         longer = arguments.longer
-        ended = confirm_study(question.name, where, stage, longer=longer, **strength(arguments), show=on_screen)
+        with at_work(arguments, question, where) as strength:
+            ended = confirm_study(question.name, where, stage, longer=longer, **strength, show=on_screen)
     print(f"\n{answer_of(where, question.name, Patience(LONG))}")
     if ended.waiting:
         print(with_command(f"{_left(ended.waiting, arguments.seconds)} Go on with", again))
@@ -255,22 +264,45 @@ def margin(text: str) -> float:
     return share
 
 
-def strength(arguments: argparse.Namespace) -> dict[str, int | None]:
-    """What `strength_flags` has read."""
+def check_elsewhere(arguments: argparse.Namespace) -> None:
+    """Raise TunemaxError if the flags of `elsewhere_flags` do not fit, or name no cluster."""
+    flags = [f"--{name}" for name in ("workers", "slots", "ray") if getattr(arguments, name)]
+    if arguments.no_workers and flags:
+        raise TunemaxError(f"{flags[0]}: means nothing with --no-workers; leave one of them out")
+    if arguments.ray is not None:
+        from tunemax.search.workers.ray_crew import check_address
+
+        check_address(arguments.ray)
+
+
+@contextlib.contextmanager
+def at_work(arguments: argparse.Namespace, question: Question, where: str) -> Iterator[dict[str, Any]]:
+    """Who trains, as the flags say: what `run_study` is told of it. Workers of a cluster are there for the block."""
     given = {name: getattr(arguments, name) for name in ("workers", "slots", "seconds")}
-    if not arguments.no_workers:
-        return given
-    if unmeant := [f"--{name}" for name in ("workers", "slots") if given[name]]:
-        raise TunemaxError(f"{unmeant[0]}: means nothing with --no-workers; leave one of them out")
-    return {**given, "workers": 0}
+    if arguments.ray is None:
+        yield {**given, "workers": 0} if arguments.no_workers else given
+        return
+    from tunemax.search.workers.ray_crew import RayCrew
+
+    with RayCrew(question, where, arguments.ray, given["workers"], given["slots"]) as crew:
+        print(f"tunemax: {crew.words}", file=sys.stderr)
+        yield {"workers": 0, "seconds": given["seconds"], "look": crew.look}
 
 
 def strength_flags(parser: Parser) -> None:
     count_flag(parser, "--workers", "worker processes (default: as the study says)")
     count_flag(parser, "--slots", "members that a worker trains at once (default: as the study says)")
+    count_flag(parser, "--seconds", "start no new trial after this long")
+
+
+def elsewhere_flags(parser: Parser) -> None:
     parser.add_argument(
         "--no-workers",
         action="store_true",
         help="train nothing here: wait for what others train (tunemax worker), publish and confirm it",
     )
-    count_flag(parser, "--seconds", "start no new trial after this long")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="workers are actors of a Ray cluster: auto, host:port or ray://host:port",
+    )

@@ -30,6 +30,12 @@ ATTENDING = -1
 
 Trials = Sequence[Sequence[FrozenTrial]]
 """Of each sibling."""
+Look = Callable[[], str | None]
+"""How those who train are, asked now and then: a line to tell, or None. What it raises ends the wait."""
+
+
+def nothing_to_tell() -> None:
+    """Those who train are others' business."""
 
 
 def all_ended(trials: Trials) -> bool:
@@ -54,12 +60,13 @@ def attend(
     seconds: float | None,
     report: Callable[[Event], None],
     until: Callable[[Trials], bool] = all_ended,
+    look: Look = nothing_to_tell,
 ) -> bool:
     """Wait while workers of other runs train a question. Returns False if it was interrupted.
 
-    where: the storage. seconds: no longer than this. until: what is waited for. What dead workers have left goes back
-    to the waiting trials. Every trial that ends meanwhile is told. Raises StorageLost when the storage stays out of
-    reach, or is not the one any more that was opened.
+    where: the storage. seconds: no longer than this. until: what is waited for. look: how those workers are. What dead
+    workers have left goes back to the waiting trials. Every trial that ends meanwhile is told. Raises StorageLost when
+    the storage stays out of reach, or is not the one any more that was opened.
     """
     interrupted = threading.Event()
     patience = Patience(LONG, interrupted.wait, lambda line, over: report(Note(ATTENDING, line)))
@@ -82,6 +89,8 @@ def attend(
                     known.add((study, trial.number))
                     witness.saw(study)
                     report(ending(question, ATTENDING, study, trial))
+            if line := look():
+                report(Note(ATTENDING, line))
             trials = list(question.trials().values())
             if until(trials):
                 break

@@ -48,9 +48,8 @@ def test_what_a_variant_does_not_keep_is_a_line_with_its_place(promise: str, tmp
     assert "\n" not in found[0]
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=() if name == "softmax" else pytest.mark.long) for name in FAMILIES]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("family", FAMILIES)
 def test_each_template_keeps_the_contract(family: str, tmp_path: Path) -> None:
     template = (files("tunemax.gpt.plugins.templates") / f"{family}.py").read_text()
     assert len(template.splitlines()) < 65

@@ -78,7 +78,7 @@ def test_compiled_members_train_as_eager_ones_do(small: Make, corpus: Corpus) ->
     ("variant", "shape"),
     [
         *(pytest.param(name, "plain", marks=() if name in QUICK else pytest.mark.long) for name in variants()),
-        *((name, "other") for name in QUICK),
+        *(pytest.param(name, "other", marks=pytest.mark.long) for name in QUICK),
     ],
 )
 def test_what_is_compiled_is_what_eager_mode_computes(
@@ -105,6 +105,7 @@ def test_what_is_compiled_is_what_eager_mode_computes(
             torch.testing.assert_close(other[name], tensor, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.long
 def test_the_graph_of_bf16_computes_what_eager_mode_does(
     small: Make, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
+from proxy import Proxy
 from servers import MariaDB, PostgreSQL, Server
 from waiting import PATIENCE, until
 
@@ -28,6 +30,8 @@ pytestmark = [pytest.mark.services, pytest.mark.databases]
 ROOT = Path(__file__).parents[3]
 TUNEMAX = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
 HORIZON = 1000
+CUT = 15.0
+"""Seconds for which a network is cut: workers come to an evaluation in each of them."""
 PLAN: dict[str, Any] = {
     "sampler": "grid",
     "space": {"learning_rate": [1e-3, 1e-2, 5e-2], "weight_decay": [0.0, 0.1]},
@@ -148,6 +152,25 @@ def test_a_server_that_ends_connections(own: Server, question: Question, undistu
     until(end_all, 0.3)
     assert ended > 3
     assert run.wait() == 0
+    assert not re.search("Traceback|Error", run.said())
+    assert found(load_from(question.storage.url, "q")) == undisturbed
+
+
+@pytest.mark.parametrize("forgetting", [False, True], ids=["late", "lost"])
+def test_a_network_that_is_cut_for_a_while(
+    own: Server, question: Question, undisturbed: dict[str, Any], tmp_path: Path, forgetting: bool
+) -> None:
+    """What was on its way comes late, or never: connections are reset, as by a router that was started again."""
+    with Proxy(own.port) as network:
+        run = Run(
+            own.url(str(question.storage.engine.url.database)).replace(f":{own.port}/", f":{network.port}/"), tmp_path
+        )
+        until(lambda: reports(question) > 10)
+        network.cut()
+        time.sleep(CUT)
+        assert run.process.poll() is None
+        network.mend(forgetting=forgetting)
+        assert run.wait() == 0, run.said()
     assert not re.search("Traceback|Error", run.said())
     assert found(load_from(question.storage.url, "q")) == undisturbed
 

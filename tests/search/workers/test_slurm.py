@@ -56,7 +56,7 @@ def test_the_script_of_the_page_trains_a_question_through_a_preemption(
     until(lambda: slurm.jobs() == ["PENDING"] * 2)
     reached = [trial.last_step for trial in trials()]
     assert all(0 < step < horizon for step in reached)
-    # Else it leaves a job alone for two minutes. Not at once: a node refuses a job in the second in which it was stopped
+    # Else it leaves a job alone for two minutes. Not at once: a node refuses it in the second in which it was stopped
     for number in range(2):
         slurm.say("scontrol", "update", f"jobid={job}_{number}", "StartTime=now+5")
     until(lambda: slurm.jobs() == [])
