@@ -35,6 +35,7 @@ from tunemax.search.workers.events import Event, Finished, Reported
 from tunemax.search.workers.pulling import Puller
 
 Ask = Callable[..., Question]
+TUNEMAX = [sys.executable, "-c", "import sys; from tunemax.search.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture(autouse=True)
@@ -178,8 +179,7 @@ def test_what_is_typed_wrongly_is_one_line(words: list[str], line: str, capsys: 
 def test_a_signal_gives_the_machine_back(ask: Ask, where: str, number: int) -> None:
     """Slurm warns with SIGUSR1, and whoever starts it again reads in the status that there is more to do."""
     question = ask(compare=["softmax"], budget={"trials": 1, "horizon": 10**6})
-    words = ["-c", "import sys; from tunemax.search.cli import main; sys.exit(main())", "worker", "q", "--storage"]
-    started = subprocess.Popen([sys.executable, *words, where], stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen([*TUNEMAX, "worker", "q", "--storage", where], stderr=subprocess.PIPE, text=True)
     until(lambda: any(trial.intermediate_values for trial in question.trials()["q/softmax"]))
     started.send_signal(number)
     _, err = started.communicate(timeout=60)
@@ -206,6 +206,30 @@ def test_a_run_without_workers_publishes_and_confirms_what_others_train(ask: Ask
     question, confirmed = load_from(where, "q"), load_from(where, "q.confirmed")
     assert states(question) == states(confirmed) == {TrialState.COMPLETE}
     assert all(len(trials) == 6 for trials in confirmed.trials().values())
+    assert question.study("q/softmax").user_attrs["answer"]
+
+
+@pytest.mark.long
+def test_of_two_coordinators_one_is_killed_and_the_other_confirms(ask: Ask, where: str) -> None:
+    question = ask(budget={"trials": 2, "horizon": 60}, confirm={"seeds": 6})
+    words = [*TUNEMAX, "study", "run", "q", "--no-workers", "--storage", where]
+    pair = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    worker = subprocess.Popen([*TUNEMAX, "worker", "q", "--idle", "60", "--storage", where], stdout=subprocess.DEVNULL)
+    try:
+        until(
+            lambda: any(trial.state == TrialState.COMPLETE for trials in question.trials().values() for trial in trials)
+        )
+        pair[0].kill()
+        _, said = pair[1].communicate()
+        assert (pair[1].returncode, said) == (0, "")
+    finally:
+        for process in (*pair, worker):
+            process.terminate()
+            process.wait()
+    confirmed = load_from(where, "q.confirmed").trials()
+    assert [len({trial.params["seed"] for trial in trials}) for trials in confirmed.values()] == [6] * len(confirmed)
+    assert {trial.state for trials in confirmed.values() for trial in trials} == {TrialState.COMPLETE}
+    assert {len(trials) for trials in confirmed.values()} == {6}
     assert question.study("q/softmax").user_attrs["answer"]
 
 
