@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tunemax.search.views.live.screen import on_screen
     from tunemax.search.views.writers.terminal import with_command
 
-    again = typed(where, "study", "run", arguments.what, default=default)
+    again = typed(where, "study", "run", arguments.what, *where_else(arguments), default=default)
     with interruptible(where, again):
         if file:
             say_how_measured(create(where, definition, data_of(where, definition)))
@@ -149,7 +149,7 @@ def confirm(arguments: argparse.Namespace) -> None:
     where = meant(arguments, arguments.question)
     words = [f"--{key}={value}" for key, value in asked.items()]
     words += [f"--longer={arguments.longer}"] if arguments.longer > 1 else []
-    again = typed(where, "study", "confirm", question.name, *words)
+    again = typed(where, "study", "confirm", question.name, *words, *where_else(arguments))
     every = {"runs": None} if "seeds" in asked else {}  # of each winner, unless the runs are counted as well
     stage = (question.definition.confirm or Confirm()).model_copy(update=every | asked)
     with interruptible(where, again):
@@ -273,6 +273,11 @@ def check_elsewhere(arguments: argparse.Namespace) -> None:
         from tunemax.search.workers.ray_crew import check_address
 
         check_address(arguments.ray)
+
+
+def where_else(arguments: argparse.Namespace) -> list[str]:
+    """The flags of `elsewhere_flags` that are given, as a user types them."""
+    return [*(["--no-workers"] if arguments.no_workers else []), *([f"--ray={arguments.ray}"] if arguments.ray else [])]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import os
 import socket
@@ -20,6 +21,7 @@ from servers import PostgreSQL
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.api import Ended, run_study
 from tunemax.search.cli import main
+from tunemax.search.cli.work import elsewhere_flags, where_else
 from tunemax.search.question.study_file import define
 from tunemax.search.storage.questions import Question, create, data_of, load_from
 from tunemax.search.workers import ray_crew
@@ -124,6 +126,16 @@ def test_the_package_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatc
 def test_flags_that_do_not_go_together(study_file: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "run", str(study_file()), "--ray", "auto", "--no-workers"]) == 2
     assert "--ray: means nothing with --no-workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [([], []), (["--no-workers"], ["--no-workers"]), (["--ray", "head:6379"], ["--ray=head:6379"])],
+)
+def test_the_way_to_go_on_says_who_trains(typed: list[str], words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    elsewhere_flags(parser)
+    assert where_else(parser.parse_args(typed)) == words
 
 
 class Cluster:
