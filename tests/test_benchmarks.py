@@ -248,3 +248,11 @@ def test_each_width_has_its_best_learning_rate_with_mup_and_without(data_folder:
     assert rows[0][1:5] == rows[2][1:5], "the standard parametrisation at the base width"
     assert rows[1][1:5] != rows[3][1:5]
     assert out.count("For each doubling of the width") == 2
+
+
+def test_what_a_trial_asks_of_its_storage_is_counted() -> None:
+    rows = figures(printed("storage.py"))
+    trials = {row[0]: row[1:] for row in rows if row[0].startswith("sqlite, ")}
+    assert trials.keys() == {"sqlite, none", "sqlite, median"}
+    assert all(float(statements) > float(commits) > 0 for statements, commits, *_ in trials.values())
+    assert [int(row[1]) for row in rows if row[0] == "sqlite"] == [100, 300]

@@ -116,7 +116,8 @@ def _explain(error: BaseException, url: URL) -> str:
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     if isinstance(cause, ImportError):
         package = PACKAGES.get(module := cause.name or url.get_driver_name(), module)
-        remedy = "install it, or name another driver, as in postgresql+psycopg:// or mysql+pymysql://"
+        remedy = "install it, or a driver that we know: `pip install 'tunemax[postgres]'` is for postgresql+psycopg://"
+        remedy += ", `pip install 'tunemax[mysql]'` for mysql+pymysql://"
         return f"needs the Python package {package}; {remedy}"
     text = str(getattr(cause, "orig", None) or cause).strip()
     first = text.splitlines()[0] if text else type(cause).__name__
