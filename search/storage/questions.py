@@ -47,12 +47,12 @@ from tunemax.search.storage.database import (
 )
 from tunemax.search.storage.layout import write_question
 from tunemax.search.storage.locks import locked
+from tunemax.search.storage.parcels import publish
 from tunemax.search.storage.paths import TAKEN, check_names
 from tunemax.search.storage.patience import Patience
 from tunemax.search.storage.plugins import recorded
 from tunemax.search.storage.sampling import SiblingSampler
 from tunemax.search.storage.siblings import Attributes, Siblings, told_apart
-from tunemax.search.storage.texts import publish
 from tunemax.search.storage.trials import trained
 from tunemax.search.storage.urls import storage_errors, storage_url
 

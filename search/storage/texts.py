@@ -1,46 +1,20 @@
 """The text of a question on machines that have another one: python_stdlib differs from one Python to the next.
 
-Whoever creates a question in a database of a server puts its prepared tokens there, once for each text. A worker whose
-own text has another fingerprint takes them. A SQLite file is on one machine, so nothing is put there: who has changed
-his text is to hear of it.
+Whoever creates a question in a database of a server puts its prepared tokens there, once for each text: see `parcels`.
+A worker whose own text has another fingerprint takes them.
 """
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from optuna.storages import RDBStorage
 
 from tunemax.gpt.data import Corpus, data_root, load, open_data
-from tunemax.gpt.data.parcel import pack, prepared_as, unpack
+from tunemax.gpt.data.parcel import prepared_as, unpack
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.storage import rows
+from tunemax.search.storage.parcels import row_of
 from tunemax.search.storage.paths import TEXTS, runs_folder
-
-if TYPE_CHECKING:
-    from tunemax.search.storage.questions import Question
-
-MOST = 64 << 20
-"""Bytes of packed tokens in a database, at most: some hundred million bytes of text. Of more it is only noted that they
-are somewhere."""
-
-
-def publish(storage: RDBStorage, corpus: Corpus) -> None:
-    """Put the tokens of a text into the database of a server, unless they are there. It may refuse: then each machine
-    needs the text itself."""
-    if storage.engine.dialect.name != "sqlite":
-        with contextlib.suppress(TunemaxError):
-            put(storage, corpus)
-
-
-def put(storage: RDBStorage, corpus: Corpus) -> None:
-    """The same whatever the database is. Raises TunemaxError if it refuses."""
-    name = _row(corpus.manifest.fingerprint)
-    if rows.size(storage, name) is None:
-        parcel = pack(corpus)
-        rows.put(storage, name, parcel if len(parcel) <= MOST else b"")
+from tunemax.search.storage.questions import Question
 
 
 def text_of(question: Question) -> Corpus:
@@ -49,7 +23,7 @@ def text_of(question: Question) -> Corpus:
     Raises TunemaxError if the text here is another one, or missing, and there is no way to the right one.
     """
     wanted, storage = str(question.definition.fingerprint), question.storage
-    size = rows.size(storage, _row(wanted))
+    size = rows.size(storage, row_of(wanted))
     roots = (data_root(), runs_folder(storage.url) / TEXTS)
     if size is not None and (there := prepared_as(wanted, roots)):  # also where its own text takes a minute to prepare
         return load(there)
@@ -68,7 +42,7 @@ def text_of(question: Question) -> Corpus:
 
 
 def _fetched(question: Question, fingerprint: str) -> Path:
-    parcel = rows.get(question.storage, _row(fingerprint))
+    parcel = rows.get(question.storage, row_of(fingerprint))
     try:
         return unpack(parcel or b"", fingerprint, data_root())
     except TunemaxError as error:
@@ -76,7 +50,3 @@ def _fetched(question: Question, fingerprint: str) -> Path:
     except OSError as error:
         remedy = "name another place with TUNEMAX_DATA"
         raise TunemaxError(f"{data_root()}: cannot be written ({error.strerror}); {remedy}") from error
-
-
-def _row(fingerprint: str) -> str:
-    return f"{TEXTS}/{fingerprint}"

@@ -17,9 +17,10 @@ from tunemax.gpt.data.manifest import TOKENS
 from tunemax.gpt.data.parcel import pack, unpack
 from tunemax.gpt.errors import TunemaxError
 from tunemax.search.question.study_file import define
-from tunemax.search.storage import rows, texts
+from tunemax.search.storage import parcels, rows
+from tunemax.search.storage.parcels import put
 from tunemax.search.storage.questions import Question, create, data_of
-from tunemax.search.storage.texts import put, text_of
+from tunemax.search.storage.texts import text_of
 from tunemax.search.workers.pulling import Puller
 
 Plan = Callable[..., dict[str, Any]]
@@ -76,7 +77,7 @@ def test_without_the_tokens_another_text_is_refused(mine: Question, where: str, 
 def test_tokens_are_put_once(mine: Question, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = open_data(mine.definition.text)
     put(mine.storage, corpus)
-    monkeypatch.setattr(texts, "pack", pytest.fail)
+    monkeypatch.setattr(parcels, "pack", pytest.fail)
     put(mine.storage, corpus)
 
 
@@ -84,7 +85,7 @@ def test_too_many_tokens_are_copied_by_hand(
     mine: Question, away: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line says what, and where to; either place will do."""
-    monkeypatch.setattr(texts, "MOST", 10)
+    monkeypatch.setattr(parcels, "MOST", 10)
     monkeypatch.setenv("TUNEMAX_RUNS", str(tmp_path / "runs"))
     corpus = open_data(mine.definition.text)
     put(mine.storage, corpus)

@@ -149,7 +149,7 @@ def test_a_running_trial_has_one_snapshot_and_an_ended_one_none(ask: Ask, work: 
 
 def test_fast_trials_are_not_written_all_the_time(ask: Ask, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunemax.search.workers.worker.EVERY", 3600.0)
-    monkeypatch.setattr("tunemax.gpt.checkpoint.save", lambda *_: pytest.fail("a snapshot"))
+    monkeypatch.setattr("tunemax.gpt.checkpoint.packed", lambda *_: pytest.fail("a snapshot"))
     work(ask(**PLAN))
 
 
