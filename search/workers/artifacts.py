@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from optuna.artifacts import ArtifactMeta
-from optuna.artifacts._protocol import ArtifactStore as ArtifactStoreLike
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import UpdateFinishedTrialError
 
@@ -24,6 +23,7 @@ from tunemax.gpt.files import Guard
 from tunemax.gpt.sample import Choice, generate
 from tunemax.gpt.trainer import Member
 from tunemax.search.storage.artifacts import KEY, ArtifactStore, artifact_folder, uploaded
+from tunemax.search.storage.transit import RowStore
 from tunemax.search.storage.trials import frozen, set_system_attr
 from tunemax.search.workers.trial import Job, leads
 
@@ -57,7 +57,9 @@ class Artifacts:
         store: where to put them; by default into that folder.
     """
 
-    def __init__(self, storage_url: str, note: Callable[[str], None], store: ArtifactStoreLike | None = None) -> None:
+    def __init__(
+        self, storage_url: str, note: Callable[[str], None], store: ArtifactStore | RowStore | None = None
+    ) -> None:
         self._folder = artifact_folder(storage_url)
         self._store = store or ArtifactStore(self._folder)
         self._guard = Guard(note, "trials go on without theirs")
