@@ -32,6 +32,7 @@ from tunemax.search.storage import marks, queue, recovery
 from tunemax.search.storage.database import open_storage
 from tunemax.search.storage.ownership import ATTEMPTS
 from tunemax.search.storage.questions import load_from
+from tunemax.search.storage.transit import Transit
 from tunemax.search.workers.crew import watchers
 from tunemax.search.workers.events import Event, Note, Reported
 from tunemax.search.workers.snapshots import Snapshots
@@ -208,9 +209,10 @@ def train(
     recovery.reap(question.storage, question.siblings)
     corpus = open_data(question.definition.data)
     enough = (lambda: False) if stop_after is None else (lambda: reports >= stop_after)
-    watching = watchers(question, write_down) if watched else ()
+    transit = Transit(question)
+    watching = watchers(question, write_down, transit) if watched else ()
     tunemax.search.workers.worker.Worker(
-        question, corpus, os.getpid() % 7, slots, hear, stopping=enough, watchers=watching
+        question, corpus, os.getpid() % 7, slots, hear, stopping=enough, watchers=watching, transit=transit
     ).run()
 
 
