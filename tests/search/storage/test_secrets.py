@@ -122,7 +122,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     open_storage(file, create=True).engine.dispose()
 
     def create_engine(url: Any, **options: Any) -> sqlalchemy.Engine:
-        return make(url if make_url(url).get_backend_name() == "sqlite" else f"sqlite:///{file}", **options)
+        if make_url(url).get_backend_name() == "sqlite":
+            return make(url, **options)
+        return make(f"sqlite:///{file}", **{name: value for name, value in options.items() if name != "connect_args"})
 
     monkeypatch.setattr(sqlalchemy, "create_engine", create_engine)
     monkeypatch.setattr(sqlalchemy.engine, "create_engine", create_engine)
