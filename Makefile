@@ -5,7 +5,7 @@
 # make bounds   install every dependency at its lower bound into .venv-bounds, and try what tunemax does (BOUNDS=torch: all but torch)
 # make rl       train small agents, tune what they have to beat, and compare them (under 10 minutes on 2 cores)
 # make rl-results  make what docs/rl_results.md publishes (within an hour and a half on 2 cores); cut short, it goes on where it was
-# make text-gigabyte  make a gigabyte of text into tokens, in less than a gigabyte of memory (ten minutes on 2 cores)
+# make text-gigabyte  make a gigabyte of text into tokens, in less than a gigabyte of memory (half an hour of a core)
 # make clean    remove what the two installed and built; studies' databases and runs stay
 #
 # PYTHON: the interpreter that .venv is made from, 3.11 or later.
