@@ -65,6 +65,7 @@ def test_a_stopped_training_goes_on(before: Path) -> None:
     assert last["validation_loss"] == pytest.approx(EXPECTED["trained"]["validation_loss"], abs=0.02)
 
 
+@pytest.mark.long
 def test_an_agent_acts_as_it_did_and_is_compared(before: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file, expected in EXPECTED["actions"].items():
         np.testing.assert_allclose(acts(file), expected["actions"], atol=1e-5)
@@ -72,6 +73,7 @@ def test_an_agent_acts_as_it_did_and_is_compared(before: Path, capsys: pytest.Ca
     assert "sac without feedback" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_training_of_an_agent_goes_on(before: Path) -> None:
     assert main(["rl", "train", *SCENE, *SAC, "--steps", "120"]) == 0
     for file, expected in EXPECTED["actions_at_120"].items():

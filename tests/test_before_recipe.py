@@ -71,6 +71,7 @@ def test_a_stopped_training_goes_on(before: Path) -> None:
     check_run("train_stopped", EXPECTED["trained"])
 
 
+@pytest.mark.long
 def test_an_agent_steers_and_learns_on(before: Path) -> None:
     for file, expected in EXPECTED["actions"].items():
         np.testing.assert_allclose(acts(file), expected, atol=1e-5)
@@ -82,6 +83,7 @@ def test_an_agent_steers_and_learns_on(before: Path) -> None:
         np.testing.assert_allclose(acts(file), expected, atol=0.02)
 
 
+@pytest.mark.long
 def test_the_tuning_of_a_baseline_goes_on(before: Path) -> None:
     """With the candidates of then. What they come to is another thing now: a schedule is there in one step, and its
     warm-up, which walked at most a factor of 1.5 a step, begins at the bottom."""

@@ -74,6 +74,7 @@ def test_a_training_goes_on_with_the_text_that_it_began_with(texts: Path, before
     assert began_with != open_data(str(texts)).manifest.fingerprint
 
 
+@pytest.mark.long
 def test_an_agent_goes_on_with_the_text_that_it_began_with(texts: Path, before: pytest.MonkeyPatch) -> None:
     sizes = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
     scene = ["--env", "LearningRate-v0", "--horizon", "24", "--frame-skip", "8", "--set", f"dataset={texts}", *sizes]

@@ -289,6 +289,7 @@ def test_gc_of_one_question_leaves_the_others_alone(
 # ---- interrupted, and run again --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_an_interrupted_make_study_is_run_again(study_file: Callable[..., Path], work: Work, ask: Ask) -> None:
     """As `make study` does it: the command with the file, stopped by Ctrl-C in the shell's whole group, and once
     more."""

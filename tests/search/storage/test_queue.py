@@ -57,6 +57,7 @@ def take(tmp_path: Path, seed: int = 0) -> optuna.Trial | None:
     return claim("q", open_storage(tmp_path / "s.db", create=False), RandomSampler(seed=seed))
 
 
+@pytest.mark.long
 def test_processes_take_every_trial_once(tmp_path: Path, study: optuna.Study) -> None:
     enqueue(study, [{"x": 0.5}], 200)
     words = [sys.executable, "-c", POP, str(tmp_path / "s.db")]

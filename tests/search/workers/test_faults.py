@@ -283,6 +283,7 @@ def test_sixteen_workers_of_which_all_are_killed(tmp_path: Path, workers: Helper
     assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE] * 80
 
 
+@pytest.mark.long
 def test_two_supervisors_of_which_one_is_killed(ask: Ask, where: str, undisturbed: Callable[..., Curves]) -> None:
     question = ask(**LONG)
     words = [*TUNEMAX, "study", "run", "q", "--storage", where, "--workers", "1", "--slots", "3"]

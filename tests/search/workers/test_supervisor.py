@@ -161,6 +161,7 @@ def test_workers_outlive_the_process_that_they_were_forked_from(ask: Ask, where:
     assert states(question) == {TrialState.COMPLETE: 12}
 
 
+@pytest.mark.long
 def test_where_no_worker_can_be_forked_one_is_started(study_file: Callable[..., Path], tmp_path: Path) -> None:
     """A socket's path must be short, and the folder of temporary files may be deep in a cluster's tree."""
     deep = tmp_path / ("d" * 60) / ("e" * 60)
