@@ -21,6 +21,7 @@ from tunemax.search.storage.damage import parsed
 from tunemax.search.storage.database import in_transaction
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.tables import STUDIES, SYSTEM, TRIALS
+from tunemax.search.storage.urls import storage_errors
 
 Origin = Mapping[str, Any]
 """As `tunemax.gpt.origin` has it; of a part of a training also ``from``, the iteration with which the part began."""
@@ -74,7 +75,8 @@ def check_alike(question: Question, on: Callable[[str], Origin]) -> None:
     """
     device = next((str(fixed["device"]) for fixed in question.siblings.values() if "device" in fixed), "auto")
     if check := alike(question, on(device)):
-        in_transaction(question.storage, check)
+        with storage_errors(question.storage.url):
+            in_transaction(question.storage, check)
 
 
 def alike(question: Question, here: Origin) -> Callable[[Connection], None] | None:

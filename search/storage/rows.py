@@ -7,7 +7,8 @@ none. Optuna's own tools know nothing of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
 from optuna.storages import BaseStorage
@@ -19,6 +20,8 @@ from tunemax.search.storage.database import in_transaction, is_read_only, uncach
 from tunemax.search.storage.locks import locked
 from tunemax.search.storage.urls import storage_errors
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PART = 2 << 20
 """Bytes of a row's content: servers refuse statements of more than some megabytes."""
 MOST = 512 << 20
@@ -41,7 +44,7 @@ _made: set[str] = set()
 def any_there(storage: BaseStorage) -> bool:
     """Whether the database has the table."""
     backend = uncached(storage)
-    if backend.url not in _made and in_transaction(storage, _has_table):
+    if backend.url not in _made and _done(storage, _has_table):
         _made.add(backend.url)
     return backend.url in _made
 
@@ -53,35 +56,41 @@ def put(storage: BaseStorage, name: str, content: bytes) -> None:
     """
     if len(content) > MOST:
         raise TunemaxError(f"{name}: {len(content) / 1e6:,.0f} MB are too many for rows; share the folder of runs")
-    backend = uncached(storage)
-    with storage_errors(backend.url):
-        if not any_there(storage):
-            with locked(backend.engine), backend.engine.begin() as connection:  # two may need it at one moment
-                FILES.create(connection, checkfirst=True)
-        in_transaction(storage, _put, name, content)
+    if not any_there(storage):
+        backend = uncached(storage)
+        with storage_errors(backend.url), locked(backend.engine), backend.engine.begin() as connection:
+            FILES.create(connection, checkfirst=True)  # two may need it at one moment
+    _done(storage, _put, name, content)
 
 
 def get(storage: BaseStorage, name: str) -> bytes | None:
     """A file; None if there is none. Raises TunemaxError if it is damaged."""
-    return in_transaction(storage, _get, name) if any_there(storage) else None
+    return _done(storage, _get, name) if any_there(storage) else None
 
 
 def size(storage: BaseStorage, name: str) -> int | None:
     """Bytes of a file; None if there is none."""
-    return in_transaction(storage, _size, name) if any_there(storage) else None
+    return _done(storage, _size, name) if any_there(storage) else None
 
 
 def remove(storage: BaseStorage, names: Collection[str]) -> int:
     """Remove files, as far as they are there. Returns the bytes freed."""
-    return in_transaction(storage, _remove, names) if names and not is_read_only(storage) and any_there(storage) else 0
+    return _done(storage, _remove, names) if names and not is_read_only(storage) and any_there(storage) else 0
 
 
 def sizes(storage: BaseStorage, folder: str = "") -> dict[str, int]:
     """Name and bytes of each file; of those in a folder, such as ``q``, if one is given."""
     if not any_there(storage):
         return {}
-    found = in_transaction(storage, _sizes)
+    found = _done(storage, _sizes)
     return {name: size for name, size in found.items() if not folder or name.startswith(f"{folder}/")}
+
+
+def _done(
+    storage: BaseStorage, work: Callable[Concatenate[Connection, P], T], *arguments: P.args, **more: P.kwargs
+) -> T:
+    with storage_errors(uncached(storage).url):
+        return in_transaction(storage, work, *arguments, **more)
 
 
 def _has_table(connection: Connection) -> bool:

@@ -14,6 +14,7 @@ from tunemax.search.storage.database import in_transaction, study_id
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.study_tables import written_on
+from tunemax.search.storage.urls import storage_errors
 
 MARK = ".tunemax-folder"
 """The file in a folder of runs that tells it apart from every other one."""
@@ -60,7 +61,8 @@ def apart(question: Question) -> str | None:
 
 def _theirs(question: Question) -> set[str]:
     """The marks of the folders that were offered."""
-    found = in_transaction(question.storage, written_on, list(question.siblings), FILES)
+    with storage_errors(question.storage.url):
+        found = in_transaction(question.storage, written_on, list(question.siblings), FILES)
     return {mark for mark in found if isinstance(mark, str)}
 
 
