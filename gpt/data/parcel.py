@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tunemax.gpt.paths import inside
 FILES = (MANIFEST, TOKENS, DOCUMENTS)
 LARGEST = 8 << 30
 """Bytes of a file that is unpacked, at most: a parcel may come from anybody."""
+
+UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises for bytes that are damaged, no zip file, or packed in a way that it does not know."""
 
 
 def pack(corpus: Corpus) -> bytes:
@@ -43,7 +47,7 @@ def unpack(parcel: bytes, fingerprint: str, root: Path) -> Path:
                     if file.getinfo(name).file_size > LARGEST:
                         raise TunemaxError(f"{name}: of more than {LARGEST / 1e9:.0f} GB; copy its folder instead")
                     write_through(made / name, file.read(name))
-        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise TunemaxError(f"no parcel of prepared tokens, or a damaged one ({error})") from error
         manifest = load(made).manifest
         if manifest.fingerprint != fingerprint:

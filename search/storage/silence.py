@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 CONNECTING = 10
 """Seconds in which a connection is made."""
 ANSWERING = 100
-"""Seconds in which a statement is answered: MariaDB lets one wait for locks for 50."""
+"""Seconds in which a statement is answered: MariaDB lets one wait for rows for 50, and we for a lock for 60."""
 UNHEARD = 60
 """Seconds after which a connection counts as lost on which nothing is acknowledged."""
 _LIBPQ = {

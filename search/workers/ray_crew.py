@@ -23,6 +23,7 @@ from tunemax.search.question.counting import counted
 from tunemax.search.storage.paths import runs_folder
 from tunemax.search.storage.questions import Question
 from tunemax.search.storage.secrets import redacted
+from tunemax.search.storage.urls import storage_url
 from tunemax.search.workers.pulling import Puller
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class RayCrew:
             needs, count = self._room()
             self._machines = self._living()
             actor = self._ray.remote(**needs, max_restarts=-1, max_task_retries=-1, max_concurrency=2)(_Worker)
-            self._actors = [actor.remote(self.where, self.question.name, self.slots) for _ in range(count)]
+            where = storage_url(self.where).render_as_string(hide_password=False)  # a path leads there from anywhere
+            order = (where, self.question.name, self.slots, os.getcwd())
+            self._actors = [actor.remote(*order) for _ in range(count)]
             self._endings = [each.work.remote() for each in self._actors]
         except BaseException:
             self._ray.shutdown()
@@ -140,9 +143,12 @@ class RayCrew:
 class _Worker:
     """The actor: one `Puller`, in a process of the cluster's."""
 
-    def __init__(self, where: str, name: str, slots: int | None) -> None:
+    def __init__(self, where: str, name: str, slots: int | None, folder: str) -> None:
+        """folder: of the run; texts that the question names by a relative path are looked for there."""
         self._stop = threading.Event()
         self._order = (where, name, slots)
+        with contextlib.suppress(OSError):  # another machine may not have it
+            os.chdir(folder)
 
     def work(self) -> str:
         """Train what waits until it is told to stop. Returns why it cannot; nothing if it could."""
@@ -172,7 +178,7 @@ def _connect(ray: ModuleType, address: str, question: Question) -> None:
     """Raises TunemaxError if no cluster answers there."""
     url = question.storage.url
     environment = {"TUNEMAX_RUNS": str(runs_folder(url).absolute())}
-    environment |= {name: os.environ[name] for name in (plugins.PLUGINS,) if name in os.environ}
+    environment |= {name: os.environ[name] for name in (plugins.PLUGINS, "TUNEMAX_DATA") if name in os.environ}
     try:
         ray.init(
             address=address,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from tunemax.gpt.data import Corpus, open_data
+from tunemax.gpt.data import Corpus, load, open_data
 from tunemax.gpt.data.manifest import TOKENS
 from tunemax.gpt.data.parcel import pack, unpack
 from tunemax.gpt.errors import TunemaxError
@@ -127,6 +127,21 @@ def test_what_is_no_parcel_of_the_text_is_refused_in_one_line(
         assert len(str(refused.value).splitlines()) == 1
     assert not [path for path in (tmp_path / "away").glob("*") if path.name.startswith(("words-", "evil"))]
     assert not (tmp_path / "evil").exists()
+
+
+def test_wherever_a_parcel_is_damaged_it_is_whole_or_refused(mine: Question, tmp_path: Path) -> None:
+    corpus = open_data(mine.definition.text)
+    right, fingerprint, refused = pack(corpus), corpus.manifest.fingerprint, 0
+    for place in range(0, len(right), max(len(right) // 100, 1)):
+        parcel = bytearray(right)
+        parcel[place] ^= 0xFF
+        try:
+            folder = unpack(bytes(parcel), fingerprint, tmp_path / str(place))
+        except TunemaxError as error:
+            refused += "\n" not in str(error)
+        else:
+            assert load(folder).manifest == corpus.manifest
+    assert refused > 80
 
 
 def test_a_parcel_may_come_twice(mine: Question, tmp_path: Path) -> None:

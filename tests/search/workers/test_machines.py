@@ -12,13 +12,14 @@ from typing import Any
 
 import psutil
 import pytest
+from alone import check_as_alone, losses
 from optuna.trial import TrialState
 from servers import NAME, PASSWORD, PostgreSQL
 from waiting import until
 
 from tunemax.search.api import Ended, run_study
 from tunemax.search.question.study_file import define
-from tunemax.search.storage.questions import Question, create, data_of, load_from
+from tunemax.search.storage.questions import create, data_of, load_from
 from tunemax.search.storage.rows import sizes
 from tunemax.search.storage.sharing import offer
 
@@ -53,10 +54,6 @@ def machine(home: Path, zone: str, there: str, *words: str, **environment: str) 
         return subprocess.Popen(command, cwd=home, env=own, stdout=log, stderr=subprocess.STDOUT)
 
 
-def losses(question: Question) -> dict[str, list[tuple[dict[str, Any], float | None]]]:
-    return {name: [(trial.params, trial.value) for trial in trials] for name, trials in question.trials().items()}
-
-
 @pytest.mark.services
 @pytest.mark.databases
 def test_workers_of_other_machines_come_to_the_same(
@@ -74,13 +71,7 @@ def test_workers_of_other_machines_come_to_the_same(
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     assert all("complete at iteration 40" in (tmp_path / zone / "log").read_text() for zone in PLACES)
     monkeypatch.setenv("TUNEMAX_RUNS", str(tmp_path / "alone"))
-    alone = str(tmp_path / "alone.db")
-    create(alone, definition, data_of(alone, definition))
-    assert run_study("q", alone, workers=1) == Ended()
-    for name in ("q", "q.confirmed"):
-        found = load_from(url, name)
-        assert {trial.state for trials in found.trials().values() for trial in trials} == {TrialState.COMPLETE}
-        assert losses(found) == losses(load_from(alone, name))
+    check_as_alone(url, definition, tmp_path / "alone.db")
     assert question.study("q/softmax").user_attrs["answer"]
 
 

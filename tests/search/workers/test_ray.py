@@ -15,24 +15,19 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.trial import TrialState
+from alone import check_as_alone
 from servers import PostgreSQL
 
 from tunemax.gpt.errors import TunemaxError
-from tunemax.search.api import Ended, run_study
 from tunemax.search.cli import main
 from tunemax.search.cli.work import elsewhere_flags, where_else
 from tunemax.search.question.study_file import define
-from tunemax.search.storage.questions import Question, create, data_of, load_from
+from tunemax.search.storage.questions import Question
 from tunemax.search.workers import ray_crew
 from tunemax.search.workers.ray_crew import RayCrew, check_address
 
 EXAMPLE = Path(__file__).parents[3] / "examples/ray_three_nodes.py"
 SHAPE = {"sampler": "qmc", "slots": 1, "budget": {"trials": 4, "horizon": 200}, "confirm": {"seeds": 6}}
-
-
-def losses(question: Question) -> dict[str, list[tuple[dict[str, Any], float | None]]]:
-    return {name: [(trial.params, trial.value) for trial in trials] for name, trials in question.trials().items()}
 
 
 @pytest.mark.services
@@ -52,13 +47,7 @@ def test_a_machine_is_lost_and_the_answer_is_that_of_one_machine(
     assert "the cluster has lost 1 machine; workers of there begin again where there is room" in done.stderr
     assert "(raylet)" not in done.stdout + done.stderr
     monkeypatch.setenv("TUNEMAX_RUNS", str(tmp_path / "alone"))
-    alone, definition = str(tmp_path / "alone.db"), define(plan(**SHAPE), name="q")
-    create(alone, definition, data_of(alone, definition))
-    assert run_study("q", alone, workers=1) == Ended()
-    for name in ("q", "q.confirmed"):
-        found = load_from(url, name)
-        assert {trial.state for trials in found.trials().values() for trial in trials} == {TrialState.COMPLETE}
-        assert losses(found) == losses(load_from(alone, name))
+    check_as_alone(url, define(plan(**SHAPE), name="q"), tmp_path / "alone.db")
 
 
 @pytest.fixture
@@ -205,13 +194,19 @@ def test_a_file_is_no_storage_for_several_machines(ask: Callable[..., Question])
 
 
 def test_an_actor_says_why_it_cannot_train(tmp_path: Path) -> None:
-    fault = ray_crew._Worker(str(tmp_path / "none.db"), "q", None).work()
+    fault = ray_crew._Worker(str(tmp_path / "none.db"), "q", None, "/nowhere").work()
     assert fault.startswith(f"{socket.gethostname()}: ")
     assert "none.db" in fault
 
 
 def test_an_actor_that_is_told_to_stop_ends(ask: Callable[..., Question], where: str) -> None:
     ask()
-    actor = ray_crew._Worker(where, "q", None)
+    actor = ray_crew._Worker(where, "q", None, "/nowhere")
     actor.stop()
     assert actor.work() == ""
+
+
+def test_an_actor_works_in_the_folder_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path.cwd())  # and back again
+    ray_crew._Worker("studies.db", "q", None, str(tmp_path))
+    assert Path.cwd() == tmp_path
